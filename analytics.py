@@ -1,0 +1,347 @@
+"""What an operator watches: money, calls and failed payments, day by day and now."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+import api
+import clock
+import config
+import database
+import history
+import money
+from auth import Admin
+from database import Document, Update, db
+from errors import Forbidden, InvalidRequest, Unauthenticated, Unavailable
+from money import RupeesOut
+from transactions import TYPES, Period
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+DAYS_DEFAULT: Final = 30
+DAYS_MAX: Final = 400
+
+# A commit may take some seconds: only then nothing is added to a day that is over.
+_CLOSED_AFTER: Final = dt.timedelta(minutes=10)
+_DAYS_AT_ONCE: Final = 31
+# India has had no other offset since 1945, and a fixed one is faster to work out.
+_IST_OFFSET: Final = "+05:30"
+
+# What a closed day came to. Entries are never changed, so it is worked out once.
+database.declare("daily_metrics")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Day:
+    """What happened in a day in India: recharges, what was spent on calls, calls placed."""
+
+    recharge_count: int = 0
+    recharged_paise: int = 0
+    spent_paise: int = 0
+    call_count: int = 0
+    answered_count: int = 0
+    cost_paise: int = 0
+    # Calls of the day whose cost is not known yet: it cannot be kept as final.
+    open_count: int = 0
+
+
+_DAY_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Day))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Window:
+    """A day of the range, or the part of it that the range covers."""
+
+    day: dt.date
+    since: dt.datetime
+    until: dt.datetime
+
+    def is_closed(self, at: dt.datetime) -> bool:
+        """Whether it is a whole day to which nothing is added any more."""
+        return (
+            self.since == clock.ist_day_start(self.day)
+            and self.until == clock.ist_day_end(self.day)
+            and self.until + _CLOSED_AFTER <= at
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holdings:
+    """What all wallets hold together, now."""
+
+    balance_paise: int = 0
+    held_paise: int = 0
+    due_paise: int = 0
+    wallet_count: int = 0
+    low_count: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Metrics:
+    """The figures of a range of days, and of this moment."""
+
+    user_count: int
+    holdings: Holdings
+    days: dict[dt.date, Day]
+    failed_payments: dict[dt.date, int]
+
+    @property
+    def total(self) -> Day:
+        """All days of the range together."""
+        return Day(*(sum(getattr(d, name) for d in self.days.values()) for name in _DAY_FIELDS))
+
+
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def windows_of(period: Period) -> list[Window]:
+    """The days that a range covers, oldest first. Open ends make it the last thirty days up to
+    today or to its end. Raises InvalidRequest for a range that is empty or longer than allowed."""
+    until = period.until or clock.ist_day_end(clock.ist_date(clock.now()))
+    last = clock.ist_date(until - dt.timedelta(milliseconds=1))
+    try:
+        since = period.since or clock.ist_day_start(last - dt.timedelta(days=DAYS_DEFAULT - 1))
+    except OverflowError:
+        raise history.invalid("to", "is too early") from None
+    if since >= until:
+        raise history.invalid("from", "must not be after `to`, which is today unless given")
+    first = clock.ist_date(since)
+    if (last - first).days >= DAYS_MAX:
+        raise history.invalid("from", f"the range must not be longer than {DAYS_MAX} days")
+    days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+    return [
+        Window(day, max(since, clock.ist_day_start(day)), min(until, clock.ist_day_end(day)))
+        for day in days
+    ]
+
+
+async def metrics(windows: Sequence[Window]) -> Metrics:
+    """The figures of these days, and what the wallets hold now."""
+    user_count, holdings, days, failed = await asyncio.gather(
+        db.users.count_documents({}),
+        _holdings(),
+        _days(windows),
+        _failed_payments(windows[0].since, windows[-1].until),
+    )
+    return Metrics(user_count, holdings, days, failed)
+
+
+async def _holdings() -> Holdings:
+    """One pass over the wallets."""
+    available = {"$subtract": ["$balance_paise", "$held_paise"]}
+    low = {"$lt": [available, config.settings().minimum_balance_paise]}
+    group = {
+        "_id": None,
+        "balance_paise": {"$sum": "$balance_paise"},
+        "held_paise": {"$sum": "$held_paise"},
+        "due_paise": {"$sum": "$due_paise"},
+        "wallet_count": {"$sum": 1},
+        "low_count": {"$sum": {"$cond": [low, 1, 0]}},
+    }
+    async for found in db.wallets.aggregate([{"$group": group}]):
+        return Holdings(**{name: int(value) for name, value in found.items() if name != "_id"})
+    return Holdings()
+
+
+async def _failed_payments(since: dt.datetime, until: dt.datetime) -> dict[dt.date, int]:
+    """Payment attempts that failed, by the day they were made. They are few, and one that failed
+    may be captured later, so they are counted and not kept."""
+    match = {"status": "failed", "created_at": {"$gte": since, "$lt": until}}
+    return {
+        day: int(found["count"])
+        async for day, found in _by_day("payments", match, {"count": {"$sum": 1}})
+    }
+
+
+async def _days(windows: Sequence[Window]) -> dict[dt.date, Day]:
+    """What each day came to: closed days as they were kept, the others from what is stored.
+
+    Empty days are not kept: they cost nothing to ask for, and history that is brought in from
+    another system for the time before the first entry is seen.
+    """
+    now = clock.now()
+    days = {window.day: Day() for window in windows}
+    closed = [window.day for window in windows if window.is_closed(now)]
+    known: set[dt.date] = set()
+    async for kept in db.daily_metrics.find({"_id": {"$in": [str(day) for day in closed]}}):
+        day = dt.date.fromisoformat(kept["_id"])
+        days[day] = Day(**{name: int(kept[name]) for name in _DAY_FIELDS})
+        known.add(day)
+    for run in _runs(window for window in windows if window.day not in known):
+        found = await _worked_out(run[0].since, run[-1].until)
+        days |= found
+        await _keep({day: found[day] for day in closed if day in found})
+    return days
+
+
+def _runs(windows: Iterable[Window]) -> list[list[Window]]:
+    """Neighbouring days together, so that a run is one question, of bounded size."""
+    runs: list[list[Window]] = []
+    for window in windows:
+        if runs and runs[-1][-1].until == window.since and len(runs[-1]) < _DAYS_AT_ONCE:
+            runs[-1].append(window)
+        else:
+            runs.append([window])
+    return runs
+
+
+async def _worked_out(since: dt.datetime, until: dt.datetime) -> dict[dt.date, Day]:
+    """The days from `since` to `until` that something happened on."""
+    sums: dict[dt.date, dict[str, int]] = {}
+    within = {"$gte": since, "$lt": until}
+    # Named kinds in front of the time: the sum is read from an index alone.
+    entries = {
+        "type": {"$in": TYPES},
+        "category": {"$in": ["recharge", "call_charge", "due_recovery"]},
+        "created_at": within,
+    }
+    is_recharge = {"$eq": ["$category", "recharge"]}
+    came_to = {
+        "recharge_count": {"$sum": {"$cond": [is_recharge, 1, 0]}},
+        "recharged_paise": {"$sum": {"$cond": [is_recharge, "$amount_paise", 0]}},
+        "spent_paise": {"$sum": {"$cond": [is_recharge, 0, "$amount_paise"]}},
+    }
+    placed = {
+        "call_count": {"$sum": 1},
+        "answered_count": {"$sum": {"$cond": [{"$gt": ["$answered_at", None]}, 1, 0]}},
+        "cost_paise": {"$sum": {"$ifNull": ["$cost_paise", 0]}},
+        "open_count": {
+            "$sum": {"$cond": [{"$in": ["$billing_status", ["settled", "released"]]}, 0, 1]}
+        },
+    }
+    for collection, match, group in (
+        ("transactions", entries, came_to),
+        ("calls", {"created_at": within}, placed),
+    ):
+        async for day, found in _by_day(collection, match, group):
+            sums.setdefault(day, {}).update({name: int(found[name]) for name in group})
+    return {day: Day(**found) for day, found in sums.items()}
+
+
+async def _by_day(collection: str, match: Document, group: Document) -> Any:
+    """The groups of the matches by their day in India."""
+    day = {"$dateTrunc": {"date": "$created_at", "unit": "day", "timezone": _IST_OFFSET}}
+    async for found in db[collection].aggregate(
+        [{"$match": match}, {"$group": {"_id": day, **group}}]
+    ):
+        yield clock.ist_date(found["_id"]), found
+
+
+async def _keep(days: dict[dt.date, Day]) -> None:
+    """Keep closed days that are final. Whoever else worked one out found the same."""
+    now = clock.now()
+    final = {day: sums for day, sums in days.items() if not sums.open_count}
+    await database.write_all(
+        Update(
+            "daily_metrics",
+            {"_id": str(day)},
+            {
+                "$setOnInsert": {
+                    **{name: database.long(getattr(sums, name)) for name in _DAY_FIELDS},
+                    "worked_out_at": now,
+                }
+            },
+            upsert=True,
+        )
+        for day, sums in final.items()
+    )
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+router = APIRouter(prefix="/api/admin", tags=["admin"])
+_problems = api.documented(Unauthenticated, Forbidden, InvalidRequest, Unavailable)
+
+
+class RechargesOut(BaseModel):
+    """Money that came in through Razorpay in the range."""
+
+    count: int
+    total: RupeesOut
+    average: RupeesOut
+
+
+class CallsOut(BaseModel):
+    """Calls placed in the range. `average_cost` is that of an answered call."""
+
+    count: int
+    answered: int
+    total_cost: RupeesOut
+    average_cost: RupeesOut
+
+
+class DayOut(BaseModel):
+    """A day in India. `spent` is what wallets paid for calls that day."""
+
+    date: dt.date
+    recharged: RupeesOut
+    spent: RupeesOut
+    calls: int
+    call_cost: RupeesOut
+    failed_payments: int
+
+
+class MetricsOut(BaseModel):
+    """The wallets as they are now; recharges, payments and calls of the range."""
+
+    users: int
+    total_wallet_balance: RupeesOut
+    total_held: RupeesOut
+    total_due: RupeesOut
+    low_balance_users: int
+    recharges: RechargesOut
+    failed_payments: int
+    calls: CallsOut
+    series: list[DayOut]
+
+
+@router.get("/metrics", response_model=MetricsOut, responses=_problems)
+async def show_metrics(
+    _: Admin,
+    from_: Annotated[history.When, Query(alias="from")] = None,
+    to: history.When = None,
+) -> MetricsOut:
+    """The figures to watch, over a range of days: the last thirty unless given."""
+    found = await metrics(windows_of(history.period_of(from_, to)))
+    total, held = found.total, found.holdings
+    # Who has no wallet yet has nothing in it.
+    without_wallet = max(0, found.user_count - held.wallet_count)
+    return MetricsOut(
+        users=found.user_count,
+        total_wallet_balance=held.balance_paise,
+        total_held=held.held_paise,
+        total_due=held.due_paise,
+        low_balance_users=held.low_count + without_wallet,
+        recharges=RechargesOut(
+            count=total.recharge_count,
+            total=total.recharged_paise,
+            average=_average(total.recharged_paise, total.recharge_count),
+        ),
+        failed_payments=sum(found.failed_payments.values()),
+        calls=CallsOut(
+            count=total.call_count,
+            answered=total.answered_count,
+            total_cost=total.cost_paise,
+            average_cost=_average(total.cost_paise, total.answered_count),
+        ),
+        series=[
+            DayOut(
+                date=date,
+                recharged=day.recharged_paise,
+                spent=day.spent_paise,
+                calls=day.call_count,
+                call_cost=day.cost_paise,
+                failed_payments=found.failed_payments.get(date, 0),
+            )
+            for date, day in found.days.items()
+        ],
+    )
+
+
+def _average(paise: int, count: int) -> int:
+    return money.div_half_up(paise, count) if count else 0

@@ -1,0 +1,408 @@
+"""Every call that was placed and how far it is: the record, and the one end that it has."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, Literal, get_args
+
+import billing
+import clock
+import database
+import events
+import telephony
+from billing import Charge, Reservation
+from database import Document, Index, Insert, Session, Update, Write, db
+from errors import HoldNotFound, NotFound
+from telephony import OVER, RANK, InvalidSignature, Report
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+Status = Literal[
+    "created",
+    "submitting",  # committed with its hold, the network is being asked
+    "unknown",  # the network was asked and its answer did not come: nothing is dialled again
+    "queued",  # the network has it
+    "initiated",
+    "ringing",
+    "in_progress",
+    "completed",
+    "busy",
+    "no_answer",
+    "failed",
+    "canceled",
+]
+BillingStatus = Literal[
+    "held",  # its hold is in the wallet
+    "settled",  # charged (or owed), the hold is gone
+    "released",  # cost nothing, the hold is gone
+    "pending_duration",  # it ended, the network has not said after how long
+    "review",  # a person has to look; the hold stays
+]
+
+# How long after its latest end the network is asked about a call that nobody called back for.
+GRACE_SECONDS: Final = 15
+# A network may need this long to know a call that it took; ours to it are over by then.
+VISIBILITY_SECONDS: Final = 60
+# What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
+OVERRUN_SECONDS: Final = 60
+# How long before the limit the next slice is reserved, at most.
+LEAD_SECONDS: Final = 15.0
+
+RESOLVED: Final = ("settled", "released")
+
+# How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
+_LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
+_EVENTS_KEPT: Final = 30
+_BATCH_MAX: Final = 200
+_PARALLEL_MAX: Final = 16
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+def written(call: Document) -> Insert:
+    """The companion write that adds a call to the book."""
+    return Insert("calls", call)
+
+
+async def find(call_id: str) -> Document:
+    """The call; NotFound when there is none."""
+    found = await db.calls.find_one({"_id": call_id})
+    if found is None:
+        raise NotFound("There is no call with this id.")
+    return found
+
+
+async def known(call_id: str) -> Document | None:
+    """The call if there is one; callers share the document and do not change it."""
+    return await database.find_together("calls", call_id)
+
+
+async def page(
+    where: Document, *, after: tuple[dt.datetime, str] | None, limit: int
+) -> list[Document]:
+    """At most `limit` calls, newest first, that come after that creation time and id."""
+    if after is not None:
+        at, call_id = after
+        older = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": call_id}}]
+        where = where | {"$or": older}
+    found = db.calls.find(where, sort=[("created_at", -1), ("_id", -1)], limit=limit)
+    return await found.to_list(None)
+
+
+async def queued(call: Document, provider_call_id: str) -> Document:
+    """The network took the call; the call as it stands (a callback may have been faster)."""
+    changes: Document = {"next_check_at": latest_end(call, call["created_at"])}
+    if _can_extend(call):
+        rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
+        since = clock.after(rings_seconds, since=call["created_at"])
+        changes["next_extend_at"] = extend_at(call, since, seconds=call["limit_seconds"])
+    took = {"status": "queued", "rank": RANK["queued"], "provider_call_id": provider_call_id}
+    found = await db.calls.find_one_and_update(
+        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
+        {"$set": changes | took},
+        return_document=True,
+    )
+    return found or await find(call["_id"])
+
+
+async def unknown(call: Document) -> Document:
+    """Nobody knows whether the network took the call: it is asked later, nothing is redialled."""
+    await db.calls.update_one(
+        {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
+    )
+    return await find(call["_id"])
+
+
+async def change(call: Document, *, forget: str | None = None, **changes: Any) -> None:
+    """Set fields of a call whose money is open, or take one away."""
+    update: Document = {}
+    if changes:
+        update["$set"] = changes
+    if forget is not None:
+        update["$unset"] = {forget: ""}
+    await db.calls.update_one(
+        {"_id": call["_id"], "billing_status": {"$nin": list(RESOLVED)}}, update
+    )
+
+
+def limit_raised(call: Document, reservation: Reservation) -> Update:
+    """The companion write that goes with more money reserved for a running call."""
+    changes: Document = {
+        "held_paise": database.long(reservation.held_paise),
+        "limit_seconds": reservation.limit_seconds,
+    }
+    changes["next_check_at"] = latest_end(call | changes, clock.now())
+    return Update("calls", {"_id": call["_id"]}, {"$set": changes})
+
+
+async def claim_due(field: str, work: Callable[[Document], Awaitable[None]]) -> int:
+    """Do `work` on the calls whose `field` (a time) has come; how many there were.
+
+    Each is claimed by moving its time ahead by a lease, so that any number of processes may do
+    this, and what a dead one had claimed is due again.
+    """
+    now = clock.now()
+    due = db.calls.find({field: {"$lte": now}}, {"_id": 1}, sort=[(field, 1)], limit=_BATCH_MAX)
+    ids = [found["_id"] for found in await due.to_list(None)]
+    slots = asyncio.Semaphore(_PARALLEL_MAX)
+
+    async def one(call_id: str) -> None:
+        async with slots:
+            claim: Document = {"$set": {field: clock.after(_LEASE_SECONDS[field])}}
+            if field == "next_check_at":
+                claim["$inc"] = {"checks": 1}
+            call = await db.calls.find_one_and_update(
+                {"_id": call_id, field: {"$lte": clock.now()}},
+                claim,
+            )
+            if call is None:
+                return
+            try:
+                await work(call)
+            except Exception as problem:
+                log.warning("call %s: %s: %s", call_id, field, problem, exc_info=problem)
+
+    await asyncio.gather(*(one(call_id) for call_id in ids))
+    return len(ids)
+
+
+# --- following a call ---------------------------------------------------------------------------
+
+
+async def receive(call_id: str, report: Report, *, via: str) -> None:
+    """Take in what the network `via` reports; repeated, late and out-of-order reports change nothing.
+
+    Raises NotFound, InvalidSignature when the report is about another call of the network, and
+    Unavailable: then the network has to report again.
+    """
+    call = await database.find_together("calls", call_id)
+    if call is None:
+        raise NotFound("There is no call with this id.")
+    known_id = call["provider_call_id"]
+    if call["provider"] != via:
+        raise InvalidSignature("This call is with another network.")
+    if known_id is not None and report.provider_call_id not in (None, known_id):
+        raise InvalidSignature("The report is about another call.")
+    if report.rank == OVER:
+        await _end(call, report)
+    elif report.rank > call["rank"]:
+        await _advance(call, report)
+    else:
+        await _note(call, report)
+
+
+async def _advance(call: Document, report: Report) -> None:
+    changes: Document = {"status": report.status, "rank": report.rank}
+    if report.provider_call_id is not None:
+        changes["provider_call_id"] = report.provider_call_id
+    if report.status == "in_progress":
+        changes["answered_at"] = report.answered_at or report.occurred_at
+        changes["next_check_at"] = latest_end(call, changes["answered_at"])
+        if _can_extend(call):
+            changes["next_extend_at"] = extend_at(
+                call, changes["answered_at"], seconds=call["limit_seconds"]
+            )
+    await db.calls.update_one(
+        {"_id": call["_id"], "rank": {"$lt": report.rank}},
+        {"$set": changes, "$push": _event(report)},
+    )
+
+
+async def finish(
+    call_id: str, *, status: Status, duration_seconds: int | None, reason: str | None = None
+) -> None:
+    """End a call by our own knowledge, as if the network had reported it."""
+    report = Report(
+        event_id=f"own:{status}",
+        provider_call_id=None,
+        status=status,
+        duration_seconds=duration_seconds,
+        occurred_at=clock.now(),
+        reason=reason,
+    )
+    await _end(await find(call_id), report)
+
+
+async def _end(call: Document, report: Report) -> None:
+    """Final status, charge, release and event in one commit; the first end stands."""
+    contradicts = call["rank"] == OVER and report.status != call["status"]
+    if call["billing_status"] in RESOLVED or contradicts:
+        return await _note(call, report)
+    answered, duration = report.status == "completed", report.duration_seconds
+    if answered and duration is None:
+        return await _await_duration(call, report)
+    if duration is not None and not 0 <= duration <= call["limit_seconds"] + OVERRUN_SECONDS:
+        reason = f"{duration} s reported, {call['limit_seconds']} s were the limit"
+        return await _review(call, report, reason)
+    seconds = duration if answered and duration else 0
+
+    def with_charge(charge: Charge) -> Iterable[Write]:
+        changes = _ended(report) | {
+            "billing_status": "settled" if charge.cost_paise else "released",
+            "duration_seconds": seconds,
+            "cost_paise": database.long(charge.cost_paise),
+            "due_paise": database.long(charge.due_paise),
+            "held_paise": database.long(0),
+            "explanation": billing.explanation(seconds, billing.rate_of(call)),
+        }
+        return [
+            Update(
+                "calls",
+                {"_id": call["_id"]},
+                {
+                    "$set": changes,
+                    "$unset": {"next_check_at": "", "next_extend_at": ""},
+                    "$push": _event(report),
+                },
+            ),
+            _call_ended(call, report.status, seconds, charge.cost_paise),
+        ]
+
+    try:
+        if seconds:
+            charge = await billing.settle(call, duration_seconds=seconds, companions=with_charge)
+        else:
+            charge = await billing.release(call, companions=with_charge)
+        if not charge.repeated:
+            return None
+    except HoldNotFound:
+        pass
+    return await _note(await find(call["_id"]), report)  # another messenger was first
+
+
+def _ended(report: Report) -> Document:
+    """What every end sets."""
+    changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
+    if report.answered_at is not None:
+        changes["answered_at"] = report.answered_at
+    if report.provider_call_id is not None:
+        changes["provider_call_id"] = report.provider_call_id
+    if report.status != "completed":
+        changes["failure_reason"] = report.reason or report.status
+    return changes
+
+
+def _call_ended(call: Document, status: str, seconds: int, cost_paise: int) -> Insert:
+    return events.record(
+        "CallEnded",
+        user_id=call["user_id"],
+        pending=call["campaign_id"] is not None,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
+        status=status,
+        duration_seconds=seconds,
+        cost_paise=cost_paise,
+    )
+
+
+async def _await_duration(call: Document, report: Report) -> None:
+    await db.calls.update_one(
+        {"_id": call["_id"], "billing_status": "held"},
+        {
+            "$set": _ended(report)
+            | {"billing_status": "pending_duration", "next_check_at": clock.after(1), "checks": 0},
+            "$unset": {"next_extend_at": ""},
+            "$push": _event(report),
+        },
+    )
+
+
+async def _review(call: Document, report: Report, reason: str) -> None:
+    """The call is over, but what it costs is for a person to decide: charge nothing, keep the hold."""
+    log.error("call %s needs a review: %s", call["_id"], reason)
+    change = Update(
+        "calls",
+        {"_id": call["_id"], "billing_status": {"$in": ["held", "pending_duration"]}},
+        {
+            "$set": _ended(report) | {"billing_status": "review", "review_reason": reason},
+            "$unset": {"next_check_at": "", "next_extend_at": ""},
+            "$push": _event(report),
+        },
+    )
+
+    async def both(session: Session) -> None:
+        if await database.write_all([change], session):
+            await database.write_all([_call_ended(call, report.status, 0, 0)], session)
+
+    await database.atomic(both)
+
+
+async def _note(call: Document, report: Report) -> None:
+    """Keep news that changes nothing; a second end that contradicts the first is for a person."""
+    if any(event["id"] == report.event_id for event in call["events"]):
+        return
+    update: Document = {"$push": _event(report)}
+    told = (report.status, report.duration_seconds or 0)
+    if report.rank == OVER and told != (call["status"], call["duration_seconds"] or 0):
+        reason = f"the network later reported {report.status}, {report.duration_seconds} s"
+        log.error("call %s needs a review: %s", call["_id"], reason)
+        update["$set"] = {"review_reason": reason}
+    await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
+
+
+def _event(report: Report) -> Document:
+    event = {
+        "id": report.event_id,
+        "status": report.status,
+        "duration_seconds": report.duration_seconds,
+        "occurred_at": report.occurred_at,
+        "received_at": clock.now(),
+    }
+    return {"events": {"$each": [event], "$slice": -_EVENTS_KEPT}}
+
+
+# --- when to look at it again -------------------------------------------------------------------
+
+
+def latest_end(call: Document, since: dt.datetime) -> dt.datetime:
+    """When a call that was placed or answered at `since` is over at the latest, and reported."""
+    talk_seconds = call["limit_seconds"] / max(1.0, call["pace"])
+    return clock.after(call["ring_seconds"] + talk_seconds + GRACE_SECONDS, since=since)
+
+
+def extend_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetime:
+    """When more has to be reserved for a call that may talk `seconds` from `since` on.
+
+    In real time ahead of the limit. Where seconds are faster than ours, at the limit itself, where
+    they stand still for a moment: a call that ends within its slice never reserves another one.
+    """
+    wall_seconds = seconds / call["pace"]
+    lead_seconds = -0.1 if call["pace"] > 1 else min(LEAD_SECONDS, wall_seconds / 2)
+    return clock.after(wall_seconds - lead_seconds, since=since)
+
+
+def _can_extend(call: Document) -> bool:
+    network = telephony.provider(call["provider"])
+    return network.can.can_extend and call["limit_seconds"] < call["max_duration_seconds"]
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+_PAISE = ("rate_paise_per_minute", "connection_fee_paise", "held_paise", "due_paise")
+
+database.declare(
+    "calls",
+    indexes=[
+        Index(("user_id", "-created_at", "-_id")),
+        Index(("user_id", "status", "-created_at", "-_id")),
+        Index(("-created_at", "-_id")),
+        # Only what is open is in these two, so finding work costs nothing.
+        Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
+        Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": [*_PAISE, "user_id", "to", "status", "rank", "billing_status", "created_at"],
+        "properties": {
+            "user_id": {"bsonType": "string"},
+            "status": {"enum": list(get_args(Status))},
+            "billing_status": {"enum": list(get_args(BillingStatus))},
+            **{name: {"bsonType": "long", "minimum": 0} for name in _PAISE},
+            "cost_paise": {"bsonType": ["long", "null"], "minimum": 0},
+            "limit_seconds": {"bsonType": "int", "minimum": 0},
+        },
+    },
+)

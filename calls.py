@@ -1,0 +1,450 @@
+"""One outbound call: placed once its money is reserved, shown to its owner, hung up."""
+
+import datetime as dt
+import logging
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+import api
+import billing
+import callbook
+import clock
+import config
+import database
+import rates
+import talktime
+import telephony
+from auth import CurrentUser, Instant
+from billing import Reservation
+from callbook import BillingStatus, Status
+from database import Document, Write
+from errors import (
+    BalanceHeld,
+    IdempotencyKeyReused,
+    InsufficientBalance,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    StillRunning,
+    TooManyCalls,
+    Unauthenticated,
+    Unavailable,
+)
+from money import RupeesOut
+from rates import Rate
+from telephony import OVER, RANK, InvalidSignature, Simulate, numbers
+from telephony.numbers import DestinationNotAllowed, InvalidNumber
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+RING_SECONDS: Final = 60
+# After this long it is too late to ask the network: the sweeper may have given the hold back.
+SUBMIT_SECONDS: Final = 20
+
+# What goes on by itself while calls are up (worker.py).
+extend_due = talktime.extend_due
+sweep = talktime.sweep
+finish = callbook.finish
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def place(
+    user_id: str,
+    *,
+    call_id: str,
+    to: str,
+    message: str | None = None,
+    audio_url: str | None = None,
+    connect_to: str | None = None,
+    max_duration_seconds: int | None = None,
+    simulate: Simulate | None = None,
+    campaign_id: str | None = None,
+) -> Document:
+    """Reserve the money for a call, then ask the network for it; the call as it stands.
+
+    With the `call_id` of a call that exists, that call: nothing is dialled twice. Raises
+    InvalidNumber, DestinationNotAllowed, the 402s, TooManyCalls, and Unavailable; then there is no
+    call. A call that the network refuses comes back as `failed`, its money released.
+    """
+    known = await callbook.known(call_id)
+    if known is not None:
+        return known
+    network = telephony.chosen()
+    if simulate is not None and not network.can.can_simulate:
+        reason = "works only where the simulator is the telephone network"
+        raise InvalidRequest(
+            f"simulate: {reason}", errors=[{"field": "simulate", "message": reason}]
+        )
+    script = (simulate or Simulate()) if network.can.can_simulate else None
+    longest_seconds = config.settings().max_call_minutes * 60
+    rate = await rates.current()
+    call = _fresh(user_id, call_id, numbers.checked(to), rate, script) | {
+        "message": message,
+        "audio_url": audio_url,
+        "connect_to": numbers.checked(connect_to) if connect_to is not None else None,
+        "max_duration_seconds": min(longest_seconds, max_duration_seconds or longest_seconds),
+        "campaign_id": campaign_id,
+        "provider": network.name,
+    }
+
+    def with_call(reservation: Reservation) -> Iterable[Write]:
+        return [callbook.written(call | _reserved(reservation))]
+
+    reservation = await billing.reserve(
+        user_id,
+        call_id=call_id,
+        rate=rate,
+        seconds_max=call["max_duration_seconds"],
+        companions=with_call,
+    )
+    if reservation.repeated:  # another attempt with this id is at it
+        return await callbook.find(call_id)
+    return await _submit(call | _reserved(reservation), script)
+
+
+def _fresh(
+    user_id: str, call_id: str, number: str, rate: Rate, script: Simulate | None
+) -> Document:
+    now = clock.now()
+    rings_seconds = script.wall_seconds - script.talk_wall_seconds if script else RING_SECONDS
+    return {
+        "_id": call_id,
+        "user_id": user_id,
+        "to": number,
+        "status": "submitting",
+        "rank": RANK["submitting"],
+        "billing_status": "held",
+        # The rate of this moment: a change does not touch a call that is placed.
+        "rate_paise_per_minute": database.long(rate.rate_paise_per_minute),
+        "pulse_seconds": rate.pulse_seconds,
+        "minimum_billable_seconds": rate.minimum_billable_seconds,
+        "connection_fee_paise": database.long(rate.connection_fee_paise),
+        "provider_call_id": None,
+        # How fast the call's seconds pass, and how long it rings, in real seconds.
+        "pace": script.pace if script else 1.0,
+        "ring_seconds": rings_seconds,
+        "duration_seconds": None,
+        "cost_paise": None,
+        "due_paise": database.long(0),
+        "created_at": now,
+        "answered_at": None,
+        "ended_at": None,
+        "failure_reason": None,
+        "explanation": None,
+        "review_reason": None,
+        "events": [],
+        "checks": 0,
+        "next_check_at": clock.after(callbook.VISIBILITY_SECONDS, since=now),
+    }
+
+
+def _reserved(reservation: Reservation) -> Document:
+    return {
+        "held_paise": database.long(reservation.held_paise),
+        "limit_seconds": reservation.limit_seconds,
+        "told_limit_seconds": reservation.limit_seconds,
+    }
+
+
+async def _submit(call: Document, script: Simulate | None) -> Document:
+    """Ask the network for a call that is committed. Whatever happens, its hold has an owner."""
+    call_id, network = call["_id"], telephony.provider(call["provider"])
+    dial = telephony.Dial(
+        call_id=call_id,
+        to=call["to"],
+        callback_url=telephony.callback_url(network.name, call_id),
+        limit_seconds=call["limit_seconds"],
+        ring_seconds=RING_SECONDS,
+        message=call["message"],
+        audio_url=call["audio_url"],
+        connect_to=call["connect_to"],
+        simulate=script,
+    )
+    try:
+        if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
+            raise telephony.NotSent("the service was too slow")
+        provider_call_id = await network.place(dial)
+    except (telephony.Refused, telephony.NotSent) as refusal:
+        log.warning("call %s was not placed: %s", call_id, refusal)
+        await finish(call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200])
+        return await callbook.find(call_id)
+    except telephony.Ambiguous as problem:
+        log.warning("call %s: unknown whether it was placed: %s", call_id, problem)
+        return await callbook.unknown(call)
+    return await callbook.queued(call, provider_call_id)
+
+
+async def hang_up(call_id: str) -> Document:
+    """Ask the network to end a call; the call as it stands. Its end is reported like any other.
+
+    Harmless when repeated and when the call is over. Unavailable when the network does not answer.
+    """
+    call = await callbook.find(call_id)
+    if call["rank"] < OVER:
+        try:
+            await telephony.provider(call["provider"]).hang_up(call)
+        except telephony.Ambiguous as problem:
+            raise Unavailable("The telephone network does not answer; try again.") from problem
+        log.info("call %s: hang-up asked for", call_id)
+    return call
+
+
+# --- routes: shapes -----------------------------------------------------------------------------
+
+router = APIRouter(tags=["calls"])
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
+        raise ValueError("must be an http:// or https:// address")
+    return text
+
+
+Url = Annotated[str, Field(max_length=2_048), AfterValidator(_http_url)]
+Phone = Annotated[str, Field(min_length=1, max_length=numbers.TEXT_LENGTH_MAX)]
+
+
+class SimulateIn(BaseModel):
+    """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`."""
+
+    outcome: Literal["completed", "busy", "no_answer", "failed"] = "completed"
+    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=14_400)] = 30
+    wall_seconds: Annotated[float, Field(strict=True, ge=0, le=3_600, allow_inf_nan=False)] = 1.0
+
+
+class CallIn(BaseModel):
+    """A call to place; at most one of `message`, `audio_url` and `connect_to`."""
+
+    to: Phone
+    message: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    audio_url: Url | None = None
+    connect_to: Phone | None = None
+    max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
+    simulate: SimulateIn | None = None
+
+    @model_validator(mode="after")
+    def _one_purpose(self) -> "CallIn":
+        chosen = [v for v in (self.message, self.audio_url, self.connect_to) if v is not None]
+        if len(chosen) > 1:
+            raise ValueError("send one of message, audio_url and connect_to, not several")
+        return self
+
+
+class CallOut(BaseModel):
+    """A call as its owner sees it."""
+
+    call_id: str
+    user_id: str
+    to: str
+    status: Status
+    billing_status: BillingStatus
+    rate_per_minute: RupeesOut
+    pulse_seconds: int
+    held: RupeesOut
+    max_duration_seconds: int
+    limit_seconds: int
+    duration_seconds: int | None
+    cost: RupeesOut | None
+    due: RupeesOut
+    explanation: str | None
+    provider: str
+    provider_call_id: str | None
+    campaign_id: str | None
+    created_at: Instant
+    answered_at: Instant | None
+    ended_at: Instant | None
+    failure_reason: str | None
+
+
+class CallsOut(BaseModel):
+    """A page of calls, newest first."""
+
+    calls: list[CallOut]
+    next_cursor: str | None
+
+
+class QuoteIn(BaseModel):
+    """A call to price."""
+
+    to: Phone
+    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)]
+
+
+class QuoteOut(BaseModel):
+    """What it would cost at the rate of this moment."""
+
+    cost: RupeesOut
+    rate_per_minute: RupeesOut
+    billable_seconds: int
+    explanation: str
+
+
+def _out(call: Document) -> CallOut:
+    same = {
+        name: call[name]
+        for name in CallOut.model_fields
+        if name in call and name not in ("call_id", "held", "cost", "due", "rate_per_minute")
+    }
+    return CallOut(
+        call_id=call["_id"],
+        rate_per_minute=call["rate_paise_per_minute"],
+        held=call["held_paise"],
+        cost=call["cost_paise"],
+        due=call["due_paise"],
+        **same,
+    )
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+
+async def _visible(call_id: str, user: Any) -> Document:
+    """The call if it is the user's own or the user is an admin; else there is none."""
+    call = await callbook.find(call_id)
+    if user.role != "admin" and call["user_id"] != user.id:
+        raise NotFound("There is no call with this id.")
+    return call
+
+
+@router.post(
+    "/api/call",
+    status_code=202,
+    response_model=CallOut,
+    responses=api.documented(
+        Unauthenticated,
+        InsufficientBalance,
+        BalanceHeld,
+        InvalidRequest,
+        InvalidNumber,
+        DestinationNotAllowed,
+        IdempotencyKeyReused,
+        StillRunning,
+        TooManyCalls,
+        Unavailable,
+    ),
+)
+async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Response:
+    """Place a call. Its money is reserved first and charged when the network reports its end."""
+    script = Simulate(**body.simulate.model_dump()) if body.simulate is not None else None
+
+    async def work(seed: str) -> api.Answer:
+        call = await place(
+            user.id,
+            call_id=f"call_{seed}",
+            to=body.to,
+            message=body.message,
+            audio_url=body.audio_url,
+            connect_to=body.connect_to,
+            max_duration_seconds=body.max_duration_seconds,
+            simulate=script,
+        )
+        return api.Answer(202, _out(call))
+
+    return await api.once(request, user.id, work)
+
+
+@router.get(
+    "/api/calls",
+    response_model=CallsOut,
+    responses=api.documented(Unauthenticated, InvalidRequest, InvalidCursor),
+)
+async def list_calls(
+    user: CurrentUser,
+    status: Status | None = None,
+    user_id: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> CallsOut:
+    """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
+    where: Document = {}
+    if user.role != "admin":
+        where["user_id"] = user.id
+    elif user_id is not None:
+        where["user_id"] = user_id
+    if status is not None:
+        where["status"] = status
+    after = None
+    if cursor is not None:
+        at, call_id = api.decode_cursor(cursor, dt.datetime, str)
+        after = (at, call_id)
+    found = await callbook.page(where, after=after, limit=limit + 1)
+    more = len(found) > limit
+    found = found[:limit]
+    last = api.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
+    return CallsOut(calls=[_out(call) for call in found], next_cursor=last)
+
+
+@router.get(
+    "/api/calls/{call_id}",
+    response_model=CallOut,
+    responses=api.documented(Unauthenticated, NotFound),
+)
+async def one_call(call_id: str, user: CurrentUser) -> CallOut:
+    """One call."""
+    return _out(await _visible(call_id, user))
+
+
+@router.post(
+    "/api/calls/{call_id}/hangup",
+    status_code=202,
+    response_model=CallOut,
+    responses=api.documented(Unauthenticated, NotFound, Unavailable),
+)
+async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
+    """End a call. The seconds talked until now are charged when the network reports the end; a
+    call that is over stays as it is, so this may be repeated."""
+    await _visible(call_id, user)
+    return _out(await hang_up(call_id))
+
+
+@router.post(
+    "/api/calls/quote",
+    response_model=QuoteOut,
+    responses=api.documented(Unauthenticated, InvalidRequest, InvalidNumber, DestinationNotAllowed),
+)
+async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
+    """What a call would cost: computed by the code that charges."""
+    numbers.checked(body.to)
+    rate = await rates.current()
+    return QuoteOut(
+        cost=billing.cost_paise(body.duration_seconds, rate),
+        rate_per_minute=rate.rate_paise_per_minute,
+        billable_seconds=billing.billable_seconds(body.duration_seconds, rate),
+        explanation=billing.explanation(body.duration_seconds, rate),
+    )
+
+
+@router.post(
+    "/api/telephony/{provider}/{call_id}/status",
+    status_code=204,
+    response_class=Response,
+    responses=api.documented(InvalidSignature, NotFound, Unavailable),
+    openapi_extra={
+        "parameters": [
+            {"name": name, "in": where, "required": True, "schema": {"type": "string"}}
+            for name, where in (("provider", "path"), ("call_id", "path"), ("token", "query"))
+        ]
+    },
+)
+async def status(request: Request) -> Response:
+    """The telephone network reports how a call stands. Repeated and late reports change nothing."""
+    # Every call ends here, and a hundred may end at once: no model, no dependency, no query more.
+    scope = request.scope
+    name, call_id = scope["path_params"]["provider"], scope["path_params"]["call_id"]
+    report = telephony.read_callback(
+        name,
+        call_id,
+        path=f"{scope['path']}?{scope['query_string'].decode('latin-1')}",
+        headers=request.headers,
+        body=await request.body(),
+    )
+    await callbook.receive(call_id, report, via=name)
+    return Response(status_code=204)

@@ -1,0 +1,360 @@
+"""The people a campaign calls: each is claimed once, called once, and says what became of it."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Final, Literal, get_args
+
+from pydantic import BaseModel
+
+import clock
+import database
+from auth import Instant
+from database import Document, Index, Update, Write, db
+from money import RupeesOut
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+State = Literal[
+    "pending",  # waits for its turn
+    "claimed",  # a process is placing its call; the call's id is on it already
+    "in_call",  # its call was placed and is not over
+    "done",  # its call ended; the disposition says how
+    "skipped",  # it cannot be called; the reason says why
+    "exhausted",  # every attempt failed
+    "canceled",  # the campaign was canceled before its turn, or its call before the answer
+]
+Disposition = Literal["answered", "no_answer", "busy", "failed"]
+
+# What the counts of a campaign, and the filter of its contacts, are called.
+Counted = Literal[
+    "pending",
+    "in_call",
+    "answered",
+    "no_answer",
+    "busy",
+    "failed",
+    "skipped",
+    "exhausted",
+    "canceled",
+]
+
+LIVE: Final = ("claimed", "in_call")
+
+# A process that claimed a contact places its call well within this time, or is dead.
+_CLAIM_SECONDS: Final = 60
+# How often the call of a contact is asked about when nobody says that it ended.
+_CALL_SECONDS: Final = 90
+_BATCH_MAX: Final = 500
+_WRITTEN_MAX: Final = 1_000
+
+_ENDS: Final[dict[str, tuple[State, Disposition | None]]] = {
+    "completed": ("done", "answered"),
+    "no_answer": ("done", "no_answer"),
+    "busy": ("done", "busy"),
+    "failed": ("done", "failed"),
+    "canceled": ("canceled", None),
+}
+
+
+class Counts(BaseModel):
+    """How many contacts of a campaign are where."""
+
+    pending: int = 0
+    in_call: int = 0
+    answered: int = 0
+    no_answer: int = 0
+    busy: int = 0
+    failed: int = 0
+    skipped: int = 0
+    exhausted: int = 0
+    canceled: int = 0
+    total: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tally:
+    """What a campaign's contacts add up to."""
+
+    counts: Counts
+    spent_paise: int = 0
+
+
+class Contact(BaseModel):
+    """One person of a campaign, as its owner sees it."""
+
+    contact_id: str
+    row: int
+    to: str
+    state: Counted
+    reason: str | None
+    attempts: int
+    call_id: str | None
+    duration_seconds: int | None
+    cost: RupeesOut
+    updated_at: Instant
+
+
+def shown(document: Mapping[str, object]) -> Contact:
+    """A stored contact as its owner sees it."""
+    return Contact.model_validate(
+        {
+            **document,
+            "contact_id": document["_id"],
+            "state": counted(document),
+            "cost": document["cost_paise"],
+        }
+    )
+
+
+def counted(document: Mapping[str, object]) -> str:
+    """Under which name a contact is counted."""
+    if document["state"] == "claimed":
+        return "in_call"
+    return str(document["disposition"] if document["state"] == "done" else document["state"])
+
+
+# --- the list -----------------------------------------------------------------------------------
+
+
+async def add(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
+    """Add `(row, number)` to a campaign; who is in it already is left as it is."""
+    now = clock.now()
+    documents: list[Document] = [
+        {
+            # The primary key is the guard: a number is in a campaign once.
+            "_id": f"{campaign_id}:{to}",
+            "campaign_id": campaign_id,
+            "user_id": user_id,
+            "to": to,
+            "row": row,
+            "state": "pending",
+            "disposition": None,
+            "reason": None,
+            "attempts": 0,
+            "call_id": None,
+            "lease_until": None,
+            "duration_seconds": None,
+            "cost_paise": database.long(0),
+            "updated_at": now,
+        }
+        for row, to in rows
+    ]
+    try:
+        await db.contacts.insert_many(documents, ordered=False)
+    except database.AnyError as problem:
+        if not database.is_duplicate(problem):
+            raise
+
+
+async def discard(campaign_id: str) -> None:
+    """Forget the contacts of a campaign that never came to be."""
+    while ids := await _some({"campaign_id": campaign_id}):
+        await db.contacts.delete_many({"_id": {"$in": ids}})
+
+
+async def tally(campaign_ids: Sequence[str]) -> dict[str, Tally]:
+    """Count the contacts of each campaign and add up what they cost; one covered index scan.
+
+    Counted and not kept, so that the figures cannot drift from the contacts.
+    """
+    groups = db.contacts.aggregate(
+        [
+            {"$match": {"campaign_id": {"$in": list(campaign_ids)}}},
+            {
+                "$group": {
+                    "_id": {"of": "$campaign_id", "state": "$state", "as": "$disposition"},
+                    "count": {"$sum": 1},
+                    "cost_paise": {"$sum": "$cost_paise"},
+                }
+            },
+        ],
+        hint="_".join(f"{key}_1" for key in _TALLY.keys),
+    )
+    found = {campaign_id: Counts() for campaign_id in campaign_ids}
+    spent_paise = dict.fromkeys(campaign_ids, 0)
+    async for group in groups:
+        key = group["_id"]
+        counts = found[key["of"]]
+        name = counted({"state": key["state"], "disposition": key["as"]})
+        setattr(counts, name, getattr(counts, name) + group["count"])
+        counts.total += group["count"]
+        spent_paise[key["of"]] += int(group["cost_paise"])
+    return {of: Tally(counts, spent_paise[of]) for of, counts in found.items()}
+
+
+async def page(
+    campaign_id: str, *, state: str | None, after_row: int, limit: int
+) -> list[Document]:
+    """The contacts that follow `after_row`, in the order of the list."""
+    where: Document = {"campaign_id": campaign_id, "row": {"$gt": after_row}}
+    if state == "in_call":
+        where |= {"state": {"$in": list(LIVE)}, "disposition": None}
+    elif state in get_args(Disposition):
+        where |= {"state": "done", "disposition": state}
+    elif state is not None:
+        where |= {"state": state, "disposition": None}
+    return await db.contacts.find(where, sort=[("row", 1)]).to_list(limit)
+
+
+def everyone(campaign_id: str) -> AsyncIterator[Document]:
+    """All contacts in the order of the list, from a cursor that holds a batch at a time."""
+    return db.contacts.find({"campaign_id": campaign_id}, sort=[("row", 1)], batch_size=_BATCH_MAX)
+
+
+# --- calling them -------------------------------------------------------------------------------
+
+
+async def live_count(campaign_id: str) -> int:
+    """How many of a campaign's contacts are being called."""
+    return await db.contacts.count_documents(
+        {"campaign_id": campaign_id, "state": {"$in": list(LIVE)}}
+    )
+
+
+async def has_any(campaign_id: str, states: Sequence[str]) -> bool:
+    """Whether any of a campaign's contacts is in one of these states."""
+    where = {"campaign_id": campaign_id, "state": {"$in": list(states)}}
+    return await db.contacts.find_one(where, {"_id": 1}) is not None
+
+
+async def claim(campaign_id: str, count: int) -> list[Document]:
+    """Claim up to `count` contacts whose turn it is; nobody else gets them.
+
+    Each carries the id of the call that will be placed for it, stored before anything is dialled:
+    whoever finds it after a crash can tell whether that call exists.
+    """
+    waiting = await db.contacts.find(
+        {"campaign_id": campaign_id, "state": "pending", "disposition": None},
+        {"_id": 1},
+        sort=[("row", 1)],
+    ).to_list(count)
+    if not waiting:
+        return []
+    calls_to_be = {contact["_id"]: database.new_id("call") for contact in waiting}
+    lease = {"lease_until": clock.after(_CLAIM_SECONDS), "updated_at": clock.now()}
+    claims: list[Write] = [
+        Update(
+            "contacts",
+            {"_id": contact_id, "state": "pending"},
+            {"$set": {"state": "claimed", "call_id": call_id, **lease}, "$inc": {"attempts": 1}},
+        )
+        for contact_id, call_id in calls_to_be.items()
+    ]
+    await database.write_all(claims)
+    mine = {"call_id": {"$in": list(calls_to_be.values()), "$type": "string"}}
+    return await db.contacts.find(mine, sort=[("row", 1)]).to_list(None)
+
+
+async def put_back(contact: Document) -> None:
+    """Its call could not be placed now: its turn comes again, and no attempt was used."""
+    await _change(
+        contact,
+        ("claimed",),
+        {"state": "pending", "call_id": None, "lease_until": None},
+        attempts=-1,
+    )
+
+
+async def in_call(contact: Document) -> None:
+    """Its call was placed."""
+    lease_until = clock.after(_CALL_SECONDS)
+    await _change(contact, LIVE, {"state": "in_call", "lease_until": lease_until})
+
+
+async def skip(contact: Document, reason: str) -> None:
+    """It cannot be called, now or later."""
+    gone: Document = {"state": "skipped", "reason": reason, "call_id": None, "lease_until": None}
+    await _change(contact, ("claimed",), gone, attempts=-1)
+
+
+async def end(
+    call_id: str, *, status: str, duration_seconds: int, cost_paise: int, reason: str | None = None
+) -> None:
+    """The call with this id ended; harmless when repeated, and when the call is not a contact's."""
+    state, disposition = _ENDS[status]
+    await db.contacts.update_one(
+        {"call_id": {"$eq": call_id, "$type": "string"}, "state": {"$in": list(LIVE)}},
+        {
+            "$set": {
+                "state": state,
+                "disposition": disposition,
+                "reason": reason,
+                "duration_seconds": duration_seconds,
+                "cost_paise": database.long(cost_paise),
+                "lease_until": None,
+                "updated_at": clock.now(),
+            }
+        },
+    )
+
+
+async def cancel_pending(campaign_id: str) -> None:
+    """Whoever waits is not called any more; whoever is in a call ends it."""
+    waiting: Document = {"campaign_id": campaign_id, "state": "pending"}
+    canceled = {"$set": {"state": "canceled", "updated_at": clock.now()}}
+    while ids := await _some(waiting):
+        await db.contacts.update_many({"_id": {"$in": ids}, "state": "pending"}, canceled)
+
+
+async def overdue(campaign_id: str) -> list[Document]:
+    """The contacts whose process died or whose call's end was not heard of, for this process to
+    look into: the lease is moved ahead, so nobody else does at the same time."""
+    now = clock.now()
+    where = {
+        "campaign_id": campaign_id,
+        "state": {"$in": list(LIVE)},
+        "lease_until": {"$lt": now},
+    }
+    mine = []
+    for contact in await db.contacts.find(where).to_list(_BATCH_MAX):
+        taken = await db.contacts.update_one(
+            {"_id": contact["_id"], "lease_until": contact["lease_until"]},
+            {"$set": {"lease_until": clock.after(_CLAIM_SECONDS)}},
+        )
+        if taken.modified_count:
+            mine.append(contact)
+    return mine
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+# Whose turn it is, how many are where, and what they cost: one index answers all three.
+_TALLY: Final = Index(("campaign_id", "state", "disposition", "row", "cost_paise"))
+
+database.declare(
+    "contacts",
+    indexes=[
+        _TALLY,
+        Index(("campaign_id", "row"), unique=True),
+        Index(("call_id",), unique=True, only_where={"call_id": {"$type": "string"}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": ["campaign_id", "user_id", "to", "row", "state", "cost_paise"],
+        "properties": {
+            "state": {"enum": list(get_args(State))},
+            "disposition": {"enum": [*get_args(Disposition), None]},
+            "attempts": {"bsonType": "int", "minimum": 0},
+            "cost_paise": {"bsonType": "long", "minimum": 0},
+        },
+    },
+)
+
+
+async def _some(where: Document) -> list[str]:
+    """A batch of those: 100,000 contacts in one write would keep everybody else waiting."""
+    found = await db.contacts.find(where, {"_id": 1}, limit=_WRITTEN_MAX).to_list(None)
+    return [contact["_id"] for contact in found]
+
+
+async def _change(
+    contact: Document, states: Sequence[str], changes: Document, *, attempts: int = 0
+) -> None:
+    """Change a contact whose call is still the one that it was claimed with."""
+    update: Document = {"$set": changes | {"updated_at": clock.now()}}
+    if attempts:
+        update["$inc"] = {"attempts": attempts}
+    await db.contacts.update_one(
+        {"_id": contact["_id"], "call_id": contact["call_id"], "state": {"$in": list(states)}},
+        update,
+    )

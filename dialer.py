@@ -1,0 +1,293 @@
+"""What moves a campaign by itself: who is called when, why it waits, and when it goes on."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import billing
+import callbook
+import calls
+import campaignbook
+import clock
+import config
+import contacts
+import database
+import events
+from database import Document
+from errors import InsufficientBalance, PaymentRequired, Problem, TooManyCalls, Unavailable
+from telephony import OVER, Simulate
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+# So many calls are placed at once; then it is asked again whether the campaign still runs.
+_WAVE: Final = 8
+_BATCH_MAX: Final = 200
+_PARALLEL_MAX: Final = 8
+
+# How soon a campaign is looked at again when nothing happens to it before. The end of a call, a
+# recharge and its owner bring it back at once; this is for news that was lost.
+_WAITS_SECONDS: Final = 1.0
+_LIVE_SECONDS: Final = 5.0
+_NETWORK_SECONDS: Final = 5.0
+_BALANCE_SECONDS: Final = 30.0
+# Calls that end together are one look at their campaign.
+_TOGETHER_SECONDS: Final = 0.05
+
+# Which campaigns this process is about to look at, and the looks that go on.
+_soon: set[str] = set()
+_looks: set[asyncio.Task[None]] = set()
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def tick() -> int:
+    """Look after the campaigns whose time has come; how many there were. Any process may."""
+    ids = await campaignbook.due(_BATCH_MAX)
+    slots = asyncio.Semaphore(_PARALLEL_MAX)
+
+    async def one(campaign_id: str) -> None:
+        async with slots:
+            try:
+                await look_after(campaign_id)
+            except Exception as problem:
+                if database.is_away(problem):
+                    raise
+                log.exception("campaign %s: %s", campaign_id, type(problem).__name__)
+
+    await asyncio.gather(*(one(campaign_id) for campaign_id in ids))
+    return len(ids)
+
+
+async def look_after(campaign_id: str) -> None:
+    """Do what is to do for a campaign now; whoever is at it already is told to look again."""
+    campaign = await campaignbook.take(campaign_id)
+    if campaign is None:
+        return await campaignbook.look_again(campaign_id, clock.now())
+    again_seconds: float | None = _NETWORK_SECONDS
+    try:
+        again_seconds = await _work(campaign)
+    finally:
+        await campaignbook.put_down(campaign, again_seconds)
+    return None
+
+
+async def _work(campaign: Document) -> float | None:
+    """In how many seconds it should be looked at again; None when not until there is news."""
+    campaign_id, status = campaign["_id"], campaign["status"]
+    if campaign["is_loading"]:
+        log.warning("campaign %s: its list never came in, it is forgotten", campaign_id)
+        await campaignbook.forget(campaign_id)
+        return None
+    if status == "scheduled":
+        await campaignbook.start_scheduled(campaign)
+        return 0.0
+    if status not in ("running", "paused", "canceled"):
+        return None
+    await _recover(campaign)
+    if status == "canceled":
+        await contacts.cancel_pending(campaign_id)
+    if await contacts.has_any(campaign_id, ("pending",)):
+        if status == "running":
+            return await _run(campaign)
+        if campaign["pause_reason"] == "balance":
+            return 0.0 if await _resume_with_money(campaign["user_id"]) else _BALANCE_SECONDS
+        return _LIVE_SECONDS if await contacts.has_any(campaign_id, contacts.LIVE) else None
+    if await contacts.has_any(campaign_id, contacts.LIVE):
+        return _LIVE_SECONDS
+    await campaignbook.close(campaign)
+    return None
+
+
+async def _recover(campaign: Document) -> None:
+    """Contacts whose process died go back, unless their call exists: nobody is called twice."""
+    for contact in await contacts.overdue(campaign["_id"]):
+        call = await callbook.known(contact["call_id"])
+        if call is None:
+            await contacts.put_back(contact)
+        elif call["rank"] == OVER and call["billing_status"] != "pending_duration":
+            await contacts.end(
+                call["_id"],
+                status=call["status"],
+                duration_seconds=call["duration_seconds"] or 0,
+                cost_paise=int(call["cost_paise"] or 0),
+            )
+        else:
+            await contacts.in_call(contact)
+
+
+# --- dialing ------------------------------------------------------------------------------------
+
+
+async def _run(campaign: Document) -> float:
+    """Place as many calls as the limits and the money allow."""
+    campaign_id, user_id = campaign["_id"], campaign["user_id"]
+    try:
+        await billing.can_start(user_id)
+    except InsufficientBalance:
+        return await _pause_for_money(campaign)
+    except PaymentRequired:
+        return _WAITS_SECONDS
+    # What a user may have and can pay at once is shared evenly among the campaigns that run.
+    running = await campaignbook.running_count(user_id)
+    calls_max = config.settings().max_concurrent_calls
+    if running > 1:
+        longest_seconds = campaign["max_duration_seconds"] or billing.SECONDS_MAX
+        calls_max = min(calls_max, await billing.capacity(user_id, longest_seconds))
+    calls_max = min(campaign["max_concurrent"], _share(calls_max, running))
+    paced, pause_seconds = _pace(campaign)
+    room = min(
+        paced,
+        calls_max - await contacts.live_count(campaign_id),
+        _share(await billing.affordable_calls(user_id), running),
+    )
+    while room > 0:
+        wave = await contacts.claim(campaign_id, min(room, _WAVE))
+        if not wave:
+            break
+        if not await campaignbook.goes_on(campaign, paced_at=_paced_after(campaign, len(wave))):
+            await asyncio.gather(*(contacts.put_back(contact) for contact in wave))
+            return 0.0
+        refusals = await _place_all(campaign, wave)
+        if any(isinstance(refusal, InsufficientBalance) for refusal in refusals):
+            return await _pause_for_money(campaign)
+        if any(isinstance(refusal, Unavailable) for refusal in refusals):
+            return _NETWORK_SECONDS
+        if refusals:
+            break
+        room -= len(wave)
+    return pause_seconds
+
+
+def _share(limit: int, running: int) -> int:
+    return -(-limit // max(1, running))
+
+
+def _pace(campaign: Document) -> tuple[int, float]:
+    """How many calls `calls_per_minute` allows now, and after how many seconds to ask again.
+
+    `paced_at` moves ahead by an interval a call and lags at most a second behind the clock, so
+    that a pause is not made up for by a burst.
+    """
+    if campaign["calls_per_minute"] is None:
+        return _BATCH_MAX, _WAITS_SECONDS
+    interval_seconds = 60 / campaign["calls_per_minute"]
+    lag_seconds = (clock.now() - _paced_from(campaign)).total_seconds()
+    allowed = int(lag_seconds / interval_seconds)
+    rest_seconds = (allowed + 1) * interval_seconds - lag_seconds
+    return allowed, min(_WAITS_SECONDS, max(0.05, rest_seconds))
+
+
+def _paced_from(campaign: Document) -> dt.datetime:
+    earliest = clock.after(-max(1.0, 60 / campaign["calls_per_minute"]))
+    return max(earliest, campaign["paced_at"] or earliest)
+
+
+def _paced_after(campaign: Document, calls_placed: int) -> dt.datetime | None:
+    if campaign["calls_per_minute"] is None:
+        return None
+    seconds = calls_placed * 60 / campaign["calls_per_minute"]
+    campaign["paced_at"] = clock.after(seconds, since=_paced_from(campaign))
+    return campaign["paced_at"]  # type: ignore[no-any-return]
+
+
+async def _place_all(campaign: Document, wave: Sequence[Document]) -> list[Problem]:
+    results = await asyncio.gather(*(_place(campaign, contact) for contact in wave))
+    return [refusal for refusal in results if refusal is not None]
+
+
+async def _place(campaign: Document, contact: Document) -> Problem | None:
+    """Call one contact; the refusal, when it is one that the whole campaign has to heed."""
+    try:
+        call = await calls.place(
+            campaign["user_id"],
+            call_id=contact["call_id"],
+            to=contact["to"],
+            message=campaign["message"],
+            audio_url=campaign["audio_url"],
+            connect_to=campaign["connect_to"],
+            max_duration_seconds=campaign["max_duration_seconds"],
+            simulate=Simulate(**campaign["simulate"]) if campaign["simulate"] else None,
+            campaign_id=campaign["_id"],
+        )
+    except (PaymentRequired, TooManyCalls) as refusal:
+        await contacts.put_back(contact)
+        return refusal
+    except Unavailable as refusal:
+        # Perhaps the call was committed: the contact stays claimed until its lease is over, and
+        # then the call is looked for.
+        log.warning("campaign %s: %s: %s", campaign["_id"], contact["call_id"], refusal)
+        return refusal
+    except Problem as refusal:
+        await contacts.skip(contact, refusal.code)
+        return None
+    if call["rank"] < OVER:
+        await contacts.in_call(contact)
+    return None
+
+
+# --- money --------------------------------------------------------------------------------------
+
+
+async def _pause_for_money(campaign: Document) -> float:
+    await campaignbook.pause_for_money(campaign)
+    # A recharge may have come between the refusal and the pause, and found nothing to resume.
+    return 0.0 if await _resume_with_money(campaign["user_id"]) else _BALANCE_SECONDS
+
+
+async def _resume_with_money(user_id: str) -> bool:
+    """Let the campaigns that wait for money go on if there is enough for a call."""
+    try:
+        await billing.can_start(user_id)
+    except InsufficientBalance:
+        return False
+    except PaymentRequired:
+        pass  # there is enough, and it is free again when a call ends
+    await campaignbook.resume_with_money(user_id)
+    return True
+
+
+# --- news ---------------------------------------------------------------------------------------
+
+
+async def _on_wallet_credited(event: Document) -> None:
+    if await campaignbook.waits_for_money(event["user_id"]):
+        await _resume_with_money(event["user_id"])
+
+
+async def _on_call_ended(event: Document) -> None:
+    data = event["data"]
+    await contacts.end(
+        data["call_id"],
+        status=data["status"],
+        duration_seconds=data["duration_seconds"],
+        cost_paise=data["cost_paise"],
+    )
+    campaign_id = data["campaign_id"]
+    if campaign_id not in _soon:
+        _soon.add(campaign_id)
+        look = asyncio.create_task(_look_soon(campaign_id))
+        _looks.add(look)
+        look.add_done_callback(_looks.discard)
+
+
+async def _look_soon(campaign_id: str) -> None:
+    """Look beside the delivery of events, which goes on. If it fails, or the process ends before,
+    `tick` does it: a campaign with calls is due again in a few seconds anyway."""
+    try:
+        await asyncio.sleep(_TOGETHER_SECONDS)
+    finally:
+        _soon.discard(campaign_id)  # what ends from here on is another look
+    try:
+        await look_after(campaign_id)
+    except (Unavailable, database.AnyError) as problem:
+        log.warning("campaign %s: looked at later: %s", campaign_id, type(problem).__name__)
+    except Exception:
+        log.exception("campaign %s", campaign_id)
+
+
+events.on("WalletCredited", _on_wallet_credited)
+events.on("CallEnded", _on_call_ended)

@@ -1,0 +1,444 @@
+"""The rules of money as pure functions: a wallet and a command in, a wallet and entries out."""
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from immutables import Map
+
+import clock
+import money
+from errors import BalanceHeld, HoldNotFound, InsufficientBalance, PaymentRequired, TooManyCalls
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+GENESIS_HASH: Final = "0" * 64
+
+_plain_json = json.JSONEncoder(separators=(",", ":")).encode
+
+Type = Literal["credit", "debit"]
+Category = Literal[
+    "recharge",  # money that came in through Razorpay
+    "call_charge",  # the cost of one call
+    "refund",  # money that went back through Razorpay
+    "refund_reversal",  # a refund that failed: the money is here again
+    "adjustment",  # an admin's correction, with a reason
+    "due_recovery",  # what could not be collected before, taken from money that came in
+]
+# The other account of the double entry.
+Contra = Literal["gateway:razorpay", "revenue:calls", "adjustment"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """How much, why, and the business fact (`key`) that makes it unique for its user."""
+
+    user_id: str
+    key: str
+    category: Category
+    amount_paise: int
+    contra: Contra
+    description: str
+    call_id: str | None = None
+    campaign_id: str | None = None
+    order_id: str | None = None
+    payment_id: str | None = None
+    refund_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Credit(Movement):
+    """Put money in. A recharge or an adjustment pays what is due first, by entries of its own."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Debit(Movement):
+    """Take money out that is not held; refused when there is not enough."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Reserve up to `amount_paise` for a call, at least `amount_paise_min`."""
+
+    user_id: str
+    call_id: str
+    amount_paise: int
+    amount_paise_min: int
+    holds_max: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendHold:
+    """Raise a call's hold to `amount_paise` in all, or what can be had from `amount_paise_min` on."""
+
+    user_id: str
+    call_id: str
+    amount_paise: int
+    amount_paise_min: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Charge a call that ended and give back the rest of its hold; what is missing becomes due."""
+
+    user_id: str
+    call_id: str
+    cost_paise: int
+    description: str
+    campaign_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Give back a call's hold; it cost nothing."""
+
+    user_id: str
+    call_id: str
+
+
+Command = Credit | Debit | Hold | ExtendHold | Settle | Release
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Movement):
+    """One immutable movement. The totals are the wallet's running totals after it."""
+
+    id: str
+    seq: int
+    type: Type
+    balance_after_paise: int
+    credited_paise: int
+    debited_paise: int
+    credit_count: int
+    debit_count: int
+    created_at: dt.datetime
+    prev_hash: str
+    hash: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wallet:
+    """One user's money. `available_paise` is what a new call may reserve."""
+
+    user_id: str
+    currency: str = "INR"
+    balance_paise: int = 0
+    held_paise: int = 0
+    holds: Map[str, int] = Map()  # call_id -> paise  # noqa: RUF009 - immutable
+    due_paise: int = 0
+    dues: Map[str, int] = Map()  # what is owed for (a call_id) -> paise  # noqa: RUF009
+    seq: int = 0
+    version: int = 0
+    head_hash: str = GENESIS_HASH
+    credited_paise: int = 0
+    debited_paise: int = 0
+    credit_count: int = 0
+    debit_count: int = 0
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @property
+    def available_paise(self) -> int:
+        """The balance less what is held."""
+        return self.balance_paise - self.held_paise
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command did. When `replayed`, it was done before and nothing changed now."""
+
+    wallet: Wallet
+    entries: tuple[Entry, ...] = ()
+    replayed: bool = False
+    held_paise: int = 0
+    charged_paise: int = 0
+    due_paise: int = 0
+
+    @property
+    def entry(self) -> Entry | None:
+        """The entry of the command itself (dues that it paid follow it in `entries`)."""
+        return self.entries[0] if self.entries else None
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+def opened(user_id: str, at: dt.datetime) -> Wallet:
+    """A wallet that nothing has happened to."""
+    return Wallet(user_id=user_id, created_at=at, updated_at=at)
+
+
+def key_of(command: Command) -> str | None:
+    """The business fact that makes the command's entry unique for its user, if it makes one."""
+    if isinstance(command, Credit | Debit):
+        return command.key
+    if isinstance(command, Settle) and command.cost_paise > 0:
+        return f"call:{command.call_id}"
+    return None
+
+
+def entry_id(user_id: str, key: str) -> str:
+    """The id of the entry that this key leads to: the primary key is the idempotency guard."""
+    digest = hashlib.sha256(f"{user_id} {key}".encode()).hexdigest()
+    return f"txn_{digest[:32]}"
+
+
+def apply(
+    wallet: Wallet, command: Command, *, at: dt.datetime, known: Mapping[str, Entry]
+) -> Outcome:
+    """Fold one command over `wallet`.
+
+    `known` holds, by id, the entries that exist already: a command whose key is among them is
+    answered with the first result before funds are questioned. `at` never runs backwards within
+    a wallet. Raises InsufficientBalance or BalanceHeld (402), TooManyCalls (429), HoldNotFound,
+    and ValueError for amounts that make no sense; then the wallet is as it was.
+    """
+    at = max(at, wallet.updated_at)
+    key = key_of(command)
+    if key is not None:
+        first = known.get(entry_id(command.user_id, key))
+        if first is not None:
+            charged = first.amount_paise if isinstance(command, Settle) else 0
+            return Outcome(wallet=wallet, entries=(first,), replayed=True, charged_paise=charged)
+    match command:
+        case Credit():
+            return _credit(wallet, command, at)
+        case Debit():
+            return _debit(wallet, command, at)
+        case Hold():
+            return _hold(wallet, command, at)
+        case ExtendHold():
+            return _extend(wallet, command, at)
+        case Settle():
+            return _settle(wallet, command, at)
+        case Release():
+            return _release(wallet, command.call_id, at)
+
+
+def hash_of(entry: Entry) -> str:
+    """SHA-256 over the entry's facts and the hash before it, in hexadecimal.
+
+    The text is a JSON array without spaces, in the order below, non-ASCII escaped, the time as
+    ISO 8601 with milliseconds: anybody can compute it again in any language (docs/money.md).
+    """
+    return _digest(
+        entry, entry.type, entry.seq, entry.balance_after_paise, entry.created_at, entry.prev_hash
+    )
+
+
+def _digest(
+    said: Movement,
+    kind: Type,
+    seq: int,
+    balance_after_paise: int,
+    created_at: dt.datetime,
+    prev_hash: str,
+) -> str:
+    place = (prev_hash, said.user_id, seq, kind, said.category, said.amount_paise)
+    why = (balance_after_paise, said.contra, said.key, said.description)
+    refs = (said.call_id, said.campaign_id, said.order_id, said.payment_id, said.refund_id)
+    facts = [*place, *why, *refs, clock.iso(created_at)]
+    return hashlib.sha256(_plain_json(facts).encode()).hexdigest()
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+def _enter(wallet: Wallet, posting: Credit | Debit, at: dt.datetime) -> tuple[Wallet, Entry]:
+    """Append the entry of `posting` and carry the running totals along."""
+    amount_paise = posting.amount_paise
+    if amount_paise <= 0 or amount_paise > money.PAISE_MAX:
+        raise ValueError(f"an entry's amount must be positive, not {amount_paise}")
+    is_credit = isinstance(posting, Credit)
+    kind: Type = "credit" if is_credit else "debit"
+    balance_paise = wallet.balance_paise + (amount_paise if is_credit else -amount_paise)
+    seq = wallet.seq + 1
+    entry = Entry(
+        id=entry_id(posting.user_id, posting.key),
+        user_id=posting.user_id,
+        seq=seq,
+        type=kind,
+        category=posting.category,
+        amount_paise=amount_paise,
+        balance_after_paise=balance_paise,
+        contra=posting.contra,
+        key=posting.key,
+        description=posting.description,
+        call_id=posting.call_id,
+        campaign_id=posting.campaign_id,
+        order_id=posting.order_id,
+        payment_id=posting.payment_id,
+        refund_id=posting.refund_id,
+        credited_paise=wallet.credited_paise + (amount_paise if is_credit else 0),
+        debited_paise=wallet.debited_paise + (0 if is_credit else amount_paise),
+        credit_count=wallet.credit_count + is_credit,
+        debit_count=wallet.debit_count + (not is_credit),
+        created_at=at,
+        prev_hash=wallet.head_hash,
+        hash=_digest(posting, kind, seq, balance_paise, at, wallet.head_hash),
+    )
+    after = dataclasses.replace(
+        wallet,
+        balance_paise=balance_paise,
+        seq=seq,
+        version=wallet.version + 1,
+        head_hash=entry.hash,
+        credited_paise=entry.credited_paise,
+        debited_paise=entry.debited_paise,
+        credit_count=entry.credit_count,
+        debit_count=entry.debit_count,
+        updated_at=at,
+    )
+    return after, entry
+
+
+def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
+    wallet, entry = _enter(wallet, command, at)
+    entries = [entry]
+    if command.category in ("recharge", "adjustment"):
+        for call_id in sorted(wallet.dues):  # call ids sort by time: the oldest debt first
+            amount_paise = min(wallet.dues[call_id], wallet.available_paise)
+            if amount_paise <= 0:
+                break
+            recovery = Debit(
+                user_id=wallet.user_id,
+                key=f"due:{call_id}:{entry.id}",
+                category="due_recovery",
+                amount_paise=amount_paise,
+                contra="revenue:calls",
+                description=f"Due for call {call_id}, paid from {entry.description.lower()}",
+                call_id=call_id,
+            )
+            wallet, paid = _enter(wallet, recovery, at)
+            rest_paise = wallet.dues[call_id] - amount_paise
+            dues = (
+                wallet.dues.set(call_id, rest_paise) if rest_paise else wallet.dues.delete(call_id)
+            )
+            wallet = dataclasses.replace(
+                wallet, dues=dues, due_paise=wallet.due_paise - amount_paise
+            )
+            entries.append(paid)
+    return Outcome(wallet=wallet, entries=tuple(entries))
+
+
+def _debit(wallet: Wallet, command: Debit, at: dt.datetime) -> Outcome:
+    if command.amount_paise > wallet.available_paise:
+        raise _refusal(wallet, command.amount_paise)
+    wallet, entry = _enter(wallet, command, at)
+    return Outcome(wallet=wallet, entries=(entry,))
+
+
+def _hold(wallet: Wallet, command: Hold, at: dt.datetime) -> Outcome:
+    before_paise = wallet.holds.get(command.call_id)
+    if before_paise is not None:
+        return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
+    if not 0 < command.amount_paise_min <= command.amount_paise:
+        raise ValueError("a hold needs 0 < amount_paise_min <= amount_paise")
+    if wallet.available_paise < command.amount_paise_min:
+        raise _refusal(wallet, command.amount_paise_min)
+    if command.holds_max is not None and len(wallet.holds) >= command.holds_max:
+        raise TooManyCalls(
+            f"{command.holds_max} calls of this account are running, which is its limit. "
+            "Try again when one has ended.",
+            headers={"Retry-After": "5"},
+            limit=command.holds_max,
+        )
+    amount_paise = min(command.amount_paise, wallet.available_paise)
+    return _held(wallet, command.call_id, amount_paise, at)
+
+
+def _extend(wallet: Wallet, command: ExtendHold, at: dt.datetime) -> Outcome:
+    before_paise = wallet.holds.get(command.call_id)
+    if before_paise is None:
+        raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
+    wanted_paise = max(command.amount_paise, before_paise)
+    amount_paise = min(wanted_paise, before_paise + wallet.available_paise)
+    if amount_paise < command.amount_paise_min:
+        raise _refusal(wallet, command.amount_paise_min - before_paise)
+    if amount_paise == before_paise:
+        return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
+    return _held(wallet, command.call_id, amount_paise, at)
+
+
+def _held(wallet: Wallet, call_id: str, amount_paise: int, at: dt.datetime) -> Outcome:
+    before_paise = wallet.holds.get(call_id, 0)
+    wallet = dataclasses.replace(
+        wallet,
+        holds=wallet.holds.set(call_id, amount_paise),
+        held_paise=wallet.held_paise + amount_paise - before_paise,
+        version=wallet.version + 1,
+        updated_at=at,
+    )
+    return Outcome(wallet=wallet, held_paise=amount_paise)
+
+
+def _release(wallet: Wallet, call_id: str, at: dt.datetime) -> Outcome:
+    before_paise = wallet.holds.get(call_id)
+    if before_paise is None:
+        return Outcome(wallet=wallet, replayed=True)
+    wallet = dataclasses.replace(
+        wallet,
+        holds=wallet.holds.delete(call_id),
+        held_paise=wallet.held_paise - before_paise,
+        version=wallet.version + 1,
+        updated_at=at,
+    )
+    return Outcome(wallet=wallet)
+
+
+def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
+    if command.cost_paise < 0:
+        raise ValueError("a call cannot cost less than nothing")
+    if command.cost_paise == 0:
+        return _release(wallet, command.call_id, at)
+    if command.call_id not in wallet.holds:
+        raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
+    wallet = _release(wallet, command.call_id, at).wallet
+    charged_paise = min(command.cost_paise, wallet.available_paise)
+    missing_paise = command.cost_paise - charged_paise
+    entries: tuple[Entry, ...] = ()
+    if charged_paise:
+        charge = Debit(
+            user_id=command.user_id,
+            key=f"call:{command.call_id}",
+            category="call_charge",
+            amount_paise=charged_paise,
+            contra="revenue:calls",
+            description=command.description,
+            call_id=command.call_id,
+            campaign_id=command.campaign_id,
+        )
+        wallet, entry = _enter(wallet, charge, at)
+        entries = (entry,)
+    if missing_paise:
+        wallet = dataclasses.replace(
+            wallet,
+            dues=wallet.dues.set(command.call_id, missing_paise),
+            due_paise=wallet.due_paise + missing_paise,
+        )
+    return Outcome(
+        wallet=wallet, entries=entries, charged_paise=charged_paise, due_paise=missing_paise
+    )
+
+
+def _refusal(wallet: Wallet, required_paise: int) -> PaymentRequired:
+    """Why `required_paise` cannot be had: not enough money, or enough that is reserved."""
+    available_paise = wallet.available_paise
+    needs = f"This needs Rs {money.text(required_paise)}"
+    if wallet.balance_paise >= required_paise:
+        return BalanceHeld(
+            f"{needs}; the wallet holds Rs {money.text(wallet.balance_paise)}, but running calls "
+            f"have reserved Rs {money.text(wallet.held_paise)}. Try again when one has ended.",
+            required_paise=required_paise,
+            available_paise=available_paise,
+            retry_after_seconds=5,
+        )
+    return InsufficientBalance(
+        f"{needs}; the wallet has Rs {money.text(available_paise)} available. "
+        f"Recharge at least Rs {money.text(required_paise - available_paise)}.",
+        required_paise=required_paise,
+        available_paise=available_paise,
+    )

@@ -1,0 +1,262 @@
+"""The application: every router, one lifespan, the Swagger page without the internet."""
+
+import contextlib
+import datetime as dt
+import gc
+import json
+import logging
+import logging.config
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    generate_latest,
+    multiprocess,
+)
+
+import analytics
+import api
+import auth
+import calls
+import campaigns
+import clock
+import config
+import database
+import errors
+import gateway
+import history
+import payments
+import people
+import rates
+import recharges
+import reconcile
+import security
+import telephony
+import users
+import wallet
+import worker
+from errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+DESCRIPTION = """A prepaid wallet for outbound calling: recharge through Razorpay, calls that are
+charged by themselves when they end, and a history that adds up to the paisa.
+
+Amounts are rupees with at most two decimals. Errors are `application/problem+json` with a `code`."""
+
+_ROUTERS: list[APIRouter] = [
+    module.router
+    for module in (
+        auth,
+        wallet,
+        rates,
+        payments,
+        recharges,
+        history,
+        calls,
+        campaigns,
+        analytics,
+        people,
+        reconcile,
+    )
+    if getattr(module, "router", None) is not None
+]
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+class _RequestId(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = api.request_id.get()
+        return True
+
+
+class _JsonLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        facts = {
+            "at": clock.iso(dt.datetime.fromtimestamp(record.created, dt.UTC)),
+            "level": record.levelname,
+            "request_id": getattr(record, "request_id", "-"),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            facts["exception"] = self.formatException(record.exc_info)
+        return json.dumps(facts, ensure_ascii=False)
+
+
+def configure_logging() -> None:
+    """One line an event, with the id of the request it belongs to; JSON with `LOG_FORMAT=json`."""
+    line = "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s"
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"request_id": {"()": _RequestId}},
+            "formatters": {"text": {"format": line}, "json": {"()": _JsonLine}},
+            "handlers": {
+                "out": {
+                    "class": "logging.StreamHandler",
+                    "formatter": config.settings().log_format,
+                    "filters": ["request_id"],
+                }
+            },
+            "root": {"handlers": ["out"], "level": config.settings().log_level},
+            "loggers": {"httpx": {"level": "WARNING"}, "pymongo": {"level": "WARNING"}},
+        }
+    )
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Connect, prepare, start what runs by itself; stop it in the opposite order."""
+    chosen = config.settings()
+    found = config.problems(chosen)
+    if not chosen.mongodb_uri:
+        found.append("MONGODB_URI is empty: start with ./setup_wallet.sh run, which embeds MongoDB")
+    if found:
+        raise RuntimeError("cannot start:\n- " + "\n- ".join(found))
+    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        await database.refuse_standalone()
+        await database.prepare()
+        for part in (gateway, security, wallet, telephony):
+            await part.start()
+            stack.push_async_callback(part.stop)
+        await users.ensure_first_admin()
+        await worker.start()
+        stack.push_async_callback(worker.stop)
+        # What is loaded by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
+        log.info("ready: %s, Razorpay %s", chosen.app_env, chosen.gateway_mode)
+        yield
+
+
+def create_app() -> FastAPI:
+    """The whole application."""
+    auth.use_wallet(balance_of=_balance_paise_of, touch=wallet.touch)
+    app = FastAPI(
+        title="Wallet",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    api.install(app)
+    if origins := config.settings().cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["Idempotency-Replayed", "Retry-After", "X-Request-Id"],
+        )
+    for part in _ROUTERS:
+        app.include_router(part)
+    app.include_router(router)
+    assets = Path(fastapi_offline.__file__).parent / "static"
+    app.mount("/docs-assets", StaticFiles(directory=assets), name="docs-assets")
+    return app
+
+
+async def _balance_paise_of(user_id: str) -> int:
+    return (await wallet.balance_of(user_id)).balance_paise
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """200 while the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/ready", responses=api.documented(Unavailable))
+async def ready() -> dict[str, str]:
+    """200 when the database answers and the committer and the worker run; else 503."""
+    await database.ping()
+    if not wallet.is_running() or not worker.is_running():
+        raise Unavailable("The committer or the worker of this process is not running.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics() -> Response:
+    """The figures of every process of the service in Prometheus' text format."""
+    registry: CollectorRegistry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get(
+    "/problems/{code}",
+    response_class=PlainTextResponse,
+    responses=api.documented(errors.NotFound),
+)
+async def problem(code: str) -> str:
+    """What an error code means: the page that a problem's `type` points to."""
+    found = [
+        f"{kind.status} {code}: {kind.title}\n\n{kind.__doc__}\n"
+        for kind in _kinds_of_problem(errors.Problem)
+        if vars(kind).get("code") == code
+    ]
+    if not found:
+        raise errors.NotFound("There is no error with this code.")
+    return "\n".join(found)
+
+
+def _kinds_of_problem(kind: type[errors.Problem]) -> list[type[errors.Problem]]:
+    found = [kind]
+    for child in kind.__subclasses__():
+        found += _kinds_of_problem(child)
+    return found
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    """The Swagger page; its assets are served from here."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Wallet API",
+        swagger_js_url="/docs-assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs-assets/swagger-ui.css",
+        swagger_favicon_url="/docs-assets/favicon.png",
+        swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
+    )
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> RedirectResponse:
+    """The Swagger page, until there is a console."""
+    return RedirectResponse("/docs")
+
+
+def __getattr__(name: str) -> Any:
+    """`uvicorn main:app` asks for `app`; importing this module alone builds nothing."""
+    if name == "app":
+        configure_logging()
+        return create_app()
+    raise AttributeError(name)

@@ -1,0 +1,346 @@
+"""The commands of the person who runs the service: run, check, create-admin, audit."""
+
+import argparse
+import asyncio
+import contextlib
+import getpass
+import http
+import http.client
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, NoReturn
+
+import uvicorn
+from pydantic import ValidationError
+from starlette.types import ASGIApp
+
+import config
+import database
+import mongod
+from config import Settings
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parent
+REFUSED = 2  # the exit status of a configuration that cannot be started
+FAILED = 1
+
+_GRACE_SECONDS = 20
+# Longer than load balancers and clients keep a connection, so that they are the ones to close it.
+_KEEP_ALIVE_SECONDS = 75
+
+
+class Refused(Exception):
+    """The command cannot do what it was asked; a line each says why."""
+
+    def __init__(self, *lines: str, status: int = FAILED) -> None:
+        super().__init__("\n".join(lines))
+        self.lines, self.status = lines, status
+
+
+# --- run ----------------------------------------------------------------------------------------
+
+
+def run(_: argparse.Namespace) -> int:
+    """Start everything, serve until told to stop, stop everything in the opposite order."""
+    chosen = _load()
+    if found := config.problems(chosen):
+        raise Refused(
+            f"cannot start with this configuration (APP_ENV={chosen.app_env}):",
+            *(f"  - {problem}" for problem in found),
+            status=REFUSED,
+        )
+    _refuse_taken_port(chosen)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _stop)
+    with _database(chosen) as uri, tempfile.TemporaryDirectory(prefix="wallet-metrics-") as folder:
+        os.environ["MONGODB_URI"] = uri  # the worker processes read it there
+        if chosen.web_concurrency > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # where they add up their figures
+        config.use(None)
+        asyncio.run(_prepare(uri, chosen.mongodb_db))
+        _greet_when_ready(config.settings())
+        return _serve(config.settings())
+
+
+def application() -> ASGIApp:
+    """What a serving process runs; with the Razorpay sandbox beside it when there is no key."""
+    import main  # here, so that the other commands need not load the whole service
+
+    main.configure_logging()
+    if multiprocessing.parent_process() is not None:
+        threading.Thread(target=_leave_with_parent, name="parent watch", daemon=True).start()
+    if config.settings().gateway_mode != "sandbox":
+        return main.create_app()
+    from sandbox import service
+
+    return service.create_app()
+
+
+def _serve(chosen: Settings) -> int:
+    try:
+        uvicorn.run(
+            "manage:application",
+            factory=True,
+            app_dir=str(ROOT),
+            host=chosen.host,
+            port=chosen.port,
+            workers=chosen.web_concurrency,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=True,
+            forwarded_allow_ips=chosen.trusted_proxies,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    except _Stopped:
+        pass  # uvicorn has finished what was running and hands the signal on
+    except SystemExit as failure:
+        return FAILED if failure.code else 0
+    return 0
+
+
+class _Stopped(SystemExit):
+    """SIGTERM or SIGINT came."""
+
+
+def _stop(signum: int, _: FrameType | None) -> NoReturn:
+    raise _Stopped(128 + signum)
+
+
+def _leave_with_parent() -> None:
+    """A worker whose parent was killed would go on holding the port, with nobody to stop it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _refuse_taken_port(chosen: Settings) -> None:
+    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((chosen.host, chosen.port))
+        except OSError as problem:
+            raise Refused(
+                f"cannot listen on {chosen.host}:{chosen.port}: {problem.strerror}. Stop the program"
+                " that uses it (an earlier run?), or set PORT to another one."
+            ) from None
+
+
+def _greet_when_ready(chosen: Settings) -> None:
+    own_host = chosen.own_url.removeprefix("http://").rpartition(":")[0].strip("[]")
+
+    def wait() -> None:
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                asked = http.client.HTTPConnection(own_host, chosen.port, timeout=5)
+                asked.request("GET", "/ready")
+                if asked.getresponse().status == http.HTTPStatus.OK:
+                    print("\n".join(_greeting(chosen)), flush=True)
+                    return
+            time.sleep(0.1)
+
+    threading.Thread(target=wait, name="greeting", daemon=True).start()
+
+
+def _greeting(chosen: Settings) -> list[str]:
+    lines = ["", f"  The wallet service runs at {chosen.base_url}", ""]
+    lines.append(f"  try it out    {chosen.base_url}/docs")
+    if chosen.app_env == "development" and chosen.admin_email:
+        password = chosen.admin_password.get_secret_value()
+        lines.append(f"  first admin   {chosen.admin_email}  {password}  (ADMIN_* in .env)")
+    if chosen.gateway_mode == "sandbox":
+        lines.append("  Razorpay      simulated: no money moves. Cards: 4111 1111 1111 1111 pays,")
+        lines.append("                4000 0000 0000 0002 is declined")
+    else:
+        lines.append(f"  Razorpay      {chosen.gateway_mode} mode, key {chosen.gateway_key_id}")
+    if chosen.telephony_provider == "simulator":
+        lines.append("  phone calls   simulated: no phone rings")
+    lines += ["  stop          Ctrl-C", ""]
+    return lines
+
+
+# --- check --------------------------------------------------------------------------------------
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Say what is wrong with the configuration, and what is missing for test or live mode."""
+    chosen = _load()
+    print(f"APP_ENV      {chosen.app_env}")
+    print(f"Razorpay     {chosen.gateway_mode}")
+    print(f"telephony    {chosen.telephony_provider}")
+    mode: Literal["test", "live"] | None = arguments.mode
+    found = config.missing_for(chosen, mode) if mode else config.problems(chosen)
+    try:
+        print(f"MongoDB      {_look_at_database(chosen)}")
+    except (mongod.CannotStart, Refused) as problem:
+        print("MongoDB      not usable")
+        found.append(f"MongoDB: {problem}")
+    for problem_line in found:
+        print(f"  - {problem_line}")
+    what = f"for Razorpay {mode} mode" if mode else "to start"
+    print(f"NOT READY {what}: {len(found)} to mend" if found else f"READY {what}")
+    return REFUSED if found else 0
+
+
+def _look_at_database(chosen: Settings) -> str:
+    if not chosen.mongodb_uri:
+        binary = mongod.find_binary()
+        version = ".".join(map(str, mongod.version_of(binary)))
+        return f"embedded {version}, data in {Path(chosen.data_dir).resolve() / 'mongod'}"
+    asyncio.run(_connected(chosen.mongodb_uri, chosen.mongodb_db))
+    return "reached, a replica set or a mongos"
+
+
+# --- create-admin -------------------------------------------------------------------------------
+
+
+def create_admin(arguments: argparse.Namespace) -> int:
+    """Make an admin, while the service runs or not."""
+    import main  # noqa: F401 - it loads every module that declares a collection
+    import users
+    from errors import Problem
+
+    chosen = _load()
+    password = arguments.password or getpass.getpass("password: ")
+
+    async def create() -> None:
+        await users.create_admin(arguments.email, password)
+
+    with _database(chosen) as uri:
+        try:
+            asyncio.run(_connected(uri, chosen.mongodb_db, database.prepare, create))
+        except (Problem, ValueError) as problem:
+            raise Refused(str(problem)) from None
+    print(f"{arguments.email} is an admin now")
+    return 0
+
+
+# --- audit --------------------------------------------------------------------------------------
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """Check every invariant of the money, while the service runs or not."""
+    import main  # noqa: F401 - it loads every module that declares a collection
+    import reconcile
+
+    chosen = _load()
+    found: list[reconcile.Report] = []
+
+    async def look() -> None:
+        found.append(await reconcile.audit(arguments.user))
+
+    with _database(chosen) as uri:
+        asyncio.run(_connected(uri, chosen.mongodb_db, look))
+    report = found[0]
+    for violation in report.violations:
+        print(f"{violation.invariant}: {violation.user_id} {violation.detail}")
+    print(f"{report.wallets} wallets, {report.entries} entries: ", end="")
+    print("the books are right" if report.ok else f"{len(report.violations)} violations")
+    return 0 if report.ok else FAILED
+
+
+# --- what they share ----------------------------------------------------------------------------
+
+
+def _load() -> Settings:
+    try:
+        return config.settings()
+    except ValidationError as invalid:
+        raise Refused(
+            "the configuration cannot be read:",
+            *(
+                f"  - {'.'.join(map(str, error['loc'])).upper()}: {error['msg']}"
+                for error in invalid.errors(include_url=False, include_input=False)
+            ),
+            status=REFUSED,
+        ) from None
+
+
+@contextlib.contextmanager
+def _database(chosen: Settings) -> Iterator[str]:
+    """The URI to use; the embedded MongoDB runs as long as the block when none is set."""
+    if chosen.mongodb_uri:
+        yield chosen.mongodb_uri
+        return
+    print("starting the embedded MongoDB ...", flush=True)
+    running = mongod.start(chosen.data_dir)
+    try:
+        running.guard()
+        yield running.uri
+    finally:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, signal.SIG_IGN)  # it is stopping already; let it finish
+        running.stop()
+
+
+async def _prepare(uri: str, name: str) -> None:
+    import main  # noqa: F401 - it loads every module that declares a collection
+
+    await _connected(uri, name, database.prepare)
+
+
+async def _connected(uri: str, name: str, *steps: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await database.connect(uri, name)
+    except (ValueError, database.AnyError) as problem:
+        raise Refused(f"MONGODB_URI cannot be used: {problem}") from None
+    try:
+        await database.refuse_standalone()
+        for step in steps:
+            await step()
+    except (RuntimeError, database.AnyError) as problem:
+        raise Refused(f"cannot use MongoDB: {problem}") from None
+    finally:
+        await database.close()
+
+
+def command_line(words: list[str] | None = None) -> int:
+    """Run the command that `words` say; the exit status."""
+    parser = argparse.ArgumentParser(prog="manage.py", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _command(commands, "run", run, "start the service, and MongoDB when MONGODB_URI is empty")
+    checking = _command(commands, "check", check, "what is wrong with the configuration")
+    checking.add_argument(
+        "--mode", choices=["test", "live"], help="also: what is missing for this Razorpay mode"
+    )
+    creating = _command(commands, "create-admin", create_admin, "make an admin")
+    creating.add_argument("--email", required=True)
+    creating.add_argument("--password", help="asked for when left out")
+    auditing = _command(commands, "audit", audit, "check every invariant of the money")
+    auditing.add_argument("--user", help="one user's id; everybody when left out")
+    arguments = parser.parse_args(words)
+    try:
+        return int(arguments.do(arguments))
+    except Refused as refused:
+        print("\n".join(refused.lines), file=sys.stderr)
+        return refused.status
+    except mongod.CannotStart as problem:
+        print(f"cannot start the embedded MongoDB: {problem}", file=sys.stderr)
+        return FAILED
+
+
+def _command(commands: Any, name: str, do: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(do=do)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())

@@ -1,0 +1,367 @@
+"""Orders to recharge: opened at Razorpay and here, expected until they are paid."""
+
+import datetime as dt
+import logging
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+import api
+import clock
+import database
+import gateway
+import money
+from auth import CurrentUser
+from config import settings
+from database import Document, Index, Update, db
+from errors import IdempotencyKeyReused, InvalidRequest, Problem, StillRunning, Unauthenticated
+from gateway import GatewayRefused, GatewayUnavailable
+from money import RupeesIn, RupeesOut
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
+
+_CHECKED_DAYS_MAX = 180
+_SANDBOX_PAUSE_SECONDS = 5.0
+_SANDBOX_EAGER_SECONDS = 1_800
+_PAUSE_SECONDS_MIN = 10.0
+_PAUSE_SECONDS_MAX = 86_400.0
+_EXPECTED_AFTER_SECONDS = 2.0
+_LAST_LOOK_SECONDS = 5.0
+_ASKED_AGAIN_AFTER_SECONDS = 2.0
+
+
+class AmountBelowMinimum(Problem):
+    """The recharge is smaller than the smallest one allowed, which is in `minimum`."""
+
+    code, status, title = "amount_below_minimum", 422, "Amount below the minimum"
+
+
+class AmountAboveMaximum(Problem):
+    """The recharge is larger than the largest one allowed, which is in `maximum`."""
+
+    code, status, title = "amount_above_maximum", 422, "Amount above the maximum"
+
+
+class OrderNotFound(Problem):
+    """There is no such order, or it belongs to somebody else."""
+
+    code, status, title = "order_not_found", 404, "Order not found"
+
+
+database.declare(
+    "orders",
+    indexes=[
+        Index(("user_id", "order_id"), unique=True, only_where={"order_id": {"$type": "string"}}),
+        Index(("order_id",)),
+        Index(("user_id", "-created_at", "-_id")),
+        Index(("-created_at", "-_id")),
+        # Only what is still expected is in this index, however long the history grows.
+        Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": ["user_id", "amount_paise", "currency", "mode", "status", "created_at"],
+        "properties": {
+            "amount_paise": {"bsonType": "long", "minimum": 1},
+            "currency": {"enum": ["INR"]},
+            "mode": {"enum": ["sandbox", "test", "live"]},
+            # creating: Razorpay has not confirmed the order yet; never shown.
+            "status": {"enum": ["creating", "created", "attempted", "paid"]},
+        },
+    },
+)
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Document:
+    """An order over `amount_paise` for this user, at Razorpay and here.
+
+    Our record comes first, and its id is the receipt, so a creation whose answer was lost is found
+    again by its receipt instead of being repeated. The same `seed` leads to the same order. Raises
+    AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
+    """
+    _check_limits(amount_paise)
+    receipt, now = f"rcpt_{seed}", clock.now()
+    fresh: Document = {
+        "_id": receipt,
+        "user_id": user_id,
+        "order_id": None,
+        "payment_id": None,
+        "mode": settings().gateway_mode,
+        "amount_paise": database.long(amount_paise),
+        "currency": gateway.CURRENCY,
+        "status": "creating",
+        "created_at": now,
+        "updated_at": now,
+    }
+    try:
+        await db.orders.insert_one(fresh)
+        known = None
+    except database.DuplicateKey:
+        earlier = await db.orders.find_one({"_id": receipt, "user_id": user_id})
+        if earlier is not None and earlier["order_id"] is not None:
+            return earlier
+        known = await gateway.find_order_by_receipt(receipt)
+    if known is None:
+        known = await _create_at_gateway(receipt, user_id, amount_paise)
+    await db.orders.update_one(
+        {"_id": receipt, "order_id": None},
+        {
+            "$set": {
+                "order_id": known.id,
+                "status": "created",
+                "mode": settings().gateway_mode,
+                "next_check_at": clock.after(_pause_seconds(fresh)),
+                "updated_at": now,
+            }
+        },
+    )
+    found = await db.orders.find_one({"_id": receipt})
+    assert found is not None
+    assert found["amount_paise"] == known.amount_paise
+    log.info("order %s opened for %s: %d paise", found["order_id"], user_id, amount_paise)
+    return found
+
+
+async def find(order_id: str, user_id: str | None) -> Document:
+    """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
+    where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
+    found = await db.orders.find_one(where) if gateway.is_id("order", order_id) else None
+    if found is None:
+        raise OrderNotFound("There is no such order.")
+    return found
+
+
+async def page(
+    user_id: str | None, *, limit: int, cursor: str | None
+) -> tuple[list[Document], str | None]:
+    """Orders, newest first, and the next cursor. `user_id` None: everybody's."""
+    where: Document = {"order_id": {"$type": "string"}}
+    if user_id is not None:
+        where["user_id"] = user_id
+    if cursor is not None:
+        at, last = api.decode_cursor(cursor, dt.datetime, str)
+        where["$or"] = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": last}}]
+    found = db.orders.find(where).sort([("created_at", -1), ("_id", -1)]).limit(limit + 1)
+    rows = await found.to_list(None)
+    if len(rows) <= limit:
+        return rows, None
+    last_row = rows[limit - 1]
+    return rows[:limit], api.encode_cursor(last_row["created_at"], last_row["_id"])
+
+
+async def claim(order: Document, payment_id: str) -> bool:
+    """Whether this payment is the one that the order buys with: the first captured one is."""
+    claimed = await db.orders.update_one(
+        {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
+        {"$set": {"payment_id": payment_id}},
+    )
+    return claimed.matched_count == 1
+
+
+def paid(order: Document, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
+    """The companion write of the credit: the order is paid, and expected no longer.
+
+    One last look at it comes a little later, for the attempts on it that failed before.
+    """
+    facts = {
+        "status": "paid",
+        "payment_id": payment_id,
+        "transaction_id": transaction_id,
+        "paid_at": at,
+        "updated_at": at,
+        "next_check_at": clock.after(_LAST_LOOK_SECONDS, since=at),
+    }
+    ended = {"pending_payment_id": "", "pending_since": ""}
+    return Update("orders", {"_id": order["_id"]}, {"$set": facts, "$unset": ended})
+
+
+async def attempted(order: Document) -> None:
+    """Somebody tried to pay; never back from `paid`."""
+    await db.orders.update_one(
+        {"_id": order["_id"], "status": "created"},
+        {"$set": {"status": "attempted", "updated_at": clock.now()}},
+    )
+
+
+async def expect(order: Document, payment_id: str) -> None:
+    """A signed payment that is not credited yet: check soon."""
+    facts = {
+        "pending_payment_id": payment_id,
+        "pending_since": clock.now(),
+        "next_check_at": clock.after(_EXPECTED_AFTER_SECONDS),
+    }
+    await db.orders.update_one({"_id": order["_id"], "status": {"$ne": "paid"}}, {"$set": facts})
+
+
+async def may_ask(order: Document) -> bool:
+    """Whether a look at this order may ask Razorpay now: it is open, and nobody asked just now."""
+    if order["status"] == "paid" or order["mode"] != settings().gateway_mode:
+        return False
+    recently = clock.after(-_ASKED_AGAIN_AFTER_SECONDS)
+    asked = await db.orders.update_one(
+        {"_id": order["_id"], "asked_at": {"$not": {"$gt": recently}}},
+        {"$set": {"asked_at": clock.now()}},
+    )
+    return asked.modified_count == 1
+
+
+async def due(limit: int) -> list[Document]:
+    """Orders whose time to be checked has come, taken by this process alone.
+
+    In the sandbox that is every 5 seconds for half an hour; else at growing intervals, a quarter
+    of the order's age, from 10 seconds to a day, for half a year: an order never expires, and a
+    failed payment may be authorized days later (Razorpay, "late authorisation").
+    """
+    now, mine = clock.now(), []
+    # The type is named because only then MongoDB takes the partial index.
+    where = {
+        "next_check_at": {"$lte": now, "$type": "date"},
+        "mode": settings().gateway_mode,
+    }
+    for order in await db.orders.find(where).sort("next_check_at", 1).to_list(limit):
+        waited = now - _waits_since(order)
+        over = order["status"] == "paid" or waited > dt.timedelta(days=_CHECKED_DAYS_MAX)
+        # The next time is set before the work: a process that dies loses a turn, not an order.
+        taken = await db.orders.update_one(
+            {"_id": order["_id"], "next_check_at": order["next_check_at"]},
+            {"$unset": {"next_check_at": ""}}
+            if over
+            else {"$set": {"next_check_at": clock.after(_pause_seconds(order))}},
+        )
+        if taken.modified_count:
+            mine.append(order)
+    return mine
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+
+def _check_limits(amount_paise: int) -> None:
+    least, most = settings().recharge_paise_min, settings().recharge_paise_max
+    if amount_paise < least:
+        raise AmountBelowMinimum(
+            f"The smallest recharge is Rs {money.text(least)}.", minimum=money.rupees(least)
+        )
+    if amount_paise > most:
+        raise AmountAboveMaximum(
+            f"The largest recharge is Rs {money.text(most)}.", maximum=money.rupees(most)
+        )
+
+
+async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> gateway.Order:
+    """Create the order, or find the one that was created although we were not told."""
+    try:
+        return await gateway.create_order(amount_paise, receipt, {"user_id": user_id})
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        # A refusal, too: some accounts answer a receipt that is known with 400.
+        if isinstance(problem, GatewayUnavailable) and not problem.sent:
+            raise
+        try:
+            known = await gateway.find_order_by_receipt(receipt)
+        except (GatewayUnavailable, GatewayRefused):
+            raise problem from None
+        if known is None or known.amount_paise != amount_paise:
+            raise
+        return known
+
+
+def _waits_since(order: Document) -> dt.datetime:
+    since = order.get("pending_since") or order["created_at"]
+    assert isinstance(since, dt.datetime)
+    return since
+
+
+def _pause_seconds(order: Document) -> float:
+    age_seconds = (clock.now() - _waits_since(order)).total_seconds()
+    if order["mode"] == "sandbox" and age_seconds < _SANDBOX_EAGER_SECONDS:
+        return _SANDBOX_PAUSE_SECONDS
+    return max(_PAUSE_SECONDS_MIN, min(_PAUSE_SECONDS_MAX, age_seconds / 4))
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+router = APIRouter(tags=["payment"])
+
+
+class KeyOut(BaseModel):
+    """What a front end needs to open Checkout."""
+
+    key_id: str
+    mode: str
+    checkout_url: str
+
+
+class OrderIn(BaseModel):
+    """How much to recharge."""
+
+    amount: RupeesIn
+
+
+class OpenedOut(BaseModel):
+    """A fresh order, for Checkout."""
+
+    order_id: str
+    amount: RupeesOut
+    amount_paise: int
+    currency: str
+    key_id: str
+    receipt: str
+    status: str
+    created_at: str
+    pay_url: str | None = Field(description="Sandbox only: a page on which a person can pay")
+
+
+@router.get("/razorpay-key", response_model=KeyOut, responses=api.documented(Unauthenticated))
+async def razorpay_key(user: CurrentUser) -> KeyOut:
+    """The public key, the mode that it belongs to, and the script that opens Checkout."""
+    chosen = settings()
+    sandbox = chosen.gateway_mode == "sandbox"
+    return KeyOut(
+        key_id=chosen.gateway_key_id,
+        mode=chosen.gateway_mode,
+        checkout_url=f"{chosen.base_url}/sandbox/v1/checkout.js" if sandbox else CHECKOUT_URL,
+    )
+
+
+@router.post(
+    "/create-order",
+    status_code=201,
+    response_model=OpenedOut,
+    responses=api.documented(
+        Unauthenticated,
+        IdempotencyKeyReused,
+        StillRunning,
+        InvalidRequest,
+        AmountBelowMinimum,
+        AmountAboveMaximum,
+        GatewayRefused,
+        GatewayUnavailable,
+    ),
+)
+async def create_order(body: OrderIn, user: CurrentUser, request: Request) -> Response:
+    """Open an order to recharge the wallet by `amount` rupees; then open Checkout with it."""
+
+    async def work(seed: str) -> api.Answer:
+        order = await open_order(user.id, amount_paise=body.amount, seed=seed)
+        chosen = settings()
+        sandbox = chosen.gateway_mode == "sandbox"
+        answer = OpenedOut(
+            order_id=order["order_id"],
+            amount=order["amount_paise"],
+            amount_paise=order["amount_paise"],
+            currency=order["currency"],
+            key_id=chosen.gateway_key_id,
+            receipt=order["_id"],
+            status=order["status"],
+            created_at=clock.iso(order["created_at"]),
+            pay_url=f"{chosen.base_url}/sandbox/pay/{order['order_id']}" if sandbox else None,
+        )
+        return api.Answer(201, answer)
+
+    return await api.once(request, user.id, work)

@@ -1,0 +1,378 @@
+"""What pays an order: verified, asked about, and turned into money once."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+import api
+import clock
+import database
+import gateway
+import ledger
+import money
+import orders
+import wallet
+from auth import CurrentUser
+from config import settings
+from database import Document, Index, Update, db
+from errors import Problem, Unauthenticated
+from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
+from ledger import Outcome
+from money import RupeesOut
+from orders import OrderNotFound
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+_POLL_BATCH = 8
+
+
+class InvalidSignature(Problem):
+    """Razorpay did not sign this payment for this order."""
+
+    code, status, title = "invalid_signature", 400, "Invalid signature"
+
+
+class PaymentMismatch(Problem):
+    """This payment cannot be credited for this order; `reason` says why."""
+
+    code, status, title = "payment_mismatch", 409, "Payment mismatch"
+
+
+# Why a payment was kept for a person to look at. Money was taken, and not credited by itself.
+Review = Literal[
+    "amount_mismatch",  # another amount or currency than the order's (a fee on top, an offer)
+    "second_payment",  # the order is paid by another payment; Razorpay sends this one back itself
+    "refunded",  # it went back, in whole or in part, before it was credited
+]
+
+_REVIEW_TEXT: dict[Review, str] = {
+    "amount_mismatch": "Another amount was paid than was ordered.",
+    "second_payment": "The order had been paid by another payment before.",
+    "refunded": "The payment was refunded before it could be credited.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A payment that is in the wallet."""
+
+    amount_paise: int
+    balance_paise: int
+    transaction_id: str
+    already_processed: bool
+
+
+database.declare(
+    "payments",
+    indexes=[
+        Index(("user_id", "-created_at")),
+        Index(("order_id",)),
+        Index(("status", "created_at")),
+        Index(("review.at",), only_where={"review.at": {"$type": "date"}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": ["user_id", "order_id", "amount_paise", "status", "created_at"],
+        "properties": {
+            "amount_paise": {"bsonType": "long", "minimum": 0},
+            "status": {"bsonType": "string"},
+        },
+    },
+)
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def confirm(
+    user_id: str, *, order_id: str, payment_id: str, signature: str
+) -> Receipt | None:
+    """What Checkout handed to the browser, verified and credited; None while it is pending.
+
+    Answered from our own record when it was credited before, so a repetition works while Razorpay
+    is down. When Razorpay cannot be asked now, `poll_pending` credits it later. Raises
+    OrderNotFound, InvalidSignature, PaymentMismatch.
+    """
+    order = await orders.find(order_id, user_id)
+    if order["mode"] != settings().gateway_mode:
+        raise PaymentMismatch(
+            f"This order was made in {order['mode']} mode, which is switched off.", reason="mode"
+        )
+    # The order id that is signed for is ours, not the one that the browser names.
+    if not gateway.signature_is_valid(order["order_id"], payment_id, signature):
+        raise InvalidSignature("The signature does not belong to this order and payment.")
+    if order["status"] == "paid" and order["payment_id"] == payment_id:
+        paise = (await wallet.balance_of(user_id)).balance_paise
+        return Receipt(int(order["amount_paise"]), paise, order["transaction_id"], True)
+    try:
+        payment = await gateway.fetch_payment(payment_id)
+    except NoSuchEntity:
+        raise PaymentMismatch("Razorpay does not know this payment.", reason="unknown") from None
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        log.warning("payment %s waits: %s", payment_id, problem.detail)
+        receipt = None
+    else:
+        receipt = await credit(order, payment)
+    if receipt is None:
+        await orders.expect(order, payment_id)
+    return receipt
+
+
+async def credit(order: Document, payment: gateway.Payment) -> Receipt | None:
+    """Put a captured payment into the wallet of the order's user: once, whoever brings it.
+
+    Every messenger ends here (browser, poller, whoever comes later). The amount and the user are
+    our order's, the state is Razorpay's: `payment` has just been fetched. An authorized payment is
+    captured first. The key is the payment's id, and the order's `paid` commits with the entry.
+    None: not captured yet. Raises PaymentMismatch for what cannot be credited; if money was taken
+    all the same, it is kept for review. An order buys once: Razorpay sends a second captured payment
+    back by itself (Razorpay, "auto refunds"), so crediting it would give its money out twice.
+    """
+    if payment.order_id != order["order_id"]:
+        raise PaymentMismatch("This payment belongs to another order.", reason="other_order")
+    if payment.status == "authorized":
+        await _refuse_doubtful(order, payment)
+        payment = await _captured(payment, int(order["amount_paise"]))
+    await _record(payment, order)
+    if payment.status == "failed":
+        raise PaymentMismatch(
+            "The payment failed and no money was taken. The order can be paid again.",
+            reason="failed",
+        )
+    if payment.status not in ("captured", "refunded"):
+        return None
+    await _refuse_doubtful(order, payment)
+    if not await orders.claim(order, payment.id):
+        await _review(payment, order, "second_payment")
+    return await _post(order, payment)
+
+
+async def poll_pending() -> int:
+    """Check the orders whose time has come; how many there were. Any number of processes may.
+
+    This is also how a payment arrives whose browser was closed before it could say so.
+    """
+    count = 0
+    while True:
+        batch = await orders.due(_POLL_BATCH)
+        answers = await asyncio.gather(*map(_check, batch))
+        count += len(batch)
+        if len(batch) < _POLL_BATCH or not all(answers):
+            return count
+
+
+async def look(order: Document, *, seconds: float | None = None) -> None:
+    """Ask Razorpay for the order's payments, keep what was seen, credit what was captured.
+
+    Raises GatewayUnavailable (also after `seconds` without an answer) and GatewayRefused.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            found = await gateway.fetch_order_payments(order["order_id"])
+    except TimeoutError:
+        raise GatewayUnavailable("Razorpay takes too long to answer.") from None
+    if found:
+        await orders.attempted(order)
+    # Captured ones first: then an authorized one beside them is not captured, too.
+    for payment in sorted(found, key=lambda p: p.status != "captured"):
+        try:
+            await credit(order, payment)
+        except PaymentMismatch as mismatch:
+            log.info("payment %s not credited: %s", payment.id, mismatch.extra.get("reason"))
+
+
+async def seen(page: list[Document]) -> dict[str, list[Document]]:
+    """What we know of the payments of these orders, by order, the oldest first."""
+    by_order: dict[str, list[Document]] = {order["order_id"]: [] for order in page}
+    oldest_first = [("created_at", 1), ("seen_at", 1), ("_id", 1)]  # Razorpay tells whole seconds
+    found = db.payments.find({"order_id": {"$in": list(by_order)}}).sort(oldest_first)
+    async for payment in found:
+        by_order[payment["order_id"]].append(payment)
+    return by_order
+
+
+async def known(payment_id: str) -> Document | None:
+    """What we know of a payment."""
+    return await db.payments.find_one({"_id": payment_id})
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+
+async def _captured(payment: gateway.Payment, amount_paise: int) -> gateway.Payment:
+    """The payment after trying to capture it; unchanged when Razorpay cannot tell."""
+    try:
+        try:
+            await gateway.capture_payment(payment.id, amount_paise)
+        except GatewayRefused:
+            log.info("capture of %s refused; somebody else may have captured it", payment.id)
+        return await gateway.fetch_payment(payment.id)
+    except (GatewayUnavailable, GatewayRefused):
+        return payment
+
+
+async def _refuse_doubtful(order: Document, payment: gateway.Payment) -> None:
+    """PaymentMismatch, kept for review, for money that is not exactly what was ordered."""
+    if payment.amount_paise != order["amount_paise"] or payment.currency != order["currency"]:
+        await _review(payment, order, "amount_mismatch")
+    went_back = payment.status == "refunded" or payment.amount_refunded_paise > 0
+    in_the_wallet = order["status"] == "paid" and order["payment_id"] == payment.id
+    if went_back and not in_the_wallet:
+        await _review(payment, order, "refunded")
+    if order["payment_id"] not in (None, payment.id):
+        await _review(payment, order, "second_payment")
+
+
+async def _review(payment: gateway.Payment, order: Document, reason: Review) -> None:
+    await _record(payment, order, review={"reason": reason, "at": clock.now()})
+    log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
+    raise PaymentMismatch(
+        f"{_REVIEW_TEXT[reason]} Nothing was added to the wallet; the payment is kept for review.",
+        reason=reason,
+    )
+
+
+async def _post(order: Document, payment: gateway.Payment) -> Receipt:
+    amount_paise, user_id = int(order["amount_paise"]), order["user_id"]
+
+    def companions(outcome: Outcome) -> list[database.Write]:
+        entry = outcome.entry
+        assert entry is not None
+        credited = {"transaction_id": entry.id, "updated_at": entry.created_at}
+        return [
+            orders.paid(order, payment_id=payment.id, transaction_id=entry.id, at=entry.created_at),
+            Update("payments", {"_id": payment.id}, {"$set": credited}),  # `credit` recorded it
+        ]
+
+    outcome = await wallet.post(
+        ledger.Credit(
+            user_id=user_id,
+            key=f"recharge:{payment.id}",
+            category="recharge",
+            amount_paise=amount_paise,
+            contra="gateway:razorpay",
+            description=f"Recharge of Rs {money.text(amount_paise)}",
+            order_id=order["order_id"],
+            payment_id=payment.id,
+        ),
+        companions,
+    )
+    assert outcome.entry is not None
+    if not outcome.replayed:
+        log.info("payment %s credited to %s: %d paise", payment.id, user_id, amount_paise)
+    return Receipt(
+        amount_paise,
+        outcome.wallet.balance_paise,
+        outcome.entry.id,
+        already_processed=outcome.replayed,
+    )
+
+
+async def _check(order: Document) -> bool:
+    """Whether Razorpay answered."""
+    try:
+        await look(order)
+    except NoSuchEntity:
+        log.error("order %s is unknown to Razorpay", order["order_id"])
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        log.warning("order %s not checked: %s", order["order_id"], problem.detail)
+        return False
+    return True
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+async def _record(payment: gateway.Payment, order: Document, **more: Any) -> None:
+    """Keep what Razorpay says of a payment. A captured one never goes back to less."""
+    where: Document = {"_id": payment.id}
+    if payment.status not in ("captured", "refunded"):
+        where["status"] = {"$nin": ["captured", "refunded"]}
+    facts = {
+        "user_id": order["user_id"],
+        "order_id": order["order_id"],
+        "amount_paise": database.long(payment.amount_paise),
+        "currency": payment.currency,
+        "status": payment.status,
+        "method": payment.method,
+        "error_code": payment.error_code,
+        "error_reason": payment.error_reason,
+        "error_description": payment.error_description,
+        **more,
+    }
+    now = clock.now()
+    try:
+        await db.payments.update_one(
+            where,
+            {
+                "$set": facts,
+                "$setOnInsert": {"created_at": payment.created_at or now, "seen_at": now},
+            },
+            upsert=True,
+        )
+    except database.DuplicateKey:
+        pass  # it is captured by now
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+router = APIRouter(prefix="/api/payment", tags=["payment"])
+router.include_router(orders.router)
+
+
+class VerifyIn(BaseModel):
+    """What Checkout handed to the browser."""
+
+    razorpay_order_id: Annotated[str, Field(max_length=100)]
+    razorpay_payment_id: Annotated[str, Field(max_length=100)]
+    razorpay_signature: Annotated[str, Field(max_length=500)]
+
+
+class CreditedOut(BaseModel):
+    """The payment is in the wallet."""
+
+    status: Literal["credited"] = "credited"
+    already_processed: bool
+    amount: RupeesOut
+    balance: RupeesOut
+    transaction_id: str
+
+
+class PendingOut(BaseModel):
+    """The payment will be in the wallet as soon as Razorpay confirms it; nothing has to be done."""
+
+    status: Literal["pending"] = "pending"
+    order_id: str
+
+
+@router.post(
+    "/verify",
+    response_model=CreditedOut | PendingOut,
+    responses={
+        **api.documented(Unauthenticated, OrderNotFound, InvalidSignature, PaymentMismatch),
+        202: {"model": PendingOut, "description": "Razorpay has not confirmed the payment yet"},
+    },
+)
+async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> CreditedOut | PendingOut:
+    """Credit the payment that Checkout reports; safe to repeat, credited once."""
+    receipt = await confirm(
+        user.id,
+        order_id=body.razorpay_order_id,
+        payment_id=body.razorpay_payment_id,
+        signature=body.razorpay_signature,
+    )
+    if receipt is None:
+        response.status_code = 202
+        response.headers["Retry-After"] = "3"
+        return PendingOut(order_id=body.razorpay_order_id)
+    return CreditedOut(
+        already_processed=receipt.already_processed,
+        amount=receipt.amount_paise,
+        balance=receipt.balance_paise,
+        transaction_id=receipt.transaction_id,
+    )

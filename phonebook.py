@@ -1,0 +1,407 @@
+"""A list of numbers as people send it, read row by row: who can be called, and who cannot and why."""
+
+import asyncio
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import config
+from errors import Problem, Unavailable
+from telephony import numbers
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+ROWS_MAX: Final = 100_000
+FILE_BYTES_MAX: Final = 32 * 1024 * 1024
+CHUNK_ROWS: Final = 500
+
+# Up to this size a list is read here, in a thread; a larger one in a process of its own, because
+# a second of number checking would hold the interpreter against everybody else's requests.
+_SMALL_BYTES: Final = 32 * 1024
+_CHILDREN_WAITING_MAX: Final = 20
+_CHILD_SECONDS_MAX: Final = 180
+_VALUE_LENGTH_MAX: Final = 100
+_RECORD_LINES_MAX: Final = 50
+_SAMPLE_RECORDS: Final = 20
+_DELIMITERS: Final = ",;\t|"
+
+# Column names that hold the number, the surest first; compared without case and punctuation.
+_COLUMNS: Final = (
+    "phone", "phonenumber", "mobile", "mobilenumber", "contactnumber", "number", "phoneno",
+    "mobileno", "contactno", "telephone", "telephonenumber", "tel", "cell", "cellphone", "msisdn",
+    "whatsapp", "whatsappnumber", "contact", "to",
+)  # fmt: skip
+
+_SCIENTIFIC: Final = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+?\d{1,2}")
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
+_INVISIBLE: Final = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that cannot be called. `row` is the line of the file, or the position in the list."""
+
+    row: int
+    value: str
+    code: str
+    message: str
+
+
+@dataclasses.dataclass(slots=True)
+class Chunk:
+    """Some rows that were read: `(row, number)` of those to call, and those that are refused."""
+
+    usable: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    rejected: list[Rejection] = dataclasses.field(default_factory=list)
+
+
+class UnreadableFile(Problem):
+    """This file is no CSV in UTF-8; the detail says what it seems to be."""
+
+    code, status, title = "unreadable_file", 422, "Unreadable file"
+
+
+class NoPhoneColumn(Problem):
+    """It is not clear which column holds the numbers; name it in `phone_column`."""
+
+    code, status, title = "phone_column_not_found", 422, "Phone column not found"
+
+
+class TooManyRows(Problem):
+    """The list is longer than one campaign takes; send it in parts."""
+
+    code, status, title = "too_many_rows", 413, "Too many rows"
+
+
+_REFUSALS: Final[dict[str, type[Problem]]] = {
+    kind.code: kind for kind in (UnreadableFile, NoPhoneColumn, TooManyRows)
+}
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def read_file(
+    content: bytes, *, phone_column: str | None = None
+) -> AsyncGenerator[Chunk, None]:
+    """Read a CSV file. Raises UnreadableFile, NoPhoneColumn, TooManyRows before the first chunk,
+    and Unavailable when too many large files are being read."""
+    if len(content) <= _SMALL_BYTES:
+        reading = _in_thread(rows_of_csv(content, phone_column))
+    else:
+        reading = _in_child({"phone_column": phone_column, "form": "csv"}, content)
+    async with contextlib.aclosing(reading):
+        async for chunk in reading:
+            yield chunk
+
+
+async def read_list(values: list[str]) -> AsyncGenerator[Chunk, None]:
+    """Read numbers that came as a JSON list; their position counts from 1. Raises TooManyRows."""
+    if len(values) > ROWS_MAX:
+        raise _too_many()
+    if sum(map(len, values)) <= _SMALL_BYTES:
+        reading = _in_thread(rows_of_list(values))
+    else:
+        reading = _in_child({"form": "list"}, json.dumps(values).encode())
+    async with contextlib.aclosing(reading):
+        async for chunk in reading:
+            yield chunk
+
+
+def rows_of_list(values: Iterable[str]) -> Iterator[Chunk]:
+    """The numbers of a list, checked, in chunks."""
+    yield from _sieve(enumerate(values, 1))
+
+
+def rows_of_csv(content: bytes, phone_column: str | None) -> Iterator[Chunk]:
+    """The numbers of a CSV file, checked, in chunks; rows are named by their physical line."""
+    text = _decoded(content)
+    delimiter, text_from = _delimiter_of(text)
+    records = _records(text, delimiter, text_from)
+    sample = [record for record, _ in zip(records, range(_SAMPLE_RECORDS), strict=False)]
+    if not sample:
+        raise UnreadableFile("The file has no rows.")
+    column, has_header = _column_of([cells for _, cells in sample], phone_column)
+    # Counted before anything is handed out, so that a file that is refused leaves no trace.
+    count = sum(1 for _ in _records(text, delimiter, text_from)) - has_header
+    if count > ROWS_MAX:
+        raise _too_many()
+    rows = _records(text, delimiter, text_from)
+    if has_header:
+        next(rows)
+    yield from _sieve((row, cells[column] if column < len(cells) else "") for row, cells in rows)
+
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
+    """Check each value; the second time a number appears it is a duplicate."""
+    first_row: dict[str, int] = {}
+    chunk = Chunk()
+    for row, value in rows:
+        found = _checked(row, value)
+        if isinstance(found, Rejection):
+            chunk.rejected.append(found)
+        elif (before := first_row.setdefault(found, row)) != row:
+            message = f"{found} stands in row {before} already; it is called once."
+            chunk.rejected.append(Rejection(row, _shown(value), "duplicate_in_file", message))
+        else:
+            chunk.usable.append((row, found))
+        if len(chunk.usable) + len(chunk.rejected) >= CHUNK_ROWS:
+            yield chunk
+            chunk = Chunk()
+    if chunk.usable or chunk.rejected:
+        yield chunk
+
+
+def _checked(row: int, value: str) -> str | Rejection:
+    """The number in E.164, or why there is none."""
+    text = value.translate(_INVISIBLE).strip().lstrip("'").strip()
+    if not text:
+        return Rejection(row, "", "empty", "There is no number in this row.")
+    if _SCIENTIFIC.fullmatch(text):
+        message = (
+            "The spreadsheet shortened this number and its last digits are lost. Format the "
+            "column as text, enter the numbers again, and export it once more."
+        )
+        return Rejection(row, _shown(value), "unparseable", message)
+    # A spreadsheet that took the number for a quantity writes 9876543210.0.
+    text = text[:-2] if text.endswith(".0") else text
+    try:
+        return numbers.checked(text)
+    except (numbers.InvalidNumber, numbers.DestinationNotAllowed) as refusal:
+        code = str(refusal.extra.get("reason", refusal.code))
+        return Rejection(row, _shown(value), code, refusal.detail)
+
+
+def _shown(value: str) -> str:
+    kept = "".join(c if c.isprintable() else " " for c in value[:_VALUE_LENGTH_MAX])
+    return kept if len(value) <= _VALUE_LENGTH_MAX else kept + "…"
+
+
+def _too_many() -> TooManyRows:
+    return TooManyRows(f"One campaign takes at most {ROWS_MAX} rows; send the list in parts.")
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def _decoded(content: bytes) -> str:
+    """The file as text; UnreadableFile, in words that help, for what is no text."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UnreadableFile("The file is UTF-16. Save it as 'CSV UTF-8' and upload that.")
+    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise UnreadableFile("The file is an Excel workbook. Save it as 'CSV UTF-8'.")
+    content = content.removesuffix(b"\x1a")  # old programs end a text with Ctrl-Z
+    if _CONTROLS.search(content):
+        raise UnreadableFile("The file is binary or UTF-16. Save the list as 'CSV UTF-8'.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Windows programs save names in the code page of the country; digits are the same.
+        return content.decode("cp1252", errors="replace")
+
+
+def _delimiter_of(text: str) -> tuple[str, int]:
+    """The delimiter, and where the rows begin: the one that cuts the first records most evenly."""
+    declared = re.match(r"sep=([,;\t|])\r?\n", text, re.IGNORECASE)
+    if declared:  # Excel's own way of saying it
+        return declared[1], declared.end()
+    head = text[: 64 * 1024]
+
+    def score(delimiter: str) -> tuple[int, int]:
+        with contextlib.suppress(UnreadableFile):
+            widths = [
+                len(cells)
+                for (_, cells), _ in zip(
+                    _records(head, delimiter, 0, is_whole=False),
+                    range(_SAMPLE_RECORDS),
+                    strict=False,
+                )
+            ]
+            if widths and widths[0] > 1:
+                return widths.count(widths[0]), widths[0]
+        return 0, 0
+
+    best = max(_DELIMITERS, key=score)
+    return (best if score(best) > (0, 0) else ","), 0
+
+
+def _records(
+    text: str, delimiter: str, text_from: int, *, is_whole: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """The records that hold anything, each with the physical line on which it begins."""
+    lines = io.StringIO(text, newline="")
+    lines.seek(text_from)
+    reader = csv.reader(lines, delimiter=delimiter)
+    offset = text.count("\n", 0, text_from)
+    began = 1
+    try:
+        for cells in reader:
+            length = reader.line_num - began + 1
+            is_last = lines.tell() >= len(text)
+            if length > _RECORD_LINES_MAX or (
+                is_whole and length > 1 and is_last and text.count('"', text_from) % 2
+            ):
+                raise _unclosed(began + offset)
+            if any(cell.strip() for cell in cells):
+                yield began + offset, cells
+            began = reader.line_num + 1
+    except csv.Error:
+        raise _unclosed(began + offset) from None
+
+
+def _unclosed(row: int) -> UnreadableFile:
+    return UnreadableFile(f"A quotation mark that opens in line {row} is not closed.")
+
+
+def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, bool]:
+    """The column of the numbers, and whether the first record is a header."""
+    first = sample[0]
+    names = [_plain(cell) for cell in first]
+    if phone_column is not None:
+        if _plain(phone_column) not in names:
+            raise _no_column(f"There is no column {phone_column!r}.", first)
+        return names.index(_plain(phone_column)), True
+    known = [names.index(name) for name in _COLUMNS if name in names]
+    if known:
+        return known[0], True
+    width = max(map(len, sample))
+    if width == 1:
+        return 0, not any(c.isdigit() for c in first[0])
+    # No name that is known: the one column in which most of the first rows are numbers.
+    has_header = not any(isinstance(_checked(0, cell), str) for cell in first)
+    body = sample[has_header:]
+    holds = [
+        sum(isinstance(_checked(0, cells[i]), str) for cells in body if i < len(cells))
+        for i in range(width)
+    ]
+    likely = [i for i, count in enumerate(holds) if 2 * count > len(body)]
+    if len(likely) != 1:
+        raise _no_column("It is not clear which column holds the numbers.", first)
+    return likely[0], has_header
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def _no_column(what: str, first: list[str]) -> NoPhoneColumn:
+    columns = [_shown(cell.strip()) for cell in first[:50]]
+    return NoPhoneColumn(f"{what} Name it in phone_column.", columns=columns)
+
+
+# --- where it is read ---------------------------------------------------------------------------
+
+_one_at_a_time = asyncio.Semaphore(1)
+_children = 0
+
+
+async def _in_thread(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk
+
+
+async def _in_child(task: dict[str, str | None], content: bytes) -> AsyncGenerator[Chunk, None]:
+    """Read in a process of its own, one at a time; it ends with its pipe if this one dies."""
+    global _children
+    if _children >= _CHILDREN_WAITING_MAX:
+        raise Unavailable("Too many lists are being read right now.", retry_after_seconds=10)
+    _children += 1
+    try:
+        async with _one_at_a_time, asyncio.timeout(_CHILD_SECONDS_MAX):
+            async for chunk in _answers_of_child(task, content):
+                yield chunk
+    except TimeoutError:
+        raise Unavailable("The list could not be read in time; try again.") from None
+    finally:
+        _children -= 1
+
+
+async def _answers_of_child(
+    task: dict[str, str | None], content: bytes
+) -> AsyncGenerator[Chunk, None]:
+    chosen = config.settings()
+    head = {
+        **task,
+        "region": chosen.default_region,
+        "countries": ",".join(chosen.allowed_countries),
+    }
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=4 * 1024 * 1024,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        with contextlib.suppress(ConnectionError):  # it refused before it had read everything
+            child.stdin.write(json.dumps(head).encode() + b"\n" + content)
+            await child.stdin.drain()
+        child.stdin.close()
+        while line := await child.stdout.readline():
+            answer = json.loads(line)
+            if "refused" in answer:
+                raise _REFUSALS[answer["refused"]](answer["detail"], **answer["extra"])
+            if "end" in answer:
+                return
+            yield Chunk(
+                [(row, number) for row, number in answer["usable"]],
+                [Rejection(*fields) for fields in answer["rejected"]],
+            )
+        raise Unavailable("The list could not be read to its end; try again.")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+def _serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """The child's side of the pipe."""
+    if hasattr(os, "nice"):
+        os.nice(10)  # requests come first
+    head = json.loads(source.readline())
+    config.use(
+        config.Settings(
+            _env_file=None,
+            default_region=head["region"],
+            allowed_countries=head["countries"],
+        )
+    )
+    content = source.read()
+
+    def say(answer: object) -> None:
+        sink.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+        sink.flush()
+
+    try:
+        chunks = (
+            rows_of_csv(content, head["phone_column"])
+            if head["form"] == "csv"
+            else rows_of_list(json.loads(content))
+        )
+        for chunk in chunks:
+            rejected = [dataclasses.astuple(rejection) for rejection in chunk.rejected]
+            say({"usable": chunk.usable, "rejected": rejected})
+    except (UnreadableFile, NoPhoneColumn, TooManyRows) as refusal:
+        say({"refused": refusal.code, "detail": refusal.detail, "extra": refusal.extra})
+    else:
+        say({"end": True})
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        _serve(sys.stdin.buffer, sys.stdout.buffer)

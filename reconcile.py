@@ -1,0 +1,373 @@
+"""Whether the books are right: every invariant of the money, checked from what is stored."""
+
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+import api
+import database
+import ledger
+import money
+import transactions
+import wallet
+from auth import Admin
+from database import Document, Session, db
+from errors import Forbidden, Unauthenticated
+from ledger import Entry, Wallet
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+VIOLATIONS_MAX = 1_000
+_BATCH = 1_000
+_PROGRESS_EVERY = 1_000
+
+# The billing states of a call that still has its hold (docs/money.md).
+_HOLDING = ("held", "pending_duration", "review")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that must not be: which invariant, whose, at which entry, and what was found."""
+
+    invariant: str
+    user_id: str | None
+    seq: int | None
+    detail: str
+
+
+@dataclasses.dataclass(slots=True)
+class Report:
+    """What an audit looked at and what it found."""
+
+    wallets: int = 0
+    entries: int = 0
+    violations: list[Violation] = dataclasses.field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.violations
+
+    def add(self, found: Iterable[Violation]) -> None:
+        """Keep what was found, up to `VIOLATIONS_MAX`."""
+        room = VIOLATIONS_MAX - len(self.violations)
+        self.violations += list(found)[:room]
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def audit(user_id: str | None = None) -> Report:
+    """Check every invariant of one wallet, or of all and the trial balance.
+
+    It may run beside live traffic: each wallet is compared with the entries up to its own `seq`,
+    and what looks wrong about a call is looked at again before it is reported. Memory stays
+    constant; the work is proportional to the number of entries.
+    """
+    report = Report()
+    async for state in _wallets(user_id):
+        report.wallets += 1
+        report.add(balance_covers_holds(state))
+        await _audit_chain(state, report)
+        report.add([v async for v in running_calls_and_holds_agree(state)])
+        report.add([v async for v in ended_calls_are_charged_once(state.user_id)])
+        report.add([v async for v in captured_payments_are_credited_once(state.user_id)])
+        if report.wallets % _PROGRESS_EVERY == 0:
+            log.info("audit: %d wallets, %d entries", report.wallets, report.entries)
+    if user_id is None:
+        report.add(await books_balance())
+    for violation in report.violations:
+        log.error("violation: %s", violation)
+    return report
+
+
+# --- the invariants -----------------------------------------------------------------------------
+
+
+def balance_covers_holds(state: Wallet) -> list[Violation]:
+    """1. balance >= 0, 0 <= held <= balance, held = sum of holds; due = sum of dues."""
+    checks = {
+        f"balance {state.balance_paise} is negative": state.balance_paise >= 0,
+        f"held {state.held_paise} is not within 0..{state.balance_paise}": (
+            0 <= state.held_paise <= state.balance_paise
+        ),
+        f"held {state.held_paise} is not the sum of its holds": (
+            state.held_paise == sum(state.holds.values())
+        ),
+        f"due {state.due_paise} is not the sum of its dues": (
+            state.due_paise == sum(state.dues.values())
+        ),
+    }
+    return [
+        Violation("balance_covers_holds", state.user_id, state.seq, detail)
+        for detail, holds in checks.items()
+        if not holds
+    ]
+
+
+@dataclasses.dataclass(slots=True)
+class Chain:
+    """Invariants 2 and 3 over a wallet's entries, one after the other."""
+
+    user_id: str
+    seq: int = 0
+    head_hash: str = ledger.GENESIS_HASH
+    balance_paise: int = 0
+    credited_paise: int = 0
+    debited_paise: int = 0
+
+    def link(self, entry: Entry) -> list[Violation]:
+        """3. seq runs 1..n without a gap, each hash follows from the one before; 2. every
+        `balance_after` and every running total is what the entries so far add up to."""
+        if entry.type == "credit":
+            self.credited_paise += entry.amount_paise
+        else:
+            self.debited_paise += entry.amount_paise
+        self.balance_paise = self.credited_paise - self.debited_paise
+        totals = (entry.credited_paise, entry.debited_paise)
+        checks = {
+            f"follows {self.seq}": entry.seq == self.seq + 1,
+            "does not name the hash before it": entry.prev_hash == self.head_hash,
+            "was changed after it was written": entry.hash == ledger.hash_of(entry),
+            "has no amount": entry.amount_paise > 0,
+            f"balance after is {entry.balance_after_paise}, not {self.balance_paise}": (
+                entry.balance_after_paise == self.balance_paise
+            ),
+            "running totals do not add up": totals == (self.credited_paise, self.debited_paise),
+        }
+        self.seq, self.head_hash = entry.seq, entry.hash
+        return [
+            Violation("chain_follows", self.user_id, entry.seq, f"{entry.id}: {detail}")
+            for detail, holds in checks.items()
+            if not holds
+        ]
+
+    def ends_at(self, state: Wallet) -> list[Violation]:
+        """2. the wallet's balance = credits - debits = the last entry's; nothing is missing."""
+        checks = {
+            f"balance {state.balance_paise} is not credits - debits = {self.balance_paise}": (
+                state.balance_paise == self.balance_paise
+            ),
+            f"seq {state.seq}, but the entries end at {self.seq}": state.seq == self.seq,
+            "the head hash is not the last entry's": state.head_hash == self.head_hash,
+            "credited or debited totals differ from the entries": (
+                (state.credited_paise, state.debited_paise)
+                == (self.credited_paise, self.debited_paise)
+            ),
+        }
+        return [
+            Violation("balance_is_its_entries", self.user_id, state.seq, detail)
+            for detail, holds in checks.items()
+            if not holds
+        ]
+
+
+async def _audit_chain(state: Wallet, report: Report) -> None:
+    chain = Chain(state.user_id)
+    batch: list[Entry] = []
+    found = db.transactions.find({"user_id": state.user_id, "seq": {"$lte": state.seq}})
+    async for document in found.sort("seq", 1).batch_size(_BATCH):
+        entry = transactions.entry_from(document)
+        report.entries += 1
+        report.add(chain.link(entry))
+        if entry.category == "call_charge":
+            batch.append(entry)
+        if len(batch) >= _BATCH:
+            report.add(await charges_belong_to_ended_calls(batch))
+            batch.clear()
+    report.add(await charges_belong_to_ended_calls(batch))
+    report.add(chain.ends_at(state))
+
+
+async def charges_belong_to_ended_calls(charges: list[Entry]) -> list[Violation]:
+    """4. every charge names a call that is settled, for that amount plus what is due."""
+    calls = await _by_id("calls", [c.call_id for c in charges if c.call_id])
+    violations = []
+    for charge in charges:
+        call = calls.get(charge.call_id or "")
+        if call is None or call.get("billing_status") != "settled":
+            detail = f"{charge.id} charges {charge.call_id}, which is not settled"
+        elif call["cost_paise"] != charge.amount_paise + call["due_paise"]:
+            detail = f"{charge.id} charges {charge.amount_paise}, {charge.call_id} cost otherwise"
+        else:
+            continue
+        violations.append(
+            Violation("charges_belong_to_ended_calls", charge.user_id, charge.seq, detail)
+        )
+    return violations
+
+
+async def ended_calls_are_charged_once(user_id: str) -> AsyncIterator[Violation]:
+    """4. every settled call that cost something has its one charge, or an explicit due."""
+    settled = db.calls.find(
+        {"user_id": user_id, "billing_status": "settled", "cost_paise": {"$gt": 0}},
+        {"cost_paise": 1, "due_paise": 1},
+    )
+    async for calls in _batches(settled):
+        ids = {call["_id"]: ledger.entry_id(user_id, f"call:{call['_id']}") for call in calls}
+        entries = await transactions.by_ids(ids.values())
+        for call in calls:
+            entry = entries.get(ids[call["_id"]])
+            charged_paise = entry.amount_paise if entry else 0
+            if charged_paise + call["due_paise"] != call["cost_paise"]:
+                detail = (
+                    f"{call['_id']} cost {call['cost_paise']}: charged {charged_paise}, "
+                    f"due {call['due_paise']}"
+                )
+                yield Violation("ended_calls_are_charged_once", user_id, None, detail)
+
+
+async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violation]:
+    """4. every hold belongs to a call that is not over, every such call has its hold."""
+    user_id = state.user_id
+    calls = await _by_id("calls", list(state.holds))
+    suspects = {c for c in state.holds if calls.get(c, {}).get("billing_status") not in _HOLDING}
+    running = db.calls.find(
+        {"user_id": user_id, "billing_status": {"$in": list(_HOLDING)}}, {"_id": 1}
+    )
+    async for found in _batches(running):
+        suspects |= {call["_id"] for call in found if call["_id"] not in state.holds}
+    if not suspects:
+        return
+    # Calls began and ended while we looked: look at both again, in one snapshot.
+    now, again = await database.atomic(lambda session: _both(user_id, suspects, session))
+    for call_id in sorted(suspects):
+        status = again.get(call_id, {}).get("billing_status")
+        if (call_id in now.holds) != (status in _HOLDING):
+            held = "has a hold" if call_id in now.holds else "has no hold"
+            detail = f"{call_id} {held}, its billing is {status}"
+            yield Violation("running_calls_and_holds_agree", user_id, None, detail)
+
+
+async def _both(
+    user_id: str, call_ids: set[str], session: Session
+) -> tuple[Wallet, dict[str, Document]]:
+    document = await db.wallets.find_one({"user_id": user_id}, session=session)
+    assert document is not None
+    return wallet.wallet_from(document), await _by_id("calls", list(call_ids), session)
+
+
+async def captured_payments_are_credited_once(user_id: str) -> AsyncIterator[Violation]:
+    """4. every paid order has the one credit of its payment, for its amount."""
+    paid = db.orders.find({"user_id": user_id, "status": "paid"})
+    async for orders in _batches(paid):
+        ids = {
+            order["_id"]: ledger.entry_id(user_id, f"recharge:{order['payment_id']}")
+            for order in orders
+        }
+        entries = await transactions.by_ids(ids.values())
+        for order in orders:
+            entry = entries.get(ids[order["_id"]])
+            if entry is None or entry.amount_paise != order["amount_paise"]:
+                detail = f"{order['order_id']} is paid by {order['payment_id']}, not credited so"
+                yield Violation("captured_payments_are_credited_once", user_id, None, detail)
+
+
+async def books_balance() -> list[Violation]:
+    """6. the wallets' balances add up to what the other accounts gave and took, by account."""
+
+    async def totals(session: Session) -> tuple[int, dict[str, int]]:
+        wallets = await db.wallets.aggregate(
+            [{"$group": {"_id": None, "balance": {"$sum": "$balance_paise"}}}], session=session
+        ).to_list(1)
+        accounts = await trial_balance(session)
+        return (wallets[0]["balance"] if wallets else 0), accounts
+
+    balance_paise, accounts = await database.atomic(totals)
+    if balance_paise == sum(accounts.values()):
+        return []
+    detail = f"wallets hold {balance_paise}, the accounts say {sum(accounts.values())}: {accounts}"
+    return [Violation("books_balance", None, None, detail)]
+
+
+async def trial_balance(session: Session | None = None) -> dict[str, int]:
+    """What each contra account gave to the wallets (positive) or took from them, in paise."""
+    signed = {
+        "$cond": [
+            {"$eq": ["$type", "credit"]},
+            "$amount_paise",
+            {"$subtract": [0, "$amount_paise"]},
+        ]
+    }
+    found = db.transactions.aggregate(
+        [{"$group": {"_id": "$contra", "paise": {"$sum": signed}}}], session=session
+    )
+    return {row["_id"]: int(row["paise"]) async for row in found}
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+async def _wallets(user_id: str | None) -> AsyncIterator[Wallet]:
+    """The wallets, in the order of their users, in batches that outlive a slow audit."""
+    last = ""
+    while True:
+        where: Document = {"user_id": user_id} if user_id else {"user_id": {"$gt": last}}
+        found = await db.wallets.find(where).sort("user_id", 1).to_list(100)
+        for document in found:
+            # Read again: its entries are compared with what it is now, not minutes ago.
+            fresh = await db.wallets.find_one({"user_id": document["user_id"]})
+            if fresh is not None:
+                yield wallet.wallet_from(fresh)
+        if user_id or not found:
+            return
+        last = found[-1]["user_id"]
+
+
+async def _by_id(
+    collection: str, ids: list[str], session: Session | None = None
+) -> dict[str, Document]:
+    if not ids:
+        return {}
+    found = db[collection].find({"_id": {"$in": ids}}, session=session)
+    return {document["_id"]: document async for document in found}
+
+
+async def _batches(cursor: Any) -> AsyncIterator[list[Document]]:
+    while found := await cursor.to_list(_BATCH):
+        yield found
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+router = APIRouter(prefix="/api/admin", tags=["admin"])
+
+
+class ViolationOut(BaseModel):
+    """One thing that must not be."""
+
+    invariant: str
+    user_id: str | None
+    seq: int | None
+    detail: str
+
+
+class AuditOut(BaseModel):
+    """The result of an audit."""
+
+    ok: bool
+    wallets: int
+    entries: int
+    violations: list[ViolationOut]
+    trial_balance: dict[str, float]
+
+
+@router.get("/audit", response_model=AuditOut, responses=api.documented(Unauthenticated, Forbidden))
+async def audit_route(admin: Admin, user_id: str | None = Query(None, max_length=100)) -> AuditOut:
+    """Check every invariant of the money, of one user or of everybody."""
+    report = await audit(user_id)
+    return AuditOut(
+        ok=report.ok,
+        wallets=report.wallets,
+        entries=report.entries,
+        violations=[ViolationOut(**dataclasses.asdict(v)) for v in report.violations],
+        trial_balance={
+            account: money.rupees(paise) for account, paise in (await trial_balance()).items()
+        },
+    )

@@ -1,0 +1,40 @@
+"""The service as it runs without Razorpay keys: the product, and the Razorpay sandbox beside it."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+import config
+import main
+from sandbox import razorpay
+
+
+def create_app() -> Starlette:
+    """The product at `/` and a Razorpay at `/sandbox`, started and stopped together.
+
+    The product is not told: it reaches the sandbox over HTTP, at the base URL of its settings.
+    """
+    chosen = config.settings()
+    gateway_app = razorpay.create_app(
+        mongodb_uri=chosen.mongodb_uri,
+        database=f"{chosen.mongodb_db}_sandbox",
+        key_id=chosen.gateway_key_id,
+        key_secret=chosen.gateway_key_secret,
+        webhook_secret=chosen.gateway_webhook_secret,
+        webhook_url=f"{chosen.own_url}/api/payment/webhook",
+    )
+    product = main.create_app()
+
+    @contextlib.asynccontextmanager
+    async def both(_: Starlette) -> AsyncIterator[None]:
+        async with (
+            gateway_app.router.lifespan_context(gateway_app),
+            product.router.lifespan_context(product),
+        ):
+            yield
+
+    return Starlette(
+        routes=[Mount("/sandbox", app=gateway_app), Mount("/", app=product)], lifespan=both
+    )

@@ -1,0 +1,127 @@
+"""The life of a simulated call: what its document says at any moment."""
+
+import dataclasses
+import datetime as dt
+import hmac
+from typing import Final
+
+import clock
+import config
+import database
+from database import Document, Index
+from telephony.provider import RANK, Dial, Report, Simulate
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+SIGNATURE_HEADER: Final = "x-simulator-signature"
+
+# A call whose seconds are faster than ours reaches its limit before anybody could extend it, so
+# its seconds stand still there for this long (real time) before the network ends it. Talk is cut
+# at the limit all the same; a call in real time is cut at once.
+PATIENCE_SECONDS: Final = 2.0
+
+_KEPT_DAYS: Final = 30
+
+database.declare(
+    "simulated_calls",
+    indexes=[
+        Index(("owner",), only_where={"open": True}),
+        Index(("placed_at",), expire_seconds=_KEPT_DAYS * 86_400),
+    ],
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """How a simulated call stands at one moment."""
+
+    status: str
+    at: dt.datetime  # since when
+    changes_at: dt.datetime | None  # when it becomes something else; None when it is over
+    duration_seconds: int | None = None
+
+
+# --- the life of a call -------------------------------------------------------------------------
+
+
+def state_of(call: Document, now: dt.datetime) -> State:
+    """The state of a simulated call: a function of its document and the time, and of nothing else.
+
+    So every process, and every process after a restart, tells the same story of it.
+    """
+    if call["ended"] is not None:
+        end = call["ended"]
+        return State(end["status"], end["at"], None, end["duration_seconds"])
+    if now < call["ring_at"]:
+        return State("queued", call["placed_at"], call["ring_at"])
+    if now < call["pick_up_at"]:
+        return State("ringing", call["ring_at"], call["pick_up_at"])
+    if call["outcome"] != "completed":
+        return State(call["outcome"], call["pick_up_at"], None, 0)
+    seconds, wait_seconds = call["duration_seconds"], 0.0
+    if call["limit_seconds"] < seconds:
+        seconds = call["limit_seconds"]
+        wait_seconds = PATIENCE_SECONDS if call["pace"] > 1 else 0.0
+    talk_wall_seconds = (seconds - call["base_seconds"]) / call["pace"]
+    ends_at = clock.after(talk_wall_seconds + wait_seconds, since=call["base_at"])
+    if now < ends_at:
+        return State("in_progress", call["pick_up_at"], ends_at)
+    return State("completed", ends_at, None, seconds)
+
+
+def talked_seconds(call: Document, now: dt.datetime) -> float:
+    """The simulated seconds that an answered call has lasted until `now`."""
+    passed = (now - call["base_at"]).total_seconds() * call["pace"]
+    return float(min(call["base_seconds"] + passed, call["limit_seconds"]))
+
+
+def document_of(dial: Dial, now: dt.datetime, owner: str) -> Document:
+    """The document of a call that is placed now, for the process `owner` to look after."""
+    script = dial.simulate or Simulate()
+    rings_seconds = script.wall_seconds - script.talk_wall_seconds
+    pick_up_at = clock.after(rings_seconds, since=now)
+    return {
+        "_id": id_of(dial.call_id),
+        "reference": dial.call_id,
+        "to": dial.to,
+        "callback_url": dial.callback_url,
+        "outcome": script.outcome,
+        "duration_seconds": script.duration_seconds,
+        "pace": script.pace,
+        "placed_at": now,
+        "ring_at": clock.after(rings_seconds * 0.3, since=now),
+        "pick_up_at": pick_up_at,
+        # Talk is counted from here; raising the limit sets the base anew, because the seconds may
+        # have stood still at the old one.
+        "base_at": pick_up_at,
+        "base_seconds": 0.0,
+        "limit_seconds": dial.limit_seconds,
+        "ended": None,
+        "version": 0,
+        "owner": owner,
+        "open": True,
+    }
+
+
+def id_of(call_id: str) -> str:
+    """The network's id of our call; the same whenever the call is placed."""
+    return f"sim_{call_id.removeprefix('call_')}"
+
+
+def report_of(call: Document, state: State) -> Report:
+    """What the network tells of the call in this state."""
+    answered = call["outcome"] == "completed" and RANK[state.status] >= RANK["in_progress"]
+    return Report(
+        event_id=f"{call['_id']}:{RANK[state.status]}",
+        provider_call_id=call["_id"],
+        status=state.status,
+        duration_seconds=state.duration_seconds,
+        occurred_at=state.at,
+        answered_at=call["pick_up_at"] if answered and state.status != "canceled" else None,
+    )
+
+
+def sign(url: str, body: bytes) -> str:
+    """HMAC-SHA256 over the address and the body, in hexadecimal."""
+    secret = config.settings().simulator_auth_token.encode()
+    return hmac.digest(secret, url.encode() + b"\n" + body, "sha256").hex()

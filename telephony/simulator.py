@@ -1,0 +1,164 @@
+"""A telephone network on localhost that says it is one: it rings, answers, ends and calls back."""
+
+import datetime as dt
+import hmac
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import clock
+import database
+from database import Document, db
+from telephony.provider import (
+    OVER,
+    RANK,
+    Ambiguous,
+    Capabilities,
+    Dial,
+    InvalidSignature,
+    NotSent,
+    Report,
+)
+from telephony.simulated import (
+    SIGNATURE_HEADER,
+    document_of,
+    id_of,
+    report_of,
+    sign,
+    state_of,
+    talked_seconds,
+)
+from telephony.switchboard import Switchboard
+
+__all__ = ["SIGNATURE_HEADER", "Simulator", "sign"]
+
+# More than any call lasts, and less than MongoDB can keep.
+_SECONDS_MAX: Final = 2**31
+
+# --- the network --------------------------------------------------------------------------------
+
+
+class Simulator:
+    """The network: what it is asked to do, and the switchboard that calls back."""
+
+    name: str = "simulator"
+    can = Capabilities(
+        can_extend=True,
+        can_hang_up=True,
+        reports_ringing=True,
+        duration_in_callback=True,
+        can_simulate=True,
+    )
+
+    def __init__(self) -> None:
+        self._switchboard: Switchboard | None = None
+
+    async def start(self) -> None:
+        """Start this process's switchboard."""
+        self._switchboard = Switchboard()
+        await self._switchboard.start()
+
+    async def stop(self) -> None:
+        """Stop it; another process, or this one after a restart, carries its calls on."""
+        if self._switchboard is not None:
+            await self._switchboard.stop()
+            self._switchboard = None
+
+    async def place(self, dial: Dial) -> str:
+        """Place the call; the id of one that is placed twice is the same."""
+        board = self._switchboard
+        if board is None:
+            raise NotSent("the simulator is not running in this process")
+        call = document_of(dial, clock.now(), board.me)
+        try:
+            await db.simulated_calls.insert_one(call)
+        except database.DuplicateKey:
+            return str(call["_id"])
+        except database.AnyError as problem:
+            raise Ambiguous(f"the simulator's database: {type(problem).__name__}") from problem
+        board.watch(call["_id"], call["ring_at"])
+        return str(call["_id"])
+
+    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+        """Raise the limit of a live call; False when it is over."""
+        while True:
+            found = await self._find(call)
+            now = clock.now()
+            if found is None or RANK[state_of(found, now).status] == OVER:
+                return False
+            change: Document = {"limit_seconds": max(limit_seconds, found["limit_seconds"])}
+            if now > found["base_at"]:
+                change |= {"base_at": now, "base_seconds": talked_seconds(found, now)}
+            if await self._change(found, change):
+                return True
+
+    async def hang_up(self, call: Mapping[str, Any]) -> None:
+        """End the call: `canceled` before the answer, else `completed` with the seconds so far."""
+        board = self._board()
+        while True:
+            found = await self._find(call)
+            now = clock.now()
+            if found is None or RANK[(state := state_of(found, now)).status] == OVER:
+                return
+            answered = state.status == "in_progress"
+            end: Document = {
+                "status": "completed" if answered else "canceled",
+                "duration_seconds": math.ceil(talked_seconds(found, now)) if answered else 0,
+                "at": now,
+            }
+            if await self._change(found, {"ended": end, "owner": board.me}):
+                board.watch(found["_id"], now)
+                return
+
+    async def look_up(self, call: Mapping[str, Any]) -> Report | None:
+        """How the call stands; None when it was never placed."""
+        found = await self._find(call)
+        return None if found is None else report_of(found, state_of(found, clock.now()))
+
+    def read_callback(self, headers: Mapping[str, str], body: bytes, url: str) -> Report:
+        """Verify the signature over the address and the body, and read the body."""
+        sent = headers.get(SIGNATURE_HEADER, "").encode()
+        if not hmac.compare_digest(sent, sign(url, body).encode()):
+            raise InvalidSignature("The signature is not the simulator's.")
+        try:
+            told = json.loads(body)
+            answered_at = told["answered_at"]
+            if told["status"] not in RANK:
+                raise ValueError(told["status"])
+            duration = told["duration_seconds"]
+            occurred_at = dt.datetime.fromisoformat(told["occurred_at"])
+            if occurred_at.tzinfo is None or abs(duration or 0) > _SECONDS_MAX:
+                raise ValueError("no moment, or no duration")
+            return Report(
+                event_id=str(told["event_id"]),
+                provider_call_id=str(told["provider_call_id"]),
+                status=told["status"],
+                duration_seconds=None if duration is None else int(duration),
+                occurred_at=occurred_at,
+                answered_at=dt.datetime.fromisoformat(answered_at) if answered_at else None,
+            )
+        except (ValueError, KeyError, TypeError):
+            raise InvalidSignature("The simulator does not send such a body.") from None
+
+    def _board(self) -> Switchboard:
+        if self._switchboard is None:
+            raise Ambiguous("the simulator is not running in this process")
+        return self._switchboard
+
+    async def _find(self, call: Mapping[str, Any]) -> Document | None:
+        try:
+            return await db.simulated_calls.find_one({"_id": id_of(call["_id"])})
+        except database.AnyError as problem:
+            raise Ambiguous(f"the simulator's database: {type(problem).__name__}") from problem
+
+    async def _change(self, found: Document, change: Document) -> bool:
+        """Change the call if it is still as it was found."""
+        try:
+            result = await db.simulated_calls.update_one(
+                {"_id": found["_id"], "version": found["version"], "ended": None},
+                {"$set": change, "$inc": {"version": 1}},
+            )
+        except database.AnyError as problem:
+            raise Ambiguous(f"the simulator's database: {type(problem).__name__}") from problem
+        return result.matched_count == 1

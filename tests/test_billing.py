@@ -1,0 +1,230 @@
+"""What a call costs, what money buys, and what a call reserves."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import billing
+import config
+import database
+from errors import BalanceHeld, InsufficientBalance, TooManyCalls
+from rates import Rate
+from tests.conftest import Service, running
+from tests.conftest import test_settings as settings_of_tests
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file; each test has users of its own."""
+    async with running(settings_of_tests(mongodb_uri)) as started:
+        yield started
+
+
+TEN_RUPEES = Rate(rate_paise_per_minute=1000)
+
+rates_of_all_kinds = st.builds(
+    Rate,
+    rate_paise_per_minute=st.integers(1, 100_000),
+    pulse_seconds=st.one_of(st.sampled_from([1, 6, 30, 60]), st.integers(1, 3_600)),
+    minimum_billable_seconds=st.one_of(st.just(0), st.integers(0, 3_600)),
+    connection_fee_paise=st.one_of(st.just(0), st.integers(0, 10_000)),
+)
+
+
+def oracle(duration_seconds: int, rate: Rate) -> int:
+    """The price by exact fractions, written independently of the meter."""
+    if duration_seconds == 0:
+        return 0
+    pulses = ceil(
+        Fraction(max(duration_seconds, rate.minimum_billable_seconds), rate.pulse_seconds)
+    )
+    exact = Fraction(pulses * rate.pulse_seconds * rate.rate_paise_per_minute, 60)
+    return rate.connection_fee_paise + floor(exact + Fraction(1, 2))
+
+
+# --- the meter ----------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 86_400), rates_of_all_kinds)
+@example(30, TEN_RUPEES)
+def test_the_cost_is_the_exact_price_rounded_half_up_once(duration: int, rate: Rate) -> None:
+    assert billing.cost_paise(duration, rate) == oracle(duration, rate)
+
+
+@given(st.integers(0, 10_000_000), rates_of_all_kinds)
+@example(999, TEN_RUPEES)
+@example(1000, TEN_RUPEES)
+def test_the_seconds_that_money_buys_are_the_most_that_it_can_pay(amount: int, rate: Rate) -> None:
+    seconds = billing.seconds_affordable(amount, rate)
+    assert 0 <= seconds <= billing.SECONDS_MAX
+    assert oracle(seconds, rate) <= amount
+    if seconds < billing.SECONDS_MAX // rate.pulse_seconds * rate.pulse_seconds:
+        assert oracle(seconds + 1, rate) > amount
+
+
+@given(st.integers(0, 86_400), rates_of_all_kinds)
+def test_the_price_of_a_duration_buys_at_least_that_duration(duration: int, rate: Rate) -> None:
+    longest = billing.SECONDS_MAX // rate.pulse_seconds * rate.pulse_seconds
+    price = billing.cost_paise(duration, rate)
+    if billing.billable_seconds(duration, rate) <= longest:
+        assert billing.seconds_affordable(price, rate) >= duration
+
+
+@given(st.integers(0, 86_399), rates_of_all_kinds)
+def test_a_longer_call_never_costs_less(duration: int, rate: Rate) -> None:
+    assert billing.cost_paise(duration, rate) <= billing.cost_paise(duration + 1, rate)
+
+
+@pytest.mark.parametrize(
+    ("duration", "by_second", "by_minute", "thirty_then_six"),
+    [
+        (0, 0, 0, 0),
+        (1, 2, 120, 60),
+        (30, 60, 120, 60),
+        (31, 62, 120, 72),
+        (60, 120, 120, 120),
+        (61, 122, 240, 132),
+        (121, 242, 360, 252),
+    ],
+)
+def test_the_rate_cards_of_the_field(
+    duration: int, by_second: int, by_minute: int, thirty_then_six: int
+) -> None:
+    card = {"rate_paise_per_minute": 120}
+    assert billing.cost_paise(duration, Rate(**card)) == by_second
+    assert billing.cost_paise(duration, Rate(**card, pulse_seconds=60)) == by_minute
+    assert (
+        billing.cost_paise(duration, Rate(**card, pulse_seconds=6, minimum_billable_seconds=30))
+        == thirty_then_six
+    )
+
+
+def test_thirty_seconds_at_ten_rupees_are_five_rupees() -> None:
+    assert billing.cost_paise(30, TEN_RUPEES) == 500
+    assert billing.explanation(30, TEN_RUPEES) == "30 s at Rs 10.00 a minute: Rs 5.00"
+
+
+def test_the_seconds_of_one_rupee_twenty_a_minute() -> None:
+    card = {"rate_paise_per_minute": 120}
+    assert billing.seconds_affordable(1000, Rate(**card)) == 500
+    assert billing.seconds_affordable(1000, Rate(**card, pulse_seconds=60)) == 480
+    blocks = Rate(**card, pulse_seconds=6, minimum_billable_seconds=30)
+    assert billing.seconds_affordable(1000, blocks) == 498
+    assert billing.seconds_affordable(50, blocks) == 0
+
+
+def test_a_rate_of_zero_buys_a_day() -> None:
+    assert billing.seconds_affordable(0, Rate(rate_paise_per_minute=0)) == billing.SECONDS_MAX
+
+
+def test_the_explanation_tells_of_pulses_and_the_fee() -> None:
+    rate = Rate(rate_paise_per_minute=120, pulse_seconds=60, connection_fee_paise=50)
+    assert billing.explanation(61, rate) == (
+        "61 s, billed as 120 s, at Rs 1.20 a minute and a connection fee of Rs 0.50: Rs 2.90"
+    )
+    assert billing.explanation(0, rate) == "not answered: Rs 0.00"
+
+
+# --- the gate -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slice_minutes", "seconds_max", "rate", "hold"),
+    [
+        (1, 14_400, TEN_RUPEES, 1000),
+        (5, 14_400, TEN_RUPEES, 5000),
+        (5, 120, TEN_RUPEES, 2000),
+        (5, 6, TEN_RUPEES, 1000),  # never below the minimum balance
+        (1, 14_400, Rate(rate_paise_per_minute=50), 1000),
+        (1, 14_400, Rate(rate_paise_per_minute=500, connection_fee_paise=2000), 2500),
+    ],
+)
+def test_a_call_reserves_a_slice_and_never_less_than_the_minimum(
+    slice_minutes: int, seconds_max: int, rate: Rate, hold: int
+) -> None:
+    before = config._current
+    config.use(settings_of_tests("", call_slice_minutes=slice_minutes))
+    try:
+        assert billing.hold_paise(rate, seconds_max) == hold
+        assert billing.hold_paise_min(rate) <= hold
+    finally:
+        config.use(before)
+
+
+async def test_the_first_pulse_is_required_where_it_is_more_than_the_minimum(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    await service.fund(person, 29)
+    minutes = {"pulse_seconds": 60, "default_call_rate": Decimal(30)}
+    config.use(service.settings.model_copy(update=minutes))
+    try:
+        with pytest.raises(InsufficientBalance) as refusal:
+            await billing.can_start(person.id)
+        assert refusal.value.required_paise == 3000
+        assert refusal.value.available_paise == 2900
+        await service.fund(person, 1)
+        await billing.can_start(person.id)
+    finally:
+        config.use(service.settings)
+
+
+async def reserve(user_id: str, call_id: str) -> billing.Reservation:
+    return await billing.reserve(
+        user_id, call_id=call_id, rate=TEN_RUPEES, seconds_max=14_400, companions=lambda _: []
+    )
+
+
+async def test_exactly_the_minimum_passes_and_a_paisa_less_does_not(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 9)
+    with pytest.raises(InsufficientBalance):
+        await billing.can_start(person.id)
+    await service.fund(person, 1)
+    await billing.can_start(person.id)
+    reservation = await reserve(person.id, database.new_id("call"))
+    assert (reservation.held_paise, reservation.limit_seconds) == (1000, 60)
+    with pytest.raises(BalanceHeld) as refusal:
+        await billing.can_start(person.id)
+    assert refusal.value.headers["Retry-After"]
+    assert refusal.value.body()["shortfall"] == 10.0
+
+
+async def test_a_hold_takes_what_is_there_between_the_minimum_and_the_slice(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    await service.fund(person, 73)
+    first = await reserve(person.id, database.new_id("call"))
+    second = await reserve(person.id, database.new_id("call"))
+    assert (first.held_paise, first.limit_seconds) == (5000, 300)
+    assert (second.held_paise, second.limit_seconds) == (2300, 138)
+
+
+async def test_the_same_call_reserves_once(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 100)
+    call_id = database.new_id("call")
+    first, again = await reserve(person.id, call_id), await reserve(person.id, call_id)
+    assert not first.repeated
+    assert again.repeated
+    assert (await service.balance(person))["held"] == 50.0
+
+
+async def test_no_more_calls_at_once_than_the_account_may_have(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 1_000)
+    config.use(service.settings.model_copy(update={"max_concurrent_calls": 2}))
+    try:
+        for _ in range(2):
+            await reserve(person.id, database.new_id("call"))
+        with pytest.raises(TooManyCalls) as refusal:
+            await reserve(person.id, database.new_id("call"))
+        assert refusal.value.headers["Retry-After"]
+    finally:
+        config.use(service.settings)

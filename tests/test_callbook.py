@@ -1,0 +1,269 @@
+"""What networks report: late, twice, in any order, without a duration, or impossible."""
+
+import asyncio
+import dataclasses
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import callbook
+import calls
+import clock
+import reconcile
+from callbook import RESOLVED
+from database import Document, db
+from telephony import Report
+from telephony.simulator import Simulator
+from tests import caller
+from tests.conftest import Person, Service, running, test_settings
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file, with slices of a minute; each has its own users."""
+    settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
+    async with running(settings) as started:
+        yield started
+
+
+async def with_call(service: Service, rupees: int = 100) -> tuple[Person, str]:
+    """Somebody with money, and a call of which only the test reports."""
+    person = await service.signup()
+    await service.fund(person, rupees)
+    return person, (await caller.place(service, person, caller.SILENT))["call_id"]
+
+
+async def kept(call_id: str) -> Document:
+    found = await db.calls.find_one({"_id": call_id})
+    assert found is not None
+    return found
+
+
+async def assert_sound(person: Person) -> None:
+    audit = await reconcile.audit(person.id)
+    assert audit.ok, audit.violations
+
+
+# --- order --------------------------------------------------------------------------------------
+
+NEWS: list[tuple[str, int | None]] = [("ringing", None), ("in_progress", None), ("completed", 30)]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_in_any_order_and_twice_the_news_lead_to_the_same_end(
+    service: Service, order: tuple[int, ...]
+) -> None:
+    person, call_id = await with_call(service)
+    for index in [*order, *reversed(order)]:
+        assert (await caller.report(service, call_id, *NEWS[index])).status_code == 204
+    call = await caller.shown(service, person, call_id)
+    assert (call["status"], call["billing_status"], call["cost"]) == ("completed", "settled", 5.0)
+    assert await caller.debits(service, person) == [5.0]
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"]) == (95.0, 0.0)
+    found = await kept(call_id)
+    assert sorted(event["status"] for event in found["events"]) == sorted(s for s, _ in NEWS)
+    assert found["review_reason"] is None
+    assert "next_check_at" not in found
+    assert "next_extend_at" not in found
+
+
+async def test_a_status_never_goes_back(service: Service) -> None:
+    person, call_id = await with_call(service)
+    await caller.report(service, call_id, "in_progress")
+    await caller.report(service, call_id, "ringing")
+    await caller.report(service, call_id, "queued")
+    assert (await caller.shown(service, person, call_id))["status"] == "in_progress"
+
+
+async def test_news_that_was_overtaken_by_the_end_does_not_bring_the_call_back(
+    service: Service,
+) -> None:
+    """It was read while the call rang, and is written when the call is over."""
+    person, call_id = await with_call(service)
+    stale = await kept(call_id)
+    await caller.report(service, call_id, "completed", 30)
+    before = await kept(call_id)
+    news = Report(
+        event_id="late",
+        provider_call_id=stale["provider_call_id"],
+        status="in_progress",
+        duration_seconds=None,
+        occurred_at=clock.now(),
+    )
+    await callbook._advance(stale, news)
+    assert await kept(call_id) == before
+    await callbook._end(stale, dataclasses.replace(news, status="completed", duration_seconds=30))
+    assert await caller.debits(service, person) == [5.0]
+
+
+async def test_one_end_reported_twenty_times_at_once_is_charged_once(service: Service) -> None:
+    person, call_id = await with_call(service)
+    answers = await asyncio.gather(
+        *(caller.report(service, call_id, "completed", 30) for _ in range(20))
+    )
+    assert {answer.status_code for answer in answers} == {204}
+    assert await caller.debits(service, person) == [5.0]
+    assert await db.events.count_documents({"name": "CallEnded", "user_id": person.id}) == 1
+    await assert_sound(person)
+
+
+async def test_of_two_ends_the_first_stands_and_a_person_is_told(service: Service) -> None:
+    person, call_id = await with_call(service)
+    await caller.report(service, call_id, "completed", 30)
+    for status, duration in (("busy", None), ("completed", 50)):
+        assert (await caller.report(service, call_id, status, duration)).status_code == 204
+    call = await caller.shown(service, person, call_id)
+    assert (call["status"], call["duration_seconds"], call["cost"]) == ("completed", 30, 5.0)
+    assert await caller.debits(service, person) == [5.0]
+    found = await kept(call_id)
+    assert found["review_reason"] == "the network later reported completed, 50 s"
+    assert [event["status"] for event in found["events"]] == ["completed", "busy", "completed"]
+    await assert_sound(person)
+
+
+async def test_different_ends_at_once_leave_one_whole_end(service: Service) -> None:
+    person, call_id = await with_call(service)
+    ends: list[tuple[str, int | None]] = [("completed", 30), ("busy", None), ("completed", 12)]
+    await asyncio.gather(*(caller.report(service, call_id, *end) for end in ends * 5))
+    call = await caller.shown(service, person, call_id)
+    expected = {("completed", 30): [5.0], ("busy", 0): [], ("completed", 12): [2.0]}
+    assert (
+        await caller.debits(service, person) == expected[call["status"], call["duration_seconds"]]
+    )
+    assert (await kept(call_id))["review_reason"] is not None
+    assert (await service.balance(person))["held"] == 0.0
+    await assert_sound(person)
+
+
+async def test_a_report_about_another_call_of_the_network_is_refused(service: Service) -> None:
+    person, call_id = await with_call(service)
+    answer = await caller.report(
+        service, call_id, "completed", 30, provider_call_id="sim_SOMEBODY_ELSE"
+    )
+    assert (answer.status_code, answer.json()["code"]) == (403, "invalid_signature")
+    assert (await service.balance(person))["held"] == 10.0
+
+
+async def test_a_talkative_network_does_not_fill_the_record(service: Service) -> None:
+    _, call_id = await with_call(service)
+    for number in range(40):
+        await caller.report(service, call_id, "queued", event_id=f"noise {number}")
+    found = await kept(call_id)
+    assert [event["id"] for event in found["events"]] == [f"noise {n}" for n in range(10, 40)]
+
+
+# --- durations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "duration"),
+    [("completed", 0), ("busy", None), ("busy", 7), ("no_answer", 0), ("canceled", None)],
+)
+async def test_a_call_without_talk_is_free(
+    service: Service, status: str, duration: int | None
+) -> None:
+    person, call_id = await with_call(service)
+    await caller.report(service, call_id, status, duration)
+    call = await caller.shown(service, person, call_id)
+    assert (call["status"], call["billing_status"], call["cost"]) == (status, "released", 0)
+    assert await caller.debits(service, person) == []
+    assert (await service.balance(person))["available"] == 100.0
+
+
+async def test_an_answered_call_without_a_duration_waits_for_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, call_id = await with_call(service)
+    await caller.report(service, call_id, "completed")
+    call = await caller.shown(service, person, call_id)
+    assert (call["status"], call["billing_status"]) == ("completed", "pending_duration")
+    assert (call["cost"], call["held"]) == (None, 10.0)
+    assert (await service.balance(person))["held"] == 10.0
+    # It was answered: an end that says it was not is for a person, and releases nothing.
+    await caller.report(service, call_id, "busy")
+    call = await caller.shown(service, person, call_id)
+    assert (call["status"], call["billing_status"]) == ("completed", "pending_duration")
+    assert (await kept(call_id))["review_reason"] is not None
+
+    async def knows(_: Simulator, asked: Document) -> Report:
+        return Report(
+            event_id="details",
+            provider_call_id=asked["provider_call_id"],
+            status="completed",
+            duration_seconds=24,
+            occurred_at=clock.now(),
+        )
+
+    monkeypatch.setattr(Simulator, "look_up", knows)
+    await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
+    await calls.sweep()
+    call = await caller.over(service, person, call_id)
+    assert (call["duration_seconds"], call["cost"]) == (24, 4.0)
+    assert await caller.debits(service, person) == [4.0]
+    await assert_sound(person)
+
+
+@pytest.mark.parametrize("duration", [-1, 121, 2_000_000_000])
+async def test_an_impossible_duration_is_not_charged_and_its_money_stays_held(
+    service: Service, duration: int
+) -> None:
+    """The limit was 60 s; a minute more is what a network may take to hang up."""
+    person, call_id = await with_call(service)
+    for _ in range(2):
+        assert (await caller.report(service, call_id, "completed", duration)).status_code == 204
+    call = await caller.shown(service, person, call_id)
+    assert (call["status"], call["billing_status"], call["cost"]) == ("completed", "review", None)
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"]) == (100.0, 10.0)
+    assert (await kept(call_id))["review_reason"] == f"{duration} s reported, 60 s were the limit"
+    assert await db.events.count_documents({"name": "CallEnded", "user_id": person.id}) == 1
+    await caller.report(service, call_id, "no_answer")
+    assert (await service.balance(person))["held"] == 10.0
+    # The network corrects itself: that is an end that can be charged.
+    await caller.report(service, call_id, "completed", 30)
+    call = await caller.shown(service, person, call_id)
+    assert (call["billing_status"], call["cost"]) == ("settled", 5.0)
+    await assert_sound(person)
+
+
+async def test_what_the_wallet_cannot_cover_is_due_and_collected_first(service: Service) -> None:
+    person, call_id = await with_call(service, 15)
+    await caller.report(service, call_id, "completed", 120)  # Rs 20, within the tolerance
+    call = await caller.shown(service, person, call_id)
+    assert (call["billing_status"], call["cost"], call["due"]) == ("settled", 20.0, 5.0)
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"], balance["due"]) == (0.0, 0.0, 5.0)
+    await service.fund(person, 50)
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["due"]) == (45.0, 0.0)
+    assert await caller.debits(service, person) == [15.0, 5.0]
+    await assert_sound(person)
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["next_check_at", "next_extend_at"])
+async def test_finding_what_is_due_reads_an_index_of_what_is_open(
+    service: Service, field: str
+) -> None:
+    due: Any = db.calls.find({field: {"$lte": clock.now()}}, sort=[(field, 1)], limit=200)
+    plan = str((await due.explain())["queryPlanner"]["winningPlan"])
+    assert "IXSCAN" in plan
+    assert f"{field}_1" in plan
+    indexes = await db.calls.index_information()
+    assert indexes[f"{field}_1"]["partialFilterExpression"] == {field: {"$exists": True}}
+
+
+async def test_a_call_whose_money_is_resolved_is_not_changed_any_more(service: Service) -> None:
+    _, call_id = await with_call(service)
+    call = await kept(call_id)
+    await caller.report(service, call_id, "busy")
+    await callbook.change(call, next_extend_at=clock.now(), limit_seconds=9_999)
+    found = await kept(call_id)
+    assert found["billing_status"] in RESOLVED
+    assert "next_extend_at" not in found
+    assert found["limit_seconds"] == 60

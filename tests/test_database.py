@@ -1,0 +1,90 @@
+"""The shelf: indexes as declared, one preparation, look-ups that are asked together."""
+
+import asyncio
+
+import pytest
+
+import config
+import database
+from database import Index, db
+from errors import Unavailable
+from tests.test_wallet import book  # noqa: F401 - a fixture
+
+
+@pytest.fixture(autouse=True)
+def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test declares is forgotten after it."""
+    monkeypatch.setattr(database, "_declared", dict(database._declared))
+
+
+async def test_indexes_have_the_options_that_were_declared(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    database.declare(
+        "things",
+        indexes=[
+            Index(("user_id", "-created_at"), unique=True),
+            Index(("expires_at",), expire_seconds=0),  # zero is a time to live, too
+            Index(("state",), only_where={"state": "pending"}),
+        ],
+        schema={"bsonType": "object", "required": ["user_id"]},
+    )
+    await database.prepare()
+    found = await db.things.index_information()
+    assert found["user_id_1_created_at_-1"]["unique"]
+    assert found["expires_at_1"]["expireAfterSeconds"] == 0
+    assert found["state_1"]["partialFilterExpression"] == {"state": "pending"}
+    with pytest.raises(database.AnyError, match="validation"):
+        await db.things.insert_one({"_id": 1})
+
+
+async def test_many_processes_prepare_at_once_and_it_is_harmless_when_repeated(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    database.declare("others", indexes=[Index(("name",), unique=True)])
+    await asyncio.gather(*(database.prepare() for _ in range(8)))
+    await database.prepare()
+    assert "name_1" in await db.others.index_information()
+
+
+async def test_what_a_dead_process_left_half_prepared_is_finished(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    database.declare("more", indexes=[Index(("name",))])
+    lost = {"lease_until": None, "fingerprint": "half"}
+    await db.meta.update_one({"_id": "schema"}, {"$set": lost})
+    await database.prepare()
+    assert "name_1" in await db.more.index_information()
+
+
+async def test_a_thousand_look_ups_at_once_are_a_few_queries(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    await db.things.insert_many([{"_id": f"t{n}", "n": n} for n in range(1_000)])
+    await database.client().admin.command("profile", 0)
+    profiled = database.client()[book.mongodb_db]
+    await profiled.command("profile", 2)
+    found = await asyncio.gather(
+        *(database.find_together("things", f"t{n}") for n in range(1_000)),
+        database.find_together("things", "t0"),
+        database.find_together("things", "nobody"),
+    )
+    await profiled.command("profile", 0)
+    assert [f and f["n"] for f in found] == [*range(1_000), 0, None]
+    queries = await profiled["system.profile"].count_documents(
+        {"op": "query", "ns": f"{book.mongodb_db}.things"}
+    )
+    assert 1 <= queries <= 5
+
+
+async def test_without_a_connection_it_is_503_and_not_nothing() -> None:
+    with pytest.raises(Unavailable):
+        await database.find_together("things", "t1")
+    with pytest.raises(Unavailable):
+        database.client()
+
+
+def test_a_fact_leads_to_one_id_and_ids_sort_by_time() -> None:
+    assert database.stable_id("x", "a", "b") == database.stable_id("x", "a", "b")
+    assert database.stable_id("x", "ab") != database.stable_id("x", "a", "b")
+    assert database.new_id("call").startswith("call_")

@@ -1,0 +1,101 @@
+"""The outbox: at least once, never lost, out of the way when it is dead."""
+
+import asyncio
+
+import pytest
+
+import clock
+import config
+import database
+import events
+from database import Document, db
+from tests.test_wallet import book  # noqa: F401 - a fixture
+
+
+@pytest.fixture(autouse=True)
+def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None but the test's own."""
+    monkeypatch.setattr(events, "_handlers", {})
+
+
+async def happen(name: str, *, pending: bool = True, **data: object) -> str:
+    write = events.record(name, user_id="usr_1", pending=pending, **data)
+    await database.write_all([write])
+    return str(write.document["_id"])
+
+
+async def state_of(event_id: str) -> str:
+    found = await db.events.find_one({"_id": event_id})
+    assert found is not None
+    return str(found["state"])
+
+
+async def test_a_pending_event_reaches_its_handler_and_is_done(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    heard: list[Document] = []
+
+    async def hear(event: Document) -> None:
+        heard.append(event)
+
+    events.on("SomethingHappened", hear)
+    events.on("SomethingHappened", hear)  # said twice, heard once
+    event_id = await happen("SomethingHappened", amount_paise=5)
+    recorded = await happen("SomethingHappened", pending=False)
+    assert await events.deliver() == 1
+    assert [(e["_id"], e["data"]) for e in heard] == [(event_id, {"amount_paise": 5})]
+    assert await state_of(event_id) == "done"
+    assert await state_of(recorded) == "recorded"
+    assert await events.deliver() == 0
+
+
+async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    async def fail(_: Document) -> None:
+        raise RuntimeError("not today")
+
+    events.on("SomethingHappened", fail)
+    event_id = await happen("SomethingHappened")
+    await events.deliver()
+    assert await state_of(event_id) == "pending"
+    assert await events.deliver() == 0  # it pauses first
+    last = {"due_at": clock.after(-1), "attempts": 19}
+    await db.events.update_one({"_id": event_id}, {"$set": last})
+    await events.deliver()
+    found = await db.events.find_one({"_id": event_id})
+    assert found is not None
+    assert (found["state"], found["failure"]) == ("dead", "RuntimeError: not today")
+
+
+async def test_what_a_dead_process_had_claimed_is_due_again(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    heard = []
+
+    async def hear(event: Document) -> None:
+        heard.append(event["_id"])
+
+    events.on("SomethingHappened", hear)
+    event_id = await happen("SomethingHappened")
+    assert len(await events._claim()) == 1  # and this process dies here
+    assert await events.deliver() == 0
+    await db.events.update_one({"_id": event_id}, {"$set": {"due_at": clock.after(-1)}})
+    assert await events.deliver() == 1
+    assert heard == [event_id]
+
+
+async def test_deliveries_at_once_hand_each_event_over_once(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    heard = []
+
+    async def hear(event: Document) -> None:
+        await asyncio.sleep(0)
+        heard.append(event["_id"])
+
+    events.on("SomethingHappened", hear)
+    ids = [await happen("SomethingHappened") for _ in range(30)]
+    while sum(await asyncio.gather(*(events.deliver() for _ in range(4)))):
+        pass
+    assert sorted(heard) == sorted(ids)

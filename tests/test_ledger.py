@@ -1,0 +1,416 @@
+"""The rules of money, against a plain model, without a database."""
+
+import dataclasses
+import datetime as dt
+import pickle
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ledger
+from errors import (
+    BalanceHeld,
+    HoldNotFound,
+    InsufficientBalance,
+    PaymentRequired,
+    Problem,
+    TooManyCalls,
+)
+from ledger import Command, Credit, Debit, Entry, ExtendHold, Hold, Outcome, Release, Settle, Wallet
+
+NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+USER = "usr_1"
+
+
+class Book:
+    """A wallet, its entries and its known keys, as the committer keeps them."""
+
+    def __init__(self) -> None:
+        self.wallet = ledger.opened(USER, NOON)
+        self.entries: list[Entry] = []
+        self.at = NOON
+
+    def do(self, command: Command) -> Outcome:
+        known = {entry.id: entry for entry in self.entries}
+        outcome = ledger.apply(self.wallet, command, at=self.at, known=known)
+        if not outcome.replayed:
+            self.wallet = outcome.wallet
+            self.entries += outcome.entries
+        return outcome
+
+
+def credit(paise: int, key: str = "recharge:pay_1", category: Any = "recharge") -> Credit:
+    return Credit(
+        user_id=USER,
+        key=key,
+        category=category,
+        amount_paise=paise,
+        contra="gateway:razorpay",
+        description="Recharge",
+    )
+
+
+def debit(paise: int, key: str = "adjust:1") -> Debit:
+    return Debit(
+        user_id=USER,
+        key=key,
+        category="adjustment",
+        amount_paise=paise,
+        contra="adjustment",
+        description="Adjustment",
+    )
+
+
+def hold(call_id: str, paise: int, paise_min: int | None = None, **more: Any) -> Hold:
+    return Hold(
+        user_id=USER,
+        call_id=call_id,
+        amount_paise=paise,
+        amount_paise_min=paise if paise_min is None else paise_min,
+        **more,
+    )
+
+
+def extend(call_id: str, paise: int, paise_min: int) -> ExtendHold:
+    return ExtendHold(user_id=USER, call_id=call_id, amount_paise=paise, amount_paise_min=paise_min)
+
+
+def settle(call_id: str, cost_paise: int) -> Settle:
+    return Settle(user_id=USER, call_id=call_id, cost_paise=cost_paise, description="Call")
+
+
+def release(call_id: str) -> Release:
+    return Release(user_id=USER, call_id=call_id)
+
+
+def check_invariants(wallet: Wallet, entries: list[Entry]) -> None:
+    assert wallet.balance_paise >= 0
+    assert 0 <= wallet.held_paise <= wallet.balance_paise
+    assert wallet.held_paise == sum(wallet.holds.values())
+    assert wallet.due_paise == sum(wallet.dues.values())
+    assert all(paise > 0 for paise in [*wallet.holds.values(), *wallet.dues.values()])
+    credits = [e.amount_paise for e in entries if e.type == "credit"]
+    debits = [e.amount_paise for e in entries if e.type == "debit"]
+    assert wallet.balance_paise == sum(credits) - sum(debits)
+    assert (wallet.credited_paise, wallet.credit_count) == (sum(credits), len(credits))
+    assert (wallet.debited_paise, wallet.debit_count) == (sum(debits), len(debits))
+    assert [e.seq for e in entries] == list(range(1, len(entries) + 1))
+    previous = ledger.GENESIS_HASH
+    for entry in entries:
+        assert entry.prev_hash == previous
+        assert entry.hash == ledger.hash_of(entry)
+        previous = entry.hash
+    assert wallet.head_hash == previous
+    assert len({e.id for e in entries}) == len(entries)
+    if entries:
+        assert entries[-1].balance_after_paise == wallet.balance_paise
+        assert entries[-1].credited_paise == wallet.credited_paise
+
+
+# --- examples -----------------------------------------------------------------------------------
+
+
+def test_a_recharge_a_call_and_the_rest() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    assert book.do(hold("call_1", 50_00)).held_paise == 50_00
+    assert book.wallet.available_paise == 50_00
+    outcome = book.do(settle("call_1", 5_00))
+    assert (outcome.charged_paise, outcome.due_paise) == (5_00, 0)
+    assert (book.wallet.balance_paise, book.wallet.held_paise) == (95_00, 0)
+    assert [e.balance_after_paise for e in book.entries] == [100_00, 95_00]
+    check_invariants(book.wallet, book.entries)
+
+
+def test_exactly_the_minimum_can_be_held_and_a_paisa_less_cannot() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    assert book.do(hold("call_1", 10_00)).held_paise == 10_00
+    other = Book()
+    other.do(credit(9_99))
+    with pytest.raises(InsufficientBalance) as refusal:
+        other.do(hold("call_1", 10_00))
+    assert refusal.value.extra["shortfall"] == 0.01
+    assert refusal.value.extra["required"] == 10.0
+
+
+def test_a_hold_takes_what_is_affordable_of_a_slice() -> None:
+    book = Book()
+    book.do(credit(23_00))
+    assert book.do(hold("call_1", 50_00, 10_00)).held_paise == 23_00
+
+
+def test_money_that_running_calls_reserved_is_a_refusal_of_its_own() -> None:
+    book = Book()
+    book.do(credit(15_00))
+    book.do(hold("call_1", 10_00))
+    with pytest.raises(BalanceHeld) as refusal:
+        book.do(hold("call_2", 10_00))
+    assert "Retry-After" in refusal.value.headers
+    with pytest.raises(BalanceHeld):
+        book.do(debit(10_00))
+
+
+def test_the_cap_on_concurrent_calls_is_held_where_the_money_is() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    book.do(hold("call_1", 10_00, holds_max=1))
+    with pytest.raises(TooManyCalls):
+        book.do(hold("call_2", 10_00, holds_max=1))
+
+
+def test_a_call_that_cost_more_than_its_hold_takes_what_is_there_and_owes_the_rest() -> None:
+    book = Book()
+    book.do(credit(12_00))
+    book.do(hold("call_1", 10_00))
+    outcome = book.do(settle("call_1", 15_00))
+    assert (outcome.charged_paise, outcome.due_paise) == (12_00, 3_00)
+    assert (book.wallet.balance_paise, book.wallet.due_paise) == (0, 3_00)
+
+
+def test_a_call_never_takes_what_another_call_has_reserved() -> None:
+    book = Book()
+    book.do(credit(20_00))
+    book.do(hold("call_1", 10_00))
+    book.do(hold("call_2", 10_00))
+    outcome = book.do(settle("call_1", 15_00))
+    assert (outcome.charged_paise, outcome.due_paise) == (10_00, 5_00)
+    assert book.wallet.held_paise == 10_00
+    check_invariants(book.wallet, book.entries)
+
+
+def test_the_next_recharge_pays_what_is_due_first_by_an_entry_that_names_the_call() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    book.do(hold("call_1", 10_00))
+    book.do(settle("call_1", 14_00))
+    outcome = book.do(credit(100_00, "recharge:pay_2"))
+    assert [(e.category, e.amount_paise) for e in outcome.entries] == [
+        ("recharge", 100_00),
+        ("due_recovery", 4_00),
+    ]
+    assert outcome.entries[1].call_id == "call_1"
+    assert (book.wallet.balance_paise, book.wallet.due_paise) == (96_00, 0)
+    check_invariants(book.wallet, book.entries)
+
+
+def test_a_recharge_smaller_than_the_due_pays_what_it_can() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    book.do(hold("call_1", 10_00))
+    book.do(settle("call_1", 40_00))
+    book.do(credit(20_00, "recharge:pay_2"))
+    assert (book.wallet.balance_paise, book.wallet.due_paise) == (0, 10_00)
+    book.do(credit(20_00, "recharge:pay_3"))
+    assert (book.wallet.balance_paise, book.wallet.due_paise) == (10_00, 0)
+    check_invariants(book.wallet, book.entries)
+
+
+def test_a_replay_is_answered_with_the_first_result_before_funds_are_questioned() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    first = book.do(debit(10_00))
+    before = pickle.dumps(book.wallet.head_hash)
+    again = book.do(debit(10_00))
+    assert again.replayed
+    assert again.entry == first.entry
+    assert pickle.dumps(book.wallet.head_hash) == before
+    book.do(credit(5_00, "recharge:pay_2"))
+    book.do(hold("call_1", 5_00))
+    settled = book.do(settle("call_1", 2_00))
+    assert book.do(settle("call_1", 2_00)).entry == settled.entry
+    assert book.do(settle("call_1", 2_00)).charged_paise == 2_00
+
+
+def test_a_free_call_leaves_no_entry_and_is_over_once() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    book.do(hold("call_1", 10_00))
+    assert book.do(settle("call_1", 0)).entries == ()
+    assert book.wallet.held_paise == 0
+    assert book.do(release("call_1")).replayed
+
+
+def test_a_charge_after_the_release_is_refused() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    book.do(hold("call_1", 10_00))
+    book.do(release("call_1"))
+    with pytest.raises(HoldNotFound):
+        book.do(settle("call_1", 5_00))
+    with pytest.raises(HoldNotFound):
+        book.do(extend("call_1", 20_00, 10_00))
+
+
+def test_an_extension_names_the_total_so_that_repeating_it_changes_nothing() -> None:
+    book = Book()
+    book.do(credit(25_00))
+    book.do(hold("call_1", 10_00))
+    assert book.do(extend("call_1", 20_00, 11_00)).held_paise == 20_00
+    assert book.do(extend("call_1", 20_00, 11_00)).replayed
+    assert book.do(extend("call_1", 30_00, 21_00)).held_paise == 25_00
+    with pytest.raises(PaymentRequired):
+        book.do(extend("call_1", 35_00, 26_00))
+
+
+def test_time_never_runs_backwards_within_a_wallet() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    book.at = NOON - dt.timedelta(hours=1)
+    book.do(debit(1_00))
+    assert book.entries[1].created_at == book.entries[0].created_at
+
+
+def test_one_changed_paisa_breaks_the_chain() -> None:
+    book = Book()
+    book.do(credit(10_00))
+    forged = dataclasses.replace(book.entries[0], amount_paise=11_00)
+    assert ledger.hash_of(forged) != forged.hash
+
+
+@pytest.mark.parametrize("paise", [0, -1, 10**15 + 1])
+def test_an_entry_of_nothing_or_less_is_a_defect(paise: int) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Book().do(credit(paise))
+
+
+# --- any sequence -------------------------------------------------------------------------------
+
+_call = st.sampled_from([f"call_{n}" for n in range(6)])
+_paise = st.integers(1, 60_00)
+_commands = st.one_of(
+    st.builds(credit, _paise, st.sampled_from([f"recharge:pay_{n}" for n in range(9)])),
+    st.builds(debit, _paise, st.sampled_from([f"adjust:{n}" for n in range(9)])),
+    st.builds(lambda c, a, b: hold(c, max(a, b), min(a, b)), _call, _paise, _paise),
+    st.builds(lambda c, a, b: extend(c, max(a, b), min(a, b)), _call, _paise, _paise),
+    st.builds(settle, _call, st.integers(0, 90_00)),
+    st.builds(release, _call),
+)
+
+
+class Model:
+    """The same rules in the plainest words: dictionaries and ifs."""
+
+    def __init__(self) -> None:
+        self.balance = 0
+        self.holds: dict[str, int] = {}
+        self.dues: dict[str, int] = {}
+        self.keys: set[str] = set()
+
+    def do(self, command: Command) -> str:
+        available = self.balance - sum(self.holds.values())
+        match command:
+            case Credit() | Debit() if command.key in self.keys:
+                return "replayed"
+            case Credit():
+                self.keys.add(command.key)
+                self.balance += command.amount_paise
+                available += command.amount_paise
+                for call_id in sorted(self.dues):
+                    paid = min(self.dues[call_id], available)
+                    available -= paid
+                    self.balance -= paid
+                    self.dues[call_id] -= paid
+                    if not self.dues[call_id]:
+                        del self.dues[call_id]
+            case Debit():
+                if command.amount_paise > available:
+                    return "refused"
+                self.keys.add(command.key)
+                self.balance -= command.amount_paise
+            case Hold():
+                if command.call_id in self.holds:
+                    return "replayed"
+                if available < command.amount_paise_min:
+                    return "refused"
+                self.holds[command.call_id] = min(command.amount_paise, available)
+            case ExtendHold():
+                if command.call_id not in self.holds:
+                    return "refused"
+                had = self.holds[command.call_id]
+                if had + available < command.amount_paise_min:
+                    return "refused"
+                if command.amount_paise <= had or not available:
+                    return "replayed"
+                self.holds[command.call_id] = min(command.amount_paise, had + available)
+            case Settle():
+                if command.cost_paise and f"call:{command.call_id}" in self.keys:
+                    return "replayed"
+                if command.call_id not in self.holds:
+                    return "refused" if command.cost_paise else "replayed"
+                available += self.holds.pop(command.call_id)
+                charged = min(command.cost_paise, available)
+                if charged:
+                    self.keys.add(f"call:{command.call_id}")
+                self.balance -= charged
+                if command.cost_paise > charged:
+                    self.dues[command.call_id] = command.cost_paise - charged
+            case Release():
+                if command.call_id not in self.holds:
+                    return "replayed"
+                del self.holds[command.call_id]
+        return "done"
+
+
+def _frozen(wallet: Wallet) -> tuple[Any, ...]:
+    return tuple(
+        sorted(value.items()) if hasattr(value, "items") else value
+        for field in dataclasses.fields(wallet)
+        for value in [getattr(wallet, field.name)]
+    )
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@given(st.lists(_commands, max_size=60))
+def test_any_sequence_of_commands_equals_the_plain_model(commands: list[Command]) -> None:
+    book, model = Book(), Model()
+    for command in commands:
+        before, entries = _frozen(book.wallet), len(book.entries)
+        try:
+            result = "replayed" if book.do(command).replayed else "done"
+        except Problem:
+            result = "refused"
+        assert result == model.do(command), command
+        if result != "done":  # a refusal or a replay leaves everything as it was
+            assert _frozen(book.wallet) == before
+            assert len(book.entries) == entries
+        assert book.wallet.balance_paise == model.balance
+        assert dict(book.wallet.holds) == model.holds
+        assert dict(book.wallet.dues) == model.dues
+        check_invariants(book.wallet, book.entries)
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@given(st.lists(_commands, max_size=40))
+def test_doing_everything_twice_is_doing_it_once(commands: list[Command]) -> None:
+    """Hold, extend and release are repeated at once, as a retry does; the keyed ones at any time."""
+    once, twice = Book(), Book()
+    for command in commands:
+        for book, times in ((once, 1), (twice, 2)):
+            for _ in range(times):
+                try:
+                    book.do(command)
+                except Problem:
+                    pass
+        assert _frozen(once.wallet) == _frozen(twice.wallet)
+
+
+@hypothesis.settings(max_examples=100, deadline=None)
+@given(st.integers(0, 1_000_00), st.integers(1, 100_00), st.integers(0, 60))
+def test_exactly_floor_of_available_by_hold_parallel_calls_are_accepted(
+    balance_paise: int, hold_paise: int, calls_wanted: int
+) -> None:
+    book = Book()
+    if balance_paise:
+        book.do(credit(balance_paise))
+    accepted = 0
+    for n in range(calls_wanted):
+        try:
+            book.do(hold(f"call_{n}", hold_paise))
+        except Problem:
+            continue
+        accepted += 1
+    assert accepted == min(calls_wanted, balance_paise // hold_paise)

@@ -1,0 +1,85 @@
+"""The application as a whole: health, readiness, problems explained, logs that tell a story."""
+
+import io
+import json
+import logging
+
+import pytest
+
+import api
+import config
+import errors
+import main
+import wallet
+from tests.conftest import Service
+from tests.conftest import test_settings as settings_of_tests
+
+
+async def test_health_ready_and_metrics_answer_anybody(service: Service) -> None:
+    assert (await service.get("/health")).json() == {"status": "ok"}
+    assert (await service.get("/ready")).json() == {"status": "ready"}
+    metrics = await service.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert "wallet_commit_seconds" in metrics.text
+
+
+async def test_a_process_without_its_committer_is_not_ready(service: Service) -> None:
+    await wallet.stop()
+    answer = await service.get("/ready")
+    assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+    assert answer.headers["retry-after"]
+    await wallet.start()
+    assert (await service.get("/ready")).status_code == 200
+
+
+async def test_the_type_of_a_problem_leads_to_its_explanation(service: Service) -> None:
+    refused = (await service.get("/api/wallet/balance")).json()
+    page = await service.get(refused["type"])
+    assert page.status_code == 200
+    assert (errors.Unauthenticated.__doc__ or "").splitlines()[0] in page.text
+    assert (await service.get("/problems/no_such_code")).status_code == 404
+
+
+async def test_the_swagger_page_asks_nothing_of_the_internet(service: Service) -> None:
+    page = (await service.get("/docs")).text
+    assert "http://" not in page
+    assert "https://" not in page
+    for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
+        assert asset in page
+        assert (await service.get(f"/docs-assets/{asset}")).status_code == 200
+    assert (await service.get("/")).headers["location"] == "/docs"
+
+
+async def test_a_service_without_a_secret_does_not_start() -> None:
+    config.use(settings_of_tests("", jwt_secret=""))
+    try:
+        with pytest.raises(RuntimeError, match=r"JWT_SECRET(.|\n)*MONGODB_URI"):
+            async with main.lifespan(main.create_app()):
+                pass
+    finally:
+        config.use(None)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_line_of_the_log_names_its_request(log_format: str) -> None:
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    config.use(settings_of_tests("", log_format=log_format, log_level="INFO"))
+    token = api.request_id.set("req-7")
+    try:
+        main.configure_logging()
+        (handler,) = (h for h in root.handlers if isinstance(h, logging.StreamHandler))
+        handler.setStream(out := io.StringIO())
+        logging.getLogger("calls").info("call %s ended", "call_1")
+        line = out.getvalue()
+        if log_format == "json":
+            told = json.loads(line)
+            assert (told["request_id"], told["message"]) == ("req-7", "call call_1 ended")
+            assert told["at"].endswith("Z")
+        else:
+            assert "req-7" in line
+            assert "call call_1 ended" in line
+    finally:
+        api.request_id.reset(token)
+        root.handlers[:], root.level = before
+        config.use(None)

@@ -1,0 +1,443 @@
+"""A payment becomes money: once, exactly, and only if Razorpay says that it was captured."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import clock
+import config
+import gateway
+import payments
+import wallet
+from database import db
+from tests import customer
+from tests.conftest import Person, Service, running, test_settings
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file; each test has users of its own."""
+    async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+async def no_faults(service: Service) -> AsyncIterator[None]:
+    yield
+    await customer.all_faults_over(service)
+
+
+async def rupees(service: Service, person: Person) -> float:
+    found: float = (await service.balance(person))["balance"]
+    return found
+
+
+async def check_now(order_id: str) -> None:
+    """What the worker does when the order's time has come."""
+    order = await db.orders.find_one({"order_id": order_id})
+    assert order is not None
+    await payments.look(order)
+
+
+async def credited_by_the_poller(service: Service, person: Person, expected: float) -> None:
+    """What the worker does, without its pauses."""
+    for _ in range(50):
+        await db.orders.update_many(
+            {"user_id": person.id, "next_check_at": {"$type": "date"}},
+            {"$set": {"next_check_at": clock.after(-60)}},
+        )
+        await payments.poll_pending()
+        if await rupees(service, person) == expected:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"not credited: {await service.balance(person)}")
+
+
+async def credited_by_itself(service: Service, person: Person, expected: float) -> None:
+    for _ in range(150):
+        if await rupees(service, person) == expected:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"not credited: {await service.balance(person)}")
+
+
+# --- once ---------------------------------------------------------------------------------------
+
+
+async def test_a_verified_payment_is_in_the_wallet(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person, 150.5)
+    paid = await customer.pay(service, order_id)
+    answer = await customer.verify(service, person, paid)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["transaction_id"].startswith("txn_")
+    assert body == {
+        "status": "credited",
+        "already_processed": False,
+        "amount": 150.5,
+        "balance": 150.5,
+        "transaction_id": body["transaction_id"],
+    }
+    again = await customer.verify(service, person, paid)
+    assert again.status_code == 200
+    assert again.json() == body | {"already_processed": True}
+    assert await rupees(service, person) == 150.5
+    entry = await db.transactions.find_one({"_id": body["transaction_id"]})
+    assert entry is not None
+    assert entry["key"] == f"recharge:{paid['razorpay_payment_id']}"
+    assert (entry["category"], entry["contra"]) == ("recharge", "gateway:razorpay")
+    assert (entry["order_id"], entry["payment_id"]) == (order_id, paid["razorpay_payment_id"])
+
+
+async def test_one_payment_verified_fifty_times_at_once_is_credited_once(service: Service) -> None:
+    person = await service.signup()
+    paid = await customer.pay(service, await customer.open_order(service, person))
+    answers = await asyncio.gather(*(customer.verify(service, person, paid) for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    bodies = [answer.json() for answer in answers]
+    assert sum(not body.pop("already_processed") for body in bodies) == 1
+    assert all(body == bodies[0] for body in bodies)
+    assert bodies[0]["balance"] == 100.0
+    assert await db.transactions.count_documents({"user_id": person.id}) == 1
+    assert await rupees(service, person) == 100.0
+
+
+async def test_browser_and_poller_at_once_credit_once(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id)
+    await asyncio.gather(
+        *(customer.verify(service, person, paid) for _ in range(10)),
+        *(check_now(order_id) for _ in range(10)),
+    )
+    assert await rupees(service, person) == 100.0
+    assert await db.transactions.count_documents({"user_id": person.id}) == 1
+
+
+async def test_a_repetition_is_answered_while_razorpay_is_down(service: Service) -> None:
+    person = await service.signup()
+    paid = await customer.pay(service, await customer.open_order(service, person))
+    first = await customer.verify(service, person, paid)
+    await customer.fault(service, "500", count=100)
+    again = await customer.verify(service, person, paid)
+    assert again.status_code == 200
+    assert again.json() == first.json() | {"already_processed": True}
+
+
+# --- who and what -------------------------------------------------------------------------------
+
+
+async def test_another_users_order_is_not_found_and_credits_nobody(service: Service) -> None:
+    owner, other = await service.signup(), await service.signup()
+    paid = await customer.pay(service, await customer.open_order(service, owner))
+    answer = await customer.verify(service, other, paid)
+    assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
+    assert await rupees(service, other) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"razorpay_signature": "0" * 64}, 400, "invalid_signature"),
+        ({"razorpay_signature": ""}, 400, "invalid_signature"),
+        ({"razorpay_signature": "é" * 64}, 400, "invalid_signature"),
+        ({"razorpay_payment_id": "pay_AAAAAAAAAAAAAA"}, 400, "invalid_signature"),
+        ({"razorpay_payment_id": "../orders"}, 400, "invalid_signature"),
+        ({"razorpay_order_id": "order_AAAAAAAAAAAAAA"}, 404, "order_not_found"),
+        ({"razorpay_order_id": "a/../b"}, 404, "order_not_found"),
+        ({"razorpay_order_id": "\x00"}, 404, "order_not_found"),
+        ({"razorpay_order_id": {"$ne": None}}, 422, "validation_error"),
+        ({"razorpay_payment_id": None}, 422, "validation_error"),
+        ({"razorpay_signature": 1}, 422, "validation_error"),
+        ({"razorpay_signature": "0" * 501}, 422, "validation_error"),
+    ],
+)
+async def test_a_forged_report_is_refused_and_changes_nothing(
+    service: Service, change: dict[str, Any], status: int, code: str
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id)
+    # The poller must not be what credits here.
+    await db.orders.update_one({"order_id": order_id}, {"$unset": {"next_check_at": ""}})
+    answer = await customer.verify(service, person, paid | change)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert await rupees(service, person) == 0
+
+
+async def test_a_payment_of_another_order_is_refused(service: Service) -> None:
+    """Signed by us, as a Razorpay that mixes up orders would."""
+    person = await service.signup()
+    small = await customer.open_order(service, person, 10)
+    large = await customer.open_order(service, person, 500_000)
+    paid = await customer.pay(service, small)
+    payment_id = paid["razorpay_payment_id"]
+    forged = {
+        "razorpay_order_id": large,
+        "razorpay_payment_id": payment_id,
+        "razorpay_signature": gateway.sign(large, payment_id, service.settings.gateway_key_secret),
+    }
+    answer = await customer.verify(service, person, forged)
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
+    assert answer.json()["reason"] == "other_order"
+
+
+async def test_an_order_of_another_mode_is_refused(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id)
+    await db.orders.update_one({"order_id": order_id}, {"$set": {"mode": "test"}})
+    answer = await customer.verify(service, person, paid)
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
+    assert answer.json()["reason"] == "mode"
+    assert await rupees(service, person) == 0
+
+
+# --- states -------------------------------------------------------------------------------------
+
+
+async def test_an_authorized_payment_is_captured_and_credited(service: Service) -> None:
+    person = await service.signup()
+    paid = await customer.pay(
+        service, await customer.open_order(service, person), customer.AUTHORIZED
+    )
+    answers = await asyncio.gather(*(customer.verify(service, person, paid) for _ in range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await rupees(service, person) == 100.0
+
+
+async def test_a_capture_that_somebody_else_made_counts(service: Service) -> None:
+    person = await service.signup()
+    paid = await customer.pay(
+        service, await customer.open_order(service, person), customer.AUTHORIZED
+    )
+    await customer.fault(service, "captured_elsewhere", path="/capture")
+    answer = await customer.verify(service, person, paid)
+    assert answer.status_code == 200, answer.text
+    assert await rupees(service, person) == 100.0
+
+
+async def test_a_failed_capture_leaves_the_payment_pending(service: Service) -> None:
+    person = await service.signup()
+    paid = await customer.pay(
+        service, await customer.open_order(service, person), customer.AUTHORIZED
+    )
+    await customer.fault(service, "500", path="/capture", count=100)
+    answer = await customer.verify(service, person, paid)
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert await rupees(service, person) == 0
+    await customer.all_faults_over(service)
+    await credited_by_the_poller(service, person, 100.0)
+
+
+async def test_a_payment_that_the_bank_confirms_late_is_pending_then_credited(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id, customer.LATE)
+    answer = await customer.verify(service, person, paid)
+    assert answer.status_code == 202
+    assert answer.json() == {"status": "pending", "order_id": order_id}
+    await service.client.post(
+        f"/sandbox/payments/{paid['razorpay_payment_id']}", json={"status": "captured"}
+    )
+    answer = await customer.verify(service, person, paid)
+    assert answer.status_code == 200
+    assert await rupees(service, person) == 100.0
+
+
+async def test_a_failed_payment_is_refused_and_counted_and_may_succeed_later(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.force_payment(service, order_id, status="failed")
+    payment_id = paid["razorpay_payment_id"]
+    answer = await customer.verify(service, person, paid)
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
+    assert answer.json()["reason"] == "failed"
+    assert await db.payments.count_documents({"_id": payment_id, "status": "failed"}) == 1
+    # Late authorisation: failed is not final.
+    await service.client.post(f"/sandbox/payments/{payment_id}", json={"status": "authorized"})
+    answer = await customer.verify(service, person, paid)
+    assert answer.status_code == 200, answer.text
+    assert await rupees(service, person) == 100.0
+    assert await db.payments.count_documents({"_id": payment_id, "status": "captured"}) == 1
+
+
+@pytest.mark.parametrize("status", ["captured", "authorized"])
+@pytest.mark.parametrize(
+    "facts", [{"amount": 10_001}, {"amount": 9_999}, {"amount": 0}, {"currency": "USD"}]
+)
+async def test_another_amount_than_ordered_goes_to_review_and_is_not_credited(
+    service: Service, status: str, facts: dict[str, Any]
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.force_payment(service, order_id, status=status, **facts)
+    answer = await customer.verify(service, person, paid)
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
+    assert answer.json()["reason"] == "amount_mismatch"
+    await check_now(order_id)
+    kept = await payments.known(paid["razorpay_payment_id"])
+    assert kept is not None
+    assert kept["review"]["reason"] == "amount_mismatch"
+    assert await rupees(service, person) == 0
+
+
+async def test_a_fee_on_top_goes_to_review(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    await customer.fault(service, "fee_on_top")
+    paid = await customer.pay(service, order_id)
+    answer = await customer.verify(service, person, paid)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "amount_mismatch")
+    assert await rupees(service, person) == 0
+
+
+@pytest.mark.parametrize(
+    "facts", [{"status": "refunded", "amount_refunded": 10_000}, {"amount_refunded": 1}]
+)
+async def test_money_that_went_back_is_not_credited(
+    service: Service, facts: dict[str, Any]
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.force_payment(service, order_id, **({"status": "captured"} | facts))
+    answer = await customer.verify(service, person, paid)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "refunded")
+    assert await rupees(service, person) == 0
+
+
+async def test_an_order_buys_once_and_a_second_payment_goes_to_review(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    first = await customer.pay(service, order_id)
+    second = await customer.force_payment(service, order_id, status="captured")
+    both = await asyncio.gather(
+        *(customer.verify(service, person, paid) for paid in (first, second) * 5)
+    )
+    assert sorted({answer.status_code for answer in both}) == [200, 409]
+    assert {a.json()["reason"] for a in both if a.status_code == 409} == {"second_payment"}
+    assert await rupees(service, person) == 100.0
+    assert await db.transactions.count_documents({"user_id": person.id}) == 1
+    assert await db.payments.count_documents({"order_id": order_id, "review": {"$ne": None}}) == 1
+
+
+async def test_a_second_authorized_payment_is_not_even_captured(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    await customer.verify(service, person, await customer.pay(service, order_id))
+    second = await customer.force_payment(service, order_id, status="authorized")
+    answer = await customer.verify(service, person, second)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "second_payment")
+    there = await gateway.fetch_payment(second["razorpay_payment_id"])
+    assert there.status == "authorized"
+
+
+# --- while Razorpay is away ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", ["500", "429", "502_html", "200_html", "error_null", "reset", "401"]
+)
+async def test_a_signed_payment_is_pending_while_razorpay_is_away_and_credited_after(
+    service: Service, kind: str
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id)
+    await customer.fault(service, kind, count=1_000)
+    answer = await customer.verify(service, person, paid)
+    assert answer.status_code == 202, answer.text
+    assert answer.json() == {"status": "pending", "order_id": order_id}
+    assert await rupees(service, person) == 0
+    await customer.all_faults_over(service)
+    await credited_by_the_poller(service, person, 100.0)
+    again = await customer.verify(service, person, paid)
+    assert again.json()["already_processed"] is True
+
+
+async def test_a_hanging_razorpay_makes_it_pending(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "READ_SECONDS", 0.3)
+    person = await service.signup()
+    paid = await customer.pay(service, await customer.open_order(service, person))
+    await customer.fault(service, "timeout", count=1, path="/v1/payments/")
+    answer = await customer.verify(service, person, paid)
+    assert answer.status_code == 202
+    await credited_by_the_poller(service, person, 100.0)
+
+
+async def test_a_payment_whose_browser_was_closed_arrives_by_itself(service: Service) -> None:
+    person = await service.signup()
+    await customer.pay(service, await customer.open_order(service, person))
+    await credited_by_itself(service, person, 100.0)
+
+
+async def test_the_poller_stops_asking_when_razorpay_is_away(service: Service) -> None:
+    person = await service.signup()
+    ids = [await customer.open_order(service, person) for _ in range(12)]
+    await customer.fault(service, "500", count=1_000)
+    await db.orders.update_many(
+        {"order_id": {"$in": ids}}, {"$set": {"next_check_at": clock.after(-60)}}
+    )
+    assert await payments.poll_pending() <= 12
+    waiting = await db.orders.count_documents(
+        {"order_id": {"$in": ids}, "next_check_at": {"$type": "date"}}
+    )
+    assert waiting == 12  # none was forgotten
+
+
+async def test_a_crash_before_the_commit_leaves_an_order_that_is_found_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is claimed for the payment, then the process dies before the money is posted."""
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    await customer.pay(service, order_id)
+
+    async def crash(*_: Any) -> Any:
+        raise RuntimeError("kill -9")
+
+    with monkeypatch.context() as dying:
+        dying.setattr(wallet, "post", crash)
+        with pytest.raises(RuntimeError):
+            await check_now(order_id)
+    assert await rupees(service, person) == 0
+    await credited_by_the_poller(service, person, 100.0)
+
+
+async def test_modes_are_told_by_the_key_and_never_mixed(service: Service) -> None:
+    assert config.settings().gateway_mode == "sandbox"
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    await customer.pay(service, order_id)
+    await db.orders.update_one(
+        {"order_id": order_id}, {"$set": {"mode": "live", "next_check_at": clock.after(-60)}}
+    )
+    await payments.poll_pending()
+    await service.get(f"/api/payment/orders/{order_id}", person)
+    assert await rupees(service, person) == 0
+
+
+async def test_an_attempt_that_failed_before_the_good_one_is_counted(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person, 100)
+    await customer.decline(service, order_id)
+    await customer.verify(service, person, await customer.pay(service, order_id))
+    assert await rupees(service, person) == 100.0
+    due = {"order_id": order_id, "next_check_at": {"$type": "date"}}
+    await db.orders.update_one(due, {"$set": {"next_check_at": clock.after(-60)}})
+    await payments.poll_pending()
+    seen = await db.payments.find({"order_id": order_id}).to_list(None)
+    assert sorted(payment["status"] for payment in seen) == ["captured", "failed"]
+    order = await db.orders.find_one({"order_id": order_id})
+    assert order is not None
+    assert (order["status"], "next_check_at" in order) == ("paid", False)
+    assert await rupees(service, person) == 100.0

@@ -1,0 +1,185 @@
+"""Lists of numbers: what is read out of a CSV file, what is refused, and in which words."""
+
+import random
+import time
+
+import pytest
+
+import config
+import phonebook
+from phonebook import NoPhoneColumn, TooManyRows, UnreadableFile
+
+ASHA, RAVI, OFFICE = "+919876543210", "+919812345678", "+912227785000"
+
+
+@pytest.fixture(autouse=True)
+def _settings() -> None:
+    config.use(config.Settings(_env_file=None))
+
+
+async def read(content: bytes | str, phone_column: str | None = None) -> phonebook.Chunk:
+    whole = phonebook.Chunk()
+    data = content.encode() if isinstance(content, str) else content
+    async for chunk in phonebook.read_file(data, phone_column=phone_column):
+        whole.usable += chunk.usable
+        whole.rejected += chunk.rejected
+    return whole
+
+
+async def usable(content: bytes | str, phone_column: str | None = None) -> list[tuple[int, str]]:
+    found = await read(content, phone_column)
+    assert found.rejected == []
+    return found.usable
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"name,phone\nAsha,{ASHA}\nRavi,9812345678\n",
+        f"name;phone\r\nAsha;{ASHA}\r\nRavi;9812345678\r\n",
+        f"name\tphone\nAsha\t{ASHA}\nRavi\t9812345678",
+        f"name|phone\nAsha|{ASHA}\nRavi|9812345678",
+        f"name,phone\rAsha,{ASHA}\rRavi,9812345678\r",
+        f"\ufeffPhone Number,name\n{ASHA},Asha\n09812345678,Ravi\n",
+        f'Name,Contact_Number,City\n"Rao, Asha",{ASHA},Pune\nRavi,\'9812345678,Pune\n',
+        "name,MOBILE\nAsha,9876543210.0\nRavi,00919812345678\n",
+        "name,mobile\nAsha,+91 98765-43210\nRavi,\u200b९८१२३४५६७८\n",
+        "who,calls\nAsha,9876543210\nRavi,9812345678\n",
+    ],
+)
+async def test_the_number_is_found_however_the_file_is_written(content: str) -> None:
+    assert await usable(content) == [(2, ASHA), (3, RAVI)]
+
+
+async def test_a_file_of_one_column_needs_no_header() -> None:
+    assert await usable("9876543210\n9812345678\n") == [(1, ASHA), (2, RAVI)]
+    assert await usable("customers\n9876543210") == [(2, ASHA)]
+    assert await usable("9876543210") == [(1, ASHA)]
+
+
+async def test_a_file_without_header_is_read_by_its_one_column_of_numbers() -> None:
+    assert await usable("Asha,9876543210\nRavi,9812345678\n") == [(1, ASHA), (2, RAVI)]
+
+
+async def test_excels_own_delimiter_line_is_obeyed_and_counted() -> None:
+    assert await usable("sep=;\nname;phone\nAsha, B;9876543210\n") == [(3, ASHA)]
+
+
+async def test_the_named_column_is_read() -> None:
+    content = "phone,Second Phone\n9876543210,9812345678\n"
+    assert await usable(content) == [(2, ASHA)]
+    assert await usable(content, "second phone") == [(2, RAVI)]
+    with pytest.raises(NoPhoneColumn) as refused:
+        await read(content, "third")
+    assert refused.value.extra["columns"] == ["phone", "Second Phone"]
+
+
+async def test_two_columns_of_numbers_without_a_known_name_are_a_question() -> None:
+    with pytest.raises(NoPhoneColumn):
+        await read("home,away\n9876543210,9812345678\n")
+    with pytest.raises(NoPhoneColumn):
+        await read("name,city\nAsha,Pune\nRavi,Mumbai\n")
+
+
+async def test_each_row_that_cannot_be_called_is_named_with_its_line_and_its_reason() -> None:
+    content = (
+        "name,phone\n"
+        "Asha,9876543210\n"
+        '"Rao,\nRavi",9812345678\n'  # lines 3 and 4
+        "\n"
+        ",,\n"
+        "Nobody,\n"
+        "Short,12345\n"
+        "Word,call me\n"
+        "Free,1800 123 4567\n"
+        "Abroad,+14155550132\n"
+        "Again,+91 98765 43210\n"
+        "Excel,9.87654321E+09\n"
+        "Extension,022 2778 5000 ext 5\n"
+        "Office,022 2778 5000\n"
+        "Ragged\n"
+    )
+    found = await read(content)
+    assert found.usable == [(2, ASHA), (3, RAVI), (15, OFFICE)]
+    assert [(r.row, r.code) for r in found.rejected] == [
+        (7, "empty"),
+        (8, "invalid_number"),
+        (9, "unparseable"),
+        (10, "wrong_type"),
+        (11, "country_not_allowed"),
+        (12, "duplicate_in_file"),
+        (13, "unparseable"),
+        (14, "unparseable"),
+        (16, "empty"),
+    ]
+    hint = found.rejected[6].message
+    assert "Format the column as text" in hint
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no rows"),
+        (b"\xef\xbb\xbf\r\n\r\n", "no rows"),
+        ("phone\n9876543210\n".encode("utf-16"), "UTF-16"),
+        ("phone\n9876543210\n".encode("utf-16-le"), "UTF-16"),
+        (b"PK\x03\x04" + b"\x14\x00" * 50, "Excel"),
+        (bytes(range(256)) * 4, "binary"),
+        (random.Random(1).randbytes(50_000), "binary"),
+        (b'name,phone\n"Asha,9876543210\nRavi,9812345678\n', "line 2 is not closed"),
+        (b'name,phone\n"Asha,9876543210\n' + b"Ravi,9812345678\n" * 9_000, "not closed"),
+    ],
+)
+async def test_what_is_no_csv_is_refused_in_words_that_help(content: bytes, words: str) -> None:
+    with pytest.raises(UnreadableFile) as refused:
+        await read(content)
+    assert words in refused.value.detail
+
+
+async def test_names_in_a_windows_code_page_do_not_matter() -> None:
+    assert await usable("name,phone\nJosé,9876543210\n".encode("cp1252")) == [(2, ASHA)]
+
+
+async def test_a_large_file_is_read_in_another_process_with_the_same_result() -> None:
+    lines = ["name,phone"] + [f"N{i},98{i:08d}" for i in range(5_000)] + ["dup,9800000007"]
+    content = "\n".join(lines).encode()
+    assert len(content) > phonebook._SMALL_BYTES
+    found = await read(content)
+    here = list(phonebook.rows_of_csv(content, None))
+    assert found.usable == [pair for chunk in here for pair in chunk.usable]
+    assert len(found.usable) == 5_000
+    assert [(r.row, r.code) for r in found.rejected] == [(5_002, "duplicate_in_file")]
+
+
+async def test_a_list_that_is_too_long_is_refused_before_anything_is_handed_out() -> None:
+    values = [f"98{i:08d}" for i in range(phonebook.ROWS_MAX + 1)]
+    with pytest.raises(TooManyRows):
+        await anext(phonebook.read_file("\n".join(values).encode()))
+    with pytest.raises(TooManyRows):
+        await anext(phonebook.read_list(values))
+
+
+async def test_a_reader_that_is_given_up_leaves_no_process_behind() -> None:
+    content = "\n".join(f"98{i:08d}" for i in range(20_000)).encode()
+    reading = phonebook.read_file(content)
+    await anext(reading)
+    await reading.aclose()
+    assert phonebook._children == 0
+    assert len(await usable("\n".join(f"97{i:08d}" for i in range(5_000)))) == 5_000
+
+
+async def test_a_list_of_json_numbers_counts_from_one() -> None:
+    whole = phonebook.Chunk()
+    async for chunk in phonebook.read_list(["9876543210", "", "9876543210"]):
+        whole.usable += chunk.usable
+        whole.rejected += chunk.rejected
+    assert whole.usable == [(1, ASHA)]
+    assert [(r.row, r.code) for r in whole.rejected] == [(2, "empty"), (3, "duplicate_in_file")]
+
+
+def test_a_hundred_thousand_rows_are_read_in_seconds() -> None:
+    content = "\n".join(f"98{i:08d}" for i in range(100_000)).encode()
+    began = time.process_time()
+    count = sum(len(chunk.usable) for chunk in phonebook.rows_of_csv(content, None))
+    assert count == 100_000
+    assert time.process_time() - began < 60

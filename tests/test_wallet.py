@@ -1,0 +1,337 @@
+"""The group commit over a real replica set."""
+
+import asyncio
+import contextlib
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import clock
+import config
+import database
+import ledger
+import mongod
+import reconcile
+import transactions
+import wallet
+from database import Insert, Update, db
+from errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
+from ledger import Credit, Debit, Hold, Outcome, Release, Settle
+from tests.conftest import ROOT
+from tests.conftest import test_settings as settings_of_tests
+
+
+@contextlib.asynccontextmanager
+async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
+    """The wallet of this process alone: no HTTP, no worker."""
+    chosen = settings_of_tests(mongodb_uri)
+    config.use(chosen)
+    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
+    await database.prepare()
+    await wallet.start()
+    try:
+        yield chosen
+    finally:
+        await wallet.stop()
+        with contextlib.suppress(database.AnyError):
+            await database.client().drop_database(chosen.mongodb_db)
+        await database.close()
+        config.use(None)
+
+
+@pytest.fixture
+async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
+    async with committer(mongodb_uri) as chosen:
+        yield chosen
+
+
+def recharge(paise: int, key: str = "recharge:pay_1", user_id: str = "usr_1") -> Credit:
+    return Credit(
+        user_id=user_id,
+        key=key,
+        category="recharge",
+        amount_paise=paise,
+        contra="gateway:razorpay",
+        description="Recharge",
+        payment_id=key.removeprefix("recharge:"),
+    )
+
+
+def spend(paise: int, key: str, user_id: str = "usr_1") -> Debit:
+    return Debit(
+        user_id=user_id,
+        key=key,
+        category="adjustment",
+        amount_paise=paise,
+        contra="adjustment",
+        description="Adjustment",
+    )
+
+
+def hold(call_id: str, paise: int, user_id: str = "usr_1") -> Hold:
+    return Hold(user_id=user_id, call_id=call_id, amount_paise=paise, amount_paise_min=paise)
+
+
+async def together(*posts: Any) -> list[Any]:
+    return await asyncio.gather(*posts, return_exceptions=True)
+
+
+async def assert_books_are_right() -> reconcile.Report:
+    """The invariants that need no calls and orders."""
+    report = reconcile.Report()
+    async for document in db.wallets.find():
+        state = wallet.wallet_from(document)
+        report.add(reconcile.balance_covers_holds(state))
+        chain = reconcile.Chain(state.user_id)
+        async for entry in db.transactions.find({"user_id": state.user_id}).sort("seq", 1):
+            report.add(chain.link(transactions.entry_from(entry)))
+        report.add(chain.ends_at(state))
+    report.add(await reconcile.books_balance())
+    assert report.ok, report.violations
+    return report
+
+
+# --- the same rupee -----------------------------------------------------------------------------
+
+
+async def test_fifty_parallel_calls_cannot_spend_the_same_rupee(book: config.Settings) -> None:
+    await wallet.post(recharge(100_00))
+    answers = await together(*(wallet.post(hold(f"call_{n}", 10_00)) for n in range(50)))
+    accepted = [a for a in answers if isinstance(a, Outcome)]
+    assert len(accepted) == 10
+    assert all(isinstance(a, BalanceHeld) for a in answers if a not in accepted)
+    balance = await wallet.balance_of("usr_1")
+    assert (balance.balance_paise, balance.available_paise) == (100_00, 0)
+    await assert_books_are_right()
+
+
+async def test_one_payment_credited_fifty_times_at_once_is_one_credit(
+    book: config.Settings,
+) -> None:
+    answers = await together(*(wallet.post(recharge(100_00)) for _ in range(50)))
+    assert len({a.entry.id for a in answers}) == 1
+    assert [a.replayed for a in answers].count(False) == 1
+    assert (await wallet.balance_of("usr_1")).balance_paise == 100_00
+    await assert_books_are_right()
+
+
+async def test_a_refusal_in_a_batch_concerns_its_own_command_alone(book: config.Settings) -> None:
+    await wallet.post(recharge(50_00))
+    answers = await together(
+        wallet.post(spend(40_00, "a")),
+        wallet.post(spend(40_00, "b")),
+        wallet.post(spend(10_00, "c")),
+        wallet.post(spend(1, "d", user_id="usr_2")),
+    )
+    assert isinstance(answers[0], Outcome)
+    assert isinstance(answers[1], InsufficientBalance)
+    assert isinstance(answers[2], Outcome)
+    assert isinstance(answers[3], InsufficientBalance)
+    await assert_books_are_right()
+
+
+async def test_a_replay_is_answered_when_the_money_is_gone(book: config.Settings) -> None:
+    await wallet.post(recharge(10_00))
+    first = await wallet.post(spend(10_00, "a"))
+    again = await wallet.post(spend(10_00, "a"))
+    assert again.replayed
+    assert again.entry == first.entry
+
+
+# --- what must be true together -----------------------------------------------------------------
+
+
+async def test_companions_commit_with_their_command_and_once(book: config.Settings) -> None:
+    await db.notes.insert_one({"_id": "call_1", "status": "in_progress"})
+    await wallet.post(recharge(10_00))
+    await wallet.post(hold("call_1", 10_00))
+
+    def ended(outcome: Outcome) -> list[database.Write]:
+        facts = {"status": "completed", "cost_paise": outcome.charged_paise}
+        return [
+            Update("notes", {"_id": "call_1"}, {"$set": facts}),
+            Insert("events", {"_id": "evt_1", "at": clock.now()}),
+        ]
+
+    settle = Settle(user_id="usr_1", call_id="call_1", cost_paise=5_00, description="Call")
+    answers = await together(*(wallet.post(settle, ended) for _ in range(20)))
+    assert [a.replayed for a in answers].count(False) == 1
+    call = await db.notes.find_one({"_id": "call_1"})
+    assert call == {"_id": "call_1", "status": "completed", "cost_paise": 5_00}
+    assert await db.events.count_documents({"_id": "evt_1"}) == 1
+
+
+async def test_a_companion_that_cannot_be_written_takes_its_command_back_and_no_other(
+    book: config.Settings,
+) -> None:
+    await wallet.post(recharge(100_00))
+    await db.notes.insert_one({"_id": "call_taken"})
+    answers = await together(
+        *(wallet.post(spend(1_00, f"good_{n}")) for n in range(5)),
+        wallet.post(spend(7_00, "bad"), lambda _: [Insert("notes", {"_id": "call_taken"})]),
+        *(wallet.post(spend(1_00, f"fine_{n}")) for n in range(5)),
+    )
+    assert [isinstance(a, Outcome) for a in answers] == [True] * 5 + [False] + [True] * 5
+    assert database.is_duplicate(answers[5])
+    assert (await wallet.balance_of("usr_1")).balance_paise == 90_00
+    assert not await db.transactions.find_one({"key": "bad"})
+    await assert_books_are_right()
+
+
+async def test_a_refused_command_writes_no_companion(book: config.Settings) -> None:
+    with pytest.raises(PaymentRequired):
+        await wallet.post(hold("call_1", 10_00), lambda _: [Insert("notes", {"_id": "call_1"})])
+    assert not await db.notes.find_one({"_id": "call_1"})
+    assert not await db.wallets.find_one({"user_id": "usr_1"})
+
+
+async def test_a_credit_tells_the_rest_of_the_house(book: config.Settings) -> None:
+    await wallet.post(recharge(12_00))
+    await wallet.post(recharge(12_00))
+    await wallet.post(spend(3_00, "a"))
+    names = [event["name"] async for event in db.events.find().sort("at", 1)]
+    assert sorted(names) == ["BalanceRanLow", "WalletCredited"]
+
+
+# --- several processes --------------------------------------------------------------------------
+
+_POSTER = """
+    import asyncio, sys
+    import config, database, wallet
+    from errors import PaymentRequired
+    from tests.test_wallet import hold, recharge, spend
+
+    async def main(uri, name, me):
+        config.use(config.Settings(_env_file=None, jwt_secret="a secret for the tests"))
+        await database.connect(uri, name)
+        await wallet.start()
+        async def one(n):
+            try:
+                # The same keys in both processes: each is done once, by whoever is first.
+                return not (await wallet.post(spend(1_00, f"key_{n}"))).replayed
+            except PaymentRequired:
+                return False
+        done = await asyncio.gather(*(one(n) for n in range(400)))
+        print(sum(done))
+        await wallet.stop()
+        await database.close()
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_two_processes_on_one_wallet_do_each_thing_once_and_never_overspend(
+    book: config.Settings,
+) -> None:
+    await wallet.post(recharge(250_00))
+
+    async def process(name: str) -> int:
+        started = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            textwrap.dedent(_POSTER),
+            book.mongodb_uri,
+            book.mongodb_db,
+            name,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await started.communicate()
+        assert started.returncode == 0
+        return int(out)
+
+    done = await asyncio.gather(process("a"), process("b"))
+    assert sum(done) == 250
+    assert (await wallet.balance_of("usr_1")).balance_paise == 0
+    await assert_books_are_right()
+
+
+# --- when MongoDB is away, and when too much waits ----------------------------------------------
+
+
+async def test_a_full_queue_is_503_and_nothing_is_lost(
+    book: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wallet, "QUEUE_MAX", 5)
+    answers = await together(*(wallet.post(recharge(1_00, f"recharge:{n}")) for n in range(20)))
+    refused = [a for a in answers if isinstance(a, Unavailable)]
+    assert refused
+    assert all(a.headers["Retry-After"] for a in refused)
+    accepted = len(answers) - len(refused)
+    assert (await wallet.balance_of("usr_1")).balance_paise == accepted * 1_00
+
+
+async def test_without_mongodb_it_is_503_and_it_recovers_without_a_restart(tmp_path: Path) -> None:
+    running = mongod.start(tmp_path)
+    try:
+        async with committer(running.uri):
+            await wallet.post(recharge(10_00))
+            running.stop()
+            with pytest.raises(Unavailable):
+                await wallet.post(spend(1_00, "while away"))
+            running = mongod.start(tmp_path)
+            for _ in range(40):
+                try:
+                    outcome = await wallet.post(spend(1_00, "while away"))
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.25)
+            assert outcome.wallet.balance_paise == 9_00
+            await assert_books_are_right()
+    finally:
+        running.stop()
+
+
+# --- what the database itself refuses -----------------------------------------------------------
+
+
+async def test_the_validators_refuse_a_double_where_paise_belong(book: config.Settings) -> None:
+    await wallet.post(recharge(10_00))
+    for change in ({"balance_paise": 9.5}, {"balance_paise": -1}, {"held_paise": "0"}):
+        with pytest.raises(database.AnyError, match="validation"):
+            await db.wallets.update_one({"user_id": "usr_1"}, {"$set": change})
+
+
+async def test_the_audit_finds_a_changed_entry_and_a_changed_balance(
+    book: config.Settings,
+) -> None:
+    await wallet.post(recharge(10_00))
+    await wallet.post(spend(1_00, "a"))
+    assert (await reconcile.audit()).ok
+    await db.transactions.update_one({"key": "a"}, {"$set": {"description": "something else"}})
+    report = await reconcile.audit()
+    assert [(v.invariant, v.seq) for v in report.violations] == [("chain_follows", 2)]
+    more = {"balance_paise": database.long(99_00)}
+    await db.wallets.update_one({"user_id": "usr_1"}, {"$set": more})
+    found = {v.invariant for v in (await reconcile.audit()).violations}
+    assert found == {"chain_follows", "balance_is_its_entries", "books_balance"}
+
+
+async def test_the_audit_finds_a_hold_without_a_call_and_a_charge_without_one(
+    book: config.Settings,
+) -> None:
+    await wallet.post(recharge(100_00))
+    await wallet.post(hold("call_ghost", 10_00))
+    await wallet.post(hold("call_gone", 10_00))
+    await wallet.post(
+        Settle(user_id="usr_1", call_id="call_gone", cost_paise=5_00, description="Call")
+    )
+    found = {v.invariant for v in (await reconcile.audit("usr_1")).violations}
+    assert found == {"running_calls_and_holds_agree", "charges_belong_to_ended_calls"}
+    await wallet.post(Release(user_id="usr_1", call_id="call_ghost"))
+
+
+async def test_touching_a_wallet_twice_makes_one(book: config.Settings) -> None:
+    await together(*(wallet.touch("usr_9") for _ in range(10)))
+    assert await db.wallets.count_documents({"user_id": "usr_9"}) == 1
+    assert (await wallet.balance_of("usr_9")).balance_paise == 0
+    assert (await wallet.balance_of("nobody")).balance_paise == 0
+
+
+def test_the_entry_id_is_the_key_of_one_user_alone() -> None:
+    assert ledger.entry_id("usr_1", "k") == ledger.entry_id("usr_1", "k")
+    assert ledger.entry_id("usr_1", "k") != ledger.entry_id("usr_2", "k")

@@ -1,0 +1,446 @@
+"""The money of each user: one document, changed here alone, by the group commit."""
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from fastapi import APIRouter
+from immutables import Map
+from prometheus_client import Counter, Gauge, Histogram
+from pydantic import BaseModel
+
+import api
+import clock
+import config
+import database
+import events
+import ledger
+import transactions
+from auth import CurrentUser
+from database import Document, Index, Insert, Session, Update, Write, db
+from errors import Problem, Unauthenticated, Unavailable
+from ledger import Command, Entry, Outcome, Wallet
+from money import RupeesOut
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+BATCH_MAX: Final = 256
+QUEUE_MAX: Final = 10_000
+DEADLINE_SECONDS: Final = 10.0
+_ATTEMPTS_MAX: Final = 100
+_DUPLICATES_MAX: Final = 4
+
+_PAISE = ("balance_paise", "held_paise", "due_paise", "credited_paise", "debited_paise")
+_COUNTS = ("seq", "version", "credit_count", "debit_count")
+
+_postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
+_batch_size = Histogram(
+    "wallet_batch_size", "Commands in one group commit", buckets=[2**n for n in range(9)]
+)
+_commit_seconds = Histogram("wallet_commit_seconds", "Duration of one group commit")
+_queue_length = Gauge(
+    "wallet_queue_length", "Commands that wait for a commit", multiprocess_mode="livesum"
+)
+
+# What commits with a command that was applied; never asked for one that was replayed or refused.
+Companions = Callable[[Outcome], Iterable[Write]]
+
+database.declare(
+    "wallets",
+    indexes=[Index(("user_id",), unique=True)],
+    schema={
+        "bsonType": "object",
+        "required": [*_PAISE, *_COUNTS, "user_id", "currency", "holds", "dues", "head_hash"],
+        "properties": {
+            "user_id": {"bsonType": "string"},
+            "currency": {"enum": ["INR"]},
+            **{name: {"bsonType": "long", "minimum": 0} for name in (*_PAISE, *_COUNTS)},
+            "holds": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
+            "dues": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
+            "head_hash": {"bsonType": "string", "minLength": 64, "maxLength": 64},
+        },
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Balance:
+    """What a wallet holds at one moment."""
+
+    balance_paise: int
+    held_paise: int
+    due_paise: int
+
+    @property
+    def available_paise(self) -> int:
+        """What a new call may reserve."""
+        return self.balance_paise - self.held_paise
+
+    @property
+    def low(self) -> bool:
+        """Whether calls are refused, or would be once the running ones are paid."""
+        return self.available_paise < config.settings().minimum_balance_paise
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Posting:
+    """A command that waits for its commit, and the caller who waits for it."""
+
+    command: Command
+    companions: Companions | None
+    answer: asyncio.Future[Outcome]
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def post(command: Command, companions: Companions | None = None) -> Outcome:
+    """Apply `command` in the next group commit, with its companion writes, or find it done.
+
+    Raises what `ledger.apply` refuses with, and Unavailable (503) when the queue is full or
+    MongoDB does not answer in time: then it is not known whether the command was applied, and
+    posting it again with the same key is safe.
+    """
+    if _committer is None or _committer.done():
+        raise Unavailable("The service is starting or stopping; try again in a moment.")
+    if len(_waiting) >= QUEUE_MAX:
+        raise Unavailable("More is waiting than can be handled right now; try again.")
+    posting = _Posting(command, companions, asyncio.get_running_loop().create_future())
+    _waiting.append(posting)
+    _wake.set()
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await posting.answer
+    except TimeoutError:
+        raise Unavailable(
+            "The ledger did not answer in time. Try again; nothing is lost."
+        ) from None
+
+
+async def balance_of(user_id: str) -> Balance:
+    """The balance of this moment; a wallet that nothing has touched is at zero.
+
+    Balances that are asked for at the same moment are one query.
+    """
+    document = await database.find_together("wallets", user_id, field="user_id")
+    if document is None:
+        return Balance(0, 0, 0)
+    return Balance(document["balance_paise"], document["held_paise"], document["due_paise"])
+
+
+async def touch(user_id: str) -> None:
+    """Make sure that the user's wallet exists (first log-in, first call)."""
+    fresh = _document(ledger.opened(user_id, clock.now()))
+    with contextlib.suppress(database.DuplicateKey):
+        await db.wallets.update_one({"user_id": user_id}, {"$setOnInsert": fresh}, upsert=True)
+
+
+# --- the group commit ---------------------------------------------------------------------------
+
+_waiting: collections.deque[_Posting] = collections.deque()
+_wake = asyncio.Event()
+_committer: asyncio.Task[None] | None = None
+_stopping = False
+
+
+async def start() -> None:
+    """Start this process's committer."""
+    global _committer, _stopping
+    _stopping = False
+    _committer = asyncio.create_task(_commit_for_ever(), name="committer")
+
+
+async def stop() -> None:
+    """Commit what waits, then stop."""
+    global _committer, _stopping
+    if _committer is None:
+        return
+    _stopping = True
+    _wake.set()
+    with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+        await asyncio.wait_for(_committer, DEADLINE_SECONDS)
+    _committer = None
+
+
+def is_running() -> bool:
+    """Whether this process's committer is alive (for `/ready`)."""
+    return _committer is not None and not _committer.done()
+
+
+async def _commit_for_ever() -> None:
+    while not (_stopping and not _waiting):
+        if not _waiting:
+            _wake.clear()
+            await _wake.wait()
+            continue
+        seen = 0
+        while seen < len(_waiting) < BATCH_MAX:  # a burst is arriving: let it come in
+            seen = len(_waiting)
+            await asyncio.sleep(0)
+        batch: list[_Posting] = []
+        while _waiting and len(batch) < BATCH_MAX:
+            posting = _waiting.popleft()
+            if not posting.answer.done():  # its caller's deadline has not passed
+                batch.append(posting)
+        if batch:
+            _queue_length.set(len(_waiting))
+            _batch_size.observe(len(batch))
+            with _commit_seconds.time():
+                await _commit_or_fail(batch)
+
+
+async def _commit_or_fail(batch: Sequence[_Posting]) -> None:
+    """Answer every posting of the batch. One that breaks the commit is found by halving, so that
+    it fails alone."""
+    try:
+        answers = await _commit(batch)
+    except Exception as problem:
+        if database.is_away(problem) or isinstance(problem, Unavailable):
+            log.warning("group commit of %d: MongoDB away: %s", len(batch), type(problem).__name__)
+            away = "The database cannot be reached right now. Nothing is lost; try again."
+            _answer(batch, [Unavailable(away) for _ in batch])
+        elif len(batch) == 1:
+            log.error("posting failed: %r", batch[0].command, exc_info=problem)
+            _answer(batch, [problem])
+        else:
+            half = len(batch) // 2
+            await _commit_or_fail(batch[:half])
+            await _commit_or_fail(batch[half:])
+    else:
+        _answer(batch, answers)
+
+
+def _answer(batch: Sequence[_Posting], answers: Sequence[Outcome | Exception]) -> None:
+    for posting, answer in zip(batch, answers, strict=True):
+        command = type(posting.command).__name__
+        if isinstance(answer, Exception):
+            result = getattr(answer, "code", "defect")
+        else:
+            result = "replayed" if answer.replayed else "applied"
+        _postings.labels(command, result).inc()
+        if posting.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            posting.answer.set_exception(answer)
+        else:
+            posting.answer.set_result(answer)
+
+
+async def _commit(batch: Sequence[_Posting]) -> list[Outcome | Exception]:
+    """Load, fold, write and commit, again and again while another process was first."""
+    deadline = asyncio.get_running_loop().time() + DEADLINE_SECONDS
+    for attempt in range(_ATTEMPTS_MAX):
+        try:
+            async with database.transaction() as session:
+                # Almost every key is new, so the first attempt does not look for it: the primary key
+                # of the entries refuses one that is not, and a refusal is questioned once more.
+                fold = await _Fold.load(batch, session, look_up=attempt > 0)
+                fold.run(batch)
+                if attempt == 0 and fold.refused_a_key:
+                    raise database.LostRace("is what was refused a replay?")
+                await fold.write(session)
+        except Exception as problem:
+            if not database.is_transient(problem):
+                raise
+            if attempt >= _DUPLICATES_MAX and database.is_duplicate(problem):
+                raise  # not a race: a companion inserts what is there already
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable("Too many were first; try again.") from problem
+            if attempt > 0:
+                await asyncio.sleep(random.uniform(0, min(0.05, 0.001 * 2**attempt)))  # noqa: S311
+            continue
+        if fold.wakes:
+            events.nudge()
+        return fold.answers
+    raise Unavailable("Too many were first; try again.")
+
+
+class _Fold:
+    """One attempt at a batch: what was loaded, what became of it, what has to be written."""
+
+    def __init__(self, loaded: dict[str, Wallet], known: dict[str, Entry]) -> None:
+        self.loaded = loaded
+        self.known = known
+        self.current = dict(loaded)
+        self.touched: dict[str, set[str]] = {}
+        self.entries: list[Entry] = []
+        self.companions: list[Write] = []
+        self.answers: list[Outcome | Exception] = []
+        self.wakes = False
+        self.refused_a_key = False
+
+    @classmethod
+    async def load(cls, batch: Sequence[_Posting], session: Session, *, look_up: bool) -> "_Fold":
+        """Read the wallets and, with `look_up`, the entries that the batch's keys lead to."""
+        users = list({posting.command.user_id for posting in batch})
+        found = db.wallets.find({"user_id": {"$in": users}}, batch_size=1_000, session=session)
+        loaded = {document["user_id"]: wallet_from(document) async for document in found}
+        keyed = ((posting.command, ledger.key_of(posting.command)) for posting in batch)
+        ids = [ledger.entry_id(command.user_id, key) for command, key in keyed if key is not None]
+        known = await transactions.by_ids(ids, session) if ids and look_up else {}
+        return cls(loaded, known)
+
+    def run(self, batch: Sequence[_Posting]) -> None:
+        """Fold the commands in their order; a refusal concerns its own command alone."""
+        now = clock.now()
+        for posting in batch:
+            command = posting.command
+            before = self.current.get(command.user_id) or ledger.opened(command.user_id, now)
+            try:
+                outcome = ledger.apply(before, command, at=now, known=self.known)
+                writes = (
+                    list(posting.companions(outcome))
+                    if posting.companions is not None and not outcome.replayed
+                    else []
+                )
+            except (Problem, ValueError) as refusal:
+                self.answers.append(refusal)
+                self.refused_a_key |= ledger.key_of(command) is not None
+                continue
+            self.answers.append(outcome)
+            if outcome.replayed:
+                continue
+            self.current[command.user_id] = outcome.wallet
+            touched = self.touched.setdefault(command.user_id, set())
+            if not isinstance(command, ledger.Credit | ledger.Debit):
+                touched.add(command.call_id)
+            touched.update(entry.call_id for entry in outcome.entries if entry.call_id)
+            self.entries.extend(outcome.entries)
+            self.known.update((entry.id, entry) for entry in outcome.entries)
+            self.companions += writes
+            self.companions += self._news(before, command, outcome)
+
+    def _news(self, before: Wallet, command: Command, outcome: Outcome) -> list[Write]:
+        """The events that the money itself makes."""
+        news: list[Write] = []
+        after = outcome.wallet
+        minimum_paise = config.settings().minimum_balance_paise
+        if isinstance(command, ledger.Credit):
+            news.append(
+                events.record(
+                    "WalletCredited",
+                    user_id=command.user_id,
+                    pending=True,
+                    category=command.category,
+                    amount_paise=command.amount_paise,
+                    balance_paise=after.balance_paise,
+                )
+            )
+            self.wakes = True
+        if before.balance_paise >= minimum_paise > after.balance_paise:
+            news.append(
+                events.record(
+                    "BalanceRanLow", user_id=command.user_id, balance_paise=after.balance_paise
+                )
+            )
+        return news
+
+    async def write(self, session: Session) -> None:
+        """Write the changed wallets (guarded by their version), the entries, the companions."""
+        writes = [
+            _change(self.loaded.get(user_id), self.current[user_id], touched)
+            for user_id, touched in self.touched.items()
+        ]
+        if not writes:
+            return
+        matched = await database.write_all(writes, session)
+        if matched != len(writes):
+            raise database.LostRace("a wallet changed since it was loaded")
+        if self.entries:
+            await transactions.append(self.entries, session)
+        if self.companions:
+            self.wakes = self.wakes or any(
+                isinstance(w, Insert) and w.document.get("state") == "pending"
+                for w in self.companions
+            )
+            await database.write_all(self.companions, session)
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+def _plain(state: Wallet) -> Document:
+    plain: Document = {name: database.long(getattr(state, name)) for name in _PAISE + _COUNTS}
+    plain |= {"head_hash": state.head_hash, "updated_at": state.updated_at}
+    return plain
+
+
+def _document(state: Wallet) -> Document:
+    return {
+        "user_id": state.user_id,
+        "currency": state.currency,
+        **_plain(state),
+        "holds": {call_id: database.long(paise) for call_id, paise in state.holds.items()},
+        "dues": {call_id: database.long(paise) for call_id, paise in state.dues.items()},
+        "created_at": state.created_at,
+    }
+
+
+def wallet_from(document: Document) -> Wallet:
+    """The wallet that a stored document holds."""
+    return Wallet(
+        user_id=document["user_id"],
+        currency=document["currency"],
+        holds=Map(document["holds"]),
+        dues=Map(document["dues"]),
+        head_hash=document["head_hash"],
+        created_at=document["created_at"],
+        updated_at=document["updated_at"],
+        **{name: int(document[name]) for name in _PAISE + _COUNTS},
+    )
+
+
+def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Write:
+    """The write that turns `before` into `after`: only the holds and dues that were touched."""
+    if before is None:
+        return Insert("wallets", _document(after))
+    changed, gone = _plain(after), {}
+    for call_id in touched:
+        for name, amounts in (("holds", after.holds), ("dues", after.dues)):
+            if call_id in amounts:
+                changed[f"{name}.{call_id}"] = database.long(amounts[call_id])
+            else:
+                gone[f"{name}.{call_id}"] = ""
+    update: Document = {"$set": changed}
+    if gone:
+        update["$unset"] = gone
+    return Update("wallets", {"user_id": before.user_id, "version": before.version}, update)
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+router = APIRouter(prefix="/api/wallet", tags=["wallet"])
+
+
+class BalanceOut(BaseModel):
+    """A wallet as its owner sees it, in rupees."""
+
+    balance: RupeesOut
+    held: RupeesOut
+    available: RupeesOut
+    due: RupeesOut
+    currency: str
+    minimum_balance: RupeesOut
+    low_balance: bool
+
+
+@router.get("/balance", response_model=BalanceOut, responses=api.documented(Unauthenticated))
+async def balance(user: CurrentUser) -> BalanceOut:
+    """The balance, what of it is reserved for running calls, and what is owed."""
+    found = await balance_of(user.id)
+    return BalanceOut(
+        balance=found.balance_paise,
+        held=found.held_paise,
+        available=found.available_paise,
+        due=found.due_paise,
+        currency="INR",
+        minimum_balance=config.settings().minimum_balance_paise,
+        low_balance=found.low,
+    )

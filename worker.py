@@ -1,0 +1,81 @@
+"""What goes on by itself in every process: events, lost callbacks, slices, campaigns, payments."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+import calls
+import campaigns
+import database
+import events
+import payments
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+Chore = Callable[[], Awaitable[object]]
+
+# Each chore claims what it works on by leases in MongoDB, so any number of processes may run it.
+CHORES: dict[str, tuple[Chore, float]] = {
+    "extend calls": (calls.extend_due, 0.25),
+    "sweep calls": (calls.sweep, 2.0),
+    "dial campaigns": (campaigns.tick, 0.5),
+    "poll payments": (payments.poll_pending, 2.0),
+}
+
+_tasks: list[asyncio.Task[None]] = []
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def start() -> None:
+    """Start this process's chores."""
+    _tasks.append(asyncio.create_task(_deliver_events(), name="deliver events"))
+    for name, (chore, pause_seconds) in CHORES.items():
+        _tasks.append(asyncio.create_task(_repeat(name, chore, pause_seconds), name=name))
+
+
+async def stop() -> None:
+    """Stop them; what they had claimed is claimed again when its lease runs out."""
+    for task in _tasks:
+        task.cancel()
+    await asyncio.gather(*_tasks, return_exceptions=True)
+    _tasks.clear()
+
+
+def is_running() -> bool:
+    """Whether every chore of this process is alive (for `/ready`)."""
+    return bool(_tasks) and not any(task.done() for task in _tasks)
+
+
+async def _deliver_events() -> None:
+    async def once() -> None:
+        while await events.deliver():
+            pass
+
+    while True:
+        await _guarded("deliver events", once)
+        await events.wait_for_work(1.0)
+
+
+async def _repeat(name: str, chore: Chore, pause_seconds: float) -> None:
+    while True:
+        await _guarded(name, chore)
+        # A little jitter keeps processes from asking in step.
+        await asyncio.sleep(pause_seconds * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+async def _guarded(name: str, chore: Chore) -> None:
+    """Run a chore; whatever goes wrong is logged and tried again, never the end of the worker."""
+    try:
+        await chore()
+    except Exception as problem:
+        if database.is_away(problem):
+            log.warning("%s: database away: %s", name, type(problem).__name__)
+        else:
+            log.exception("%s failed", name)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.sleep(1.0)

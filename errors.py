@@ -170,6 +170,12 @@ class BalanceHeld(PaymentRequired):
     code = "balance_held"
 
 
+class WalletFrozen(PaymentRequired):
+    """An admin has frozen the wallet: no calls until it is unfrozen."""
+
+    code = "wallet_frozen"
+
+
 class TooManyCalls(Problem):
     """As many calls are running as the account may have at once."""
 

@@ -72,10 +72,16 @@ def _named(search: str | None) -> Document:
 
 async def _balances(user_ids: Sequence[str]) -> dict[str, Balance]:
     """The balances of those among these users who have a wallet."""
-    shown = {"_id": 0, "user_id": 1, "balance_paise": 1, "held_paise": 1, "due_paise": 1}
+    names = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen")
+    shown = {"_id": 0} | dict.fromkeys(names, 1)
     found = db.wallets.find({"user_id": {"$in": list(user_ids)}}, shown, batch_size=1_000)
     return {
-        each["user_id"]: Balance(each["balance_paise"], each["held_paise"], each["due_paise"])
+        each["user_id"]: Balance(
+            each["balance_paise"],
+            each["held_paise"],
+            each["due_paise"],
+            frozen=each.get("frozen", False),
+        )
         async for each in found
     }
 
@@ -100,6 +106,7 @@ class PersonOut(BaseModel):
     available: RupeesOut
     due: RupeesOut
     low_balance: bool
+    frozen: bool
 
 
 class PeopleOut(BaseModel):
@@ -135,4 +142,5 @@ def _out(person: Document, balance: Balance) -> PersonOut:
         available=balance.available_paise,
         due=balance.due_paise,
         low_balance=balance.low,
+        frozen=balance.frozen,
     )

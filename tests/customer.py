@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 
+import reconcile
 from tests.conftest import Person, Service
 
 GOOD = "4111 1111 1111 1111"
@@ -50,3 +51,31 @@ async def force_payment(service: Service, order_id: str, **facts: Any) -> dict[s
     answer = await service.client.post(f"/sandbox/orders/{order_id}/payments", json=facts)
     assert answer.status_code == 201, answer.text
     return {k: v for k, v in answer.json().items() if k.startswith("razorpay_")}
+
+
+async def recharge(service: Service, person: Person, amount: float = 100) -> str:
+    """Recharge through the sandbox; the payment's id."""
+    paid = await pay(service, await open_order(service, person, amount))
+    answer = await verify(service, person, paid)
+    assert answer.status_code == 200, answer.text
+    return paid["razorpay_payment_id"]
+
+
+async def webhooks(service: Service, *, enabled: bool) -> None:
+    """Let the sandbox report what happens, or keep it to itself."""
+    answer = await service.client.post("/sandbox/webhooks", json={"enabled": enabled})
+    assert answer.status_code in (200, 201, 204), answer.text
+
+
+async def outside(service: Service, path: str, **body: Any) -> dict[str, Any]:
+    """Something that happens at Razorpay without us: a refund in the dashboard, a dispute."""
+    answer = await service.client.post(f"/sandbox{path}", json=body)
+    assert answer.status_code in (200, 201), answer.text
+    done: dict[str, Any] = answer.json()
+    return done
+
+
+async def audited(service: Service, person: Person) -> None:
+    """Every invariant of the money of this person holds."""
+    report = await reconcile.audit(person.id)
+    assert report.ok, report.violations

@@ -2,8 +2,10 @@
 
 from sandbox.bank import Bank
 from sandbox.courier import Courier, Receiver, Timer
+from sandbox.disputes import Disputes
 from sandbox.faults import Faults
 from sandbox.refunds import Refunds
+from sandbox.settlements import Settlements
 
 
 class House:
@@ -11,6 +13,8 @@ class House:
 
     faults: Faults
     refunds: Refunds
+    disputes: Disputes
+    settlements: Settlements
     courier: Courier
 
     def __init__(self, bank: Bank, receiver: Receiver) -> None:
@@ -23,6 +27,10 @@ class House:
         self.faults = Faults(self.bank.database)
         self.refunds = Refunds(self.bank, self.faults)
         await self.refunds.start()
+        self.disputes = Disputes(self.bank, self.refunds)
+        self.settlements = Settlements(self.bank)
+        await self.disputes.start()
+        await self.settlements.start()
         timers: list[Timer] = [self.bank, self.refunds]
         self.courier = Courier(self.outbox, self.faults, self.receiver, timers)
         await self.courier.start()

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox import bank, faults, refunds, webhooks, wire
+from sandbox import bank, disputes, faults, refunds, settlements, webhooks, wire
 from sandbox.house import House
 from sandbox.wire import Document, Refusal
 
@@ -31,6 +31,9 @@ class Outside:
             Route("/payments/{payment_id}/refunds", self.add_refund, methods=["POST"]),
             Route("/payments/{payment_id}/auto-refund", self.send_back, methods=["POST"]),
             Route("/refunds/{refund_id}", self.change_refund, methods=["POST"]),
+            Route("/payments/{payment_id}/disputes", self.add_dispute, methods=["POST"]),
+            Route("/disputes/{dispute_id}", self.change_dispute, methods=["POST"]),
+            Route("/settle", self.settle, methods=["POST"]),
             Route("/webhooks", self.list_webhooks, methods=["GET"]),
             Route("/webhooks", self.switch_webhooks, methods=["POST"]),
             Route("/webhooks/{event_id}", self.get_webhook, methods=["GET"]),
@@ -112,6 +115,26 @@ class Outside:
         body, refund_id = await wire.body_of(request), request.path_params["refund_id"]
         refund = await self.house.refunds.change(refund_id, body)
         return JSONResponse(refunds.refund_entity(refund))
+
+    # --- disputes and settlements ---
+
+    async def add_dispute(self, request: Request) -> Response:
+        """`{amount?, phase?, reason_code?, deduct_at_onset?}`: a bank disputes a payment."""
+        body, payment_id = await wire.body_of(request), request.path_params["payment_id"]
+        dispute = await self.house.disputes.open(payment_id, body)
+        return JSONResponse(disputes.dispute_entity(dispute), 201)
+
+    async def change_dispute(self, request: Request) -> Response:
+        """`{status?, phase?, as_refund?}`: what the bank or Razorpay decides."""
+        body, dispute_id = await wire.body_of(request), request.path_params["dispute_id"]
+        dispute = await self.house.disputes.change(dispute_id, body)
+        return JSONResponse(disputes.dispute_entity(dispute))
+
+    async def settle(self, request: Request) -> Response:
+        """`{settled_at?}`: pay out all that was not; how many items it has."""
+        settlement, items = await self.house.settlements.settle(await wire.body_of(request))
+        shown = None if settlement is None else settlements.settlement_entity(settlement)
+        return JSONResponse({"settlement": shown, "items": len(items)}, 201)
 
     # --- webhooks ---
 

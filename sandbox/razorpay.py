@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 import config
-from sandbox import bank, faults, refunds, wire
+from sandbox import bank, disputes, faults, refunds, settlements, wire
 from sandbox.bank import Bank
 from sandbox.cards import card_of
 from sandbox.courier import Receiver
@@ -106,6 +106,11 @@ class Simulated:
             api("/payments/{payment_id}/refunds", self.list_refunds, "GET"),
             api("/refunds", self.list_refunds, "GET"),
             api("/refunds/{refund_id}", self.get_refund, "GET"),
+            api("/disputes", self.list_disputes, "GET"),
+            api("/disputes/{dispute_id}", self.get_dispute, "GET"),
+            api("/settlements", self.list_settlements, "GET"),
+            api("/settlements/recon/combined", self.recon, "GET"),
+            api("/settlements/{settlement_id}", self.get_settlement, "GET"),
             Route("/v1/checkout.js", self.checkout_script, methods=["GET"]),
             Route("/pay/{order_id}", self.pay_page, methods=["GET"]),
             Route("/pay/{order_id}", self.pay, methods=["POST"]),
@@ -203,6 +208,39 @@ class Simulated:
         """GET /v1/refunds/:id."""
         refund = await self.house.refunds.refund(request.path_params["refund_id"])
         return JSONResponse(refunds.refund_entity(refund))
+
+    async def list_disputes(self, request: Request) -> Response:
+        """GET /v1/disputes?from=&to=&count=&skip=."""
+        found = await self.house.disputes.listed(wire.page_of(request.query_params))
+        return JSONResponse(wire.collection([disputes.dispute_entity(each) for each in found]))
+
+    async def get_dispute(self, request: Request) -> Response:
+        """GET /v1/disputes/:id."""
+        found = await self.house.disputes.dispute(request.path_params["dispute_id"])
+        return JSONResponse(disputes.dispute_entity(found))
+
+    async def list_settlements(self, request: Request) -> Response:
+        """GET /v1/settlements?from=&to=&count=&skip=."""
+        found = await self.house.settlements.listed(wire.page_of(request.query_params))
+        shown = [settlements.settlement_entity(settlement) for settlement in found]
+        return JSONResponse(wire.collection(shown))
+
+    async def get_settlement(self, request: Request) -> Response:
+        """GET /v1/settlements/:id."""
+        found = await self.house.settlements.settlement(request.path_params["settlement_id"])
+        return JSONResponse(settlements.settlement_entity(found))
+
+    async def recon(self, request: Request) -> Response:
+        """GET /v1/settlements/recon/combined?year=&month=&day=&count=&skip=."""
+        query = request.query_params
+        found = await self.house.settlements.recon(
+            year=wire.number(query.get("year", "-"), 0, most=9_998),
+            month=wire.number(query.get("month", "-"), 0, most=12),
+            day=wire.number(query["day"], 0, most=31) if "day" in query else None,
+            count=wire.number(query.get("count"), 10, most=settlements.ITEMS_MAX),
+            skip=wire.number(query.get("skip"), 0, most=10**6),
+        )
+        return JSONResponse(wire.collection(found))
 
     # --- what a customer sees ---
 

@@ -161,6 +161,10 @@ class Refunds:
         await self._report("refund.created", refund, session)
         return refund
 
+    async def open_usual(self, payment_id: str, wish: Wish, session: Session) -> Document:
+        """A refund that Razorpay makes itself, and that works, as part of a transaction."""
+        return await self.open(payment_id, wish, _steps(), session)
+
     async def move(self, refund: Document, status: str, session: Session) -> Document:
         """This status, from now on, as part of a transaction; the payment follows."""
         changed = refund | {"status": status}
@@ -236,7 +240,7 @@ class Refunds:
 
         async def made(session: Session) -> None:
             await self._bank.insert_payment(payment, session, buys=False)
-            await self.open(payment["_id"], Wish(), _steps(), session)
+            await self.open_usual(payment["_id"], Wish(), session)
 
         await self._bank.atomic(made)
         return await self._bank.payment(payment["_id"])

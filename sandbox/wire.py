@@ -15,7 +15,7 @@ from starlette.requests import Request
 Document = dict[str, Any]
 
 _ID_LETTERS = string.ascii_letters + string.digits
-_UNIX_SECONDS_MAX = 4_102_444_800  # the year 2100
+UNIX_SECONDS_MAX = 4_102_444_800  # the year 2100
 NEWEST_FIRST = [("created_at", -1), ("_id", -1)]
 
 
@@ -96,9 +96,9 @@ def page_of(query: QueryParams, *, most: int = 100) -> Page:
     """`from`, `to` (Unix seconds, both included), `count` and `skip`."""
     window: Document = {}
     if "from" in query:
-        window["$gte"] = moment_of(number(query["from"], 0, most=_UNIX_SECONDS_MAX))
+        window["$gte"] = moment_of(number(query["from"], 0, most=UNIX_SECONDS_MAX))
     if "to" in query:
-        window["$lt"] = moment_of(number(query["to"], 0, most=_UNIX_SECONDS_MAX) + 1)
+        window["$lt"] = moment_of(number(query["to"], 0, most=UNIX_SECONDS_MAX) + 1)
     return Page(
         count=number(query.get("count"), 10, most=most),
         skip=number(query.get("skip"), 0, most=10**6),

@@ -10,7 +10,7 @@ import money
 import rates
 import wallet
 from database import Write
-from errors import BalanceHeld, InsufficientBalance
+from errors import BalanceHeld, InsufficientBalance, WalletFrozen
 from ledger import Outcome
 from rates import Rate
 
@@ -131,6 +131,12 @@ async def can_start(user_id: str) -> None:
     """Whether a call could be placed now; reserves nothing. Raises the 402s that `reserve` raises."""
     required_paise = hold_paise_min(await rates.current())
     balance = await wallet.balance_of(user_id)
+    if balance.frozen:
+        raise WalletFrozen(
+            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
+            required_paise=required_paise,
+            available_paise=balance.available_paise,
+        )
     if balance.available_paise >= required_paise:
         return
     needs = f"A call needs Rs {money.text(required_paise)}"

@@ -23,9 +23,8 @@ from billing import Reservation
 from callbook import BillingStatus, Status
 from database import Document, Write
 from errors import (
-    BalanceHeld,
+    PAYMENT_REQUIRED,
     IdempotencyKeyReused,
-    InsufficientBalance,
     InvalidCursor,
     InvalidRequest,
     NotFound,
@@ -320,8 +319,7 @@ async def _visible(call_id: str, user: Any) -> Document:
     response_model=CallOut,
     responses=api.documented(
         Unauthenticated,
-        InsufficientBalance,
-        BalanceHeld,
+        *PAYMENT_REQUIRED,
         InvalidRequest,
         InvalidNumber,
         DestinationNotAllowed,

@@ -24,10 +24,9 @@ from campaignbook import InvalidTransition, PauseReason, Status
 from contacts import Contact, Counted, Counts, Tally
 from database import Document
 from errors import (
-    BalanceHeld,
+    PAYMENT_REQUIRED,
     BodyTooLarge,
     IdempotencyKeyReused,
-    InsufficientBalance,
     InvalidCursor,
     InvalidRequest,
     NotFound,
@@ -163,7 +162,7 @@ def _fields(campaign: Document, counted: Tally | None) -> dict[str, Any]:
 router = APIRouter(prefix="/api/campaigns", tags=["campaigns"])
 
 _CREATING: Final = (
-    *(Unauthenticated, InsufficientBalance, BalanceHeld, BodyTooLarge, TooManyRows, InvalidRequest),
+    *(Unauthenticated, *PAYMENT_REQUIRED, BodyTooLarge, TooManyRows, InvalidRequest),
     *(InvalidNumber, DestinationNotAllowed, NoUsableRow, IdempotencyKeyReused, StillRunning),
     Unavailable,
 )
@@ -313,7 +312,7 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
 @router.post(
     "/{campaign_id}/resume",
     response_model=CampaignOut,
-    responses=_moving | api.documented(InsufficientBalance, BalanceHeld),
+    responses=_moving | api.documented(*PAYMENT_REQUIRED),
 )
 async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Go on, or start a draft."""

@@ -176,6 +176,14 @@ class WalletFrozen(PaymentRequired):
     code = "wallet_frozen"
 
 
+# Why a call or a campaign may be refused with 402.
+PAYMENT_REQUIRED: tuple[type[PaymentRequired], ...] = (
+    InsufficientBalance,
+    BalanceHeld,
+    WalletFrozen,
+)
+
+
 class TooManyCalls(Problem):
     """As many calls are running as the account may have at once."""
 

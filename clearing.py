@@ -265,7 +265,7 @@ async def _credits(report: Report) -> None:
 
 
 async def _refunds(report: Report) -> None:
-    """Razorpay's refunds of the window are booked; ours that are open are asked about."""
+    """Ours that are open are asked about; Razorpay's of the window are booked; ours exist there."""
 
     async def one(told: entities.Refund) -> None:
         before = await refundbook.known_at_gateway(told.id)
@@ -283,12 +283,12 @@ async def _refunds(report: Report) -> None:
                 effect=after["effect"],
             )
 
-    async for page in gateway.refunds_between(report.since, report.until):
-        report.count("refunds", len(page))
-        await _all(one, page)
     async for batch in refundbook.open_before(report.until):
         report.count("open_refunds", len(batch))
         await _all(refunds.follow, batch)
+    async for page in gateway.refunds_between(report.since, report.until):
+        report.count("refunds", len(page))
+        await _all(one, page)
     async for batch in refundbook.processed_between(report.since, report.until):
         report.count("booked_refunds", len(batch))
         await _all(lambda record: _refund_exists(report, record), batch)

@@ -177,7 +177,7 @@ class WalletFrozen(PaymentRequired):
 
 
 # Why a call or a campaign may be refused with 402.
-PAYMENT_REQUIRED: tuple[type[PaymentRequired], ...] = (
+PAYMENT_REQUIRED: tuple[type[Problem], ...] = (
     InsufficientBalance,
     BalanceHeld,
     WalletFrozen,

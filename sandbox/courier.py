@@ -27,8 +27,9 @@ GIVEN_UP_AFTER_SECONDS = 86_400.0
 # the events, slow ones do not stop the others.
 PATIENCE_SECONDS = 0.25
 IN_FLIGHT_MAX = 16
+DELIVERIES_PER_ROUND = 50
 # Everything that happens in this process wakes its courier; this finds what another left behind.
-IDLE_SECONDS_MAX, IDLE_SECONDS_MIN = 5.0, 0.05
+IDLE_SECONDS_MAX, IDLE_SECONDS_MIN = 5.0, 0.02
 OVERTAKEN_AFTER_SECONDS = 0.3
 _SIGNINGS = {
     "webhook_old_secret": "previous",
@@ -78,6 +79,7 @@ class Courier:
         self._outbox, self._events, self._faults = outbox, outbox.events, asked_for
         self._receiver, self._timers = receiver, timers
         self._flying: set[asyncio.Task[None]] = set()
+        self._held_back: list[int] = []  # the places of events that wait to be overtaken
 
     async def start(self) -> None:
         """Begin to deliver."""
@@ -123,7 +125,11 @@ class Courier:
                 await timer.ripen_due()
             except Exception as problem:  # one that cannot must not stop the others
                 log.debug("webhooks: %r", problem)
-        while (event := await self._claimed()) is not None:
+        behind = self._events.find({"overtaken": False}, {"seq": 1})
+        self._held_back = [event["seq"] async for event in behind]
+        for _ in range(DELIVERIES_PER_ROUND):
+            if (event := await self._claimed()) is None:
+                break
             await self._dispatch(event)
         dues = [await timer.next_due() for timer in self._timers] + [await self._next_due()]
         now = clock.now()
@@ -137,11 +143,11 @@ class Courier:
         return None
 
     async def _claimed(self) -> Document | None:
-        """The oldest event that is due, leased."""
+        """The oldest event that is due, leased; what failed before comes after what did not."""
         return await self._events.find_one_and_update(
             {"state": "waiting", "next_at": {"$lte": clock.now()}},
             {"$set": {"next_at": clock.after(LEASE_SECONDS)}, "$inc": {"leases": 1}},
-            sort=[("next_at", 1), ("seq", 1)],
+            sort=[("failures", 1), ("next_at", 1), ("seq", 1)],
             return_document=ReturnDocument.AFTER,
         )
 
@@ -160,16 +166,20 @@ class Courier:
         fault = await self._faults.take(
             faults.OF_WEBHOOKS, "POST", event["event"], since=event["created_at"]
         )
-        kind = fault["kind"] if fault else ""
+        if fault is None:
+            event["signing"] = "current"
+            return False
+        kind = fault["kind"]
         facts: Document = {"signing": _SIGNINGS.get(kind, "current")}
         if kind == "webhook_repeated":
             facts["copies"] = 3
         if kind == "webhook_lost":
             facts["state"] = "lost"
-        if fault and kind in ("webhook_late", "webhook_reordered"):
+        if kind in ("webhook_late", "webhook_reordered"):
             facts["next_at"] = clock.after(fault["seconds"])
         if kind == "webhook_reordered":
             facts["overtaken"] = False
+            self._held_back.append(event["seq"])
         await self._events.update_one({"_id": event["_id"], "state": "waiting"}, {"$set": facts})
         event |= facts
         return "state" in facts or "next_at" in facts
@@ -187,23 +197,26 @@ class Courier:
     async def _note(self, event: Document, statuses: list[int | None]) -> None:
         """Write down how it went, and let go what was to come after this one."""
         good = all(map(_is_good, statuses))
-        facts: Document = {"last_status": statuses[-1]}
+        facts: Document = {"last_status": statuses[-1], "signing": event["signing"]}
         if good:
             facts["state"] = "delivered"
         elif clock.now() > clock.after(GIVEN_UP_AFTER_SECONDS, since=event["created_at"]):
             facts["state"] = "lost"
         else:
-            failures = event.get("failures", 0)
+            failures = event["failures"]
             wait = min(BACKOFF_SECONDS_FIRST * 2 ** min(failures, 20), BACKOFF_SECONDS_MAX)
             facts |= {"failures": failures + 1, "next_at": clock.after(wait), "copies": 1}
         change = {"$set": facts, "$inc": {"attempts": len(statuses)}}
         mine = {"_id": event["_id"], "leases": event["leases"]}
         await self._events.update_one(mine, change)
-        overtaken = await self._events.update_many(
-            {"overtaken": False, "seq": {"$lt": event["seq"]}},
-            {"$set": {"overtaken": True, "next_at": clock.after(OVERTAKEN_AFTER_SECONDS)}},
-        )
-        if not good or overtaken.modified_count:
+        overtakes = any(seq < event["seq"] for seq in self._held_back)
+        if overtakes:
+            await self._events.update_many(
+                {"overtaken": False, "seq": {"$lt": event["seq"]}},
+                {"$set": {"overtaken": True, "next_at": clock.after(OVERTAKEN_AFTER_SECONDS)}},
+            )
+            self._held_back = [seq for seq in self._held_back if seq > event["seq"]]
+        if not good or overtakes:
             self._outbox.woken.set()
 
     async def _post(self, event: Document, signing: str, sent_as: str) -> int | None:

@@ -104,8 +104,10 @@ class Refunds:
         async def made(session: Session) -> Document:
             refund = await self.open(payment_id, wish, steps, session)
             if key is not None:
-                made_for = {"$set": {"refund_id": refund["_id"]}}
-                await self._keys.update_one({"_id": key}, made_for, session=session)
+                mine, made_for = {"_id": key, "refund_id": None}, {"refund_id": refund["_id"]}
+                kept = await self._keys.update_one(mine, {"$set": made_for}, session=session)
+                if not kept.modified_count:  # another took the key over when its lease ended
+                    raise refusal_of("refund_in_progress")
             return refund
 
         try:

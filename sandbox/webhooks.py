@@ -30,7 +30,9 @@ class Outbox:
 
     async def start(self) -> None:
         """Make the indexes."""
-        await self.events.create_index([("state", 1), ("next_at", 1), ("seq", 1)])
+        due = [("next_at", 1), ("seq", 1)]
+        await self.events.create_index([("state", 1), *due])
+        await self.events.create_index([("state", 1), ("failures", 1), *due])
         await self.events.create_index([("seq", -1)])
         await self.events.create_index("about")
         await self.events.create_index("overtaken", sparse=True)
@@ -64,6 +66,7 @@ class Outbox:
                 "body": json.dumps(body, separators=(",", ":"), ensure_ascii=False),
                 "state": "waiting" if await self._is_on(session) else "held",
                 "attempts": 0,
+                "failures": 0,
                 "last_status": None,
                 "seq": time.time_ns(),
                 "next_at": at,

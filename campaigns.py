@@ -30,6 +30,7 @@ from errors import (
     InvalidCursor,
     InvalidRequest,
     NotFound,
+    Problem,
     StillRunning,
     Unauthenticated,
     Unavailable,
@@ -161,9 +162,17 @@ def _fields(campaign: Document, counted: Tally | None) -> dict[str, Any]:
 
 router = APIRouter(prefix="/api/campaigns", tags=["campaigns"])
 
-_CREATING: Final = (
-    *(Unauthenticated, *PAYMENT_REQUIRED, BodyTooLarge, TooManyRows, InvalidRequest),
-    *(InvalidNumber, DestinationNotAllowed, NoUsableRow, IdempotencyKeyReused, StillRunning),
+_CREATING: Final[tuple[type[Problem], ...]] = (
+    Unauthenticated,
+    *PAYMENT_REQUIRED,
+    BodyTooLarge,
+    TooManyRows,
+    InvalidRequest,
+    InvalidNumber,
+    DestinationNotAllowed,
+    NoUsableRow,
+    IdempotencyKeyReused,
+    StillRunning,
     Unavailable,
 )
 _moving = api.documented(Unauthenticated, NotFound, InvalidTransition, Unavailable)

@@ -4,7 +4,10 @@ from typing import Any
 
 import httpx
 
+import clock
+import database
 import reconcile
+from database import db
 from tests.conftest import Person, Service
 
 GOOD = "4111 1111 1111 1111"
@@ -79,3 +82,42 @@ async def audited(service: Service, person: Person) -> None:
     """Every invariant of the money of this person holds."""
     report = await reconcile.audit(person.id)
     assert report.ok, report.violations
+
+
+async def paid_and_forgotten(user_ids: list[str], count: int) -> list[tuple[str, str]]:
+    """Payments that were captured an hour ago and that nobody told us of: order and payment ids.
+
+    Written into both databases, because a thousand customers at the checkout take their time.
+    """
+    run = database.new_id("lost").removeprefix("lost_")
+    ids = [(f"order_{run}{n}", f"pay_{run}{n}") for n in range(count)]
+    at = clock.after(-3_600)
+    whole = {"amount": 10_000, "currency": "INR", "created_at": at}
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["orders"].insert_many(
+        {"_id": order_id, "receipt": None, "notes": {}, "captures": True, "attempts": 1}
+        | {"status": "paid", **whole}
+        for order_id, _ in ids
+    )
+    await there["payments"].insert_many(
+        {"_id": payment_id, "order_id": order_id, "amount_refunded": 0}
+        | {"status": "captured", "captured_at": at, **whole}
+        for order_id, payment_id in ids
+    )
+    await db.orders.insert_many(
+        {
+            "_id": f"rcpt_{order_id}",
+            "user_id": user_ids[n % len(user_ids)],
+            "order_id": order_id,
+            "payment_id": None,
+            "mode": "sandbox",
+            "amount_paise": database.long(10_000),
+            "currency": "INR",
+            "status": "created",
+            "created_at": at,
+            "updated_at": at,
+            "next_check_at": clock.after(3_600),
+        }
+        for n, (order_id, _) in enumerate(ids)
+    )
+    return ids

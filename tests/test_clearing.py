@@ -12,7 +12,7 @@ import clock
 import ledger
 import wallet
 import worker
-from database import client, db, long
+from database import db
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -80,37 +80,7 @@ async def test_a_thousand_lost_payments_are_credited_once_each_in_constant_memor
     """Every browser verify is lost, every webhook is lost: one run brings the money."""
     admin = await service.admin()
     people = [await service.signup() for _ in range(5)]
-    now = clock.now()
-    orders, sandbox_orders, sandbox_payments = [], [], []
-    for n in range(1_000):
-        order_id, payment_id = f"order_lost{n:04}", f"pay_lost{n:04}"
-        mine = {"order_id": order_id, "status": "created", "created_at": clock.after(-3_600)}
-        orders.append(
-            {
-                "_id": f"rcpt_lost{n:04}",
-                "user_id": people[n % 5].id,
-                "payment_id": None,
-                "mode": "sandbox",
-                "amount_paise": long(10_000),
-                "currency": "INR",
-                "updated_at": now,
-                "next_check_at": clock.after(3_600),
-                **mine,
-            }
-        )
-        whole = {"amount": 10_000, "currency": "INR", "created_at": clock.after(-3_600)}
-        sandbox_orders.append(
-            {"_id": order_id, "receipt": None, "notes": {}, "captures": True, "attempts": 1}
-            | {"status": "paid", **whole}
-        )
-        sandbox_payments.append(
-            {"_id": payment_id, "order_id": order_id, "amount_refunded": 0}
-            | {"status": "captured", "captured_at": now, **whole}
-        )
-    await db.orders.insert_many(orders)
-    there = gateway_database(service)
-    await there["orders"].insert_many(sandbox_orders)
-    await there["payments"].insert_many(sandbox_payments)
+    await customer.paid_and_forgotten([person.id for person in people], 1_000)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = await run(service, admin)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
@@ -123,10 +93,6 @@ async def test_a_thousand_lost_payments_are_credited_once_each_in_constant_memor
         assert await db.transactions.count_documents({"user_id": person.id}) == 200
         await customer.audited(service, person)
     assert (await run(service, admin))["ok"]
-
-
-def gateway_database(service: Service) -> Any:
-    return client()[f"{service.settings.mongodb_db}_sandbox"]
 
 
 async def test_two_processes_at_once_never_repair_the_same_thing_twice(service: Service) -> None:

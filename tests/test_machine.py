@@ -1,0 +1,339 @@
+"""Any sequence of what Razorpay, browsers, admins and crashes do leaves the wallets as a plain model.
+
+A Hypothesis state machine over HTTP against real processes. In CI 20 runs of 100 steps; a long run:
+
+    MACHINE_RUNS=500 .venv/bin/python -m pytest tests/test_machine.py -s
+
+The model is the plainest there is: what Razorpay's own records say was captured, refunded and lost,
+less what was spent. After each run every wallet must equal it, and every invariant must hold.
+"""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+import config
+from tests import customer
+from tests.conftest import ROOT, Person
+from tests.processes import Processes
+
+T = TypeVar("T")
+
+RUNS = int(os.environ.get("MACHINE_RUNS", "12"))
+STEPS = 400
+
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from sandbox import refunds
+refunds.PROCESSED_AFTER_SECONDS = 0.05
+refunds.FAILS_LATE_AFTER_SECONDS = 0.1
+import manage
+sys.exit(manage.command_line(["run"]))
+"""
+
+# What the next request to Razorpay, or its next webhook, meets.
+FAULTS = [
+    *("429", "500", "502_html", "error_null", "empty_list", "reset", "lost_connection"),
+    *("captured_elsewhere", "merchant_balance_low", "refund_nonsense", "refund_in_progress"),
+    *("refund_fails", "refund_fails_late", "webhook_lost", "webhook_repeated"),
+    *("webhook_reordered", "webhook_late", "webhook_wrong_secret", "webhook_unsigned"),
+]
+
+
+class World:
+    """The running service, and the one loop that speaks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runner = asyncio.Runner()
+        self.whole = Processes(folder, signups_per_hour=1_000_000, log_level="ERROR")
+        self.whole.command = [sys.executable, "-c", PROGRAM]
+        self.do(self.whole.start())
+        self.admin = self.do(self.whole.service.admin())
+        self.told: Counter[str] = Counter()
+        self.wanted: Counter[str] = Counter()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def close(self) -> None:
+        self.do(self.whole.stop())
+        self.do(self.whole.client.aclose())
+        self.runner.close()
+        config.use(None)
+
+
+_world: World | None = None
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    global _world
+    _world = World(tmp_path)
+    yield _world
+    _world.close()
+    _world = None
+
+
+class Machine(RuleBasedStateMachine):
+    """What may happen, in any order, any number of times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        assert _world is not None
+        self.world = _world
+        self.service = _world.whole.service
+        self.people: list[Person] = []
+        self.orders: list[tuple[Person, str]] = []
+        self.proofs: list[tuple[Person, dict[str, str]]] = []
+        self.disputes: list[str] = []
+        self.spent: Counter[str] = Counter()  # paise by user
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.world.do(work)
+
+    def step(self, what: str, answer: Any, *expected: int) -> Any:
+        """Every answer is one that is documented, never a defect."""
+        self.world.told[what] += 1
+        assert answer.status_code in expected, (what, answer.status_code, answer.text)
+        return answer.json() if answer.content else None
+
+    def seldom(self, what: str, times: int) -> bool:
+        """Whether what takes its time is left out: it happens once in so many."""
+        self.world.wanted[what] += 1
+        return self.world.wanted[what] % times != 0
+
+    def outside(self, what: str, path: str, **body: Any) -> Any:
+        return self.step(
+            what,
+            self.do(self.service.client.post(f"/sandbox{path}", json=body)),
+            200,
+            201,
+            204,
+            400,
+        )
+
+    # --- customers ---
+
+    @initialize()
+    def sign_up(self) -> None:
+        self.people = [self.do(self.service.signup()) for _ in range(2)]
+
+    @rule(who=st.integers(0, 1), rupees=st.integers(10, 500))
+    def open_an_order(self, who: int, rupees: int) -> None:
+        person = self.people[who]
+        path, body = "/api/payment/create-order", {"amount": rupees}
+        opened = self.step(
+            "order", self.do(self.service.post(path, person, json=body)), 201, 502, 503
+        )
+        if "order_id" in opened:
+            self.orders.append((person, opened["order_id"]))
+
+    @precondition(lambda self: self.orders)
+    @rule(
+        which=st.integers(0, 10**6),
+        card=st.sampled_from(
+            [customer.GOOD, customer.GOOD, customer.AUTHORIZED, customer.DECLINED]
+        ),
+    )
+    def pay(self, which: int, card: str) -> None:
+        person, order_id = self.orders[which % len(self.orders)]
+        paid = self.outside("pay", f"/pay/{order_id}", card_number=card)
+        if "razorpay_payment_id" in paid:
+            self.proofs.append((person, paid))
+
+    @precondition(lambda self: self.proofs)
+    @rule(which=st.integers(0, 10**6), times=st.integers(1, 3))
+    def the_browser_comes_back(self, which: int, times: int) -> None:
+        person, proof = self.proofs[which % len(self.proofs)]
+
+        async def verify() -> list[Any]:
+            asked = (customer.verify(self.service, person, proof) for _ in range(times))
+            return await asyncio.gather(*asked)
+
+        for answer in self.do(verify()):
+            self.step("verify", answer, 200, 202, 409)
+
+    @precondition(lambda self: self.proofs)
+    @rule(which=st.integers(0, 10**6))
+    def somebody_forges(self, which: int) -> None:
+        person, proof = self.proofs[which % len(self.proofs)]
+        forged = proof | {"razorpay_signature": "0" * 64}
+        self.step("forged", self.do(customer.verify(self.service, person, forged)), 400)
+        other = next(each for each in self.people if each is not person)
+        self.step("stolen", self.do(customer.verify(self.service, other, proof)), 404)
+        hook = self.service.client.post(
+            "/api/payment/webhook",
+            json={"event": "payment.captured"},
+            headers={"x-razorpay-signature": "0" * 64},
+        )
+        self.step("forged webhook", self.do(hook), 400)
+
+    @rule(who=st.integers(0, 1), rupees=st.integers(1, 400))
+    def spend(self, who: int, rupees: int) -> None:
+        person = self.people[who]
+        body = {"type": "debit", "amount": rupees, "reason": "what calls would cost"}
+        path = f"/api/admin/users/{person.id}/adjustments"
+        answer = self.do(self.service.post(path, self.world.admin, json=body))
+        self.step("spend", answer, 201, 402)
+        if answer.status_code == 201:
+            self.spent[person.id] += rupees * 100
+
+    # --- money goes back ---
+
+    @precondition(lambda self: self.proofs)
+    @rule(which=st.integers(0, 10**6), rupees=st.none() | st.integers(1, 300))
+    def an_admin_refunds(self, which: int, rupees: int | None) -> None:
+        _, proof = self.proofs[which % len(self.proofs)]
+        body = {"payment_id": proof["razorpay_payment_id"], "reason": "asked by mail"}
+        if rupees is not None:
+            body |= {"amount": rupees}  # type: ignore[dict-item]
+        answer = self.do(self.service.post("/api/payment/refunds", self.world.admin, json=body))
+        self.step("refund", answer, 201, 404, 409, 502, 503)
+
+    @precondition(lambda self: self.proofs)
+    @rule(which=st.integers(0, 10**6), rupees=st.integers(1, 300))
+    def somebody_refunds_in_the_dashboard(self, which: int, rupees: int) -> None:
+        _, proof = self.proofs[which % len(self.proofs)]
+        path = f"/payments/{proof['razorpay_payment_id']}/refunds"
+        self.outside("dashboard refund", path, amount=rupees * 100)
+
+    @precondition(lambda self: self.proofs)
+    @rule(which=st.integers(0, 10**6))
+    def a_bank_disputes(self, which: int) -> None:
+        _, proof = self.proofs[which % len(self.proofs)]
+        # An amount that no refund has, so that the two cannot be taken for each other.
+        path = f"/payments/{proof['razorpay_payment_id']}/disputes"
+        made = self.outside("dispute", path, amount=100 * (which % 9 + 1) + 37)
+        if "id" in made:
+            self.disputes.append(made["id"])
+
+    @precondition(lambda self: self.disputes)
+    @rule(
+        which=st.integers(0, 10**6),
+        end=st.sampled_from(["under_review", "won", "lost", "closed", "lost as refund"]),
+    )
+    def a_dispute_goes_on(self, which: int, end: str) -> None:
+        body: dict[str, Any] = {"status": end}
+        if end == "lost as refund":
+            body = {"status": "lost", "as_refund": True}
+        self.outside(
+            "dispute goes on", f"/disputes/{self.disputes[which % len(self.disputes)]}", **body
+        )
+
+    # --- the network, the operator, the machine ---
+
+    @rule(kind=st.sampled_from(FAULTS))
+    def something_will_go_wrong(self, kind: str) -> None:
+        self.outside("fault", "/faults", kind=kind, seconds=0.2)
+
+    @rule()
+    def reconcile(self) -> None:
+        if self.seldom("reconcile", 8):
+            return
+        path, body = "/api/admin/reconciliation/run", {"older_than_minutes": 0}
+        answer = self.do(self.service.post(path, self.world.admin, json=body))
+        self.step("reconcile", answer, 200, 409)
+
+    @rule()
+    def the_process_is_killed(self) -> None:
+        if self.seldom("kill", 25):
+            return
+        self.world.told["kill -9"] += 1
+        self.world.whole.kill()
+        self.do(self.world.whole.start())
+
+    # --- and in the end ---
+
+    def teardown(self) -> None:
+        if self.people:
+            self.do(self._settled())
+            for person in self.people:
+                self.do(self._equals_the_model(person))
+
+    async def _settled(self) -> None:
+        await customer.all_faults_over(self.service)
+        for _ in range(60):
+            path, body = "/api/admin/reconciliation/run", {"older_than_minutes": 0}
+            report = await self.service.post(path, self.world.admin, json=body)
+            open_ones = [
+                each
+                for person in self.people
+                for each in (await self.service.get("/api/payment/refunds", person)).json()[
+                    "refunds"
+                ]
+                if each["status"] == "pending"
+            ]
+            if report.status_code == 200 and report.json()["ok"] and not open_ones:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"it does not come to rest: {report.text} {open_ones}")
+
+    async def _equals_the_model(self, person: Person) -> None:
+        mine = [order_id for owner, order_id in self.orders if owner is person]
+        net_paise = -self.spent[person.id]
+        for order_id in mine:
+            shown = (await self.service.get(f"/api/payment/orders/{order_id}", person)).json()
+            for payment in shown["payments"]:
+                if payment["outcome"] == "credited":
+                    net_paise += await self._kept_paise(payment["payment_id"])
+                elif payment["outcome"] == "review":  # it went back before it could be credited
+                    refunds = await self._razorpay(f"/payments/{payment['payment_id']}/refunds")
+                    assert refunds["items"], payment
+                else:
+                    assert payment["status"] in ("failed", "created"), payment
+        balance = await self.service.balance(person)
+        paise = round(balance["balance"] * 100) - round(balance["due"] * 100)
+        assert paise == net_paise, (balance, net_paise)
+        audit = await self.service.get(f"/api/admin/audit?user_id={person.id}", self.world.admin)
+        assert audit.json()["ok"], audit.json()["violations"]
+
+    async def _kept_paise(self, payment_id: str) -> int:
+        """What Razorpay's records say of a captured payment: its amount less what went back."""
+        kept_paise: int = (await self._razorpay(f"/payments/{payment_id}"))["amount"]
+        refunds = (await self._razorpay(f"/payments/{payment_id}/refunds"))["items"]
+        lost = []
+        for dispute_id in self.disputes:
+            dispute = await self._razorpay(f"/disputes/{dispute_id}")
+            if dispute["payment_id"] == payment_id and dispute["status"] == "lost":
+                lost.append(dispute["amount_deducted"])
+        kept_paise -= sum(lost)
+        for refund in refunds:
+            if refund["status"] != "processed":
+                continue
+            if refund["amount"] in lost:  # the same loss, told as a refund
+                lost.remove(refund["amount"])
+            else:
+                kept_paise -= refund["amount"]
+        return kept_paise
+
+    async def _razorpay(self, path: str) -> Any:
+        chosen = self.world.whole.settings
+        auth = (chosen.gateway_key_id, chosen.gateway_key_secret)
+        answer = await self.service.client.get(f"/sandbox/v1{path}", auth=auth)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def test_any_sequence_of_events_leaves_the_wallets_as_the_plain_model(world: World) -> None:
+    Machine.TestCase.settings = settings(
+        max_examples=RUNS,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],  # to shrink it takes minutes: the log of the steps is there
+        suppress_health_check=list(HealthCheck),
+    )
+    case = Machine.TestCase()
+    case.runTest()
+    print(f"{sum(world.told.values())} steps over HTTP: {dict(world.told)}")
+    assert sum(world.told.values()) >= RUNS * STEPS / 4

@@ -31,13 +31,15 @@ from errors import (
     InvalidCursor,
     InvalidRequest,
     NotFound,
+    SpendCapReached,
     StillRunning,
     Unauthenticated,
     Unavailable,
 )
 from intake import CampaignIn, NoUsableRow, UploadIn
 from money import RupeesOut
-from phonebook import NoPhoneColumn, TooManyRows, UnreadableFile
+from phonebook import NoPhoneColumn, TooManyRows
+from sheets import UnreadableFile
 from telephony.numbers import DestinationNotAllowed, InvalidNumber
 from users import User
 
@@ -164,7 +166,14 @@ router = APIRouter(prefix="/api/campaigns", tags=["campaigns"])
 
 _CREATING: Final = (
     *(Unauthenticated, InsufficientBalance, BalanceHeld, BodyTooLarge, TooManyRows, InvalidRequest),
-    *(InvalidNumber, DestinationNotAllowed, NoUsableRow, IdempotencyKeyReused, StillRunning),
+    *(
+        SpendCapReached,
+        InvalidNumber,
+        DestinationNotAllowed,
+        NoUsableRow,
+        IdempotencyKeyReused,
+        StillRunning,
+    ),
     Unavailable,
 )
 _moving = api.documented(Unauthenticated, NotFound, InvalidTransition, Unavailable)
@@ -313,7 +322,7 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
 @router.post(
     "/{campaign_id}/resume",
     response_model=CampaignOut,
-    responses=_moving | api.documented(InsufficientBalance, BalanceHeld),
+    responses=_moving | api.documented(InsufficientBalance, BalanceHeld, SpendCapReached),
 )
 async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Go on, or start a draft."""

@@ -38,6 +38,8 @@ import gateway
 import history
 import payments
 import people
+import quotes
+import ratecards
 import rates
 import recharges
 import reconcile
@@ -63,6 +65,8 @@ _ROUTERS: list[APIRouter] = [
         auth,
         wallet,
         rates,
+        ratecards,
+        quotes,
         payments,
         recharges,
         history,

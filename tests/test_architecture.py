@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # THE ARCHITECTURE. A module imports only modules that stand before it.
 ORDER = [
     *("config", "clock", "money", "errors"),
-    *("database", "api", "events", "gateway", "telephony"),
+    *("database", "api", "events", "gateway", "telephony", "sheets"),
     *("security", "users", "auth"),
-    *("ledger", "transactions", "history", "wallet", "rates", "billing"),
+    *("ledger", "transactions", "history", "wallet"),
+    *("rates", "ratesheets", "ratecards", "tariffs", "usage", "billing", "quotes"),
     *("orders", "payments", "recharges", "callbook", "talktime", "calls"),
     *("phonebook", "contacts", "campaignbook", "dialer", "intake", "campaigns"),
     *("analytics", "people", "reconcile"),
@@ -35,6 +36,9 @@ OWNER = {
     "transactions": "transactions",
     "wallets": "wallet",
     "rates": "rates",
+    "ratecards": "ratecards",
+    "ratecard_schedule": "ratecards",
+    "usage": "usage",
     "orders": "orders",
     "payments": "payments",
     "calls": "callbook",

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import logging
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
@@ -186,11 +186,12 @@ async def publish(
             created_by=by,
         )
         writes = _scheduled(schedule, version, card, effective_from, by)
+        # The schedule first: it is what two uploads at once are told apart by.
         await database.write_all(
-            [Insert("ratecards", card | {"content": content}), *writes], session
+            [*writes, Insert("ratecards", card | {"content": content})], session
         )
 
-    await database.atomic(all_of_it)
+    await _in_turn(all_of_it)
     log.info("rate card %d: %d rows, by %s", card["version"], len(prices), by)
     return card
 
@@ -210,9 +211,19 @@ async def activate(
         last = schedule["last_version"] if schedule else 0
         await database.write_all(_scheduled(schedule, last, card, since, by), session)
 
-    await database.atomic(both)
+    await _in_turn(both)
     log.info("rate card %s in force from %s, by %s", version, clock.iso(since), by)
     return since
+
+
+async def _in_turn(body: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+    """`database.atomic`, once more for whoever was second to write the very first schedule."""
+    try:
+        await database.atomic(body)
+    except database.AnyError as problem:
+        if not database.is_duplicate(problem):
+            raise
+        await database.atomic(body)
 
 
 def _scheduled(

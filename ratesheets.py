@@ -92,7 +92,7 @@ def read(content: bytes) -> list[Price]:
     row, header = next(records, (1, []))
     columns = _columns_of(row, header)
     prices: list[tuple[int, Price]] = []
-    errors: list[RowError] = []
+    mistakes: list[RowError] = []
     for count, (row, cells) in enumerate(records, 1):
         if count > ROWS_MAX:
             raise _refusal([_too_many(row)])
@@ -100,12 +100,12 @@ def read(content: bytes) -> list[Price]:
         if isinstance(found, Price):
             prices.append((row, found))
         else:
-            errors += found
-    errors += _collisions(prices)
-    if not prices and not errors:
-        errors = [RowError(row, "", "", "no_rows", "There is no row below the column names.")]
-    if errors:
-        raise _refusal(sorted(errors, key=lambda error: error.row))
+            mistakes += found
+    mistakes += _collisions(prices)
+    if not prices and not mistakes:
+        mistakes = [RowError(row, "", "", "no_rows", "There is no row below the column names.")]
+    if mistakes:
+        raise _refusal(sorted(mistakes, key=lambda mistake: mistake.row))
     return [price for _, price in prices]
 
 
@@ -171,28 +171,28 @@ def _columns_of(row: int, header: list[str]) -> list[str]:
     names = [_ALIASES.get(sheets.plain(cell), "") for cell in header]
     while names and not names[-1] and not header[len(names) - 1].strip():
         names.pop()
-    errors = []
+    mistakes = []
     for position, name in enumerate(names):
         value = sheets.shown(header[position])
         if not name:
             message = f"There is no column of this name; there are: {', '.join(COLUMNS)}."
-            errors.append(RowError(row, value, value, "unknown_column", message))
+            mistakes.append(RowError(row, value, value, "unknown_column", message))
         elif name in names[:position]:
-            errors.append(RowError(row, name, value, "duplicate_column", "It is there twice."))
+            mistakes.append(RowError(row, name, value, "duplicate_column", "It is there twice."))
     for name in _REQUIRED:
         if name not in names:
             message = f"The first row must name the columns; {name} is not among them."
-            errors.append(RowError(row, name, "", "missing_column", message))
-    if errors:
-        raise _refusal(errors)
+            mistakes.append(RowError(row, name, "", "missing_column", message))
+    if mistakes:
+        raise _refusal(mistakes)
     return names
 
 
 def _price_of(row: int, cells: list[str], columns: list[str]) -> Price | list[RowError]:
-    errors: list[RowError] = []
+    mistakes: list[RowError] = []
     if any(cell.strip() for cell in cells[len(columns) :]):
         message = f"It has {len(cells)} cells, and there are {len(columns)} columns."
-        errors.append(RowError(row, "", sheets.shown(cells[-1]), "too_many_cells", message))
+        mistakes.append(RowError(row, "", sheets.shown(cells[-1]), "too_many_cells", message))
     found: dict[str, Any] = {}
     for position, name in enumerate(columns):
         raw = cells[position] if position < len(cells) else ""
@@ -208,12 +208,12 @@ def _price_of(row: int, cells: list[str], columns: list[str]) -> Price | list[Ro
                 )
             found[_FIELDS[COLUMNS.index(name)]] = _READERS[name](text)
         except _Wrong as wrong:
-            errors.append(RowError(row, name, sheets.shown(raw), wrong.code, str(wrong)))
+            mistakes.append(RowError(row, name, sheets.shown(raw), wrong.code, str(wrong)))
     since, until = found.get("valid_from"), found.get("valid_until")
     if since is not None and until is not None and since > until:
         message = f"It ends before it begins, on {since}."
-        errors.append(RowError(row, "valid_until", str(until), "dates_reversed", message))
-    return errors or Price(**({"destination": ""} | found))
+        mistakes.append(RowError(row, "valid_until", str(until), "dates_reversed", message))
+    return mistakes or Price(**({"destination": ""} | found))
 
 
 def _prefix(text: str) -> str:
@@ -290,7 +290,7 @@ def _collisions(prices: list[tuple[int, Price]]) -> list[RowError]:
         row, price = entry
         return price.prefix, price.valid_from or dt.date.min, row
 
-    errors = []
+    mistakes = []
     longest: tuple[int, Price] | None = None  # of the prefix, the one that ends last
     for row, price in sorted(prices, key=begins):
         if longest is None or longest[1].prefix != price.prefix:
@@ -304,10 +304,10 @@ def _collisions(prices: list[tuple[int, Price]]) -> list[RowError]:
             first, second = sorted((before, row))
             what = "stands" if same else "is valid on the same days"
             message = f"{price.prefix} {what} in row {first} already."
-            errors.append(RowError(second, "prefix", price.prefix, code, message))
+            mistakes.append(RowError(second, "prefix", price.prefix, code, message))
         if (price.valid_until or dt.date.max) > until:
             longest = row, price
-    return errors
+    return mistakes
 
 
 def _too_many(row: int) -> RowError:
@@ -315,11 +315,11 @@ def _too_many(row: int) -> RowError:
     return RowError(row, "", "", "too_many_rows", message)
 
 
-def _refusal(errors: list[RowError]) -> InvalidRateCard:
-    first = errors[0]
+def _refusal(mistakes: list[RowError]) -> InvalidRateCard:
+    first = mistakes[0]
     where = f"row {first.row}" + (f", {first.column}" if first.column else "")
     return InvalidRateCard(
-        f"{where}: {first.message}" + ("" if len(errors) == 1 else f" ({len(errors)} in all)"),
-        errors=[dataclasses.asdict(error) for error in errors[:ERRORS_TOLD_MAX]],
-        errors_count=len(errors),
+        f"{where}: {first.message}" + ("" if len(mistakes) == 1 else f" ({len(mistakes)} in all)"),
+        errors=[dataclasses.asdict(mistake) for mistake in mistakes[:ERRORS_TOLD_MAX]],
+        errors_count=len(mistakes),
     )

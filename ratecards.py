@@ -413,13 +413,17 @@ async def list_rate_cards(
     moment = (
         clock.now() if at is None else history.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
     )
-    before: Any = None if cursor is None else api.decode_cursor(cursor, int)[0]
+    before: int | None = None
+    if cursor is not None:
+        name, before = api.decode_cursor(cursor, str, int)
+        if name != "card":
+            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
     found = await page(before=before, limit=limit + 1)
     more, found = len(found) > limit, found[:limit]
     return RateCardsOut(
         active_version=await version_at(moment),
         rate_cards=[_out(card) for card in found],
-        next_cursor=api.encode_cursor(found[-1]["version"]) if more else None,
+        next_cursor=api.encode_cursor("card", found[-1]["version"]) if more else None,
     )
 
 

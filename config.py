@@ -286,6 +286,16 @@ def problems(chosen: Settings) -> list[str]:
         found.append("MINIMUM_RECHARGE is below Rs 1, the least that Razorpay takes")
     if chosen.minimum_balance_paise < 1:
         found.append("MINIMUM_BALANCE must be above 0: it is what a call has to reserve")
+    cap_paise = chosen.spend_cap_paise
+    if cap_paise is not None and cap_paise < chosen.minimum_balance_paise:
+        found.append("DAILY_SPEND_CAP is below MINIMUM_BALANCE: nobody could place a single call")
+    if (
+        chosen.new_account_days
+        and chosen.new_account_spend_cap_paise < chosen.minimum_balance_paise
+    ):
+        found.append(
+            "NEW_ACCOUNT_DAILY_SPEND_CAP is below MINIMUM_BALANCE: new accounts could place no call"
+        )
     if chosen.telephony_provider != "simulator":
         found.append(
             f"TELEPHONY_PROVIDER={chosen.telephony_provider}: only the simulator is built in so far"

@@ -1,6 +1,7 @@
 """What a minute costs: the one current rate, the users' own, and every rate there ever was."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
@@ -13,7 +14,7 @@ import database
 import money
 import users
 from auth import Admin, Instant
-from database import Document, Index, Insert, Session, Update, Write
+from database import Document, Index, Insert, Session, Update, Write, db
 from errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from money import RupeesIn, RupeesOut
 
@@ -75,6 +76,16 @@ async def own(user_id: str) -> Rate | None:
     if found is None or found["rate_paise_per_minute"] is None:
         return None
     return on_our_terms(int(found["rate_paise_per_minute"]), source="user")
+
+
+async def own_prices(user_ids: Iterable[str]) -> dict[str, int]:
+    """The paise a minute of those among these users who have a rate of their own."""
+    found = db.rates.find({"_id": {"$in": [_of(user_id) for user_id in user_ids]}})
+    return {
+        row["user_id"]: int(row["rate_paise_per_minute"])
+        async for row in found
+        if row["rate_paise_per_minute"] is not None
+    }
 
 
 def on_our_terms(rate_paise_per_minute: int, *, source: Source) -> Rate:

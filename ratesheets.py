@@ -19,6 +19,7 @@ from rates import RATE_PAISE_MAX
 
 ROWS_MAX: Final = 50_000
 ERRORS_TOLD_MAX: Final = 1_000
+_COLUMNS_MAX: Final = 100
 _SECONDS_MAX: Final = 3_600
 _DESTINATION_LENGTH_MAX: Final = 100
 
@@ -93,19 +94,22 @@ def read(content: bytes) -> list[Price]:
     columns = _columns_of(row, header)
     prices: list[tuple[int, Price]] = []
     mistakes: list[RowError] = []
+    untold = 0
     for count, (row, cells) in enumerate(records, 1):
         if count > ROWS_MAX:
             raise _refusal([_too_many(row)])
         found = _price_of(row, cells, columns)
         if isinstance(found, Price):
             prices.append((row, found))
-        else:
+        elif len(mistakes) < ERRORS_TOLD_MAX:
             mistakes += found
+        else:  # fifty thousand bad rows are not worth a message each
+            untold += len(found)
     mistakes += _collisions(prices)
     if not prices and not mistakes:
         mistakes = [RowError(row, "", "", "no_rows", "There is no row below the column names.")]
     if mistakes:
-        raise _refusal(sorted(mistakes, key=lambda mistake: mistake.row))
+        raise _refusal(sorted(mistakes, key=lambda mistake: mistake.row), untold)
     return [price for _, price in prices]
 
 
@@ -168,6 +172,9 @@ def shown(prices: Iterable[Price]) -> Iterator[list[str]]:
 def _columns_of(row: int, header: list[str]) -> list[str]:
     """The name of each column. One that is not known is refused: a fee in a misspelt column would
     otherwise be a call without a fee."""
+    if len(header) > _COLUMNS_MAX:
+        message = f"There are {len(header)} columns; a rate card has {len(COLUMNS)}."
+        raise _refusal([RowError(row, "", "", "too_many_columns", message)])
     names = [_ALIASES.get(sheets.plain(cell), "") for cell in header]
     while names and not names[-1] and not header[len(names) - 1].strip():
         names.pop()
@@ -315,11 +322,11 @@ def _too_many(row: int) -> RowError:
     return RowError(row, "", "", "too_many_rows", message)
 
 
-def _refusal(mistakes: list[RowError]) -> InvalidRateCard:
-    first = mistakes[0]
+def _refusal(mistakes: list[RowError], untold: int = 0) -> InvalidRateCard:
+    first, count = mistakes[0], len(mistakes) + untold
     where = f"row {first.row}" + (f", {first.column}" if first.column else "")
     return InvalidRateCard(
-        f"{where}: {first.message}" + ("" if len(mistakes) == 1 else f" ({len(mistakes)} in all)"),
+        f"{where}: {first.message}" + ("" if count == 1 else f" ({count} in all)"),
         errors=[dataclasses.asdict(mistake) for mistake in mistakes[:ERRORS_TOLD_MAX]],
-        errors_count=len(mistakes),
+        errors_count=count,
     )

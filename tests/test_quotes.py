@@ -98,6 +98,8 @@ async def test_the_call_rate_is_the_users_and_with_a_number_the_cards(service: S
         assert (refused.status_code, refused.json()["code"]) == (422, "destination_not_rated")
         await service.post(f"/api/admin/users/{person.id}/call-rate", admin, json={"rate": 7.5})
         assert await shown() == (7.5, "user", version)
+        listed = await service.get(f"/api/admin/users?search={person.id}", admin)
+        assert [user["call_rate"] for user in listed.json()["users"]] == [7.5]
     finally:
         await forget_cards()
 

@@ -120,6 +120,7 @@ def test_all_mistakes_are_told_at_once_and_counted_when_they_are_many() -> None:
         ("prefix,rate,conection_fee\n91,1,5\n", [(1, "unknown_column")]),
         ("prefix,rate,rate_per_minute\n91,1,5\n", [(1, "duplicate_column")]),
         ("91,1.20\n", [(1, "unknown_column"), (1, "unknown_column")]),
+        ("prefix,rate" + ",x" * 100_000 + "\n91,1\n", [(1, "too_many_columns")]),
     ],
 )
 def test_a_file_without_the_columns_is_refused(

@@ -217,26 +217,30 @@ async def test_calls_at_once_cannot_pass_the_limits_of_the_minute_and_the_day(
 async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
     service: Service,
 ) -> None:
-    """A lane is what a process has of a user's day: four of them, as four processes would."""
+    """A lane is what a process has of a user's day: eight at a time, as eight processes would."""
     person = await service.signup()
     on = clock.ist_date(AT).isoformat()
     limits = Limits(concurrent_calls=100, calls_per_day=25, spend_cap_paise=10**9)
-    loop = asyncio.get_running_loop()
-    lanes = [usage._Lane(person.id, on) for _ in range(4)]
-    asked: list[asyncio.Future[Any]] = []
-    for number in range(60):
-        future: asyncio.Future[Any] = loop.create_future()
 
-        def rule(day: Day, call_id: str = f"call_{number}") -> int:
-            return usage.take(
-                day, limits, call_id=call_id, amount_paise=7, amount_paise_min=7, at=AT
-            )
+    async def process(number: int) -> list[Any]:
+        told = []
+        for count in range(8):
+            lane = usage._Lane(person.id, on)
+            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        lanes[number % 4].waiting.append((rule, future))
-        asked.append(future)
-    await asyncio.gather(*(lane.work() for lane in lanes))
-    told = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(isinstance(answer, TooManyCalls) for answer in told) == 35
+            def rule(day: Day, call_id: str = f"call_{number}_{count}") -> int:
+                return usage.take(
+                    day, limits, call_id=call_id, amount_paise=7, amount_paise_min=7, at=AT
+                )
+
+            lane.waiting.append((rule, answer))
+            await lane.work()
+            told += await asyncio.gather(answer, return_exceptions=True)
+        return told
+
+    told = [answer for some in await asyncio.gather(*map(process, range(8))) for answer in some]
+    assert [answer for answer in told if answer == 7] == [7] * 25
+    assert sum(isinstance(answer, TooManyCalls) for answer in told) == 64 - 25
     day = await day_of(person)
     assert (day["calls"], len(day["held"])) == (25, 25)
 

@@ -223,7 +223,7 @@ async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
     limits = Limits(concurrent_calls=100, calls_per_day=25, spend_cap_paise=10**9)
 
     async def process(number: int) -> list[Any]:
-        told = []
+        told: list[Any] = []
         for count in range(8):
             lane = usage._Lane(person.id, on)
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -15,7 +15,7 @@ import tariffs
 from database import db
 from ratecards import Card, DestinationNotRated
 from ratesheets import Price
-from tests import caller
+from tests import caller, campaigning
 from tests.conftest import Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
 
@@ -285,3 +285,32 @@ async def test_a_call_keeps_its_price_when_the_card_changes(
     await caller.report(service, call["call_id"], "completed", 10)
     call = await caller.over(service, person, call["call_id"])
     assert (call["cost"], call["rate_card_version"], call["rate_prefix"]) == (1.0, 1, "91")
+
+
+async def test_a_campaign_skips_what_has_no_price_and_pauses_for_what_it_cannot_pay(
+    service: Service, no_card: None
+) -> None:
+    """The price of whom it calls next decides: Rs 30 are enough for the first, not for the second."""
+    person, admin = await service.signup(), await service.admin()
+    await service.fund(person, 30)
+    await upload(service, admin, "prefix,rate,pulse_seconds\n9198,5,\n918022,60,60\n")
+    numbers = ["+919876543210", "+918122223333", "+918022223333"]
+    made = await service.post(
+        "/api/campaigns",
+        person,
+        json={"name": "A", "numbers": numbers, "simulate": campaigning.FAST, "max_concurrent": 1},
+    )
+    assert made.status_code == 201, made.text
+    campaign = made.json()
+    paused = await campaigning.until(service, person, campaign, lambda c: c["status"] == "paused")
+    assert paused["pause_reason"] == "balance"
+    assert {n: c for n, c in paused["counts"].items() if c and n != "total"} == {
+        "answered": 1,
+        "skipped": 1,
+        "pending": 1,
+    }
+    await service.fund(person, 60)
+    done = await campaigning.until(service, person, campaign, campaigning.is_over)
+    assert (done["counts"]["answered"], done["spent"]) == (2, 62.5)
+    contacts = await campaigning.list_of(service, person, campaign)
+    assert [contact["reason"] for contact in contacts] == [None, "destination_not_rated", None]

@@ -19,7 +19,7 @@ import config
 import dialer
 import usage
 from database import db
-from errors import SpendCapReached, TooManyCalls
+from errors import SpendCapReached, TooManyCalls, Unavailable
 from tests import caller, campaigning
 from tests.conftest import Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
@@ -243,6 +243,25 @@ async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
     assert sum(isinstance(answer, TooManyCalls) for answer in told) == 64 - 25
     day = await day_of(person)
     assert (day["calls"], len(day["held"])) == (25, 25)
+
+
+async def test_an_end_that_was_not_counted_is_counted_when_it_is_told_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: Any, **__: Any) -> None:
+        raise Unavailable("as if the process had died here")
+
+    person = await funded(service)
+    with limited(service, daily_spend_cap=Decimal(100)):
+        call = await caller.place(service, person, caller.SILENT)
+        with monkeypatch.context() as patch:
+            patch.setattr(usage, "settle_on", lost)
+            await caller.report(service, call["call_id"], "completed", 30)
+        assert (await caller.shown(service, person, call["call_id"]))["cost"] == 5.0
+        assert len((await day_of(person))["held"]) == 1  # stricter, not looser
+        await caller.report(service, call["call_id"], "completed", 30)
+        day = await day_of(person)
+        assert (int(day["spent_paise"]), day["held"]) == (500, {})
 
 
 async def test_a_call_that_the_wallet_refuses_does_not_count(service: Service) -> None:

@@ -12,7 +12,14 @@ import tariffs
 import usage
 import wallet
 from database import AnyError, Write
-from errors import BalanceHeld, InsufficientBalance, PaymentRequired, TooManyCalls, Unavailable
+from errors import (
+    BalanceHeld,
+    InsufficientBalance,
+    PaymentRequired,
+    TooManyCalls,
+    Unavailable,
+    WalletFrozen,
+)
 from ledger import Outcome
 from rates import Rate
 
@@ -176,6 +183,12 @@ async def can_start(user_id: str, number: str | None = None) -> None:
     """
     required_paise = _required_paise(await tariffs.likely(user_id, number))
     balance = await wallet.balance_of(user_id)
+    if balance.frozen:
+        raise WalletFrozen(
+            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
+            required_paise=required_paise,
+            available_paise=balance.available_paise,
+        )
     needs = f"A call needs Rs {money.text(required_paise)}"
     if balance.balance_paise < required_paise:
         raise InsufficientBalance(

@@ -23,13 +23,11 @@ from billing import Reservation
 from callbook import BillingStatus, Status
 from database import Document, Write
 from errors import (
-    BalanceHeld,
+    PAYMENT_REQUIRED,
     IdempotencyKeyReused,
-    InsufficientBalance,
     InvalidCursor,
     InvalidRequest,
     NotFound,
-    SpendCapReached,
     StillRunning,
     TooManyCalls,
     Unauthenticated,
@@ -320,9 +318,7 @@ async def _visible(call_id: str, user: Any) -> Document:
     response_model=CallOut,
     responses=api.documented(
         Unauthenticated,
-        InsufficientBalance,
-        BalanceHeld,
-        SpendCapReached,
+        *PAYMENT_REQUIRED,
         InvalidRequest,
         InvalidNumber,
         DestinationNotAllowed,

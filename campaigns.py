@@ -24,14 +24,13 @@ from campaignbook import InvalidTransition, PauseReason, Status
 from contacts import Contact, Counted, Counts, Tally
 from database import Document
 from errors import (
-    BalanceHeld,
+    PAYMENT_REQUIRED,
     BodyTooLarge,
     IdempotencyKeyReused,
-    InsufficientBalance,
     InvalidCursor,
     InvalidRequest,
     NotFound,
-    SpendCapReached,
+    Problem,
     StillRunning,
     Unauthenticated,
     Unavailable,
@@ -164,16 +163,17 @@ def _fields(campaign: Document, counted: Tally | None) -> dict[str, Any]:
 
 router = APIRouter(prefix="/api/campaigns", tags=["campaigns"])
 
-_CREATING: Final = (
-    *(Unauthenticated, InsufficientBalance, BalanceHeld, BodyTooLarge, TooManyRows, InvalidRequest),
-    *(
-        SpendCapReached,
-        InvalidNumber,
-        DestinationNotAllowed,
-        NoUsableRow,
-        IdempotencyKeyReused,
-        StillRunning,
-    ),
+_CREATING: Final[tuple[type[Problem], ...]] = (
+    Unauthenticated,
+    *PAYMENT_REQUIRED,
+    BodyTooLarge,
+    TooManyRows,
+    InvalidRequest,
+    InvalidNumber,
+    DestinationNotAllowed,
+    NoUsableRow,
+    IdempotencyKeyReused,
+    StillRunning,
     Unavailable,
 )
 _moving = api.documented(Unauthenticated, NotFound, InvalidTransition, Unavailable)
@@ -322,7 +322,7 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
 @router.post(
     "/{campaign_id}/resume",
     response_model=CampaignOut,
-    responses=_moving | api.documented(InsufficientBalance, BalanceHeld, SpendCapReached),
+    responses=_moving | api.documented(*PAYMENT_REQUIRED),
 )
 async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Go on, or start a draft."""

@@ -38,3 +38,8 @@ def ist_day_end(day: dt.date) -> dt.datetime:
 def ist_date(moment: dt.datetime) -> dt.date:
     """The calendar day of `moment` in Asia/Kolkata."""
     return moment.astimezone(IST).date()
+
+
+def ist_text(moment: dt.datetime) -> str:
+    """A time of day in India, as people say it: `14:05 (IST) on 2026-11-24`."""
+    return moment.astimezone(IST).strftime("%H:%M (IST) on %Y-%m-%d")

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     razorpay_webhook_secret: SecretStr = SecretStr("")
     razorpay_webhook_secret_previous: SecretStr = SecretStr("")
     razorpay_base_url: str = ""
+    dispute_freezes_wallet: bool = False
 
     default_call_rate: Rupees = Decimal(10)
     minimum_balance: Rupees = Decimal(10)
@@ -279,6 +280,13 @@ def problems(chosen: Settings) -> list[str]:
     ):
         found.append(
             "RAZORPAY_WEBHOOK_SECRET is the same as RAZORPAY_KEY_SECRET: they are two different secrets"
+        )
+    if chosen.razorpay_webhook_secret_previous.get_secret_value() and _is_weak(
+        chosen.razorpay_webhook_secret_previous
+    ):
+        found.append(
+            f"RAZORPAY_WEBHOOK_SECRET_PREVIOUS is shorter than {SECRET_LENGTH_MIN} characters:"
+            " empty it, or set the secret that webhooks were signed with before"
         )
     if chosen.minimum_recharge > chosen.maximum_recharge:
         found.append("MINIMUM_RECHARGE is above MAXIMUM_RECHARGE")

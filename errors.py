@@ -172,6 +172,12 @@ class BalanceHeld(PaymentRequired):
     code = "balance_held"
 
 
+class WalletFrozen(PaymentRequired):
+    """An admin has frozen the wallet: no calls until it is unfrozen."""
+
+    code = "wallet_frozen"
+
+
 class SpendCapReached(PaymentRequired):
     """The calls of this day cost as much as they may, running ones included; `resets_at` says when
     the next day begins.
@@ -202,6 +208,15 @@ class SpendCapReached(PaymentRequired):
             retry_after_seconds=5 if self.is_held else seconds_left,
         )
         self.extra |= {"cap": money.rupees(cap_paise), "resets_at": clock.iso(resets_at)}
+
+
+# Why a call or a campaign may be refused with 402.
+PAYMENT_REQUIRED: tuple[type[Problem], ...] = (
+    InsufficientBalance,
+    BalanceHeld,
+    WalletFrozen,
+    SpendCapReached,
+)
 
 
 class TooManyCalls(Problem):

@@ -1,6 +1,7 @@
 """What happened, written with the money and handled afterwards: the transactional outbox."""
 
 import asyncio
+import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import clock
 import database
 from database import Document, Index, Insert, db
+from errors import Problem
 
 log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-Handler = Callable[[Document], Awaitable[None]]
+Handler = Callable[[Document], Awaitable[object]]
 
 _BATCH_MAX = 100
+_AT_ONCE = 16
 _LEASE_SECONDS = 60
 _ATTEMPTS_MAX = 20
 _KEPT_DAYS = 90
@@ -23,12 +26,18 @@ _KEPT_DAYS = 90
 _handlers: dict[str, list[Handler]] = {}
 _wake = asyncio.Event()
 
+
+class Hopeless(Exception):
+    """Trying again cannot help: the event is dead, for the reason given."""
+
+
 database.declare(
     "events",
     indexes=[
         # Only what waits is in this index, so finding work costs nothing however long the history.
         Index(("due_at",), only_where={"state": "pending"}),
         Index(("user_id", "-at")),
+        Index(("name", "state", "-at", "-_id")),
         Index(("at",), expire_seconds=_KEPT_DAYS * 86_400),
     ],
 )
@@ -36,14 +45,22 @@ database.declare(
 # --- verbs --------------------------------------------------------------------------------------
 
 
-def record(name: str, *, user_id: str, pending: bool = False, **data: Any) -> Insert:
+def record(
+    name: str,
+    *,
+    user_id: str | None,
+    pending: bool = False,
+    event_id: str | None = None,
+    **data: Any,
+) -> Insert:
     """A companion write that keeps the event `name` (past tense: `WalletCredited`).
 
-    With `pending` it is handed to the handlers of that name after the commit, at least once.
+    With `pending` it is handed to the handlers of that name after the commit, at least once. With
+    an `event_id` made from a fact, it is kept once.
     """
     now = clock.now()
     document: Document = {
-        "_id": database.new_id("evt"),
+        "_id": event_id or database.new_id("evt"),
         "name": name,
         "user_id": user_id,
         "data": data,
@@ -85,17 +102,70 @@ async def deliver() -> int:
     pause, and after `_ATTEMPTS_MAX` the event is `dead`, with the reason, for a person to see.
     """
     claimed = await _claim()
-    for event in claimed:
-        try:
-            for handler in _handlers.get(event["name"], ()):
-                await handler(event)
-        except Exception as problem:
-            await _put_back(event, problem)
-        else:
-            await db.events.update_one(
-                {"_id": event["_id"]}, {"$set": {"state": "done"}, "$unset": {"due_at": ""}}
-            )
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(event: Document) -> None:
+        async with room:
+            await _handle(event)
+
+    await asyncio.gather(*map(one, claimed))
     return len(claimed)
+
+
+async def keep(event: Insert) -> bool:
+    """Keep an event that belongs to no commit; False when it is kept already.
+
+    When this returns, a crash loses nothing: it is on the majority's disks.
+    """
+    try:
+        await database.write_all([event])
+    except database.AnyError as problem:
+        if not database.is_duplicate(problem):
+            raise
+        return False
+    nudge()
+    return True
+
+
+async def page(
+    name: str, *, state: str | None, after: tuple[dt.datetime, str] | None, limit: int
+) -> list[Document]:
+    """At most `limit` events `name`, the newest first, that come after that time and id."""
+    where: Document = {"name": name}
+    if state is not None:
+        where["state"] = state
+    if after is not None:
+        at, event_id = after
+        where["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": event_id}}]
+    found = db.events.find(where, sort=[("at", -1), ("_id", -1)], limit=limit)
+    return await found.to_list(None)
+
+
+async def again(event_id: str, name: str) -> Document | None:
+    """Hand an event to its handlers once more, whatever became of it; None when there is none."""
+    found = await db.events.find_one_and_update(
+        {"_id": event_id, "name": name},
+        {"$set": {"state": "pending", "due_at": clock.now(), "attempts": 0, "failure": None}},
+        return_document=True,
+    )
+    nudge()
+    return found
+
+
+async def _handle(event: Document) -> None:
+    told: object = None
+    try:
+        for handler in _handlers.get(event["name"], ()):
+            told = await handler(event)
+    except Exception as problem:
+        await _put_back(event, problem)
+        return
+    done = {"state": "done", "outcome": told if isinstance(told, str) else None, "failure": None}
+    # Only while it is this claim's: an event that was asked for again meanwhile stays pending.
+    await db.events.update_one(
+        {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}},
+        {"$set": done, "$unset": {"due_at": ""}},
+    )
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -123,7 +193,7 @@ async def _claim() -> list[Document]:
 
 
 async def _put_back(event: Document, problem: Exception) -> None:
-    dead = event["attempts"] >= _ATTEMPTS_MAX
+    dead = event["attempts"] >= _ATTEMPTS_MAX or isinstance(problem, Hopeless)
     log.log(
         logging.ERROR if dead else logging.WARNING,
         "event %s %s: attempt %d failed: %s",
@@ -131,8 +201,9 @@ async def _put_back(event: Document, problem: Exception) -> None:
         event["name"],
         event["attempts"],
         type(problem).__name__,
-        exc_info=problem,
+        exc_info=None if isinstance(problem, Hopeless | Problem) else problem,
     )
+    kind = "" if isinstance(problem, Hopeless) else f"{type(problem).__name__}: "
     pause_seconds = min(300, 2 ** event["attempts"])
     await db.events.update_one(
         {"_id": event["_id"]},
@@ -140,7 +211,7 @@ async def _put_back(event: Document, problem: Exception) -> None:
             "$set": {
                 "state": "dead" if dead else "pending",
                 "due_at": clock.after(pause_seconds),
-                "failure": f"{type(problem).__name__}: {problem}"[:500],
+                "failure": f"{kind}{problem}"[:500],
             }
         },
     )

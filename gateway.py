@@ -5,12 +5,9 @@ import concurrent.futures
 import contextvars
 import datetime as dt
 import functools
-import hmac
 import logging
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +16,9 @@ import razorpay
 import requests
 from requests.adapters import HTTPAdapter
 
+import entities
 from config import Settings, settings
+from entities import Dispute, Nonsense, Order, Payment, Refund, SettlementLine, is_id
 from errors import Problem
 
 log = logging.getLogger(__name__)
@@ -38,10 +37,8 @@ CONNECTIONS = 32
 CURRENCY = "INR"
 RECEIPT_LENGTH_MAX = 40
 
-# The SDK puts ids into URLs as they are, so nothing of another form may reach it.
-# Razorpay's ids have 14 characters after the prefix; those of a stand-in may be shorter or longer.
-_id_form = re.compile(r"(order|pay|rfnd)_[A-Za-z0-9]{1,40}")
-_signature_form = re.compile(r"[0-9a-f]{64}")
+PAGE_MAX = 100
+SETTLEMENT_PAGE_MAX = 1_000
 
 
 class GatewayUnavailable(Problem):
@@ -70,72 +67,7 @@ class NoSuchEntity(GatewayRefused):
     """Razorpay does not know this id (in this mode, for this key)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A Razorpay order, as far as we read it."""
-
-    id: str
-    amount_paise: int
-    currency: str
-    receipt: str
-    status: str  # created | attempted | paid
-
-
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """A Razorpay payment, as far as we read it.
-
-    `status` alone says whether money was captured: official samples carry `captured: true` beside
-    `failed` and `authorized`. `fee_paise` includes the tax and is None until Razorpay knows it.
-    """
-
-    id: str
-    order_id: str
-    amount_paise: int
-    currency: str
-    status: str  # created | authorized | captured | refunded | failed
-    method: str
-    amount_refunded_paise: int
-    fee_paise: int | None
-    tax_paise: int | None
-    error_code: str
-    error_reason: str
-    error_description: str
-    created_at: dt.datetime | None
-
-
 # --- verbs --------------------------------------------------------------------------------------
-
-
-def is_id(kind: str, text: str) -> bool:
-    """Whether `text` has the form of a Razorpay id of this kind (`order`, `pay`, `rfnd`)."""
-    return bool(_id_form.fullmatch(text)) and text.startswith(f"{kind}_")
-
-
-def sign(order_id: str, payment_id: str, key_secret: str) -> str:
-    """Checkout's signature: hex HMAC-SHA256 of `order_id|payment_id` under the key's secret.
-
-    Razorpay, Standard Checkout, "verify payment signature".
-    """
-    message = f"{order_id}|{payment_id}".encode()
-    return hmac.new(key_secret.encode(), message, "sha256").hexdigest()
-
-
-def signature_is_valid(order_id: str, payment_id: str, signature: str) -> bool:
-    """Whether Razorpay signed this payment for this order; False for any input that is no such thing.
-
-    `order_id` is the one from our own record. A valid signature says who sent it, not that money
-    was captured. Our own HMAC, because the SDK's raises on non-ASCII input and takes an empty
-    secret (docs/adr/0003-our-own-signatures.md).
-    """
-    key_secret = settings().gateway_key_secret
-    if not key_secret or not _signature_form.fullmatch(signature):
-        return False
-    if not is_id("order", order_id) or not is_id("pay", payment_id):
-        return False
-    return hmac.compare_digest(
-        sign(order_id, payment_id, key_secret).encode(), signature.encode("ascii")
-    )
 
 
 async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]) -> Order:
@@ -159,7 +91,7 @@ async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]
             },
         },
     }
-    found = _order(await _ask(lambda client: client.order.create(body)))
+    found = await _ask(lambda client: client.order.create(body), entities.order)
     if found.receipt != receipt or found.amount_paise != amount_paise:
         raise _nonsense("an order that was not asked for")
     return found
@@ -168,16 +100,16 @@ async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]
 async def find_order_by_receipt(receipt: str) -> Order | None:
     """The oldest order with exactly this receipt, or None. Raises as `create_order`."""
     query = {"receipt": receipt, "count": 100}
-    answer = await _ask(lambda client: client.order.all(query))
+    found = await _ask(lambda client: client.order.all(query), _all(entities.order))
     # Razorpay's filter means "contains"; the newest comes first.
-    exact = [order for order in map(_order, _items(answer)) if order.receipt == receipt]
+    exact = [order for order in found if order.receipt == receipt]
     return exact[-1] if exact else None
 
 
 async def fetch_order(order_id: str) -> Order:
     """The order as Razorpay has it. Raises NoSuchEntity, GatewayUnavailable, GatewayRefused."""
     _require_id("order", order_id)
-    found = _order(await _look_up(lambda client: client.order.fetch(order_id)))
+    found = await _look_up(lambda client: client.order.fetch(order_id), entities.order)
     if found.id != order_id:
         raise _nonsense("another order")
     return found
@@ -186,14 +118,13 @@ async def fetch_order(order_id: str) -> Order:
 async def fetch_order_payments(order_id: str) -> list[Payment]:
     """Every attempt to pay this order, failed ones too. Raises as `fetch_order`."""
     _require_id("order", order_id)
-    answer = await _look_up(lambda client: client.order.payments(order_id))
-    return [_payment(item) for item in _items(answer)]
+    return await _look_up(lambda client: client.order.payments(order_id), _all(entities.payment))
 
 
 async def fetch_payment(payment_id: str) -> Payment:
     """The payment as Razorpay has it. Raises NoSuchEntity, GatewayUnavailable, GatewayRefused."""
     _require_id("pay", payment_id)
-    found = _payment(await _look_up(lambda client: client.payment.fetch(payment_id)))
+    found = await _look_up(lambda client: client.payment.fetch(payment_id), entities.payment)
     if found.id != payment_id:
         raise _nonsense("another payment")
     return found
@@ -212,7 +143,111 @@ async def capture_payment(payment_id: str, amount_paise: int) -> Payment:
         # each other's amounts (razorpay-python issue 134).
         return client.payment.capture(payment_id, amount_paise, {"currency": CURRENCY})
 
-    return _payment(await _ask(capture))
+    return await _ask(capture, entities.payment)
+
+
+async def create_refund(
+    payment_id: str, amount_paise: int, *, key: str, notes: Mapping[str, str]
+) -> Refund:
+    """Send money of a captured payment back. `key` is our own id of the refund: the idempotency
+    header and the receipt, so that a repetition finds the first one. The amount is always sent:
+    without one Razorpay refunds everything. Raises GatewayUnavailable and GatewayRefused; after
+    either the refund may exist (a 409 says so), `fetch_refunds_of` tells.
+    """
+    _require_id("pay", payment_id)
+    assert amount_paise > 0
+    body = {"amount": amount_paise, "speed": "normal", "receipt": key, "notes": dict(notes)}
+
+    def create(client: Any) -> Any:
+        headers = {"X-Refund-Idempotency": key}  # a fresh one: the SDK writes into it
+        return client.payment.refund(payment_id, body, headers=headers)
+
+    found = await _ask(create, entities.refund)
+    if found.payment_id != payment_id or found.amount_paise != amount_paise:
+        raise _nonsense("a refund that was not asked for")
+    return found
+
+
+async def fetch_refund(refund_id: str) -> Refund:
+    """The refund as Razorpay has it. Raises as `fetch_order`."""
+    _require_id("rfnd", refund_id)
+    return await _look_up(lambda client: client.refund.fetch(refund_id), entities.refund)
+
+
+async def fetch_refunds_of(payment_id: str) -> list[Refund]:
+    """The refunds of a payment, at most a hundred. Raises as `fetch_order`."""
+    _require_id("pay", payment_id)
+    query = {"count": PAGE_MAX}
+    return await _look_up(
+        lambda client: client.payment.fetch_multiple_refund(payment_id, query),
+        _all(entities.refund),
+    )
+
+
+async def fetch_dispute(dispute_id: str) -> Dispute:
+    """The dispute as Razorpay has it. Raises as `fetch_order`."""
+    _require_id("disp", dispute_id)
+    return await _look_up(lambda client: client.dispute.fetch(dispute_id), entities.dispute)
+
+
+async def payments_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Payment]]:
+    """The payments made from `since` on and before `until`, in pages. Raises as `create_order`.
+
+    The window should be closed (in the past), because the pages are counted off.
+    """
+    async for page in _pages(lambda client: client.payment.all, since, until, entities.payment):
+        yield page
+
+
+async def refunds_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Refund]]:
+    """Likewise the refunds."""
+    async for page in _pages(lambda client: client.refund.all, since, until, entities.refund):
+        yield page
+
+
+async def disputes_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Dispute]]:
+    """Likewise the disputes."""
+    async for page in _pages(lambda client: client.dispute.all, since, until, entities.dispute):
+        yield page
+
+
+async def settlement_lines(day: dt.date) -> AsyncIterator[list[SettlementLine]]:
+    """What was settled on a day in India, in pages. Raises as `create_order`."""
+    skip = 0
+    while True:
+        query = {
+            **{"year": day.year, "month": day.month, "day": day.day},
+            **{"count": SETTLEMENT_PAGE_MAX, "skip": skip},
+        }
+        page = await _ask(
+            lambda client, query=query: client.settlement.report(query),  # type: ignore[misc]
+            _all(entities.settlement_line),
+        )
+        yield page
+        if len(page) < SETTLEMENT_PAGE_MAX:
+            return
+        skip += len(page)
+
+
+async def _pages(
+    lister: Callable[[Any], Any], since: dt.datetime, until: dt.datetime, read: Callable[[Any], T]
+) -> AsyncIterator[list[T]]:
+    skip = 0
+    while True:
+        query = {
+            "from": int(since.timestamp()),
+            "to": int(until.timestamp()),
+            "count": PAGE_MAX,
+            "skip": skip,
+        }
+        page = await _ask(
+            lambda client, query=query: lister(client)(query),  # type: ignore[misc]
+            _all(read),
+        )
+        yield page
+        if len(page) < PAGE_MAX:
+            return
+        skip += len(page)
 
 
 # --- the client ---------------------------------------------------------------------------------
@@ -330,7 +365,8 @@ def _refuse_errors(response: requests.Response) -> None:
     error = body.get("error")
     if not isinstance(error, dict):
         raise _nonsense(f"HTTP {status} with an error that says nothing")
-    reason, description = _text(error.get("reason")), _text(error.get("description"))
+    reason = entities.text(error.get("reason"))
+    description = entities.text(error.get("description"))
     log.warning("razorpay refused: HTTP %d, reason %s, %s", status, reason or "-", description)
     raise GatewayRefused(
         "Razorpay does not accept our key; check RAZORPAY_KEY_ID and RAZORPAY_KEY_SECRET."
@@ -345,25 +381,33 @@ def _nonsense(what: str) -> GatewayUnavailable:
     return GatewayUnavailable("Razorpay answered something that cannot be understood.")
 
 
-async def _ask(work: Callable[[Any], Any]) -> Any:
-    """Run one SDK call in a thread of our own."""
+async def _ask(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
+    """Run one SDK call in a thread of our own, and read its answer."""
     client, threads = _ready(settings())
     call = functools.partial(contextvars.copy_context().run, work, client)
     try:
-        return await asyncio.wait_for(
+        answer = await asyncio.wait_for(
             asyncio.get_running_loop().run_in_executor(threads, call), TOTAL_SECONDS
         )
     except TimeoutError:
         raise GatewayUnavailable("Razorpay takes too long to answer.") from None
+    try:
+        return read(answer)
+    except Nonsense as problem:
+        raise _nonsense(str(problem)) from None
 
 
-async def _look_up(work: Callable[[Any], Any]) -> Any:
+def _all(read: Callable[[Any], T]) -> Callable[[Any], list[T]]:
+    return lambda answer: [read(item) for item in entities.items(answer)]
+
+
+async def _look_up(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
     """`_ask` for an entity by its id, where a 400 can only mean that there is none.
 
     Razorpay answers an unknown id with 400, not with 404, and the id's form was checked before.
     """
     try:
-        return await _ask(work)
+        return await _ask(work, read)
     except GatewayRefused as refusal:
         status = refusal.http_status
         if status not in (400, 404):
@@ -374,77 +418,3 @@ async def _look_up(work: Callable[[Any], Any]) -> Any:
 def _require_id(kind: str, text: str) -> None:
     if not is_id(kind, text):
         raise NoSuchEntity(f"This is not the id of a Razorpay {kind}.", http_status=404)
-
-
-# --- reading ------------------------------------------------------------------------------------
-# Tolerant in what does not matter ("" or "NA" for null, notes as a list, unknown fields), strict in
-# what money depends on.
-
-
-def _items(answer: Any) -> list[Any]:
-    items = answer.get("items") if isinstance(answer, dict) else None
-    if not isinstance(items, list):
-        raise _nonsense("a list without items")
-    return items
-
-
-def _order(answer: Any) -> Order:
-    body = _body(answer)
-    return Order(
-        id=_id("order", body.get("id")),
-        amount_paise=_paise(body.get("amount")),
-        currency=_text(body.get("currency")),
-        receipt=_text(body.get("receipt")),
-        status=_text(body.get("status")),
-    )
-
-
-def _payment(answer: Any) -> Payment:
-    body = _body(answer)
-    return Payment(
-        id=_id("pay", body.get("id")),
-        order_id=_text(body.get("order_id")),
-        amount_paise=_paise(body.get("amount")),
-        currency=_text(body.get("currency")),
-        status=_text(body.get("status")),
-        method=_text(body.get("method")),
-        amount_refunded_paise=_paise_or_none(body.get("amount_refunded")) or 0,
-        fee_paise=_paise_or_none(body.get("fee")),
-        tax_paise=_paise_or_none(body.get("tax")),
-        error_code=_text(body.get("error_code")),
-        error_reason=_text(body.get("error_reason")),
-        error_description=_text(body.get("error_description")),
-        created_at=_time(body.get("created_at")),
-    )
-
-
-def _body(answer: Any) -> dict[str, Any]:
-    if not isinstance(answer, dict):
-        raise _nonsense("no JSON object")
-    return answer
-
-
-def _id(kind: str, value: Any) -> str:
-    if not isinstance(value, str) or not is_id(kind, value):
-        raise _nonsense(f"no id of a {kind}")
-    return value
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value != "NA" else ""
-
-
-def _time(seconds: Any) -> dt.datetime | None:
-    if type(seconds) is not int or not 0 < seconds < 2**34:
-        return None
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)
-
-
-def _paise(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise _nonsense("an amount that is no number of paise")
-    return value
-
-
-def _paise_or_none(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None

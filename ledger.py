@@ -5,163 +5,62 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Final, Literal
-
-from immutables import Map
 
 import clock
 import money
-from errors import BalanceHeld, HoldNotFound, InsufficientBalance, PaymentRequired, TooManyCalls
+from commands import (
+    GENESIS_HASH,
+    Category,
+    Collect,
+    Command,
+    Contra,
+    Credit,
+    Debit,
+    Entry,
+    ExtendHold,
+    Freeze,
+    Hold,
+    Movement,
+    Outcome,
+    Release,
+    Reserve,
+    Settle,
+    Type,
+    Unreserve,
+    Wallet,
+)
+from errors import (
+    BalanceHeld,
+    HoldNotFound,
+    InsufficientBalance,
+    PaymentRequired,
+    TooManyCalls,
+    WalletFrozen,
+)
 
-# --- vocabulary ---------------------------------------------------------------------------------
-
-GENESIS_HASH: Final = "0" * 64
+__all__ = [
+    "GENESIS_HASH",
+    "Category",
+    "Collect",
+    "Command",
+    "Contra",
+    "Credit",
+    "Debit",
+    "Entry",
+    "ExtendHold",
+    "Freeze",
+    "Hold",
+    "Movement",
+    "Outcome",
+    "Release",
+    "Reserve",
+    "Settle",
+    "Type",
+    "Unreserve",
+    "Wallet",
+]
 
 _plain_json = json.JSONEncoder(separators=(",", ":")).encode
-
-Type = Literal["credit", "debit"]
-Category = Literal[
-    "recharge",  # money that came in through Razorpay
-    "call_charge",  # the cost of one call
-    "refund",  # money that went back through Razorpay
-    "refund_reversal",  # a refund that failed: the money is here again
-    "adjustment",  # an admin's correction, with a reason
-    "due_recovery",  # what could not be collected before, taken from money that came in
-]
-# The other account of the double entry.
-Contra = Literal["gateway:razorpay", "revenue:calls", "adjustment"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Movement:
-    """How much, why, and the business fact (`key`) that makes it unique for its user."""
-
-    user_id: str
-    key: str
-    category: Category
-    amount_paise: int
-    contra: Contra
-    description: str
-    call_id: str | None = None
-    campaign_id: str | None = None
-    order_id: str | None = None
-    payment_id: str | None = None
-    refund_id: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Credit(Movement):
-    """Put money in. A recharge or an adjustment pays what is due first, by entries of its own."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Debit(Movement):
-    """Take money out that is not held; refused when there is not enough."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """Reserve up to `amount_paise` for a call, at least `amount_paise_min`."""
-
-    user_id: str
-    call_id: str
-    amount_paise: int
-    amount_paise_min: int
-    holds_max: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendHold:
-    """Raise a call's hold to `amount_paise` in all, or what can be had from `amount_paise_min` on."""
-
-    user_id: str
-    call_id: str
-    amount_paise: int
-    amount_paise_min: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
-    """Charge a call that ended and give back the rest of its hold; what is missing becomes due."""
-
-    user_id: str
-    call_id: str
-    cost_paise: int
-    description: str
-    campaign_id: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """Give back a call's hold; it cost nothing."""
-
-    user_id: str
-    call_id: str
-
-
-Command = Credit | Debit | Hold | ExtendHold | Settle | Release
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Movement):
-    """One immutable movement. The totals are the wallet's running totals after it."""
-
-    id: str
-    seq: int
-    type: Type
-    balance_after_paise: int
-    credited_paise: int
-    debited_paise: int
-    credit_count: int
-    debit_count: int
-    created_at: dt.datetime
-    prev_hash: str
-    hash: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Wallet:
-    """One user's money. `available_paise` is what a new call may reserve."""
-
-    user_id: str
-    currency: str = "INR"
-    balance_paise: int = 0
-    held_paise: int = 0
-    holds: Map[str, int] = Map()  # call_id -> paise  # noqa: RUF009 - immutable
-    due_paise: int = 0
-    dues: Map[str, int] = Map()  # what is owed for (a call_id) -> paise  # noqa: RUF009
-    seq: int = 0
-    version: int = 0
-    head_hash: str = GENESIS_HASH
-    credited_paise: int = 0
-    debited_paise: int = 0
-    credit_count: int = 0
-    debit_count: int = 0
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-    @property
-    def available_paise(self) -> int:
-        """The balance less what is held."""
-        return self.balance_paise - self.held_paise
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a command did. When `replayed`, it was done before and nothing changed now."""
-
-    wallet: Wallet
-    entries: tuple[Entry, ...] = ()
-    replayed: bool = False
-    held_paise: int = 0
-    charged_paise: int = 0
-    due_paise: int = 0
-
-    @property
-    def entry(self) -> Entry | None:
-        """The entry of the command itself (dues that it paid follow it in `entries`)."""
-        return self.entries[0] if self.entries else None
-
 
 # --- verbs --------------------------------------------------------------------------------------
 
@@ -173,7 +72,7 @@ def opened(user_id: str, at: dt.datetime) -> Wallet:
 
 def key_of(command: Command) -> str | None:
     """The business fact that makes the command's entry unique for its user, if it makes one."""
-    if isinstance(command, Credit | Debit):
+    if isinstance(command, Movement):
         return command.key
     if isinstance(command, Settle) and command.cost_paise > 0:
         return f"call:{command.call_id}"
@@ -193,15 +92,15 @@ def apply(
 
     `known` holds, by id, the entries that exist already: a command whose key is among them is
     answered with the first result before funds are questioned. `at` never runs backwards within
-    a wallet. Raises InsufficientBalance or BalanceHeld (402), TooManyCalls (429), HoldNotFound,
-    and ValueError for amounts that make no sense; then the wallet is as it was.
+    a wallet. Raises InsufficientBalance, BalanceHeld or WalletFrozen (402), TooManyCalls (429),
+    HoldNotFound, and ValueError for amounts that make no sense; then the wallet is as it was.
     """
     at = max(at, wallet.updated_at)
     key = key_of(command)
     if key is not None:
         first = known.get(entry_id(command.user_id, key))
         if first is not None:
-            charged = first.amount_paise if isinstance(command, Settle) else 0
+            charged = first.amount_paise if isinstance(command, Settle | Collect) else 0
             return Outcome(wallet=wallet, entries=(first,), replayed=True, charged_paise=charged)
     match command:
         case Credit():
@@ -216,6 +115,14 @@ def apply(
             return _settle(wallet, command, at)
         case Release():
             return _release(wallet, command.call_id, at)
+        case Reserve():
+            return _reserve(wallet, command, at)
+        case Collect():
+            return _collect(wallet, command, at)
+        case Unreserve():
+            return _unreserve(wallet, command.reserve_id, at)
+        case Freeze():
+            return _freeze(wallet, command, at)
 
 
 def hash_of(entry: Entry) -> str:
@@ -247,7 +154,7 @@ def _digest(
 # --- the commands -------------------------------------------------------------------------------
 
 
-def _enter(wallet: Wallet, posting: Credit | Debit, at: dt.datetime) -> tuple[Wallet, Entry]:
+def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, Entry]:
     """Append the entry of `posting` and carry the running totals along."""
     amount_paise = posting.amount_paise
     if amount_paise <= 0 or amount_paise > money.PAISE_MAX:
@@ -299,29 +206,35 @@ def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
     wallet, entry = _enter(wallet, command, at)
     entries = [entry]
     if command.category in ("recharge", "adjustment"):
-        for call_id in sorted(wallet.dues):  # call ids sort by time: the oldest debt first
-            amount_paise = min(wallet.dues[call_id], wallet.available_paise)
+        for owed_for in sorted(wallet.dues):  # call ids sort by time: the oldest debt first
+            amount_paise = min(wallet.dues[owed_for], wallet.available_paise)
             if amount_paise <= 0:
                 break
-            recovery = Debit(
-                user_id=wallet.user_id,
-                key=f"due:{call_id}:{entry.id}",
-                category="due_recovery",
-                amount_paise=amount_paise,
-                contra="revenue:calls",
-                description=f"Due for call {call_id}, paid from {entry.description.lower()}",
-                call_id=call_id,
-            )
-            wallet, paid = _enter(wallet, recovery, at)
-            rest_paise = wallet.dues[call_id] - amount_paise
-            dues = (
-                wallet.dues.set(call_id, rest_paise) if rest_paise else wallet.dues.delete(call_id)
-            )
+            wallet, paid = _enter(wallet, _recovery(entry, owed_for, amount_paise), at)
+            rest_paise = wallet.dues[owed_for] - amount_paise
+            dues = wallet.dues
+            dues = dues.set(owed_for, rest_paise) if rest_paise else dues.delete(owed_for)
             wallet = dataclasses.replace(
                 wallet, dues=dues, due_paise=wallet.due_paise - amount_paise
             )
             entries.append(paid)
     return Outcome(wallet=wallet, entries=tuple(entries))
+
+
+def _recovery(source: Entry, owed_for: str, amount_paise: int) -> Debit:
+    """What pays a due: a call's goes to the calls, a refund's or dispute's to the gateway."""
+    is_call = owed_for.startswith("call_")
+    return Debit(
+        user_id=source.user_id,
+        key=f"due:{owed_for}:{source.id}",
+        category="due_recovery",
+        amount_paise=amount_paise,
+        contra="revenue:calls" if is_call else "gateway:razorpay",
+        description=(
+            f"Due for {'call ' if is_call else ''}{owed_for}, paid from {source.description.lower()}"
+        ),
+        call_id=owed_for if is_call else None,
+    )
 
 
 def _debit(wallet: Wallet, command: Debit, at: dt.datetime) -> Outcome:
@@ -337,6 +250,7 @@ def _hold(wallet: Wallet, command: Hold, at: dt.datetime) -> Outcome:
         return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
     if not 0 < command.amount_paise_min <= command.amount_paise:
         raise ValueError("a hold needs 0 < amount_paise_min <= amount_paise")
+    _refuse_frozen(wallet, command.amount_paise_min)
     if wallet.available_paise < command.amount_paise_min:
         raise _refusal(wallet, command.amount_paise_min)
     if command.holds_max is not None and len(wallet.holds) >= command.holds_max:
@@ -354,6 +268,7 @@ def _extend(wallet: Wallet, command: ExtendHold, at: dt.datetime) -> Outcome:
     before_paise = wallet.holds.get(command.call_id)
     if before_paise is None:
         raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
+    _refuse_frozen(wallet, command.amount_paise_min - before_paise)
     wanted_paise = max(command.amount_paise, before_paise)
     amount_paise = min(wanted_paise, before_paise + wallet.available_paise)
     if amount_paise < command.amount_paise_min:
@@ -413,15 +328,89 @@ def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
         )
         wallet, entry = _enter(wallet, charge, at)
         entries = (entry,)
+    return _owing(wallet, command.call_id, missing_paise, entries)
+
+
+def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:
+    before_paise = wallet.reserves.get(command.reserve_id)
+    if before_paise is not None:
+        return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
+    if not 0 <= command.amount_paise_min <= command.amount_paise or command.amount_paise == 0:
+        raise ValueError("a reserve needs 0 <= amount_paise_min <= amount_paise, and an amount")
+    if wallet.available_paise < command.amount_paise_min:
+        raise _refusal(wallet, command.amount_paise_min)
+    amount_paise = min(command.amount_paise, wallet.available_paise)
+    wallet = dataclasses.replace(
+        wallet,
+        reserves=wallet.reserves.set(command.reserve_id, amount_paise),
+        held_paise=wallet.held_paise + amount_paise,
+        version=wallet.version + 1,
+        updated_at=at,
+    )
+    return Outcome(wallet=wallet, held_paise=amount_paise)
+
+
+def _unreserve(wallet: Wallet, reserve_id: str, at: dt.datetime) -> Outcome:
+    before_paise = wallet.reserves.get(reserve_id)
+    if before_paise is None:
+        return Outcome(wallet=wallet, replayed=True)
+    wallet = dataclasses.replace(
+        wallet,
+        reserves=wallet.reserves.delete(reserve_id),
+        held_paise=wallet.held_paise - before_paise,
+        version=wallet.version + 1,
+        updated_at=at,
+    )
+    return Outcome(wallet=wallet)
+
+
+def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
+    if command.amount_paise <= 0:
+        raise ValueError("what is collected has an amount")
+    if command.reserve_id not in wallet.reserves:
+        raise HoldNotFound(f"Nothing is reserved for {command.reserve_id} any more.")
+    wallet = _unreserve(wallet, command.reserve_id, at).wallet
+    taken_paise = min(command.amount_paise, wallet.available_paise)
+    entries: tuple[Entry, ...] = ()
+    if taken_paise:
+        wallet, entry = _enter(wallet, dataclasses.replace(command, amount_paise=taken_paise), at)
+        entries = (entry,)
+    return _owing(wallet, command.reserve_id, command.amount_paise - taken_paise, entries)
+
+
+def _owing(
+    wallet: Wallet, owed_for: str, missing_paise: int, entries: tuple[Entry, ...]
+) -> Outcome:
+    """The outcome of a charge, with what could not be collected as a due."""
     if missing_paise:
+        owed_paise = wallet.dues.get(owed_for, 0) + missing_paise
         wallet = dataclasses.replace(
             wallet,
-            dues=wallet.dues.set(command.call_id, missing_paise),
+            dues=wallet.dues.set(owed_for, owed_paise),
             due_paise=wallet.due_paise + missing_paise,
         )
+    charged_paise = entries[0].amount_paise if entries else 0
     return Outcome(
         wallet=wallet, entries=entries, charged_paise=charged_paise, due_paise=missing_paise
     )
+
+
+def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
+    if wallet.frozen == command.frozen:
+        return Outcome(wallet=wallet, replayed=True)
+    wallet = dataclasses.replace(
+        wallet, frozen=command.frozen, version=wallet.version + 1, updated_at=at
+    )
+    return Outcome(wallet=wallet)
+
+
+def _refuse_frozen(wallet: Wallet, required_paise: int) -> None:
+    if wallet.frozen:
+        raise WalletFrozen(
+            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
+            required_paise=max(0, required_paise),
+            available_paise=wallet.available_paise,
+        )
 
 
 def _refusal(wallet: Wallet, required_paise: int) -> PaymentRequired:
@@ -430,8 +419,9 @@ def _refusal(wallet: Wallet, required_paise: int) -> PaymentRequired:
     needs = f"This needs Rs {money.text(required_paise)}"
     if wallet.balance_paise >= required_paise:
         return BalanceHeld(
-            f"{needs}; the wallet holds Rs {money.text(wallet.balance_paise)}, but running calls "
-            f"have reserved Rs {money.text(wallet.held_paise)}. Try again when one has ended.",
+            f"{needs}; the wallet holds Rs {money.text(wallet.balance_paise)}, but Rs "
+            f"{money.text(wallet.held_paise)} of it are reserved, for running calls or a refund. "
+            "Try again when one has ended.",
             required_paise=required_paise,
             available_paise=available_paise,
             retry_after_seconds=5,

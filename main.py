@@ -25,28 +25,33 @@ from prometheus_client import (
     multiprocess,
 )
 
+import adjustments
 import analytics
 import api
 import auth
+import balances
 import calls
 import campaigns
 import clock
 import config
 import database
+import disputes
 import errors
 import gateway
 import history
-import payments
+import openitems
 import people
 import quotes
 import ratecards
 import rates
 import recharges
 import reconcile
+import refunds
 import security
 import telephony
 import users
 import wallet
+import webhooks
 import worker
 from errors import Unavailable
 
@@ -63,17 +68,21 @@ _ROUTERS: list[APIRouter] = [
     module.router
     for module in (
         auth,
-        wallet,
+        balances,
+        adjustments,
         rates,
         ratecards,
         quotes,
-        payments,
         recharges,
+        refunds,
+        disputes,
+        webhooks,
         history,
         calls,
         campaigns,
         analytics,
         people,
+        openitems,
         reconcile,
     )
     if getattr(module, "router", None) is not None

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -9,6 +10,7 @@ from pydantic import BaseModel, Field
 import api
 import clock
 import database
+import entities
 import gateway
 import money
 from auth import CurrentUser
@@ -31,6 +33,7 @@ _PAUSE_SECONDS_MIN = 10.0
 _PAUSE_SECONDS_MAX = 86_400.0
 _EXPECTED_AFTER_SECONDS = 2.0
 _LAST_LOOK_SECONDS = 5.0
+_BATCH = 100
 _ASKED_AGAIN_AFTER_SECONDS = 2.0
 
 
@@ -59,6 +62,7 @@ database.declare(
         Index(("order_id",)),
         Index(("user_id", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
+        Index(("status", "created_at", "_id")),
         # Only what is still expected is in this index, however long the history grows.
         Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
     ],
@@ -131,7 +135,7 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Document:
 async def find(order_id: str, user_id: str | None) -> Document:
     """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
     where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
-    found = await db.orders.find_one(where) if gateway.is_id("order", order_id) else None
+    found = await db.orders.find_one(where) if entities.is_id("order", order_id) else None
     if found is None:
         raise OrderNotFound("There is no such order.")
     return found
@@ -179,6 +183,13 @@ def paid(order: Document, *, payment_id: str, transaction_id: str, at: dt.dateti
     }
     ended = {"pending_payment_id": "", "pending_since": ""}
     return Update("orders", {"_id": order["_id"]}, {"$set": facts, "$unset": ended})
+
+
+def checked_until(order: Document) -> dt.datetime | None:
+    """Until when Razorpay is asked about the order; None once there is nothing to wait for."""
+    if order["status"] == "paid" or not order.get("next_check_at"):
+        return None
+    return clock.after(86_400 * _CHECKED_DAYS_MAX, since=_waits_since(order))
 
 
 async def attempted(order: Document) -> None:
@@ -239,6 +250,26 @@ async def due(limit: int) -> list[Document]:
     return mine
 
 
+async def open_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Document]]:
+    """The orders of that time that are not paid, the oldest first, in batches."""
+    last = (since, "")
+    while True:
+        at, order_id = last
+        found = db.orders.find(
+            {
+                "status": {"$in": ["created", "attempted"]},
+                "mode": settings().gateway_mode,
+                "created_at": {"$gte": at, "$lt": until},
+                "$or": [{"created_at": {"$gt": at}}, {"_id": {"$gt": order_id}}],
+            }
+        )
+        batch = await found.sort([("created_at", 1), ("_id", 1)]).to_list(_BATCH)
+        if not batch:
+            return
+        yield batch
+        last = (batch[-1]["created_at"], batch[-1]["_id"])
+
+
 # --- steps --------------------------------------------------------------------------------------
 
 
@@ -254,7 +285,7 @@ def _check_limits(amount_paise: int) -> None:
         )
 
 
-async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> gateway.Order:
+async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> entities.Order:
     """Create the order, or find the one that was created although we were not told."""
     try:
         return await gateway.create_order(amount_paise, receipt, {"user_id": user_id})

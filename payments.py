@@ -3,27 +3,22 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
-
-import api
 import clock
 import database
 import gateway
 import ledger
 import money
 import orders
+import signatures
 import wallet
-from auth import CurrentUser
 from config import settings
 from database import Document, Index, Update, db
-from errors import Problem, Unauthenticated
+from entities import Payment
+from errors import Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from ledger import Outcome
-from money import RupeesOut
-from orders import OrderNotFound
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +99,7 @@ async def confirm(
             f"This order was made in {order['mode']} mode, which is switched off.", reason="mode"
         )
     # The order id that is signed for is ours, not the one that the browser names.
-    if not gateway.signature_is_valid(order["order_id"], payment_id, signature):
+    if not signatures.checkout_is_valid(order["order_id"], payment_id, signature):
         raise InvalidSignature("The signature does not belong to this order and payment.")
     if order["status"] == "paid" and order["payment_id"] == payment_id:
         paise = (await wallet.balance_of(user_id)).balance_paise
@@ -123,7 +118,7 @@ async def confirm(
     return receipt
 
 
-async def credit(order: Document, payment: gateway.Payment) -> Receipt | None:
+async def credit(order: Document, payment: Payment) -> Receipt | None:
     """Put a captured payment into the wallet of the order's user: once, whoever brings it.
 
     Every messenger ends here (browser, poller, whoever comes later). The amount and the user are
@@ -166,10 +161,11 @@ async def poll_pending() -> int:
             return count
 
 
-async def look(order: Document, *, seconds: float | None = None) -> None:
+async def look(order: Document, *, seconds: float | None = None) -> list[Receipt]:
     """Ask Razorpay for the order's payments, keep what was seen, credit what was captured.
 
-    Raises GatewayUnavailable (also after `seconds` without an answer) and GatewayRefused.
+    What was credited by this. Raises GatewayUnavailable (also after `seconds` without an answer)
+    and GatewayRefused.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -178,12 +174,17 @@ async def look(order: Document, *, seconds: float | None = None) -> None:
         raise GatewayUnavailable("Razorpay takes too long to answer.") from None
     if found:
         await orders.attempted(order)
+    credited = []
     # Captured ones first: then an authorized one beside them is not captured, too.
     for payment in sorted(found, key=lambda p: p.status != "captured"):
         try:
-            await credit(order, payment)
+            receipt = await credit(order, payment)
         except PaymentMismatch as mismatch:
             log.info("payment %s not credited: %s", payment.id, mismatch.extra.get("reason"))
+        else:
+            if receipt is not None and not receipt.already_processed:
+                credited.append(receipt)
+    return credited
 
 
 async def seen(page: list[Document]) -> dict[str, list[Document]]:
@@ -201,10 +202,71 @@ async def known(payment_id: str) -> Document | None:
     return await db.payments.find_one({"_id": payment_id})
 
 
+async def claim_refund(payment_id: str, refund_id: str, amount_paise: int) -> bool:
+    """Whether this much of the payment is not spoken for by other refunds; then it is, by this one.
+
+    One conditional update: refunds of one payment asked for at once never pass its amount together.
+    """
+    others = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
+    claimed = {"$sum": {"$map": {"input": others, "in": "$$this.v"}}}
+    claim = await db.payments.update_one(
+        {
+            "_id": payment_id,
+            f"refunds.{refund_id}": None,
+            "$expr": {"$lte": [{"$add": [claimed, amount_paise]}, "$amount_paise"]},
+        },
+        {"$set": {f"refunds.{refund_id}": database.long(amount_paise)}},
+    )
+    if claim.matched_count:
+        return True
+    mine = {"_id": payment_id, f"refunds.{refund_id}": amount_paise}
+    return await db.payments.find_one(mine, {"_id": 1}) is not None
+
+
+async def unclaim_refund(payment_id: str, refund_id: str) -> None:
+    """This refund takes nothing of the payment after all."""
+    await db.payments.update_one({"_id": payment_id}, {"$unset": {f"refunds.{refund_id}": ""}})
+
+
+async def confirm_all(run_id: str, payment_ids: list[str]) -> set[str]:
+    """Those of these captured payments that are credited; they are marked as seen by this run."""
+    mine = {"_id": {"$in": payment_ids}, "transaction_id": {"$type": "string"}}
+    await db.payments.update_many(mine, {"$set": {"confirmed_by": run_id}})
+    return await confirmed(run_id, payment_ids)
+
+
+async def confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
+    """Those of these payments that `confirm_all` marked in this run."""
+    found = db.payments.find({"_id": {"$in": payment_ids}, "confirmed_by": run_id}, {"_id": 1})
+    return {payment["_id"] for payment in await found.to_list(None)}
+
+
+async def settled(payment_id: str, facts: Document) -> bool:
+    """Keep how a payment was settled (fee, tax, settlement); whether it is one of ours."""
+    kept = await db.payments.update_one({"_id": payment_id}, {"$set": facts})
+    return kept.matched_count == 1
+
+
+async def waiting(limit: int) -> list[Document]:
+    """The payments that wait for a person, the oldest first."""
+    found = db.payments.find({"review.at": {"$type": "date"}, "review.resolved_at": None})
+    return await found.sort("review.at", 1).to_list(limit)
+
+
+async def resolve(payment_id: str, *, by: str, note: str) -> Document | None:
+    """A person has dealt with a payment that waited; None when it did not wait."""
+    facts = {"review.resolved_at": clock.now(), "review.resolved_by": by, "review.note": note}
+    return await db.payments.find_one_and_update(
+        {"_id": payment_id, "review.at": {"$type": "date"}, "review.resolved_at": None},
+        {"$set": facts},
+        return_document=True,
+    )
+
+
 # --- steps --------------------------------------------------------------------------------------
 
 
-async def _captured(payment: gateway.Payment, amount_paise: int) -> gateway.Payment:
+async def _captured(payment: Payment, amount_paise: int) -> Payment:
     """The payment after trying to capture it; unchanged when Razorpay cannot tell."""
     try:
         try:
@@ -216,7 +278,7 @@ async def _captured(payment: gateway.Payment, amount_paise: int) -> gateway.Paym
         return payment
 
 
-async def _refuse_doubtful(order: Document, payment: gateway.Payment) -> None:
+async def _refuse_doubtful(order: Document, payment: Payment) -> None:
     """PaymentMismatch, kept for review, for money that is not exactly what was ordered."""
     if payment.amount_paise != order["amount_paise"] or payment.currency != order["currency"]:
         await _review(payment, order, "amount_mismatch")
@@ -228,16 +290,24 @@ async def _refuse_doubtful(order: Document, payment: gateway.Payment) -> None:
         await _review(payment, order, "second_payment")
 
 
-async def _review(payment: gateway.Payment, order: Document, reason: Review) -> None:
-    await _record(payment, order, review={"reason": reason, "at": clock.now()})
-    log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
+async def _review(payment: Payment, order: Document, reason: Review) -> None:
+    await _record(payment, order)
+    review: Document = {"reason": reason, "at": clock.now()}
+    if payment.status == "refunded":  # all of it went back: there is nothing to decide
+        review |= {"resolved_at": clock.now(), "resolved_by": "razorpay", "note": "It went back."}
+    waits = {"_id": payment.id, "review.reason": {"$ne": reason}}
+    fresh = await db.payments.update_one(waits, {"$set": {"review": review}})
+    if fresh.matched_count:
+        log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
+    elif payment.status == "refunded":
+        await resolve(payment.id, by="razorpay", note="It went back.")
     raise PaymentMismatch(
         f"{_REVIEW_TEXT[reason]} Nothing was added to the wallet; the payment is kept for review.",
         reason=reason,
     )
 
 
-async def _post(order: Document, payment: gateway.Payment) -> Receipt:
+async def _post(order: Document, payment: Payment) -> Receipt:
     amount_paise, user_id = int(order["amount_paise"]), order["user_id"]
 
     def companions(outcome: Outcome) -> list[database.Write]:
@@ -288,12 +358,12 @@ async def _check(order: Document) -> bool:
 # --- storage ------------------------------------------------------------------------------------
 
 
-async def _record(payment: gateway.Payment, order: Document, **more: Any) -> None:
+async def _record(payment: Payment, order: Document) -> None:
     """Keep what Razorpay says of a payment. A captured one never goes back to less."""
     where: Document = {"_id": payment.id}
     if payment.status not in ("captured", "refunded"):
         where["status"] = {"$nin": ["captured", "refunded"]}
-    facts = {
+    facts: Document = {
         "user_id": order["user_id"],
         "order_id": order["order_id"],
         "amount_paise": database.long(payment.amount_paise),
@@ -303,8 +373,12 @@ async def _record(payment: gateway.Payment, order: Document, **more: Any) -> Non
         "error_code": payment.error_code,
         "error_reason": payment.error_reason,
         "error_description": payment.error_description,
-        **more,
+        "amount_refunded_paise": database.long(payment.amount_refunded_paise),
     }
+    if payment.fee_paise is not None:
+        facts |= {"fee_paise": database.long(payment.fee_paise)}
+    if payment.tax_paise is not None:
+        facts |= {"tax_paise": database.long(payment.tax_paise)}
     now = clock.now()
     try:
         await db.payments.update_one(
@@ -317,62 +391,3 @@ async def _record(payment: gateway.Payment, order: Document, **more: Any) -> Non
         )
     except database.DuplicateKey:
         pass  # it is captured by now
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-router = APIRouter(prefix="/api/payment", tags=["payment"])
-router.include_router(orders.router)
-
-
-class VerifyIn(BaseModel):
-    """What Checkout handed to the browser."""
-
-    razorpay_order_id: Annotated[str, Field(max_length=100)]
-    razorpay_payment_id: Annotated[str, Field(max_length=100)]
-    razorpay_signature: Annotated[str, Field(max_length=500)]
-
-
-class CreditedOut(BaseModel):
-    """The payment is in the wallet."""
-
-    status: Literal["credited"] = "credited"
-    already_processed: bool
-    amount: RupeesOut
-    balance: RupeesOut
-    transaction_id: str
-
-
-class PendingOut(BaseModel):
-    """The payment will be in the wallet as soon as Razorpay confirms it; nothing has to be done."""
-
-    status: Literal["pending"] = "pending"
-    order_id: str
-
-
-@router.post(
-    "/verify",
-    response_model=CreditedOut | PendingOut,
-    responses={
-        **api.documented(Unauthenticated, OrderNotFound, InvalidSignature, PaymentMismatch),
-        202: {"model": PendingOut, "description": "Razorpay has not confirmed the payment yet"},
-    },
-)
-async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> CreditedOut | PendingOut:
-    """Credit the payment that Checkout reports; safe to repeat, credited once."""
-    receipt = await confirm(
-        user.id,
-        order_id=body.razorpay_order_id,
-        payment_id=body.razorpay_payment_id,
-        signature=body.razorpay_signature,
-    )
-    if receipt is None:
-        response.status_code = 202
-        response.headers["Retry-After"] = "3"
-        return PendingOut(order_id=body.razorpay_order_id)
-    return CreditedOut(
-        already_processed=receipt.already_processed,
-        amount=receipt.amount_paise,
-        balance=receipt.balance_paise,
-        transaction_id=receipt.transaction_id,
-    )

@@ -73,10 +73,16 @@ def _named(search: str | None) -> Document:
 
 async def _balances(user_ids: Sequence[str]) -> dict[str, Balance]:
     """The balances of those among these users who have a wallet."""
-    shown = {"_id": 0, "user_id": 1, "balance_paise": 1, "held_paise": 1, "due_paise": 1}
+    names = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen")
+    shown = {"_id": 0} | dict.fromkeys(names, 1)
     found = db.wallets.find({"user_id": {"$in": list(user_ids)}}, shown, batch_size=1_000)
     return {
-        each["user_id"]: Balance(each["balance_paise"], each["held_paise"], each["due_paise"])
+        each["user_id"]: Balance(
+            each["balance_paise"],
+            each["held_paise"],
+            each["due_paise"],
+            frozen=each.get("frozen", False),
+        )
         async for each in found
     }
 
@@ -102,6 +108,7 @@ class PersonOut(BaseModel):
     due: RupeesOut
     low_balance: bool
     call_rate: RupeesOut | None
+    frozen: bool
 
 
 class PeopleOut(BaseModel):
@@ -140,4 +147,5 @@ def _out(person: Document, balance: Balance, own_rate_paise: int | None) -> Pers
         due=balance.due_paise,
         low_balance=balance.low,
         call_rate=own_rate_paise,
+        frozen=balance.frozen,
     )

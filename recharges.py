@@ -3,21 +3,25 @@
 import logging
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 import api
 import clock
+import disputes
 import gateway
 import money
 import orders
 import payments
+import refundbook
 from auth import CurrentUser
 from database import Document
+from entities import Payment
 from errors import InvalidCursor, NotFound, Unauthenticated
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from money import RupeesOut
 from orders import OrderNotFound
+from payments import InvalidSignature, PaymentMismatch
 from users import User
 
 log = logging.getLogger(__name__)
@@ -32,10 +36,13 @@ Fate = Literal["credited", "pending", "failed", "review"]
 # --- verbs --------------------------------------------------------------------------------------
 
 
-async def find_order(order_id: str, user_id: str | None) -> tuple[Document, list[Document]]:
-    """An order and its payments; an open one is checked first. `user_id` None: anybody's.
+Life = tuple[Document, list[Document], list[Document]]
 
-    While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
+
+async def find_order(order_id: str, user_id: str | None) -> Life:
+    """An order, its payments, and what went back of them; an open one is checked first.
+
+    `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
     """
     order = await orders.find(order_id, user_id)
     if await orders.may_ask(order):
@@ -44,21 +51,32 @@ async def find_order(order_id: str, user_id: str | None) -> tuple[Document, list
         except (GatewayUnavailable, GatewayRefused) as problem:
             log.info("order %s shown as known: %s", order_id, problem.detail)
         order = await orders.find(order_id, user_id)
-    return order, (await payments.seen([order]))[order_id]
+    return (await _lives([order]))[0]
 
 
 async def list_orders(
     user_id: str | None, *, limit: int, cursor: str | None
-) -> tuple[list[tuple[Document, list[Document]]], str | None]:
-    """Orders, newest first, each with its payments as we know them, and the next cursor."""
+) -> tuple[list[Life], str | None]:
+    """Orders, newest first, each with its payments and what went back of them as we know it, and
+    the next cursor."""
     page, following = await orders.page(user_id, limit=limit, cursor=cursor)
+    return await _lives(page), following
+
+
+async def _lives(page: list[Document]) -> list[Life]:
     by_order = await payments.seen(page)
-    return [(order, by_order[order["order_id"]]) for order in page], following
+    paid = [order["payment_id"] for order in page if order["payment_id"] is not None]
+    back: dict[str, list[Document]] = {}
+    if paid:
+        found = [*await refundbook.of_payments(paid), *await disputes.of_payments(paid)]
+        for record in found:
+            back.setdefault(record["payment_id"], []).append(record)
+    return [
+        (order, by_order[order["order_id"]], back.get(order["payment_id"], [])) for order in page
+    ]
 
 
-async def find_payment(
-    payment_id: str, user_id: str | None
-) -> tuple[gateway.Payment, Document | None]:
+async def find_payment(payment_id: str, user_id: str | None) -> tuple[Payment, Document | None]:
     """A payment as Razorpay has it now, and what we know of it; `user_id` None: anybody's.
 
     Raises NotFound, GatewayUnavailable, GatewayRefused.
@@ -76,6 +94,32 @@ async def find_payment(
 # --- routes -------------------------------------------------------------------------------------
 
 router = APIRouter(prefix="/api/payment", tags=["payment"])
+router.include_router(orders.router)
+
+
+class VerifyIn(BaseModel):
+    """What Checkout handed to the browser."""
+
+    razorpay_order_id: Annotated[str, Field(max_length=100)]
+    razorpay_payment_id: Annotated[str, Field(max_length=100)]
+    razorpay_signature: Annotated[str, Field(max_length=500)]
+
+
+class CreditedOut(BaseModel):
+    """The payment is in the wallet."""
+
+    status: Literal["credited"] = "credited"
+    already_processed: bool
+    amount: RupeesOut
+    balance: RupeesOut
+    transaction_id: str
+
+
+class PendingOut(BaseModel):
+    """The payment will be in the wallet as soon as Razorpay confirms it; nothing has to be done."""
+
+    status: Literal["pending"] = "pending"
+    order_id: str
 
 
 class PaymentOut(BaseModel):
@@ -119,6 +163,8 @@ class OrderOut(BaseModel):
     payment_id: str | None
     transaction_id: str | None
     attempts: list[PaymentOut] = Field(serialization_alias="payments")
+    refunded: RupeesOut
+    next_check_at: str | None = Field(description="When Razorpay is asked about it again")
     created_at: str
     paid_at: str | None
 
@@ -128,6 +174,34 @@ class OrdersOut(BaseModel):
 
     page: list[OrderOut] = Field(serialization_alias="orders")
     next_cursor: str | None
+
+
+@router.post(
+    "/verify",
+    response_model=CreditedOut | PendingOut,
+    responses={
+        **api.documented(Unauthenticated, OrderNotFound, InvalidSignature, PaymentMismatch),
+        202: {"model": PendingOut, "description": "Razorpay has not confirmed the payment yet"},
+    },
+)
+async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> CreditedOut | PendingOut:
+    """Credit the payment that Checkout reports; safe to repeat, credited once."""
+    receipt = await payments.confirm(
+        user.id,
+        order_id=body.razorpay_order_id,
+        payment_id=body.razorpay_payment_id,
+        signature=body.razorpay_signature,
+    )
+    if receipt is None:
+        response.status_code = 202
+        response.headers["Retry-After"] = "3"
+        return PendingOut(order_id=body.razorpay_order_id)
+    return CreditedOut(
+        already_processed=receipt.already_processed,
+        amount=receipt.amount_paise,
+        balance=receipt.balance_paise,
+        transaction_id=receipt.transaction_id,
+    )
 
 
 @router.get(
@@ -213,7 +287,7 @@ def _payment_out(known: Document) -> PaymentOut:
     )
 
 
-def _order_out(order: Document, seen: list[Document]) -> OrderOut:
+def _order_out(order: Document, seen: list[Document], back: list[Document]) -> OrderOut:
     attempts = [_payment_out(known) for known in seen]
     return OrderOut(
         order_id=order["order_id"],
@@ -224,25 +298,58 @@ def _order_out(order: Document, seen: list[Document]) -> OrderOut:
         currency=order["currency"],
         mode=order["mode"],
         status=order["status"],
-        message=_message(order, attempts),
+        message=_message(order, attempts, back),
         payment_id=order["payment_id"],
         transaction_id=order.get("transaction_id"),
         attempts=attempts,
+        refunded=sum(int(r["amount_paise"]) for r in back if r.get("status") == "processed"),
+        next_check_at=clock.iso(order["next_check_at"])
+        if orders.checked_until(order) is not None
+        else None,
         created_at=clock.iso(order["created_at"]),
         paid_at=clock.iso(order["paid_at"]) if order.get("paid_at") else None,
     )
 
 
-def _message(order: Document, attempts: list[PaymentOut]) -> str:
-    """What happened, in plain words."""
+def _message(order: Document, attempts: list[PaymentOut], back: list[Document]) -> str:
+    """What happened and what happens next, in plain words."""
     amount = f"Rs {money.text(int(order['amount_paise']))}"
     if order["status"] == "paid":
-        return f"Paid: {amount} were added to the wallet."
+        return " ".join([f"Paid: {amount} were added to the wallet.", *map(_went_back, back)])
+    again = ""
+    if (until := orders.checked_until(order)) is not None:
+        soon, last = clock.ist_text(order["next_check_at"]), clock.ist_date(until).isoformat()
+        again = f" We ask Razorpay again at {soon} and go on until {last}."
     outcomes = {attempt.outcome for attempt in attempts}
     if "review" in outcomes:
         return "A payment arrived that could not be credited by itself; a person will look at it."
     if "pending" in outcomes or order.get("pending_payment_id"):
-        return "A payment is on its way; it is credited by itself as soon as Razorpay confirms it."
+        return (
+            "A payment is on its way: the bank or Razorpay has not confirmed it yet. It is credited "
+            f"by itself as soon as they do; there is nothing to do.{again}"
+        )
     if "failed" in outcomes:
-        return "The last attempt to pay failed; no money was taken. The order can still be paid."
+        failed = [attempt for attempt in attempts if attempt.outcome == "failed"][-1]
+        why = f" ({failed.error_description.rstrip('.')})" if failed.error_description else ""
+        return (
+            f"The last attempt to pay failed{why}; no money was taken. The order can still be paid. "
+            f"Should the bank take the money after all, it is credited by itself.{again}"
+        )
     return f"Not paid yet: {amount} are to be paid."
+
+
+def _went_back(record: Document) -> str:
+    """A sentence about a refund or a dispute."""
+    amount = f"Rs {money.text(int(record['amount_paise']))}"
+    if "phase" in record:
+        sentences = {
+            "reserved": f"The customer's bank disputes {amount}; they wait until it is decided.",
+            "debited": f"A dispute was lost: {amount} went back to the customer's bank.",
+            "released": f"A dispute over {amount} was decided for you.",
+        }
+        return sentences.get(record["state"], "")
+    sentences = {
+        "processed": f"{amount} were refunded.",
+        "failed": f"A refund of {amount} failed; the money is in the wallet.",
+    }
+    return sentences.get(record["status"], f"A refund of {amount} is on its way.")

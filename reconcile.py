@@ -78,6 +78,8 @@ async def audit(user_id: str | None = None) -> Report:
         report.add([v async for v in running_calls_and_holds_agree(state)])
         report.add([v async for v in ended_calls_are_charged_once(state.user_id)])
         report.add([v async for v in captured_payments_are_credited_once(state.user_id)])
+        report.add(await reserves_have_their_reason(state.user_id))
+        report.add([v async for v in what_went_back_is_taken_once(state.user_id)])
         if report.wallets % _PROGRESS_EVERY == 0:
             log.info("audit: %d wallets, %d entries", report.wallets, report.entries)
     if user_id is None:
@@ -91,14 +93,14 @@ async def audit(user_id: str | None = None) -> Report:
 
 
 def balance_covers_holds(state: Wallet) -> list[Violation]:
-    """1. balance >= 0, 0 <= held <= balance, held = sum of holds; due = sum of dues."""
+    """1. balance >= 0, 0 <= held <= balance, held = sum of holds and reserves; due = sum of dues."""
     checks = {
         f"balance {state.balance_paise} is negative": state.balance_paise >= 0,
         f"held {state.held_paise} is not within 0..{state.balance_paise}": (
             0 <= state.held_paise <= state.balance_paise
         ),
-        f"held {state.held_paise} is not the sum of its holds": (
-            state.held_paise == sum(state.holds.values())
+        f"held {state.held_paise} is not the sum of its holds and reserves": (
+            state.held_paise == sum(state.holds.values()) + sum(state.reserves.values())
         ),
         f"due {state.due_paise} is not the sum of its dues": (
             state.due_paise == sum(state.dues.values())
@@ -267,6 +269,54 @@ async def captured_payments_are_credited_once(user_id: str) -> AsyncIterator[Vio
             if entry is None or entry.amount_paise != order["amount_paise"]:
                 detail = f"{order['order_id']} is paid by {order['payment_id']}, not credited so"
                 yield Violation("captured_payments_are_credited_once", user_id, None, detail)
+
+
+async def reserves_have_their_reason(user_id: str) -> list[Violation]:
+    """4. every reserve belongs to a refund or dispute that is open, every such one has its reserve."""
+
+    async def both(session: Session) -> tuple[set[str], set[str]]:
+        refunds = db.refunds.find(
+            {"user_id": user_id, "effect": "debit", "status": {"$in": ["reserved", "pending"]}},
+            session=session,
+        )
+        disputes = db.disputes.find({"user_id": user_id, "state": "reserved"}, session=session)
+        wanted = {record["_id"] async for record in refunds}
+        wanted |= {record["reserve_id"] async for record in disputes}
+        document = await db.wallets.find_one({"user_id": user_id}, session=session)
+        return set((document or {}).get("reserves", {})), wanted
+
+    reserves, wanted = await database.atomic(both)
+    return [
+        Violation(
+            "reserves_have_their_reason",
+            user_id,
+            None,
+            f"{reserve_id} {'has a reserve' if reserve_id in reserves else 'has no reserve'}, "
+            f"{'and is over' if reserve_id in reserves else 'and is open'}",
+        )
+        for reserve_id in sorted(reserves ^ wanted)
+    ]
+
+
+async def what_went_back_is_taken_once(user_id: str) -> AsyncIterator[Violation]:
+    """4. every refund that went off and every lost dispute has its one debit, or an explicit due."""
+    refunds = db.refunds.find({"user_id": user_id, "effect": "debit", "status": "processed"})
+    disputes = db.disputes.find({"user_id": user_id, "state": "debited"})
+    taken = [
+        (f"refund:{record['_id']}", record["amount_paise"], record)
+        for record in await refunds.to_list(None)
+    ]
+    taken += [
+        (f"dispute:{record['reserve_id']}", record["taken_paise"], record)
+        for record in await disputes.to_list(None)
+    ]
+    entries = await transactions.by_ids(ledger.entry_id(user_id, key) for key, _, _ in taken)
+    for key, amount_paise, record in taken:
+        entry = entries.get(ledger.entry_id(user_id, key))
+        taken_paise = entry.amount_paise if entry else 0
+        if taken_paise + record["due_paise"] != amount_paise:
+            detail = f"{key} is over {amount_paise}: taken {taken_paise}, due {record['due_paise']}"
+            yield Violation("what_went_back_is_taken_once", user_id, None, detail)
 
 
 async def books_balance() -> list[Violation]:

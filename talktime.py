@@ -9,6 +9,7 @@ import billing
 import callbook
 import clock
 import config
+import events
 import telephony
 from billing import Reservation
 from callbook import RESOLVED
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 # A network may need this long to know a call that it took.
 VISIBILITY_SECONDS: Final = callbook.VISIBILITY_SECONDS
 _CHECKS_MAX: Final = 30
+_FROZEN_BATCH: Final = 10_000
 _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
 
 # --- the next slice -----------------------------------------------------------------------------
@@ -150,3 +152,17 @@ async def _check_later(call: Document, reason: str) -> None:
     return await callbook.change(
         call, next_check_at=again_at, billing_status="review", review_reason=reason
     )
+
+
+# --- the frozen wallet --------------------------------------------------------------------------
+
+
+async def _end_calls_of_frozen(event: Document) -> None:
+    """Hang up what is live. None can have begun since: a frozen wallet takes no hold."""
+    live = {"user_id": event["user_id"], "rank": {"$lt": OVER}}
+    for call in await callbook.page(live, after=None, limit=_FROZEN_BATCH):
+        log.warning("call %s: hung up, its wallet was frozen", call["_id"])
+        await telephony.provider(call["provider"]).hang_up(call)
+
+
+events.on("WalletFrozen", _end_calls_of_frozen)

@@ -9,23 +9,19 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from fastapi import APIRouter
 from immutables import Map
 from prometheus_client import Counter, Gauge, Histogram
-from pydantic import BaseModel
 
-import api
 import clock
 import config
 import database
 import events
 import ledger
 import transactions
-from auth import CurrentUser
+from commands import reservation_of
 from database import Document, Index, Insert, Session, Update, Write, db
-from errors import Problem, Unauthenticated, Unavailable
+from errors import Problem, Unavailable
 from ledger import Command, Entry, Outcome, Wallet
-from money import RupeesOut
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +35,7 @@ _DUPLICATES_MAX: Final = 4
 
 _PAISE = ("balance_paise", "held_paise", "due_paise", "credited_paise", "debited_paise")
 _COUNTS = ("seq", "version", "credit_count", "debit_count")
+_MAPS = ("holds", "dues", "reserves")
 
 _postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
 _batch_size = Histogram(
@@ -64,6 +61,8 @@ database.declare(
             **{name: {"bsonType": "long", "minimum": 0} for name in (*_PAISE, *_COUNTS)},
             "holds": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
             "dues": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
+            "reserves": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
+            "frozen": {"bsonType": "bool"},
             "head_hash": {"bsonType": "string", "minLength": 64, "maxLength": 64},
         },
     },
@@ -77,6 +76,7 @@ class Balance:
     balance_paise: int
     held_paise: int
     due_paise: int
+    frozen: bool = False
 
     @property
     def available_paise(self) -> int:
@@ -132,7 +132,12 @@ async def balance_of(user_id: str) -> Balance:
     document = await database.find_together("wallets", user_id, field="user_id")
     if document is None:
         return Balance(0, 0, 0)
-    return Balance(document["balance_paise"], document["held_paise"], document["due_paise"])
+    return Balance(
+        document["balance_paise"],
+        document["held_paise"],
+        document["due_paise"],
+        frozen=document.get("frozen", False),
+    )
 
 
 async def touch(user_id: str) -> None:
@@ -309,9 +314,10 @@ class _Fold:
                 continue
             self.current[command.user_id] = outcome.wallet
             touched = self.touched.setdefault(command.user_id, set())
-            if not isinstance(command, ledger.Credit | ledger.Debit):
-                touched.add(command.call_id)
-            touched.update(entry.call_id for entry in outcome.entries if entry.call_id)
+            if (reservation_id := reservation_of(command)) is not None:
+                touched.add(reservation_id)
+            if outcome.wallet.dues is not before.dues:
+                touched.update(before.dues.keys(), outcome.wallet.dues.keys())
             self.entries.extend(outcome.entries)
             self.known.update((entry.id, entry) for entry in outcome.entries)
             self.companions += writes
@@ -368,8 +374,11 @@ class _Fold:
 
 def _plain(state: Wallet) -> Document:
     plain: Document = {name: database.long(getattr(state, name)) for name in _PAISE + _COUNTS}
-    plain |= {"head_hash": state.head_hash, "updated_at": state.updated_at}
-    return plain
+    return plain | {
+        "head_hash": state.head_hash,
+        "frozen": state.frozen,
+        "updated_at": state.updated_at,
+    }
 
 
 def _document(state: Wallet) -> Document:
@@ -377,8 +386,10 @@ def _document(state: Wallet) -> Document:
         "user_id": state.user_id,
         "currency": state.currency,
         **_plain(state),
-        "holds": {call_id: database.long(paise) for call_id, paise in state.holds.items()},
-        "dues": {call_id: database.long(paise) for call_id, paise in state.dues.items()},
+        **{
+            name: {key: database.long(paise) for key, paise in getattr(state, name).items()}
+            for name in _MAPS
+        },
         "created_at": state.created_at,
     }
 
@@ -390,6 +401,8 @@ def wallet_from(document: Document) -> Wallet:
         currency=document["currency"],
         holds=Map(document["holds"]),
         dues=Map(document["dues"]),
+        reserves=Map(document.get("reserves", {})),  # wallets of 0.1 have none
+        frozen=document.get("frozen", False),
         head_hash=document["head_hash"],
         created_at=document["created_at"],
         updated_at=document["updated_at"],
@@ -398,49 +411,18 @@ def wallet_from(document: Document) -> Wallet:
 
 
 def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Write:
-    """The write that turns `before` into `after`: only the holds and dues that were touched."""
+    """The write that turns `before` into `after`: only the reservations that were touched."""
     if before is None:
         return Insert("wallets", _document(after))
     changed, gone = _plain(after), {}
-    for call_id in touched:
-        for name, amounts in (("holds", after.holds), ("dues", after.dues)):
-            if call_id in amounts:
-                changed[f"{name}.{call_id}"] = database.long(amounts[call_id])
-            else:
-                gone[f"{name}.{call_id}"] = ""
+    for name in _MAPS:
+        amounts, known = getattr(after, name), getattr(before, name)
+        for key in touched:
+            if key in amounts:
+                changed[f"{name}.{key}"] = database.long(amounts[key])
+            elif key in known:
+                gone[f"{name}.{key}"] = ""
     update: Document = {"$set": changed}
     if gone:
         update["$unset"] = gone
     return Update("wallets", {"user_id": before.user_id, "version": before.version}, update)
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-router = APIRouter(prefix="/api/wallet", tags=["wallet"])
-
-
-class BalanceOut(BaseModel):
-    """A wallet as its owner sees it, in rupees."""
-
-    balance: RupeesOut
-    held: RupeesOut
-    available: RupeesOut
-    due: RupeesOut
-    currency: str
-    minimum_balance: RupeesOut
-    low_balance: bool
-
-
-@router.get("/balance", response_model=BalanceOut, responses=api.documented(Unauthenticated))
-async def balance(user: CurrentUser) -> BalanceOut:
-    """The balance, what of it is reserved for running calls, and what is owed."""
-    found = await balance_of(user.id)
-    return BalanceOut(
-        balance=found.balance_paise,
-        held=found.held_paise,
-        available=found.available_paise,
-        due=found.due_paise,
-        currency="INR",
-        minimum_balance=config.settings().minimum_balance_paise,
-        low_balance=found.low,
-    )

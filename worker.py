@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import calls
 import campaigns
+import clearing
 import database
 import events
 import payments
+import refunds
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ CHORES: dict[str, tuple[Chore, float]] = {
     "sweep calls": (calls.sweep, 2.0),
     "dial campaigns": (campaigns.tick, 0.5),
     "poll payments": (payments.poll_pending, 2.0),
+    "poll refunds": (refunds.poll, 2.0),
+    "reconcile": (clearing.tick, 30.0),
 }
 
 _tasks: list[asyncio.Task[None]] = []

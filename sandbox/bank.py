@@ -4,32 +4,22 @@ import dataclasses
 import datetime as dt
 import hmac
 import re
-import secrets
-import string
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from motor.motor_asyncio import AsyncIOMotorClient
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
 from pymongo import ReturnDocument
 
 import clock
 import money
+from sandbox import drafts, wire
+from sandbox.webhooks import Outbox
+from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
 
-Document = dict[str, Any]
+Session = AsyncIOMotorClientSession
+Result = TypeVar("Result")
 
-_ID_LETTERS = string.ascii_letters + string.digits
-_ORDER_FIELDS = {
-    "amount",
-    "currency",
-    "receipt",
-    "notes",
-    "payment",
-    "payment_capture",
-    "partial_payment",
-    "unique_receipt",
-    "customer_id",
-    "method",
-}
-AMOUNT_PAISE_MIN = 100
+CAPTURABLE = ("created", "authorized", "failed")
 FEE_KNOWN_AFTER_SECONDS = 5
 LATE_SECONDS = 10.0
 
@@ -68,35 +58,6 @@ CARDS = {
 }
 
 
-class Refusal(Exception):
-    """An error answer, with the members that Razorpay gives it."""
-
-    def __init__(self, description: str, reason: str, *, status: int = 400, **more: Any) -> None:
-        super().__init__(description)
-        self.status = status
-        self.error: Document = {
-            "code": "BAD_REQUEST_ERROR",
-            "description": description,
-            "source": "business",
-            "step": "payment_initiation",
-            "reason": reason,
-            "metadata": {},
-            **more,
-        }
-
-
-def _unknown_id() -> Refusal:
-    return Refusal("The id provided does not exist", "input_validation_failed")
-
-
-def _new_id(kind: str) -> str:
-    return f"{kind}_" + "".join(secrets.choice(_ID_LETTERS) for _ in range(14))
-
-
-def _seconds(moment: dt.datetime) -> int:
-    return int(moment.timestamp())
-
-
 # --- what the API shows -------------------------------------------------------------------------
 
 
@@ -115,7 +76,7 @@ def order_entity(order: Document) -> Document:
         "status": order["status"],
         "attempts": order["attempts"],
         "notes": order["notes"] or [],
-        "created_at": _seconds(order["created_at"]),
+        "created_at": wire.seconds(order["created_at"]),
     }
 
 
@@ -123,8 +84,8 @@ def payment_entity(payment: Document) -> Document:
     """A payment as the API shows it. Fee and tax are null until some seconds after the capture."""
     at = payment.get("captured_at")
     known = at is not None and clock.now() > clock.after(FEE_KNOWN_AFTER_SECONDS, since=at)
-    bare_paise = money.div_half_up(payment["amount"] * 2, 100)
-    tax_paise = money.div_half_up(bare_paise * 18, 100)
+    fee_paise, tax_paise = fee_and_tax(payment["amount"])
+    refunded_paise = payment["amount_refunded"]
     failure = payment.get("error") or {}
     return {
         "id": payment["_id"],
@@ -137,10 +98,18 @@ def payment_entity(payment: Document) -> Document:
         "invoice_id": None,
         "international": False,
         "method": "card",
-        "amount_refunded": payment["amount_refunded"],
-        "refund_status": None,
+        "amount_refunded": refunded_paise,
+        "amount_transferred": 0,
+        "refund_status": (
+            None
+            if not refunded_paise
+            else "partial"
+            if refunded_paise < payment["amount"]
+            else "full"
+        ),
         # Razorpay's own samples say so beside `authorized`, too: no merchant may rely on it.
-        "captured": payment["status"] in ("authorized", "captured", "refunded"),
+        "captured": payment["status"] in ("authorized", "captured", "refunded")
+        and "sent_back_at" not in payment,
         "description": None,
         "card_id": None,
         "bank": None,
@@ -149,7 +118,7 @@ def payment_entity(payment: Document) -> Document:
         "email": "",
         "contact": "",
         "notes": [],
-        "fee": bare_paise + tax_paise if known else None,
+        "fee": fee_paise if known else None,
         "tax": tax_paise if known else None,
         "error_code": failure.get("code", ""),
         "error_description": failure.get("description", ""),
@@ -157,8 +126,15 @@ def payment_entity(payment: Document) -> Document:
         "error_step": failure.get("step"),
         "error_reason": failure.get("reason"),
         "acquirer_data": {"auth_code": None},
-        "created_at": _seconds(payment["created_at"]),
+        "created_at": wire.seconds(payment["created_at"]),
     }
+
+
+def fee_and_tax(amount_paise: int) -> tuple[int, int]:
+    """What Razorpay keeps of a payment: 2 % and 18 % GST on that, and the GST alone."""
+    bare_paise = money.div_half_up(amount_paise * 2, 100)
+    tax_paise = money.div_half_up(bare_paise * 18, 100)
+    return bare_paise + tax_paise, tax_paise
 
 
 # --- the bank -----------------------------------------------------------------------------------
@@ -176,18 +152,29 @@ class Bank:
             self._uri, tz_aware=True, serverSelectionTimeoutMS=3_000, appname="sandbox"
         )
         self.database = self._client[self._name]
-        self._orders, self._payments = self.database["orders"], self.database["payments"]
+        self.outbox = Outbox(self.database)
+        self._orders, self.payments = self.database["orders"], self.database["payments"]
         await self._orders.create_index("receipt")
-        await self._orders.create_index([("created_at", -1), ("_id", -1)])
-        await self._payments.create_index("order_id")
+        await self._orders.create_index(NEWEST_FIRST)
+        await self.payments.create_index("order_id")
+        await self.payments.create_index(NEWEST_FIRST)
+        await self.payments.create_index("becomes_at", sparse=True)
+        await self.outbox.start()
 
     async def stop(self) -> None:
         """Disconnect."""
         self._client.close()
 
+    async def atomic(self, work: Callable[[Session], Coroutine[Any, Any, Result]]) -> Result:
+        """Do all of `work` or nothing, again if others were in the way; then report events."""
+        async with await self._client.start_session() as session:
+            done: Result = await session.with_transaction(work)
+        self.outbox.woken.set()
+        return done
+
     async def open_order(self, body: Document) -> Document:
         """POST /v1/orders."""
-        order = _read_order(body)
+        order = drafts.order_of(body)
         if body.get("unique_receipt") and order["receipt"]:
             earlier = await self._orders.find_one({"receipt": order["receipt"]})
             if earlier is not None:
@@ -199,26 +186,30 @@ class Bank:
         """GET /v1/orders/:id."""
         found = await self._orders.find_one({"_id": order_id})
         if found is None:
-            raise _unknown_id()
+            raise wire.unknown_id()
         return found
 
     async def orders(self, *, receipt: str | None, count: int, skip: int) -> list[Document]:
         """GET /v1/orders: the newest first; a receipt is looked for anywhere in the order's."""
         where = {} if receipt is None else {"receipt": {"$regex": re.escape(receipt)}}
-        found = self._orders.find(where).sort([("created_at", -1), ("_id", -1)])
+        found = self._orders.find(where).sort(NEWEST_FIRST)
         return await found.skip(skip).limit(count).to_list(None)
 
     async def payment(self, payment_id: str) -> Document:
         """GET /v1/payments/:id."""
-        found = await self._payments.find_one({"_id": payment_id})
+        found = await self.payments.find_one({"_id": payment_id})
         if found is None:
-            raise _unknown_id()
+            raise wire.unknown_id()
         return await self._ripened(found)
+
+    async def listed(self, page: Page) -> list[Document]:
+        """GET /v1/payments: the newest first."""
+        return [await self._ripened(payment) for payment in await page.of(self.payments, {})]
 
     async def payments_of(self, order_id: str) -> list[Document]:
         """GET /v1/orders/:id/payments: the newest first."""
         await self.order(order_id)
-        found = self._payments.find({"order_id": order_id}).sort([("created_at", -1), ("_id", -1)])
+        found = self.payments.find({"order_id": order_id}).sort(NEWEST_FIRST)
         return [await self._ripened(payment) async for payment in found]
 
     async def capture(self, payment_id: str, body: Document) -> Document:
@@ -240,8 +231,6 @@ class Bank:
             raise Refusal(
                 "The currency should be the payment's", "input_validation_failed", field="currency"
             )
-        if not await self._buy(payment["order_id"]):
-            raise Refusal("The order is already paid", "order_already_paid")
         return await self._captured(payment_id)
 
     async def pay(self, order_id: str, card: Card, *, late: bool, fee_paise: int) -> Document:
@@ -255,7 +244,7 @@ class Bank:
             raise Refusal("This order has already been paid", "order_already_paid")
         if any(p["status"] == "authorized" for p in await self.payments_of(order_id)):
             raise Refusal("Another payment of this order is being processed", "order_in_progress")
-        payment = _new_payment(order, order["amount"] + fee_paise)
+        payment = drafts.payment_of(order, order["amount"] + fee_paise)
         payment["status"] = "authorized" if card.status == "captured" else card.status
         captures = card.status == "captured" and order["captures"]
         if (captures and late) or card.status == "created":
@@ -269,31 +258,55 @@ class Bank:
                 "reason": card.reason,
                 "metadata": {"payment_id": payment["_id"], "order_id": order_id},
             }
-        await self._payments.insert_one(payment)
-        await self._orders.update_one({"_id": order_id}, {"$inc": {"attempts": 1}})
-        await self._orders.update_one(
-            {"_id": order_id, "status": "created"}, {"$set": {"status": "attempted"}}
-        )
+        await self.atomic(lambda session: self._attempted(payment, session))
         if "error" in payment:
             failure = {
                 k: v for k, v in payment["error"].items() if k not in ("description", "reason")
             }
             raise Refusal(card.description, card.reason, **failure)
-        if captures and not late and await self._buy(order_id):
-            return await self._captured(payment["_id"])
+        if captures and not late:
+            try:
+                return await self._captured(payment["_id"])
+            except Refusal:  # another payment was first: this one stays authorized
+                pass
         return payment
 
     async def add_payment(self, order_id: str, facts: Document) -> Document:
         """A payment that simply is as `facts` say: what no page can bring about."""
         order = await self.order(order_id)
-        payment = _new_payment(order, order["amount"]) | facts
-        await self._payments.insert_one(payment)
+        payment = drafts.payment_of(order, order["amount"]) | facts
+
+        async def added(session: Session) -> Document:
+            return await self.insert_payment(payment, session)
+
+        return await self.atomic(added)
+
+    async def insert_payment(
+        self, payment: Document, session: Session, *, buys: bool = True
+    ) -> Document:
+        """This payment, from now on, and what its status means for its order."""
+        if payment["status"] == "captured":
+            payment["captured_at"] = clock.now()
+        await self.payments.insert_one(payment, session=session)
+        await self._happened(None, payment, session, buys=buys)
         return payment
 
     async def change_payment(self, payment_id: str, facts: Document) -> Document:
         """Change a payment as the world outside does: late, refunded by hand, failed after all."""
+
+        async def changed(session: Session) -> Document:
+            before = await self.payments.find_one({"_id": payment_id}, session=session)
+            if before is None:
+                raise wire.unknown_id()
+            change: Document = {"$set": dict(facts)}
+            if facts.get("status") == "captured" and "captured_at" not in before:
+                change = _capture() | {"$set": _capture()["$set"] | facts}
+            after = await self._change(payment_id, change, session)
+            await self._happened(before, after, session)
+            return after
+
         await self.payment(payment_id)
-        await self._payments.update_one({"_id": payment_id}, {"$set": facts})
+        await self.atomic(changed)
         return await self.payment(payment_id)
 
     def checkout_answer(self, payment: Document) -> Document:
@@ -307,109 +320,107 @@ class Bank:
             ).hexdigest(),
         }
 
-    async def _buy(self, order_id: str) -> bool:
-        """Whether this capture is the one that pays the order."""
-        bought = await self._orders.update_one(
-            {"_id": order_id, "status": {"$ne": "paid"}}, {"$set": {"status": "paid"}}
-        )
-        return bought.modified_count == 1
+    async def ripen_due(self) -> None:
+        """Capture what is late until now."""
+        async for payment in self.payments.find({"becomes_at": {"$lte": clock.now()}}):
+            await self._ripened(payment)
 
-    async def _captured(self, payment_id: str) -> Document:
-        captured = await self._payments.find_one_and_update(
-            {"_id": payment_id},
+    async def next_due(self) -> dt.datetime | None:
+        """When the next late capture is due."""
+        found = self.payments.find({"becomes_at": {"$gt": wire.moment_of(0)}})
+        async for payment in found.sort("becomes_at", 1).limit(1):
+            due: dt.datetime = payment["becomes_at"]
+            return due
+        return None
+
+    async def _attempted(self, payment: Document, session: Session) -> None:
+        await self.payments.insert_one(payment, session=session)
+        order_id = payment["order_id"]
+        await self._orders.update_one({"_id": order_id}, {"$inc": {"attempts": 1}}, session=session)
+        await self._orders.update_one(
+            {"_id": order_id, "status": "created"},
+            {"$set": {"status": "attempted"}},
+            session=session,
+        )
+        await self._happened(None, payment, session)
+
+    async def _captured(self, payment_id: str, *, although_paid: bool = False) -> Document:
+        """The payment, captured by this call. Raises Refusal when it or the order was before."""
+
+        async def captured(session: Session) -> Document:
+            before = await self.payments.find_one(
+                {"_id": payment_id, "status": {"$in": list(CAPTURABLE)}}, session=session
+            )
+            if before is None:
+                raise Refusal("This payment has already been captured", "payment_already_captured")
+            order = await self._orders.find_one({"_id": before["order_id"]}, session=session)
+            if order is not None and order["status"] == "paid" and not although_paid:
+                raise Refusal("The order is already paid", "order_already_paid")
+            after = await self._change(payment_id, _capture(), session)
+            await self._happened(before, after, session)
+            return after
+
+        return await self.atomic(captured)
+
+    async def _change(self, payment_id: str, change: Document, session: Session) -> Document:
+        changed = await self.payments.find_one_and_update(
+            {"_id": payment_id}, change, session=session, return_document=ReturnDocument.AFTER
+        )
+        assert changed is not None
+        return changed
+
+    async def _happened(
+        self, before: Document | None, payment: Document, session: Session, *, buys: bool = True
+    ) -> None:
+        """Report what became of a payment; the first capture pays its order."""
+        was, status, shown = (
+            (before or {}).get("status"),
+            payment["status"],
+            payment_entity(payment),
+        )
+        if status == was:
+            return
+        if status in ("authorized", "captured") and was not in ("authorized", "captured"):
+            late = {"late_authorized": True} if was == "failed" else {}
+            shown_then = shown | {"status": "authorized", "fee": None, "tax": None} | late
+            await self.outbox.record("payment.authorized", session, payment=shown_then)
+        if status == "failed":
+            await self.outbox.record("payment.failed", session, payment=shown)
+        if status != "captured":
+            return
+        await self.outbox.record("payment.captured", session, payment=shown)
+        if not buys:
+            return
+        order = await self._orders.find_one_and_update(
             {
-                "$set": {"status": "captured", "captured_at": clock.now()},
-                "$unset": {"becomes": "", "becomes_at": ""},
+                "_id": payment["order_id"],
+                "status": {"$ne": "paid"},
+                "amount": {"$lte": payment["amount"]},
+                "currency": payment["currency"],
             },
+            {"$set": {"status": "paid"}},
+            session=session,
             return_document=ReturnDocument.AFTER,
         )
-        assert captured is not None
-        return captured
+        if order is not None:
+            shown_order = order_entity(order)
+            await self.outbox.record("order.paid", session, payment=shown, order=shown_order)
 
     async def _ripened(self, payment: Document) -> Document:
         """The payment, after what was to become of it by now."""
         if "becomes_at" not in payment or payment["becomes_at"] > clock.now():
             return payment
-        await self._buy(payment["order_id"])
-        return await self._captured(payment["_id"])
+        try:
+            return await self._captured(payment["_id"], although_paid=True)
+        except Refusal:  # somebody else was first
+            await self.payments.update_one(
+                {"_id": payment["_id"]}, {"$unset": {"becomes": "", "becomes_at": ""}}
+            )
+            return await self.payments.find_one({"_id": payment["_id"]}) or payment
 
 
-# --- reading ------------------------------------------------------------------------------------
-
-
-def card_of(number: str, expiry: str, cvv: str) -> Card:
-    """The card with this number. Raises Refusal for what no card reader takes."""
-    digits = re.sub(r"[\s-]", "", number)
-    if not re.fullmatch(r"[0-9]{12,19}", digits) or not _passes_luhn(digits):
-        raise Refusal("Your card number is not valid", "input_validation_failed", field="number")
-    if expiry and not _is_future(expiry):
-        raise Refusal("Your card has expired", "card_expired", field="expiry")
-    if cvv and not re.fullmatch(r"[0-9]{3,4}", cvv):
-        raise Refusal("The CVV is not valid", "input_validation_failed", field="cvv")
-    return CARDS.get(digits, GOOD_CARD)
-
-
-def _passes_luhn(digits: str) -> bool:
-    doubled = [int(d) * (2 if i % 2 else 1) for i, d in enumerate(reversed(digits))]
-    return sum(d - 9 if d > 9 else d for d in doubled) % 10 == 0
-
-
-def _is_future(expiry: str) -> bool:
-    form = re.fullmatch(r"\s*(0?[1-9]|1[0-2])\s*/?\s*(20)?([0-9]{2})\s*", expiry)
-    if form is None:
-        return False
-    today = clock.ist_date(clock.now())
-    return (2000 + int(form[3]), int(form[1])) >= (today.year, today.month)
-
-
-def _new_payment(order: Document, amount_paise: int) -> Document:
+def _capture() -> Document:
     return {
-        "_id": _new_id("pay"),
-        "order_id": order["_id"],
-        "amount": amount_paise,
-        "amount_refunded": 0,
-        "currency": order["currency"],
-        "status": "created",
-        "created_at": clock.now(),
-    }
-
-
-def _read_order(body: Document) -> Document:
-    for field in body.keys() - _ORDER_FIELDS:
-        raise Refusal(
-            f"{field} is/are not required and should not be sent", "extra_field_sent", field=field
-        )
-    amount, notes, receipt = body.get("amount"), body.get("notes") or {}, body.get("receipt")
-    if type(amount) is not int:
-        raise Refusal("The amount must be an integer.", "input_validation_failed", field="amount")
-    if amount < AMOUNT_PAISE_MIN:
-        raise Refusal(
-            "Order amount less than minimum amount allowed",
-            "amount_less_than_minimum_amount",
-            field="amount",
-            step="order_creation",
-        )
-    if body.get("currency") != "INR":
-        raise Refusal("Currency is not supported", "input_validation_failed", field="currency")
-    if receipt is not None and (not isinstance(receipt, str) or len(receipt) > 40):
-        raise Refusal(
-            "The receipt may not be greater than 40 characters.",
-            "input_validation_failed",
-            field="receipt",
-        )
-    if not isinstance(notes, dict) or len(notes) > 15:
-        raise Refusal("The notes are not valid", "input_validation_failed", field="notes")
-    payment = body.get("payment", {"capture": "automatic"})
-    if not isinstance(payment, dict):
-        raise Refusal("The payment is not valid", "input_validation_failed", field="payment")
-    return {
-        "_id": _new_id("order"),
-        "amount": amount,
-        "currency": "INR",
-        "receipt": receipt,
-        "notes": notes,
-        "captures": payment.get("capture") == "automatic",
-        "status": "created",
-        "attempts": 0,
-        "created_at": clock.now(),
+        "$set": {"status": "captured", "captured_at": clock.now()},
+        "$unset": {"becomes": "", "becomes_at": "", "error": ""},
     }

@@ -1,7 +1,9 @@
 """Faults on request: what real networks and a real Razorpay do now and then, at a chosen moment."""
 
 import asyncio
+import datetime as dt
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
@@ -32,7 +34,31 @@ OF_PAYING = {
     "late_capture": "the next payment is authorized, and captured some seconds later",
     "fee_on_top": "the next payment is larger than its order by a fee",
 }
-KINDS = INSTEAD | AFTERWARDS | OF_PAYING
+OF_ORDERING = {
+    "receipt_refused": "the receipt is said to be taken, and an order with it does exist",
+    "receipt_refused_wrongly": "the receipt is said to be taken, and no order has it",
+}
+OF_ASKING_FOR_REFUNDS = {
+    "merchant_balance_low": "no refund: the merchant's balance is too low",
+    "refund_nonsense": 'no refund: "invalid request sent", and nothing more',
+    "refund_in_progress": "no refund: 409, the same request is said to be in progress",
+}
+OF_REFUNDING = {
+    "refund_fails": "the next refund fails",
+    "refund_fails_late": "the next refund is processed, and fails some seconds later",
+    "refund_slow": "the next refund stays pending until it is changed from outside",
+}
+OF_WEBHOOKS = {
+    "webhook_lost": "the next webhook never arrives",
+    "webhook_late": "the next webhook arrives `seconds` later",
+    "webhook_repeated": "the next webhook arrives three times at once",
+    "webhook_reordered": "the next webhook arrives after one that is younger",
+    "webhook_old_secret": "the next webhook is signed with the previous secret",
+    "webhook_wrong_secret": "the next webhook is signed with a wrong secret",
+    "webhook_unsigned": "the next webhook has no signature",
+}
+KINDS = INSTEAD | AFTERWARDS | OF_PAYING | OF_ORDERING
+KINDS |= OF_ASKING_FOR_REFUNDS | OF_REFUNDING | OF_WEBHOOKS
 SECONDS_MAX = 120.0
 
 _html = (b"text/html", b"<html><body><h1>502 Bad Gateway</h1></body></html>")
@@ -92,9 +118,17 @@ class Faults:
         """Forget them all."""
         await self._faults.delete_many({})
 
-    async def take(self, kinds: set[str], method: str, path: str) -> Document | None:
-        """The fault that this request meets, if any; used up once, however many processes ask."""
-        found = self._faults.find({"left": {"$gt": 0}, "kind": {"$in": list(kinds)}})
+    async def take(
+        self, kinds: Iterable[str], method: str, path: str, *, since: dt.datetime | None = None
+    ) -> Document | None:
+        """The fault that this request meets, if any; used up once, however many processes ask.
+
+        `since`: only what had been asked for by then.
+        """
+        where: Document = {"left": {"$gt": 0}, "kind": {"$in": list(kinds)}}
+        if since is not None:
+            where["created_at"] = {"$lte": since}
+        found = self._faults.find(where)
         for fault in await found.sort("created_at", 1).to_list(None):
             if fault["path"] not in path or fault["method"] not in ("", method):
                 continue
@@ -122,7 +156,7 @@ class Faulty:
         if not path.startswith("/v1/") or path.endswith(".js"):
             await self.app(scope, receive, send)
             return
-        found = await self.owner.faults.take(set(INSTEAD | AFTERWARDS), scope["method"], path)
+        found = await self.owner.faults.take(INSTEAD | AFTERWARDS, scope["method"], path)
         if found is None:
             await self.app(scope, receive, send)
             return

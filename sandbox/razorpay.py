@@ -18,14 +18,17 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 import config
-from sandbox import bank, faults
-from sandbox.bank import Bank, Refusal
+from sandbox import bank, disputes, faults, refunds, settlements, wire
+from sandbox.bank import Bank
+from sandbox.cards import card_of
+from sandbox.courier import Receiver
+from sandbox.house import House
+from sandbox.outside import Outside
+from sandbox.wire import Document, Refusal
 
 HERE = Path(__file__).parent
 KEY_PREFIX = "rzp_sandbox_"
-PAYMENT_STATES = ("created", "authorized", "captured", "refunded", "failed")
 
-Document = dict[str, Any]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -37,31 +40,32 @@ def create_app(
     key_secret: str,
     webhook_secret: str,
     webhook_url: str,
+    webhook_secret_previous: str = "",
 ) -> Starlette:
     """The sandbox, to be mounted at `/sandbox`; its state lives in the MongoDB database `database`.
 
-    `webhook_secret` and `webhook_url` say where a Razorpay would report to. ValueError for a key
-    that is not the sandbox's, and in production: play money must not be within reach there.
+    It reports to `webhook_url`, signed with `webhook_secret`. ValueError for a key that is not
+    the sandbox's, and in production: play money must not be within reach there.
     """
     if not key_id.startswith(KEY_PREFIX) or config.settings().app_env == "production":
         raise ValueError("the Razorpay sandbox runs with a sandbox key, outside production")
-    simulated = Simulated(mongodb_uri, database, key_id, key_secret)
+    receiver = Receiver(webhook_url, webhook_secret, webhook_secret_previous)
+    house = House(Bank(mongodb_uri, database, key_secret), receiver)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await simulated.bank.start()
-        simulated.faults = faults.Faults(simulated.bank.database)
+        await house.start()
         try:
             yield
         finally:
-            await simulated.bank.stop()
+            await house.stop()
 
     handlers: dict[Any, Any] = {Refusal: _on_refusal, HTTPException: _on_http}
     return Starlette(
-        routes=simulated.routes(),
+        routes=[*Simulated(house, key_id, key_secret).routes(), *Outside(house).routes()],
         lifespan=lifespan,
         exception_handlers=handlers,
-        middleware=[Middleware(faults.Faulty, owner=simulated)],
+        middleware=[Middleware(faults.Faulty, owner=house)],
     )
 
 
@@ -80,10 +84,8 @@ async def _on_http(request: Request, problem: Exception) -> Response:
 class Simulated:
     """The endpoints. Who asks the API must know the key's secret; the pages are open, as there."""
 
-    faults: faults.Faults
-
-    def __init__(self, mongodb_uri: str, database: str, key_id: str, key_secret: str) -> None:
-        self.bank = Bank(mongodb_uri, database, key_secret)
+    def __init__(self, house: House, key_id: str, key_secret: str) -> None:
+        self.house, self.bank = house, house.bank
         self.key_id, self.key_secret = key_id, key_secret
 
     def routes(self) -> list[Route]:
@@ -97,16 +99,21 @@ class Simulated:
             api("/orders", self.list_orders, "GET"),
             api("/orders/{order_id}", self.get_order, "GET"),
             api("/orders/{order_id}/payments", self.get_order_payments, "GET"),
+            api("/payments", self.list_payments, "GET"),
             api("/payments/{payment_id}", self.get_payment, "GET"),
             api("/payments/{payment_id}/capture", self.capture, "POST"),
+            api("/payments/{payment_id}/refund", self.create_refund, "POST"),
+            api("/payments/{payment_id}/refunds", self.list_refunds, "GET"),
+            api("/refunds", self.list_refunds, "GET"),
+            api("/refunds/{refund_id}", self.get_refund, "GET"),
+            api("/disputes", self.list_disputes, "GET"),
+            api("/disputes/{dispute_id}", self.get_dispute, "GET"),
+            api("/settlements", self.list_settlements, "GET"),
+            api("/settlements/recon/combined", self.recon, "GET"),
+            api("/settlements/{settlement_id}", self.get_settlement, "GET"),
             Route("/v1/checkout.js", self.checkout_script, methods=["GET"]),
             Route("/pay/{order_id}", self.pay_page, methods=["GET"]),
             Route("/pay/{order_id}", self.pay, methods=["POST"]),
-            Route("/faults", self.list_faults, methods=["GET"]),
-            Route("/faults", self.ask_for_fault, methods=["POST"]),
-            Route("/faults", self.clear_faults, methods=["DELETE"]),
-            Route("/orders/{order_id}/payments", self.add_payment, methods=["POST"]),
-            Route("/payments/{payment_id}", self.change_payment, methods=["POST"]),
         ]
 
     def _for_merchants(self, endpoint: Endpoint) -> Endpoint:
@@ -130,22 +137,30 @@ class Simulated:
 
     async def create_order(self, request: Request) -> Response:
         """POST /v1/orders."""
-        return JSONResponse(bank.order_entity(await self.bank.open_order(await _body(request))))
+        body, taken = await wire.body_of(request), None
+        if body.get("receipt"):
+            taken = await self.house.faults.take(faults.OF_ORDERING, "POST", request.url.path)
+        if taken is None:
+            return JSONResponse(bank.order_entity(await self.bank.open_order(body)))
+        if taken["kind"] == "receipt_refused":
+            await self.bank.open_order(body | {"unique_receipt": True})
+        text = "Order receipt should be unique."
+        raise Refusal(text, "input_validation_failed", field="receipt", step="order_creation")
 
     async def list_orders(self, request: Request) -> Response:
         """GET /v1/orders?receipt=&count=&skip=&expand[]=payments."""
         query = request.query_params
         found = await self.bank.orders(
             receipt=query.get("receipt"),
-            count=_number(query.get("count"), 10, most=100),
-            skip=_number(query.get("skip"), 0, most=10**6),
+            count=wire.number(query.get("count"), 10, most=100),
+            skip=wire.number(query.get("skip"), 0, most=10**6),
         )
         items = [bank.order_entity(order) for order in found]
         if "payments" in query.getlist("expand[]"):
             for item in items:
                 seen = [bank.payment_entity(p) for p in await self.bank.payments_of(item["id"])]
-                item["payments"] = _collection(seen)
-        return JSONResponse(_collection(items))
+                item["payments"] = wire.collection(seen)
+        return JSONResponse(wire.collection(items))
 
     async def get_order(self, request: Request) -> Response:
         """GET /v1/orders/:id."""
@@ -155,7 +170,7 @@ class Simulated:
     async def get_order_payments(self, request: Request) -> Response:
         """GET /v1/orders/:id/payments."""
         found = await self.bank.payments_of(request.path_params["order_id"])
-        return JSONResponse(_collection([bank.payment_entity(payment) for payment in found]))
+        return JSONResponse(wire.collection([bank.payment_entity(payment) for payment in found]))
 
     async def get_payment(self, request: Request) -> Response:
         """GET /v1/payments/:id."""
@@ -165,8 +180,67 @@ class Simulated:
     async def capture(self, request: Request) -> Response:
         """POST /v1/payments/:id/capture."""
         payment_id = request.path_params["payment_id"]
-        captured = await self.bank.capture(payment_id, await _body(request))
+        captured = await self.bank.capture(payment_id, await wire.body_of(request))
         return JSONResponse(bank.payment_entity(captured))
+
+    async def list_payments(self, request: Request) -> Response:
+        """GET /v1/payments?from=&to=&count=&skip=."""
+        found = await self.bank.listed(wire.page_of(request.query_params))
+        return JSONResponse(wire.collection([bank.payment_entity(payment) for payment in found]))
+
+    async def create_refund(self, request: Request) -> Response:
+        """POST /v1/payments/:id/refund."""
+        payment_id, path = request.path_params["payment_id"], request.url.path
+        body, key = await wire.body_of(request), request.headers.get("x-refund-idempotency")
+        fault = await self.house.faults.take(faults.OF_ASKING_FOR_REFUNDS, "POST", path)
+        if fault is not None:
+            raise refunds.refusal_of(fault["kind"])
+        refund = await self.house.refunds.create(payment_id, body, key=key)
+        return JSONResponse(refunds.refund_entity(refund))
+
+    async def list_refunds(self, request: Request) -> Response:
+        """GET /v1/refunds, and GET /v1/payments/:id/refunds: ?from=&to=&count=&skip=."""
+        page = wire.page_of(request.query_params)
+        found = await self.house.refunds.listed(page, request.path_params.get("payment_id"))
+        return JSONResponse(wire.collection([refunds.refund_entity(refund) for refund in found]))
+
+    async def get_refund(self, request: Request) -> Response:
+        """GET /v1/refunds/:id."""
+        refund = await self.house.refunds.refund(request.path_params["refund_id"])
+        return JSONResponse(refunds.refund_entity(refund))
+
+    async def list_disputes(self, request: Request) -> Response:
+        """GET /v1/disputes?from=&to=&count=&skip=."""
+        found = await self.house.disputes.listed(wire.page_of(request.query_params))
+        return JSONResponse(wire.collection([disputes.dispute_entity(each) for each in found]))
+
+    async def get_dispute(self, request: Request) -> Response:
+        """GET /v1/disputes/:id."""
+        found = await self.house.disputes.dispute(request.path_params["dispute_id"])
+        return JSONResponse(disputes.dispute_entity(found))
+
+    async def list_settlements(self, request: Request) -> Response:
+        """GET /v1/settlements?from=&to=&count=&skip=."""
+        found = await self.house.settlements.listed(wire.page_of(request.query_params))
+        shown = [settlements.settlement_entity(settlement) for settlement in found]
+        return JSONResponse(wire.collection(shown))
+
+    async def get_settlement(self, request: Request) -> Response:
+        """GET /v1/settlements/:id."""
+        found = await self.house.settlements.settlement(request.path_params["settlement_id"])
+        return JSONResponse(settlements.settlement_entity(found))
+
+    async def recon(self, request: Request) -> Response:
+        """GET /v1/settlements/recon/combined?year=&month=&day=&count=&skip=."""
+        query = request.query_params
+        found = await self.house.settlements.recon(
+            year=wire.number(query.get("year", "-"), 0, most=9_998),
+            month=wire.number(query.get("month", "-"), 0, most=12),
+            day=wire.number(query["day"], 0, most=31) if "day" in query else None,
+            count=wire.number(query.get("count"), 10, most=settlements.ITEMS_MAX),
+            skip=wire.number(query.get("skip"), 0, most=10**6),
+        )
+        return JSONResponse(wire.collection(found))
 
     # --- what a customer sees ---
 
@@ -208,109 +282,16 @@ class Simulated:
         Answers what Checkout would hand to the merchant's page, or 400 with Razorpay's error.
         """
         order_id = request.path_params["order_id"]
-        fields = await _fields(request)
+        fields = await wire.fields_of(request)
         await self.bank.order(order_id)
-        card = bank.card_of(
+        card = card_of(
             fields.get("card_number") or fields.get("number") or fields.get("card") or "",
             fields.get("expiry", ""),
             fields.get("cvv", ""),
         )
-        late = await self.faults.take({"late_capture"}, "POST", request.url.path)
-        fee = await self.faults.take({"fee_on_top"}, "POST", request.url.path)
+        late = await self.house.faults.take({"late_capture"}, "POST", request.url.path)
+        fee = await self.house.faults.take({"fee_on_top"}, "POST", request.url.path)
         payment = await self.bank.pay(
             order_id, card, late=late is not None, fee_paise=236 if fee is not None else 0
         )
         return JSONResponse(self.bank.checkout_answer(payment))
-
-    # --- what only a simulator can do ---
-
-    async def list_faults(self, _: Request) -> Response:
-        """The kinds there are, and what is waiting to happen."""
-        return JSONResponse({"kinds": faults.KINDS, "waiting": await self._waiting()})
-
-    async def ask_for_fault(self, request: Request) -> Response:
-        """`{kind, path?, method?, count?, seconds?}`: the next `count` requests meet this fault."""
-        body = await _body(request)
-        kind, path, method = (body.get(name, "") for name in ("kind", "path", "method"))
-        count, seconds = body.get("count", 1), body.get("seconds", 30)
-        if not isinstance(kind, str) or kind not in faults.KINDS:
-            known = ", ".join(faults.KINDS)
-            raise Refusal(f"kind must be one of {known}", "input_validation_failed", field="kind")
-        if not isinstance(path, str) or not isinstance(method, str):
-            raise Refusal("path and method are strings", "input_validation_failed")
-        if type(count) is not int or not 1 <= count <= 1_000:
-            raise Refusal("count is 1 to 1000", "input_validation_failed", field="count")
-        if type(seconds) not in (int, float) or not 0 <= seconds <= faults.SECONDS_MAX:
-            raise Refusal("seconds is 0 to 120", "input_validation_failed", field="seconds")
-        await self.faults.ask_for(
-            kind, path=path, method=method.upper(), count=count, seconds=float(seconds)
-        )
-        return JSONResponse({"waiting": await self._waiting()}, 201)
-
-    async def clear_faults(self, _: Request) -> Response:
-        """Everything works again."""
-        await self.faults.clear()
-        return Response(status_code=204)
-
-    async def _waiting(self) -> list[Document]:
-        waiting = await self.faults.waiting()
-        return [{k: v for k, v in fault.items() if k != "created_at"} for fault in waiting]
-
-    async def add_payment(self, request: Request) -> Response:
-        """`{status, amount?, currency?}`: a payment that no page could bring about."""
-        facts = _payment_facts(await _body(request))
-        payment = await self.bank.add_payment(request.path_params["order_id"], facts)
-        answer = {**bank.payment_entity(payment), **self.bank.checkout_answer(payment)}
-        return JSONResponse(answer, 201)
-
-    async def change_payment(self, request: Request) -> Response:
-        """`{status?, amount?, amount_refunded?, currency?}`: change a payment from outside."""
-        facts = _payment_facts(await _body(request))
-        changed = await self.bank.change_payment(request.path_params["payment_id"], facts)
-        return JSONResponse(bank.payment_entity(changed))
-
-
-def _payment_facts(body: Document) -> Document:
-    readers: dict[str, Callable[[Any], bool]] = {
-        "status": lambda value: value in PAYMENT_STATES,
-        "amount": lambda value: type(value) is int and value >= 0,
-        "amount_refunded": lambda value: type(value) is int and value >= 0,
-        "currency": lambda value: isinstance(value, str),
-    }
-    for name, value in body.items():
-        if name not in readers or not readers[name](value):
-            raise Refusal(f"{name} is not valid", "input_validation_failed", field=name)
-    return body
-
-
-def _collection(items: list[Document]) -> Document:
-    return {"entity": "collection", "count": len(items), "items": items}
-
-
-def _number(text: str | None, default: int, *, most: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or int(text[:9]) > most:
-        raise Refusal(f"must be a number up to {most}", "input_validation_failed")
-    return int(text)
-
-
-async def _body(request: Request) -> Document:
-    try:
-        body = json.loads(await request.body() or b"{}")
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise Refusal("The body is not a JSON object", "input_validation_failed")
-    return body
-
-
-async def _fields(request: Request) -> dict[str, str]:
-    """Text fields from JSON or a form; a nested `card` is flattened."""
-    if request.headers.get("content-type", "").startswith("application/json"):
-        body = await _body(request)
-        if isinstance(body.get("card"), dict):
-            body |= body.pop("card")
-        return {name: str(value) for name, value in body.items() if value is not None}
-    async with request.form() as form:
-        return {name: value for name, value in form.items() if isinstance(value, str)}

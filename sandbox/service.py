@@ -23,6 +23,7 @@ def create_app() -> Starlette:
         key_id=chosen.gateway_key_id,
         key_secret=chosen.gateway_key_secret,
         webhook_secret=chosen.gateway_webhook_secret,
+        webhook_secret_previous=chosen.razorpay_webhook_secret_previous.get_secret_value(),
         webhook_url=f"{chosen.own_url}/api/payment/webhook",
     )
     product = main.create_app()

@@ -4,6 +4,10 @@ from typing import Any
 
 import httpx
 
+import clock
+import database
+import reconcile
+from database import db
 from tests.conftest import Person, Service
 
 GOOD = "4111 1111 1111 1111"
@@ -50,3 +54,70 @@ async def force_payment(service: Service, order_id: str, **facts: Any) -> dict[s
     answer = await service.client.post(f"/sandbox/orders/{order_id}/payments", json=facts)
     assert answer.status_code == 201, answer.text
     return {k: v for k, v in answer.json().items() if k.startswith("razorpay_")}
+
+
+async def recharge(service: Service, person: Person, amount: float = 100) -> str:
+    """Recharge through the sandbox; the payment's id."""
+    paid = await pay(service, await open_order(service, person, amount))
+    answer = await verify(service, person, paid)
+    assert answer.status_code == 200, answer.text
+    return paid["razorpay_payment_id"]
+
+
+async def webhooks(service: Service, *, enabled: bool) -> None:
+    """Let the sandbox report what happens, or keep it to itself."""
+    answer = await service.client.post("/sandbox/webhooks", json={"enabled": enabled})
+    assert answer.status_code in (200, 201, 204), answer.text
+
+
+async def outside(service: Service, path: str, **body: Any) -> dict[str, Any]:
+    """Something that happens at Razorpay without us: a refund in the dashboard, a dispute."""
+    answer = await service.client.post(f"/sandbox{path}", json=body)
+    assert answer.status_code in (200, 201), answer.text
+    done: dict[str, Any] = answer.json()
+    return done
+
+
+async def audited(service: Service, person: Person) -> None:
+    """Every invariant of the money of this person holds."""
+    report = await reconcile.audit(person.id)
+    assert report.ok, report.violations
+
+
+async def paid_and_forgotten(user_ids: list[str], count: int) -> list[tuple[str, str]]:
+    """Payments that were captured an hour ago and that nobody told us of: order and payment ids.
+
+    Written into both databases, because a thousand customers at the checkout take their time.
+    """
+    run = database.new_id("lost").removeprefix("lost_")
+    ids = [(f"order_{run}{n}", f"pay_{run}{n}") for n in range(count)]
+    at = clock.after(-3_600)
+    whole = {"amount": 10_000, "currency": "INR", "created_at": at}
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["orders"].insert_many(
+        {"_id": order_id, "receipt": None, "notes": {}, "captures": True, "attempts": 1}
+        | {"status": "paid", **whole}
+        for order_id, _ in ids
+    )
+    await there["payments"].insert_many(
+        {"_id": payment_id, "order_id": order_id, "amount_refunded": 0}
+        | {"status": "captured", "captured_at": at, **whole}
+        for order_id, payment_id in ids
+    )
+    await db.orders.insert_many(
+        {
+            "_id": f"rcpt_{order_id}",
+            "user_id": user_ids[n % len(user_ids)],
+            "order_id": order_id,
+            "payment_id": None,
+            "mode": "sandbox",
+            "amount_paise": database.long(10_000),
+            "currency": "INR",
+            "status": "created",
+            "created_at": at,
+            "updated_at": at,
+            "next_check_at": clock.after(3_600),
+        }
+        for n, (order_id, _) in enumerate(ids)
+    )
+    return ids

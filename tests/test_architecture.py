@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # THE ARCHITECTURE. A module imports only modules that stand before it.
 ORDER = [
     *("config", "clock", "money", "errors"),
-    *("database", "api", "events", "gateway", "telephony", "sheets"),
+    *("database", "api", "events", "entities", "signatures", "gateway", "telephony", "sheets"),
     *("security", "users", "auth"),
-    *("ledger", "transactions", "history", "wallet"),
+    *("commands", "ledger", "transactions", "history", "wallet", "balances", "adjustments"),
     *("rates", "ratesheets", "ratecards", "tariffs", "usage", "billing", "quotes"),
-    *("orders", "payments", "recharges", "callbook", "talktime", "calls"),
+    *("orders", "payments", "refundbook", "refunds", "disputes", "recharges"),
+    *("callbook", "talktime", "calls"),
     *("phonebook", "contacts", "campaignbook", "dialer", "intake", "campaigns"),
-    *("analytics", "people", "reconcile"),
+    *("settlements", "webhooks", "clearing", "openitems", "analytics", "people", "reconcile"),
     *("worker", "main"),
     *("mongod", "manage"),
 ]
@@ -41,12 +42,17 @@ OWNER = {
     "usage": "usage",
     "orders": "orders",
     "payments": "payments",
+    "refunds": "refundbook",
+    "disputes": "disputes",
+    "adjustments": "adjustments",
+    "settlements": "settlements",
+    "reconciliations": "clearing",
     "calls": "callbook",
     "campaigns": "campaignbook",
     "contacts": "contacts",
     "daily_metrics": "analytics",
 }
-READERS = {"analytics", "people", "reconcile"}  # may read any collection
+READERS = {"analytics", "openitems", "people", "reconcile"}  # may read any collection
 
 INSERTS = {"insert_one", "insert_many"}
 CHANGES = {

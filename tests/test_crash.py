@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import clock
 import database
 import ledger
+import signatures
 from database import db
-from tests import wire
+from tests import customer, wire
 from tests.conftest import Person
 from tests.processes import Processes, end_of, processes
 
@@ -146,3 +148,58 @@ async def test_a_killed_service_and_a_killed_database_lose_and_double_nothing(
         await repeat_until_settled(whole, second)
         assert await charges_of(person, acknowledged) == acknowledged
         await assert_each_is_charged_once(whole, person, second, 2 * CALLS)
+
+
+async def test_no_acknowledged_webhook_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+    """600 webhooks come in, the service is killed in the middle: every one that got its 200 is
+    credited after the restart, once, and so are the others when Razorpay repeats them."""
+    async with contextlib.AsyncExitStack() as stack:
+        whole = await stack.enter_async_context(processes(tmp_path, web_concurrency=2))
+        await database.connect(whole.mongodb_uri(), "wallet")
+        stack.push_async_callback(database.close)
+        person = await whole.service.signup()
+        ids = await customer.paid_and_forgotten([person.id], 600)
+        requests = [webhook_of(whole, payment_id) for _, payment_id in ids]
+        acknowledged: set[str] = set()
+
+        def note(number: int, status: int, _: bytes) -> None:
+            if status == 200:
+                acknowledged.add(ids[number][1])
+            if len(acknowledged) == 200:
+                whole.kill()
+
+        await exchange(whole, requests, note)
+        assert 200 <= len(acknowledged) < 600
+        await whole.start()
+        # What the dead process had claimed is due again after a minute; nobody waits in a test.
+        await db.events.update_many({"state": "pending"}, {"$set": {"due_at": clock.now()}})
+        assert await credited(acknowledged) == acknowledged
+        await exchange(whole, requests, lambda _, status, __: None)  # Razorpay repeats them all
+        everybody = {payment_id for _, payment_id in ids}
+        assert await credited(everybody) == everybody
+        assert await db.transactions.count_documents({"user_id": person.id}) == 600
+        assert (await whole.service.balance(person))["balance"] == 60_000.0
+
+
+def webhook_of(whole: Processes, payment_id: str) -> bytes:
+    told = {"event": "payment.captured", "payload": {"payment": {"entity": {"id": payment_id}}}}
+    body = json.dumps(told).encode()
+    signature = signatures.sign_webhook(body, whole.settings.gateway_webhook_secret)
+    return wire.request(
+        "POST",
+        f"{whole.settings.own_url}/api/payment/webhook",
+        headers={"x-razorpay-signature": signature, "content-type": "application/json"},
+        body=body,
+    )
+
+
+async def credited(payment_ids: set[str]) -> set[str]:
+    """Which of these payments are in the ledger, once those that are being handled are."""
+    found: set[str] = set()
+    for _ in range(300):
+        where = {"category": "recharge", "payment_id": {"$in": list(payment_ids)}}
+        found = {each["payment_id"] async for each in db.transactions.find(where)}
+        if found == payment_ids:
+            break
+        await asyncio.sleep(0.1)
+    return found

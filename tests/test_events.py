@@ -1,6 +1,7 @@
 """The outbox: at least once, never lost, out of the way when it is dead."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_handlers", {})
 
 
-async def happen(name: str, *, pending: bool = True, **data: object) -> str:
+async def happen(name: str, *, pending: bool = True, **data: Any) -> str:
     write = events.record(name, user_id="usr_1", pending=pending, **data)
     await database.write_all([write])
     return str(write.document["_id"])

@@ -1,7 +1,6 @@
 """The SDK against the sandbox over HTTP, and everything that may go wrong on the way."""
 
 import asyncio
-import hmac
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from pydantic import SecretStr
 
 import config
 import database
+import entities
 import gateway
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from tests import customer
@@ -56,51 +56,7 @@ async def elsewhere() -> AsyncIterator[Any]:
     config.use(before)
 
 
-# --- signatures ---------------------------------------------------------------------------------
-
-VECTOR = ("order_fake", "pay_fake")
-
-
-def test_our_hmac_agrees_with_the_vectors_of_razorpays_own_sdk() -> None:
-    assert (
-        gateway.sign("fake_order_id", "fake_payment_id", "key_secret")
-        == "b2335e3b0801106b84a7faff035df56ecffde06918c9ddd1f0fafbb37a51cc89"
-    )
-    # The subscription's vector has the same form, with the payment first.
-    assert (
-        gateway.sign("pay_IDZNwZZFtnjyym", "sub_ID6MOhgkcoHj9I", "EnLs21M47BllR3X8PSFtjtbd")
-        == "601f383334975c714c91a7d97dd723eb56520318355863dcf3821c0d07a17693"
-    )
-
-
-async def test_a_signature_is_valid_for_its_own_order_and_payment_alone(elsewhere: Any) -> None:
-    elsewhere("http://127.0.0.1:1")
-    signature = gateway.sign(*VECTOR, "key_secret")
-    assert gateway.signature_is_valid(*VECTOR, signature)
-    assert not gateway.signature_is_valid("order_other", "pay_fake", signature)
-    assert not gateway.signature_is_valid("order_fake", "pay_other", signature)
-    for place in range(len(signature)):
-        flipped = "0" if signature[place] != "0" else "1"
-        tampered = signature[:place] + flipped + signature[place + 1 :]
-        assert not gateway.signature_is_valid(*VECTOR, tampered)
-
-
-async def test_no_odd_input_is_a_signature_and_none_raises(elsewhere: Any) -> None:
-    elsewhere("http://127.0.0.1:1")
-    signature = gateway.sign(*VECTOR, "key_secret")
-    odd = ["", " ", signature.upper(), signature + "0", signature[:-1], f" {signature}", "é" * 64]
-    odd += ["\x00" * 64, "٣" * 64, signature + "\n"]
-    for text in odd:
-        assert not gateway.signature_is_valid(*VECTOR, text), text
-    # Both halves joined elsewhere have the same HMAC; their form gives them away.
-    shifted = hmac.new(b"key_secret", b"order_a|pay_b|pay_c", "sha256").hexdigest()
-    assert not gateway.signature_is_valid("order_a", "pay_b|pay_c", shifted)
-    assert not gateway.signature_is_valid("order_a|pay_b", "pay_c", shifted)
-
-
-async def test_an_empty_secret_signs_nothing(elsewhere: Any) -> None:
-    elsewhere("http://127.0.0.1:1", secret="")
-    assert not gateway.signature_is_valid(*VECTOR, gateway.sign(*VECTOR, ""))
+# --- ids ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -109,7 +65,7 @@ async def test_an_empty_secret_signs_nothing(elsewhere: Any) -> None:
 )
 async def test_only_ids_reach_the_url(text: str, elsewhere: Any) -> None:
     elsewhere("http://127.0.0.1:1")  # nobody listens: a request would be GatewayUnavailable
-    assert not gateway.is_id("order", text)
+    assert not entities.is_id("order", text)
     with pytest.raises(NoSuchEntity):
         await gateway.fetch_order(text)
     with pytest.raises(NoSuchEntity):
@@ -271,45 +227,3 @@ async def test_redirects_are_not_followed(elsewhere: Any) -> None:
         elsewhere(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with pytest.raises(GatewayUnavailable, match="cannot be understood"):
             await gateway.fetch_payment("pay_1")
-
-
-# --- reading ------------------------------------------------------------------------------------
-
-OFFICIAL = {  # Razorpay's own sample of a captured card payment: no fee yet, and `notes` a list
-    "id": "pay_DESlfW9H8K9uqM",
-    "entity": "payment",
-    "amount": 100,
-    "currency": "INR",
-    "status": "captured",
-    "order_id": "order_DESlLckIVRkHWj",
-    "method": "netbanking",
-    "amount_refunded": 0,
-    "refund_status": None,
-    "captured": True,
-    "notes": [],
-    "fee": None,
-    "tax": None,
-    "error_code": "",
-    "error_reason": "NA",
-    "created_at": 1567674599,
-    "a_field_of_tomorrow": {"x": 1},
-}
-
-
-def test_reading_is_tolerant_in_what_does_not_matter() -> None:
-    payment = gateway._payment(OFFICIAL)
-    assert (payment.error_code, payment.error_reason, payment.error_description) == ("", "", "")
-    assert payment.fee_paise is None
-    assert payment.created_at is not None
-    assert payment.created_at.year == 2019
-    bare = {k: OFFICIAL[k] for k in ("id", "amount")}
-    assert gateway._payment(bare).status == ""  # which credits nothing
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"amount": "100"}, {"amount": True}, {"amount": 1.0}, {"amount": -1}, {"id": "x"}, {"id": 1}],
-)
-def test_reading_is_strict_in_what_money_depends_on(change: dict[str, Any]) -> None:
-    with pytest.raises(GatewayUnavailable):
-        gateway._payment({**OFFICIAL, **change})

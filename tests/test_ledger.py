@@ -18,8 +18,24 @@ from errors import (
     PaymentRequired,
     Problem,
     TooManyCalls,
+    WalletFrozen,
 )
-from ledger import Command, Credit, Debit, Entry, ExtendHold, Hold, Outcome, Release, Settle, Wallet
+from ledger import (
+    Collect,
+    Command,
+    Credit,
+    Debit,
+    Entry,
+    ExtendHold,
+    Freeze,
+    Hold,
+    Outcome,
+    Release,
+    Reserve,
+    Settle,
+    Unreserve,
+    Wallet,
+)
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 USER = "usr_1"
@@ -86,10 +102,37 @@ def release(call_id: str) -> Release:
     return Release(user_id=USER, call_id=call_id)
 
 
+def reserve(reserve_id: str, paise: int, paise_min: int = 0) -> Reserve:
+    return Reserve(
+        user_id=USER, reserve_id=reserve_id, amount_paise=paise, amount_paise_min=paise_min
+    )
+
+
+def collect(reserve_id: str, paise: int, key: str | None = None) -> Collect:
+    return Collect(
+        user_id=USER,
+        reserve_id=reserve_id,
+        key=key or f"refund:{reserve_id}",
+        category="refund",
+        amount_paise=paise,
+        contra="gateway:razorpay",
+        description="Refund",
+        refund_id=reserve_id,
+    )
+
+
+def unreserve(reserve_id: str) -> Unreserve:
+    return Unreserve(user_id=USER, reserve_id=reserve_id)
+
+
+def freeze(frozen: bool) -> Freeze:
+    return Freeze(user_id=USER, frozen=frozen)
+
+
 def check_invariants(wallet: Wallet, entries: list[Entry]) -> None:
     assert wallet.balance_paise >= 0
     assert 0 <= wallet.held_paise <= wallet.balance_paise
-    assert wallet.held_paise == sum(wallet.holds.values())
+    assert wallet.held_paise == sum(wallet.holds.values()) + sum(wallet.reserves.values())
     assert wallet.due_paise == sum(wallet.dues.values())
     assert all(paise > 0 for paise in [*wallet.holds.values(), *wallet.dues.values()])
     credits = [e.amount_paise for e in entries if e.type == "credit"]
@@ -277,10 +320,104 @@ def test_an_entry_of_nothing_or_less_is_a_defect(paise: int) -> None:
         Book().do(credit(paise))
 
 
+# --- what goes back -----------------------------------------------------------------------------
+
+
+def test_reserved_money_pays_for_no_call_and_is_taken_once() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    assert book.do(reserve("refund_1", 60_00, 60_00)).held_paise == 60_00
+    assert book.wallet.available_paise == 40_00
+    with pytest.raises(BalanceHeld):
+        book.do(hold("call_1", 50_00))
+    outcome = book.do(collect("refund_1", 60_00))
+    assert (outcome.charged_paise, outcome.due_paise) == (60_00, 0)
+    assert (book.wallet.balance_paise, book.wallet.held_paise) == (40_00, 0)
+    assert book.do(collect("refund_1", 60_00)).replayed
+    with pytest.raises(HoldNotFound):
+        book.do(collect("refund_1", 60_00, key="refund:another"))
+    check_invariants(book.wallet, book.entries)
+
+
+def test_a_reserve_that_is_given_back_is_free_again_and_cannot_be_taken() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    book.do(reserve("refund_1", 60_00, 60_00))
+    book.do(unreserve("refund_1"))
+    assert book.wallet.available_paise == 100_00
+    assert book.do(unreserve("refund_1")).replayed
+    with pytest.raises(HoldNotFound):
+        book.do(collect("refund_1", 60_00))
+
+
+def test_a_reserve_with_a_minimum_is_all_or_nothing_and_without_one_never_refused() -> None:
+    book = Book()
+    with pytest.raises(InsufficientBalance):
+        book.do(reserve("refund_1", 60_00, 60_00))
+    assert book.do(reserve("disp_1:chargeback", 60_00)).held_paise == 0
+    assert book.do(reserve("disp_1:chargeback", 60_00)).replayed
+    assert "disp_1:chargeback" in book.wallet.reserves
+
+
+def test_what_a_lost_dispute_finds_missing_is_due_and_the_next_recharge_pays_it_first() -> None:
+    book = Book()
+    book.do(credit(20_00))
+    book.do(reserve("disp_1:chargeback", 50_00))
+    outcome = book.do(collect("disp_1:chargeback", 50_00, key="dispute:disp_1:chargeback"))
+    assert (outcome.charged_paise, outcome.due_paise) == (20_00, 30_00)
+    assert (book.wallet.balance_paise, book.wallet.due_paise) == (0, 30_00)
+    entry, paid = book.do(credit(100_00, key="recharge:pay_2")).entries
+    assert (entry.amount_paise, paid.amount_paise, paid.category) == (100_00, 30_00, "due_recovery")
+    assert (paid.contra, paid.call_id) == ("gateway:razorpay", None)
+    assert "disp_1:chargeback" in paid.description
+    assert (book.wallet.balance_paise, book.wallet.due_paise) == (70_00, 0)
+    check_invariants(book.wallet, book.entries)
+
+
+def test_a_dispute_over_an_empty_wallet_is_due_once() -> None:
+    book = Book()
+    book.do(reserve("disp_1:chargeback", 50_00))
+    outcome = book.do(collect("disp_1:chargeback", 50_00))
+    assert (outcome.entries, outcome.due_paise) == ((), 50_00)
+    with pytest.raises(HoldNotFound):  # no entry guards it, the used-up reserve does
+        book.do(collect("disp_1:chargeback", 50_00))
+    assert book.wallet.due_paise == 50_00
+
+
+def test_a_frozen_wallet_starts_and_prolongs_no_call_but_books_what_happened() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    book.do(hold("call_1", 10_00))
+    book.do(freeze(True))
+    assert book.do(freeze(True)).replayed
+    for command in (hold("call_2", 10_00), extend("call_1", 20_00, 11_00)):
+        with pytest.raises(WalletFrozen):
+            book.do(command)
+    assert book.do(hold("call_1", 10_00)).replayed
+    assert book.do(settle("call_1", 5_00)).charged_paise == 5_00
+    book.do(credit(10_00, key="recharge:pay_2"))
+    book.do(reserve("refund_1", 10_00, 10_00))
+    book.do(collect("refund_1", 10_00))
+    book.do(freeze(False))
+    assert book.do(hold("call_2", 10_00)).held_paise == 10_00
+    check_invariants(book.wallet, book.entries)
+
+
+def test_refunds_do_not_count_as_calls_that_run() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    for n in range(3):
+        book.do(reserve(f"refund_{n}", 10_00, 10_00))
+    book.do(hold("call_1", 10_00, holds_max=1))
+    with pytest.raises(TooManyCalls):
+        book.do(hold("call_2", 10_00, holds_max=1))
+
+
 # --- any sequence -------------------------------------------------------------------------------
 
 _call = st.sampled_from([f"call_{n}" for n in range(6)])
 _paise = st.integers(1, 60_00)
+_back = st.sampled_from([f"refund_{n}" for n in range(4)])
 _commands = st.one_of(
     st.builds(credit, _paise, st.sampled_from([f"recharge:pay_{n}" for n in range(9)])),
     st.builds(debit, _paise, st.sampled_from([f"adjust:{n}" for n in range(9)])),
@@ -288,6 +425,11 @@ _commands = st.one_of(
     st.builds(lambda c, a, b: extend(c, max(a, b), min(a, b)), _call, _paise, _paise),
     st.builds(settle, _call, st.integers(0, 90_00)),
     st.builds(release, _call),
+    st.builds(lambda r, a, b: reserve(r, max(a, b), min(a, b)), _back, _paise, _paise),
+    st.builds(reserve, _back, _paise),
+    st.builds(collect, _back, _paise),
+    st.builds(unreserve, _back),
+    st.builds(freeze, st.booleans()),
 )
 
 
@@ -298,12 +440,14 @@ class Model:
         self.balance = 0
         self.holds: dict[str, int] = {}
         self.dues: dict[str, int] = {}
+        self.reserves: dict[str, int] = {}
+        self.frozen = False
         self.keys: set[str] = set()
 
     def do(self, command: Command) -> str:
-        available = self.balance - sum(self.holds.values())
+        available = self.balance - sum(self.holds.values()) - sum(self.reserves.values())
         match command:
-            case Credit() | Debit() if command.key in self.keys:
+            case Credit() | Debit() | Collect() if command.key in self.keys:
                 return "replayed"
             case Credit():
                 self.keys.add(command.key)
@@ -324,14 +468,14 @@ class Model:
             case Hold():
                 if command.call_id in self.holds:
                     return "replayed"
-                if available < command.amount_paise_min:
+                if self.frozen or available < command.amount_paise_min:
                     return "refused"
                 self.holds[command.call_id] = min(command.amount_paise, available)
             case ExtendHold():
                 if command.call_id not in self.holds:
                     return "refused"
                 had = self.holds[command.call_id]
-                if had + available < command.amount_paise_min:
+                if self.frozen or had + available < command.amount_paise_min:
                     return "refused"
                 if command.amount_paise <= had or not available:
                     return "replayed"
@@ -352,6 +496,37 @@ class Model:
                 if command.call_id not in self.holds:
                     return "replayed"
                 del self.holds[command.call_id]
+            case Freeze():
+                if self.frozen == command.frozen:
+                    return "replayed"
+                self.frozen = command.frozen
+            case _:
+                return self.go_back(command, available)
+        return "done"
+
+    def go_back(self, command: Command, available: int) -> str:
+        match command:
+            case Reserve():
+                if command.reserve_id in self.reserves:
+                    return "replayed"
+                if available < command.amount_paise_min:
+                    return "refused"
+                self.reserves[command.reserve_id] = min(command.amount_paise, available)
+            case Unreserve():
+                if command.reserve_id not in self.reserves:
+                    return "replayed"
+                del self.reserves[command.reserve_id]
+            case Collect():
+                if command.reserve_id not in self.reserves:
+                    return "refused"
+                available += self.reserves.pop(command.reserve_id)
+                taken = min(command.amount_paise, available)
+                if taken:
+                    self.keys.add(command.key)
+                self.balance -= taken
+                if command.amount_paise > taken:
+                    owed = self.dues.get(command.reserve_id, 0)
+                    self.dues[command.reserve_id] = owed + command.amount_paise - taken
         return "done"
 
 
@@ -380,6 +555,7 @@ def test_any_sequence_of_commands_equals_the_plain_model(commands: list[Command]
         assert book.wallet.balance_paise == model.balance
         assert dict(book.wallet.holds) == model.holds
         assert dict(book.wallet.dues) == model.dues
+        assert dict(book.wallet.reserves) == model.reserves
         check_invariants(book.wallet, book.entries)
 
 

@@ -10,6 +10,7 @@ import clock
 import config
 import gateway
 import payments
+import signatures
 import wallet
 from database import db
 from tests import customer
@@ -178,7 +179,9 @@ async def test_a_payment_of_another_order_is_refused(service: Service) -> None:
     forged = {
         "razorpay_order_id": large,
         "razorpay_payment_id": payment_id,
-        "razorpay_signature": gateway.sign(large, payment_id, service.settings.gateway_key_secret),
+        "razorpay_signature": signatures.sign_checkout(
+            large, payment_id, service.settings.gateway_key_secret
+        ),
     }
     answer = await customer.verify(service, person, forged)
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")

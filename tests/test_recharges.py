@@ -10,6 +10,7 @@ import gateway
 import orders
 import recharges
 from database import db
+from entities import Payment
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
 
@@ -132,7 +133,7 @@ async def test_reloading_a_page_does_not_ask_razorpay_each_time(
     await nobody_else_checks(order_id)
     asked: list[str] = []
 
-    async def counted(order_id: str) -> list[gateway.Payment]:
+    async def counted(order_id: str) -> list[Payment]:
         asked.append(order_id)
         return []
 

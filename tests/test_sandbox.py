@@ -120,6 +120,16 @@ async def test_the_api_asks_for_the_key(service: Service, authorization: str) ->
         ("GET", "/orders/order_A/payments"),
         ("GET", "/payments/pay_A"),
         ("POST", "/payments/pay_A/capture"),
+        ("GET", "/payments"),
+        ("POST", "/payments/pay_A/refund"),
+        ("GET", "/payments/pay_A/refunds"),
+        ("GET", "/refunds"),
+        ("GET", "/refunds/rfnd_A"),
+        ("GET", "/disputes"),
+        ("GET", "/disputes/disp_A"),
+        ("GET", "/settlements"),
+        ("GET", "/settlements/setl_A"),
+        ("GET", "/settlements/recon/combined"),
     ):
         answer = await service.client.request(
             method, f"/sandbox/v1{path}", headers={"authorization": authorization}
@@ -349,6 +359,7 @@ async def test_the_script_is_razorpays_and_needs_nothing_from_elsewhere(service:
         {"kind": "500", "count": "1"},
         {"kind": "500", "seconds": 121},
         {"kind": "500", "path": 1},
+        {"kind": "webhook_old_secret"},  # there is none
     ],
 )
 async def test_a_fault_that_there_is_not_is_refused(service: Service, body: Any) -> None:

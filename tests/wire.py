@@ -28,17 +28,24 @@ async def exchange(
     port: int,
     connections: int,
     on_answer: OnAnswer,
+    per_second: float | None = None,
+    on_send: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Send each request once; `on_answer` learns what came back. A broken connection is replaced,
-    its request counts as unanswered."""
+    its request counts as unanswered. With `per_second` they leave evenly, late ones at once."""
     waiting = enumerate(requests)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
 
     async def connection() -> None:
         writer: asyncio.StreamWriter | None = None
         for number, sent in waiting:
+            if per_second is not None:
+                await asyncio.sleep(began + number / per_second - loop.time())
             try:
                 if writer is None:
                     reader, writer = await asyncio.open_connection(host, port)
+                on_send(number)
                 writer.write(sent)
                 status, body = await _answer(reader)
             except (OSError, EOFError, ValueError):

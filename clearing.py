@@ -1,0 +1,396 @@
+"""Clearing with Razorpay: what each side knows that the other does not is found, repaired, or told."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from prometheus_client import Counter, Gauge
+
+import clock
+import database
+import disputes
+import entities
+import gateway
+import ledger
+import orders
+import payments
+import refundbook
+import refunds
+import settlements
+import transactions
+from config import settings
+from database import Document, Index, db
+from entities import Payment
+from errors import StillRunning
+from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
+from orders import OrderNotFound
+from payments import PaymentMismatch
+from transactions import Filter, Period
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+Item = TypeVar("Item")
+
+OLDER_THAN_MINUTES: Final = 15
+_EVERY_SECONDS: Final = 600.0
+_DEEP_DAYS: Final = 3  # Razorpay asks a bank for so long about a payment without an answer
+_OVERLAP_SECONDS: Final = 3_600.0
+_LEASE_SECONDS: Final = 120.0
+_WAIT_SECONDS: Final = 30.0
+_AT_ONCE: Final = 8
+_TOLD_MAX: Final = 200
+_PROGRESS_EVERY: Final = 500
+
+_repairs = Counter("reconciliation_repaired_total", "What reconciliation repaired", ["kind"])
+_findings = Gauge(
+    "reconciliation_findings",
+    "What the latest reconciliation found: repaired, or waiting for a person",
+    multiprocess_mode="mostrecent",
+)
+
+database.declare("reconciliations", indexes=[Index(("-started_at",))])
+
+
+@dataclass(slots=True)
+class Report:
+    """What a reconciliation looked at, what it repaired, and what it leaves to a person.
+
+    Lists are cut at 200; the counts are not. Memory stays constant however much there is.
+    """
+
+    run_id: str
+    since: dt.datetime
+    until: dt.datetime
+    checked: dict[str, int] = field(default_factory=dict)
+    repaired: list[Document] = field(default_factory=list)
+    repaired_count: int = 0
+    findings: list[Document] = field(default_factory=list)
+    findings_count: int = 0
+    unanswered: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything could be looked at and agreed."""
+        return not (self.repaired_count or self.findings_count or self.unanswered)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """So many more were looked at; progress goes to the log."""
+        before = self.checked.get(what, 0)
+        self.checked[what] = before + number
+        if before // _PROGRESS_EVERY != self.checked[what] // _PROGRESS_EVERY:
+            log.info("reconciliation: %d %s looked at", self.checked[what], what)
+
+    def repair(self, kind: str, **facts: Any) -> None:
+        """Something was put right."""
+        self.repaired_count += 1
+        _repairs.labels(kind).inc()
+        log.warning("reconciliation repaired %s: %s", kind, facts)
+        if len(self.repaired) < _TOLD_MAX:
+            self.repaired.append({"kind": kind, **facts})
+
+    def find(self, kind: str, **facts: Any) -> None:
+        """Something that only a person can decide."""
+        self.findings_count += 1
+        log.error("reconciliation found %s: %s", kind, facts)
+        if len(self.findings) < _TOLD_MAX:
+            self.findings.append({"kind": kind, **facts})
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> Report:
+    """Compare everything of the last days with Razorpay; the report, which is also kept.
+
+    What is younger than `older_than_minutes` is left to the browser, the webhooks and the poller.
+    One run at a time, over all processes: another one is waited for. Raises StillRunning when that
+    takes too long.
+    """
+    deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
+    while not await _lease():
+        if asyncio.get_running_loop().time() > deadline:
+            raise StillRunning(
+                "Another reconciliation is running; its report will be the latest one.",
+                headers={"Retry-After": "30"},
+            )
+        await asyncio.sleep(0.2)
+    return await _run(clock.after(-60.0 * older_than_minutes), deep=True, trigger=trigger)
+
+
+async def tick() -> None:
+    """Run when it is time: every ten minutes, once a day over the last three days."""
+    schedule = await db.reconciliations.find_one({"_id": "schedule"})
+    if schedule is None or schedule.get("next_at") is None:
+        await _schedule(next_at=clock.after(_EVERY_SECONDS))
+        return
+    if schedule["next_at"] > clock.now() or not await _lease():
+        return
+    deep = schedule.get("deep_at") is None or schedule["deep_at"] < clock.after(-86_400)
+    await _run(clock.after(-60.0 * OLDER_THAN_MINUTES), deep=deep, trigger="worker")
+
+
+async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
+    """All steps, while the lease is kept; a step that Razorpay does not answer is tried next time."""
+    schedule = await db.reconciliations.find_one({"_id": "schedule"}) or {}
+    since = clock.after(-86_400 * _DEEP_DAYS, since=until)
+    if (seen_until := schedule.get("seen_until")) is not None:
+        overlapping = clock.after(-_OVERLAP_SECONDS, since=seen_until)
+        since = min(since, overlapping) if deep else overlapping
+    report = Report(database.new_id("recon"), since, max(until, since))
+    kept = {"_id": report.run_id, "trigger": trigger, "started_at": clock.now()}
+    keeping = asyncio.create_task(_keep_lease())
+    try:
+        for step in _STEPS:
+            await _guarded(step, report)
+    finally:
+        keeping.cancel()
+        changes: Document = {"lease_until": None, "next_at": clock.after(_EVERY_SECONDS)}
+        if not report.unanswered:
+            changes |= {"seen_until": report.until} | ({"deep_at": clock.now()} if deep else {})
+        await _schedule(**changes)
+    _findings.set(report.repaired_count + report.findings_count)
+    await db.reconciliations.insert_one(kept | _document(report))
+    log.info("reconciliation %s: %s", report.run_id, "all agrees" if report.ok else "see report")
+    return report
+
+
+async def _guarded(step: Callable[[Report], Awaitable[None]], report: Report) -> None:
+    try:
+        await step(report)
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        what = step.__name__.strip("_")
+        log.warning("reconciliation of %s not finished: %s", what, problem.detail)
+        report.unanswered.append(f"{what}: {problem.detail}")
+
+
+async def latest(limit: int) -> list[Document]:
+    """The latest reports."""
+    found = db.reconciliations.find({"started_at": {"$type": "date"}}).sort("started_at", -1)
+    return await found.to_list(limit)
+
+
+async def find(run_id: str) -> Document:
+    """A kept report."""
+    found = await db.reconciliations.find_one({"_id": run_id})
+    assert found is not None
+    return found
+
+
+# --- the steps ----------------------------------------------------------------------------------
+
+
+async def _orders(report: Report) -> None:
+    """Orders that are not paid, by their payments: this is how the money of a closed browser and
+    of lost webhooks arrives."""
+
+    async def one(order: Document) -> None:
+        try:
+            for receipt in await payments.look(order):
+                report.repair(
+                    "payment_credited",
+                    order_id=order["order_id"],
+                    user_id=order["user_id"],
+                    transaction_id=receipt.transaction_id,
+                )
+        except NoSuchEntity:
+            report.find("order_unknown_at_razorpay", order_id=order["order_id"])
+        report.count("orders")
+
+    async for batch in orders.open_between(clock.after(-86_400 * 180), report.until):
+        await _all(one, batch)
+
+
+async def _payments(report: Report) -> None:
+    """Razorpay's payments of the window: each captured one is credited, or waits in review."""
+
+    async def one(payment: Payment) -> None:
+        try:
+            order = await orders.find(payment.order_id, None)
+        except OrderNotFound:
+            return report.count("payments_of_others")
+        try:
+            receipt = await payments.credit(order, await gateway.fetch_payment(payment.id))
+        except PaymentMismatch as mismatch:
+            reason = mismatch.extra.get("reason")
+            return report.count(f"payments_not_credited_{reason}")
+        if receipt is not None and not receipt.already_processed:
+            report.repair(
+                "payment_credited",
+                payment_id=payment.id,
+                user_id=order["user_id"],
+                transaction_id=receipt.transaction_id,
+            )
+        return None
+
+    async for page in gateway.payments_between(report.since, report.until):
+        report.count("payments", len(page))
+        taken = [payment for payment in page if payment.status in ("authorized", "captured")]
+        credited = await payments.confirm_all(report.run_id, [payment.id for payment in taken])
+        await _all(one, [payment for payment in taken if payment.id not in credited])
+
+
+async def _credits(report: Report) -> None:
+    """The ledger's recharges of the window: each is a captured payment at Razorpay."""
+
+    async def one(entry: ledger.Entry) -> None:
+        try:
+            payment = await gateway.fetch_payment(entry.payment_id or "")
+        except NoSuchEntity:
+            wrong = "razorpay_does_not_know_it"
+        else:
+            if payment.status in ("captured", "refunded") and (
+                payment.amount_paise == entry.amount_paise
+            ):
+                return
+            wrong = f"razorpay_says_{payment.status}_{payment.amount_paise}_paise"
+        report.find(
+            "credit_without_payment",
+            transaction_id=entry.id,
+            payment_id=entry.payment_id,
+            user_id=entry.user_id,
+            detail=wrong,
+        )
+
+    window = Filter(type="credit", category="recharge", period=Period(report.since, report.until))
+    async for batch in transactions.batches(window):
+        report.count("credits", len(batch))
+        ids = [entry.payment_id or "" for entry in batch]
+        confirmed = await payments.confirmed(report.run_id, ids)
+        await _all(one, [entry for entry in batch if entry.payment_id not in confirmed])
+
+
+async def _refunds(report: Report) -> None:
+    """Ours that are open are asked about; Razorpay's of the window are booked; ours exist there."""
+
+    async def one(told: entities.Refund) -> None:
+        before = await refundbook.known_at_gateway(told.id)
+        if before is not None and before["status"] == told.status:
+            return
+        await disputes.refund_seen(told)
+        after = await refundbook.known_at_gateway(told.id)
+        if after is not None and (before is None or after["status"] != before["status"]):
+            report.repair(
+                "refund_booked",
+                refund_id=after["_id"],
+                payment_id=told.payment_id,
+                user_id=after["user_id"],
+                status=after["status"],
+                effect=after["effect"],
+            )
+
+    async for batch in refundbook.open_before(report.until):
+        report.count("open_refunds", len(batch))
+        await _all(refunds.follow, batch)
+    async for page in gateway.refunds_between(report.since, report.until):
+        report.count("refunds", len(page))
+        await _all(one, page)
+    async for batch in refundbook.processed_between(report.since, report.until):
+        report.count("booked_refunds", len(batch))
+        await _all(lambda record: _refund_exists(report, record), batch)
+
+
+async def _refund_exists(report: Report, record: Document) -> None:
+    try:
+        await gateway.fetch_refund(record["gateway_id"])
+    except NoSuchEntity:
+        report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
+
+
+async def _disputes(report: Report) -> None:
+    """Razorpay's disputes of the window, and those that are open here however old they are."""
+
+    async def one(told: entities.Dispute) -> None:
+        before = await disputes.state_of(told.id)
+        await disputes.notice(told)
+        after = await disputes.state_of(told.id)
+        if before != after:
+            report.repair(
+                "dispute_booked", dispute_id=told.id, payment_id=told.payment_id, state=after
+            )
+
+    async for page in gateway.disputes_between(report.since, report.until):
+        report.count("disputes", len(page))
+        await _all(one, page)
+    for record in await disputes.page("reserved", _TOLD_MAX):
+        report.count("open_disputes")
+        try:
+            await one(await gateway.fetch_dispute(record["_id"]))
+        except NoSuchEntity:
+            report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
+
+
+async def _settlements(report: Report) -> None:
+    """What was paid out on the days of the window, matched line by line."""
+    day, last = clock.ist_date(report.since), clock.ist_date(clock.now())
+    while day <= last:
+        count, strangers = await settlements.match(day)
+        report.count("settlement_lines", count)
+        for entity_id in strangers:
+            report.count("settlement_lines_of_others")
+            log.info("settlement line of %s is not ours", entity_id)
+        day += dt.timedelta(days=1)
+
+
+_STEPS: Final = (_orders, _payments, _credits, _refunds, _disputes, _settlements)
+
+
+async def _all(work: Callable[[Item], Awaitable[object]], batch: Sequence[Item]) -> None:
+    """`work` for each, some at once; the first problem ends it when the others are done."""
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: Item) -> None:
+        async with room:
+            await work(item)
+
+    results = await asyncio.gather(*map(one, batch), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+async def _lease() -> bool:
+    """Whether this process may run now, and no other."""
+    now = clock.now()
+    try:
+        await db.reconciliations.update_one(
+            {"_id": "schedule", "$or": [{"lease_until": None}, {"lease_until": {"$lt": now}}]},
+            {"$set": {"lease_until": clock.after(_LEASE_SECONDS)}},
+            upsert=True,
+        )
+    except database.DuplicateKey:
+        return False
+    return True
+
+
+async def _keep_lease() -> None:
+    while True:
+        await asyncio.sleep(_LEASE_SECONDS / 4)
+        await _schedule(lease_until=clock.after(_LEASE_SECONDS))
+
+
+async def _schedule(**changes: Any) -> None:
+    await db.reconciliations.update_one({"_id": "schedule"}, {"$set": changes}, upsert=True)
+
+
+def _document(report: Report) -> Document:
+    return {
+        "finished_at": clock.now(),
+        "mode": settings().gateway_mode,
+        "since": report.since,
+        "until": report.until,
+        "checked": report.checked,
+        "repaired_count": report.repaired_count,
+        "repaired": report.repaired,
+        "findings_count": report.findings_count,
+        "findings": report.findings,
+        "unanswered": report.unanswered,
+        "ok": report.ok,
+    }

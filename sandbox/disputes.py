@@ -1,0 +1,167 @@
+"""Disputes: a customer's bank takes money back, and what becomes of that."""
+
+from pymongo import ReturnDocument
+
+import clock
+from sandbox import wire
+from sandbox.bank import Bank, Session, payment_entity
+from sandbox.refunds import Refunds, Wish
+from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
+
+PHASES = ("chargeback", "fraud", "retrieval", "pre_arbitration", "arbitration")
+STATES = ("under_review", "action_required", "won", "lost", "closed")
+REASON_CODE = "processed_invalid_expired_card"
+ANSWER_WITHIN_SECONDS = 7 * 86_400
+_EVIDENCE = (
+    *("summary", "shipping_proof", "billing_proof", "cancellation_proof"),
+    *("customer_communication", "proof_of_service", "explanation_letter", "refund_confirmation"),
+    *("access_activity_log", "refund_cancellation_policy", "term_and_conditions", "others"),
+    "submitted_at",
+)
+
+
+def dispute_entity(dispute: Document) -> Document:
+    """A dispute as the API shows it."""
+    return {
+        "id": dispute["_id"],
+        "entity": "dispute",
+        "payment_id": dispute["payment_id"],
+        "amount": dispute["amount"],
+        "currency": dispute["currency"],
+        "amount_deducted": dispute["amount_deducted"],
+        "reason_code": dispute["reason_code"],
+        "respond_by": wire.seconds(dispute["respond_by"]),
+        "status": dispute["status"],
+        "evidence": {"amount": dispute["amount"]} | dict.fromkeys(_EVIDENCE),
+        "phase": dispute["phase"],
+        "created_at": wire.seconds(dispute["created_at"]),
+    }
+
+
+class Disputes:
+    """Opened and decided outside; the merchant can only read them here."""
+
+    def __init__(self, bank: Bank, refunds: Refunds) -> None:
+        self._bank, self._refunds = bank, refunds
+        self.disputes = bank.database["disputes"]
+
+    async def start(self) -> None:
+        """Make the index."""
+        await self.disputes.create_index(NEWEST_FIRST)
+
+    async def open(self, payment_id: str, body: Document) -> Document:
+        """`{amount?, phase?, reason_code?, deduct_at_onset?}`: a bank disputes a payment."""
+        wire.only(body, "amount", "phase", "reason_code", "deduct_at_onset")
+        payment = await self._bank.payment(payment_id)
+        amount = body.get("amount", payment["amount"])
+        if type(amount) is not int or not 0 < amount <= payment["amount"]:
+            raise wire.not_valid("amount")
+        reason_code = body.get("reason_code", REASON_CODE)
+        if not isinstance(reason_code, str):
+            raise wire.not_valid("reason_code")
+        if "captured_at" not in payment:
+            raise Refusal("Only captured payments are disputed", "payment_not_captured")
+        at_onset = bool(body.get("deduct_at_onset"))
+        dispute = {
+            "_id": wire.new_id("disp"),
+            "payment_id": payment_id,
+            "amount": amount,
+            "currency": payment["currency"],
+            "amount_deducted": amount if at_onset else 0,
+            "at_onset": at_onset,
+            "reason_code": reason_code,
+            "respond_by": clock.after(ANSWER_WITHIN_SECONDS),
+            "status": "open",
+            "phase": _phase(body.get("phase", PHASES[0])),
+            "created_at": clock.now(),
+        }
+
+        async def opened(session: Session) -> Document:
+            await self.disputes.insert_one(dispute, session=session)
+            await self._report("created", dispute, session)
+            return dispute
+
+        return await self._bank.atomic(opened)
+
+    async def change(self, dispute_id: str, body: Document) -> Document:
+        """`{status?, phase?, as_refund?}`: another phase opens it again, then the status holds.
+
+        `action_required` is an event alone. `as_refund`: what is lost is taken by a refund.
+        """
+        status, phase = wire.only(body, "status", "phase", "as_refund").get("status"), None
+        if status not in (STATES if "phase" not in body else (None, *STATES)):
+            raise wire.not_valid("status")
+        if "phase" in body:
+            phase = _phase(body["phase"])
+        if body.get("as_refund") and status != "lost":
+            raise wire.not_valid("as_refund")
+
+        async def changed(session: Session) -> Document:
+            dispute = await self.disputes.find_one({"_id": dispute_id}, session=session)
+            if dispute is None:
+                raise wire.unknown_id()
+            if phase not in (None, dispute["phase"]):
+                onset_paise = dispute["amount"] if dispute["at_onset"] else 0
+                reopened = {"phase": phase, "status": "open", "amount_deducted": onset_paise}
+                reopened["respond_by"] = clock.after(ANSWER_WITHIN_SECONDS)
+                dispute = await self._set(dispute_id, reopened, session)
+                await self._report("created", dispute, session)
+            if status is None:
+                return dispute
+            return await self._decide(dispute, status, session, bool(body.get("as_refund")))
+
+        return await self._bank.atomic(changed)
+
+    async def dispute(self, dispute_id: str) -> Document:
+        """GET /v1/disputes/:id."""
+        found = await self.disputes.find_one({"_id": dispute_id})
+        if found is None:
+            raise wire.unknown_id()
+        return found
+
+    async def listed(self, page: Page) -> list[Document]:
+        """GET /v1/disputes: the newest first."""
+        return await page.of(self.disputes, {})
+
+    async def _decide(
+        self, dispute: Document, status: str, session: Session, as_refund: bool
+    ) -> Document:
+        facts: Document = {} if status == "action_required" else {"status": status}
+        if status == "lost":
+            facts |= {"amount_deducted": dispute["amount"], "by_refund": as_refund}
+        elif status in ("won", "closed"):
+            facts["amount_deducted"] = 0
+        changed = await self._set(dispute["_id"], facts, session) if facts else dispute
+        await self._report(status, changed, session)
+        if as_refund:
+            wish = Wish(amount_paise=dispute["amount"])
+            await self._refunds.open_usual(dispute["payment_id"], wish, session)
+        return changed
+
+    async def _set(self, dispute_id: str, facts: Document, session: Session) -> Document:
+        changed = await self.disputes.find_one_and_update(
+            {"_id": dispute_id},
+            {"$set": facts},
+            session=session,
+            return_document=ReturnDocument.AFTER,
+        )
+        assert changed is not None
+        return changed
+
+    async def _report(self, event: str, dispute: Document, session: Session) -> None:
+        payment = await self._bank.payments.find_one(
+            {"_id": dispute["payment_id"]}, session=session
+        )
+        assert payment is not None
+        await self._bank.outbox.record(
+            f"payment.dispute.{event}",
+            session,
+            payment=payment_entity(payment),
+            dispute=dispute_entity(dispute),
+        )
+
+
+def _phase(value: object) -> str:
+    if not isinstance(value, str) or value not in PHASES:
+        raise wire.not_valid("phase")
+    return value

@@ -1,0 +1,125 @@
+"""What Razorpay paid out to our bank: each line matched with what it settles, fee and tax booked."""
+
+import datetime as dt
+import logging
+from dataclasses import dataclass, field
+
+import clock
+import database
+import gateway
+import payments
+import refundbook
+from database import Document, Index, db
+from entities import SettlementLine
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+_UNMATCHED_KEPT = 100
+
+database.declare(
+    "settlements",
+    indexes=[Index(("-day", "-_id"))],
+    schema={
+        "bsonType": "object",
+        "required": ["day", "utr", "gross_paise", "fee_paise", "tax_paise", "net_paise"],
+        "properties": {
+            name: {"bsonType": "long"}
+            for name in ("gross_paise", "fee_paise", "tax_paise", "refunded_paise", "net_paise")
+        },
+    },
+)
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What the lines of one settlement add up to."""
+
+    utr: str
+    settled_at: dt.datetime | None
+    lines: int = 0
+    gross_paise: int = 0
+    fee_paise: int = 0
+    tax_paise: int = 0
+    refunded_paise: int = 0
+    net_paise: int = 0
+    unmatched: list[str] = field(default_factory=list)
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def match(day: dt.date) -> tuple[int, list[str]]:
+    """Match what was settled on a day in India; how many lines there were, and the ids of those
+    that settle nothing of ours.
+
+    Every payment keeps its fee (which includes the tax), its tax and its settlement; every
+    settlement keeps what its lines add up to. The fee is ours, not the user's, so no wallet is
+    touched. Harmless when repeated: the same lines lead to the same documents. Raises
+    GatewayUnavailable, GatewayRefused.
+    """
+    sums: dict[str, _Sum] = {}
+    count, unmatched = 0, []
+    async for page in gateway.settlement_lines(day):
+        for line in page:
+            if not line.settled or not line.settlement_id:
+                continue
+            count += 1
+            total = sums.setdefault(line.settlement_id, _Sum(line.utr, line.settled_at))
+            _add(total, line)
+            if not await _matches(line):
+                unmatched.append(line.entity_id)
+                total.unmatched.append(line.entity_id)
+    for settlement_id, total in sums.items():
+        await db.settlements.update_one(
+            {"_id": settlement_id}, {"$set": _document(total, day)}, upsert=True
+        )
+    return count, unmatched
+
+
+async def page(limit: int) -> list[Document]:
+    """The latest settlements."""
+    return await db.settlements.find({}).sort([("day", -1), ("_id", -1)]).to_list(limit)
+
+
+def _add(total: _Sum, line: SettlementLine) -> None:
+    total.lines += 1
+    total.net_paise += line.credit_paise - line.debit_paise
+    if line.type == "payment":
+        total.gross_paise += line.amount_paise
+        total.fee_paise += line.fee_paise
+        total.tax_paise += line.tax_paise
+    else:
+        total.refunded_paise += line.debit_paise - line.credit_paise
+
+
+async def _matches(line: SettlementLine) -> bool:
+    """Whether the line settles something that we know; then it is noted there."""
+    if line.type == "payment":
+        facts = {
+            "fee_paise": database.long(line.fee_paise),
+            "tax_paise": database.long(line.tax_paise),
+            "settlement_id": line.settlement_id,
+            "settled_at": line.settled_at,
+        }
+        return await payments.settled(line.entity_id, facts)
+    if line.type == "refund":
+        return await refundbook.known_at_gateway(line.entity_id) is not None
+    return line.type != "transfer"  # adjustments: disputes and Razorpay's own corrections
+
+
+def _document(total: _Sum, day: dt.date) -> Document:
+    return {
+        "day": day.isoformat(),
+        "utr": total.utr,
+        "settled_at": total.settled_at,
+        "lines": total.lines,
+        "gross_paise": database.long(total.gross_paise),
+        "fee_paise": database.long(total.fee_paise),
+        "tax_paise": database.long(total.tax_paise),
+        "refunded_paise": database.long(total.refunded_paise),
+        "net_paise": database.long(total.net_paise),
+        "unmatched": total.unmatched[:_UNMATCHED_KEPT],
+        "updated_at": clock.now(),
+    }

@@ -1,0 +1,235 @@
+"""Reconciliation with Razorpay: what either side lacks is found, repaired once, or told to a person."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import clearing
+import clock
+import ledger
+import wallet
+import worker
+from database import db
+from sandbox import refunds as sandbox_refunds
+from tests import customer
+from tests.conftest import Person, Service, running, test_settings
+
+
+@pytest.fixture
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """A service of its own for each test: reports are about everybody. Webhooks are lost."""
+    async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
+        await customer.webhooks(started, enabled=False)
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def no_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The browser and the webhooks are lost; the poller is to be, too."""
+
+    async def nothing() -> int:
+        return 0
+
+    for name in ("poll payments", "poll refunds"):
+        pause_seconds = worker.CHORES[name][1]
+        monkeypatch.setitem(worker.CHORES, name, (nothing, pause_seconds))
+
+
+async def run(service: Service, admin: Person, **body: Any) -> dict[str, Any]:
+    body = {"older_than_minutes": 0} | body
+    answer = await service.post("/api/admin/reconciliation/run", admin, json=body)
+    assert answer.status_code == 200, answer.text
+    report: dict[str, Any] = answer.json()
+    return report
+
+
+async def kinds(report: dict[str, Any]) -> list[str]:
+    return sorted(each["kind"] for each in report["repaired"] + report["findings"])
+
+
+async def test_when_both_sides_agree_nothing_is_found(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    refund = {"payment_id": payment_id, "amount": 10, "reason": "asked by mail"}
+    made = (await service.post("/api/payment/refunds", admin, json=refund)).json()
+    await asyncio.sleep(0.1)
+    first = await run(service, admin)
+    assert first["ok"], first  # our own open refund was followed to its end: that is no finding
+    shown = await service.get(f"/api/payment/refunds/{made['refund_id']}", person)
+    assert shown.json()["status"] == "processed"
+    again = await run(service, admin)
+    assert again["ok"], again
+    assert again["checked"]["payments"] >= 1
+    assert again["checked"]["credits"] == 1
+    shown = await service.get("/api/admin/reconciliation", admin)
+    assert [each["run_id"] for each in shown.json()["runs"]] == [again["run_id"], first["run_id"]]
+    await customer.audited(service, person)
+
+
+async def test_a_thousand_lost_payments_are_credited_once_each_in_constant_memory(
+    service: Service,
+) -> None:
+    """Every browser verify is lost, every webhook is lost: one run brings the money."""
+    admin = await service.admin()
+    people = [await service.signup() for _ in range(5)]
+    await customer.paid_and_forgotten([person.id for person in people], 1_000)
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = await run(service, admin)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+    assert (report["repaired_count"], len(report["repaired"])) == (1_000, 200)
+    assert {each["kind"] for each in report["repaired"]} == {"payment_credited"}
+    assert report["findings_count"] == 0
+    assert peak_kib < 60 * 1024
+    for person in people:
+        assert (await service.balance(person))["balance"] == 20_000.0
+        assert await db.transactions.count_documents({"user_id": person.id}) == 200
+        await customer.audited(service, person)
+    assert (await run(service, admin))["ok"]
+
+
+async def test_two_processes_at_once_never_repair_the_same_thing_twice(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    for _ in range(5):
+        await customer.pay(service, await customer.open_order(service, person))
+    reports = await asyncio.gather(*(run(service, admin) for _ in range(3)))
+    assert sorted(report["repaired_count"] for report in reports) == [0, 0, 5]
+    assert (await service.balance(person))["balance"] == 500.0
+
+
+async def test_row_08_an_authorized_payment_is_captured_before_razorpay_sends_it_back(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    order_id = await customer.open_order(service, person)
+    await customer.pay(service, order_id, customer.AUTHORIZED)
+    shown = (await service.get(f"/api/payment/orders/{order_id}", person)).json()
+    report = await run(service, admin)
+    assert shown["status"] == "paid" or await kinds(report) == ["payment_credited"]
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_what_is_young_is_left_to_the_others(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await customer.pay(service, await customer.open_order(service, person))
+    report = await run(service, admin, older_than_minutes=15)
+    assert report["ok"]
+    assert (await service.balance(person))["balance"] == 0.0
+
+
+async def test_a_credit_that_razorpay_knows_nothing_of_is_told_to_a_person(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await wallet.post(
+        ledger.Credit(
+            user_id=person.id,
+            key="recharge:pay_never",
+            category="recharge",
+            amount_paise=10_000,
+            contra="gateway:razorpay",
+            description="Recharge",
+            payment_id="pay_never",
+        )
+    )
+    report = await run(service, admin)
+    [finding] = report["findings"]
+    assert (finding["kind"], finding["payment_id"]) == ("credit_without_payment", "pay_never")
+    assert finding["detail"] == "razorpay_does_not_know_it"
+    assert (await service.balance(person))["balance"] == 100.0  # told, not taken
+
+
+async def test_refunds_and_disputes_made_at_razorpay_are_booked_once(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    first, second = [await customer.recharge(service, person) for _ in range(2)]
+    await customer.outside(service, f"/payments/{first}/refunds", amount=2_500)
+    dispute = await customer.outside(service, f"/payments/{second}/disputes", amount=4_000)
+    await asyncio.sleep(0.1)
+    report = await run(service, admin)
+    assert await kinds(report) == ["dispute_booked", "refund_booked"]
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"]) == (175.0, 40.0)
+    await customer.outside(service, f"/disputes/{dispute['id']}", status="lost")
+    assert await kinds(await run(service, admin)) == ["dispute_booked"]
+    assert (await service.balance(person))["balance"] == 135.0
+    assert (await run(service, admin))["ok"]
+    await customer.audited(service, person)
+
+
+async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    stranger = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, stranger, status="captured", amount=5_000)
+    await db.orders.delete_one({"order_id": stranger})  # another app of the same account
+    await customer.outside(service, "/settle")
+    report = await run(service, admin)
+    assert report["findings"] == []
+    [settlement] = (await service.get("/api/admin/settlements", admin)).json()["settlements"]
+    assert settlement["gross"] == 150.0
+    assert settlement["unmatched"] == [forced["razorpay_payment_id"]]
+    assert settlement["net"] == pytest.approx(settlement["gross"] - settlement["fee"])
+    assert settlement["tax"] > 0
+    known = await db.payments.find_one({"_id": payment_id})
+    assert known is not None
+    assert (known["settlement_id"], known["fee_paise"]) == (settlement["settlement_id"], 236)
+    assert known["tax_paise"] == 36
+
+
+async def test_where_razorpay_does_not_answer_it_is_said_and_looked_at_again(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await customer.pay(service, await customer.open_order(service, person))
+    await customer.fault(service, "502_html", path="/payments", count=50)
+    report = await run(service, admin)
+    assert not report["ok"]
+    assert report["unanswered"]
+    assert (await service.balance(person))["balance"] == 0.0
+    await customer.all_faults_over(service)
+    report = await run(service, admin)
+    assert (report["repaired_count"], report["unanswered"]) == (1, [])
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_the_worker_runs_it_when_it_is_time_and_no_process_twice(service: Service) -> None:
+    person = await service.signup()
+    await customer.pay(service, await customer.open_order(service, person))
+    hour_ago = {"created_at": clock.after(-3_600)}
+    await db.orders.update_many({}, {"$set": hour_ago})
+    await clearing.tick()  # the first one only sets the time
+    await asyncio.gather(*(clearing.tick() for _ in range(3)))
+    assert await clearing.latest(10) == []
+    await db.reconciliations.update_one({"_id": "schedule"}, {"$set": {"next_at": clock.after(-1)}})
+    await asyncio.gather(*(clearing.tick() for _ in range(3)))
+    [report] = await clearing.latest(10)
+    assert (report["trigger"], report["repaired_count"]) == ("worker", 1)
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_a_run_whose_process_died_blocks_the_next_one_for_two_minutes_at_most(
+    service: Service,
+) -> None:
+    admin = await service.admin()
+    dead = {"lease_until": clock.after(0.5)}
+    await db.reconciliations.update_one({"_id": "schedule"}, {"$set": dead}, upsert=True)
+    assert (await run(service, admin))["ok"]
+
+
+async def test_only_an_admin_reconciles(service: Service) -> None:
+    person = await service.signup()
+    answer = await service.post("/api/admin/reconciliation/run", person)
+    assert answer.status_code == 403
+    assert (await service.get("/api/admin/reconciliation", person)).status_code == 403
+    admin = await service.admin()
+    for odd in (-1, "15", 1.5, True):
+        body = {"older_than_minutes": odd}
+        answer = await service.post("/api/admin/reconciliation/run", admin, json=body)
+        assert answer.status_code == 422

@@ -1,0 +1,207 @@
+"""Disputes: their money waits, is taken once when they are lost, and is free again when they are won."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+import config
+import disputes
+import gateway
+import refundbook
+from database import db
+from sandbox import refunds as sandbox_refunds
+from tests import customer
+from tests.conftest import Person, Service, running, test_settings
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file, without webhooks; each test has users of its own."""
+    async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
+        await customer.webhooks(started, enabled=False)
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.05)
+
+
+@pytest.fixture(scope="module")
+async def admin(service: Service) -> Person:
+    return await service.admin()
+
+
+async def disputed(service: Service, payment_id: str, **facts: object) -> str:
+    """A dispute at Razorpay that we have not heard of."""
+    made = await customer.outside(service, f"/payments/{payment_id}/disputes", **facts)
+    return str(made["id"])
+
+
+async def told(dispute_id: str) -> str:
+    """What the webhook and the reconciliation do."""
+    return await disputes.notice(await gateway.fetch_dispute(dispute_id))
+
+
+async def becomes(service: Service, dispute_id: str, **facts: object) -> str:
+    await customer.outside(service, f"/disputes/{dispute_id}", **facts)
+    return await told(dispute_id)
+
+
+async def spend(service: Service, admin: Person, person: Person, rupees: float) -> None:
+    body = {"type": "debit", "amount": rupees, "reason": "spent elsewhere"}
+    path = f"/api/admin/users/{person.id}/adjustments"
+    assert (await service.post(path, admin, json=body)).status_code == 201
+
+
+async def money(service: Service, person: Person) -> tuple[float, float, float]:
+    found = await service.balance(person)
+    return found["balance"], found["held"], found["due"]
+
+
+async def test_row_27_a_dispute_holds_its_money_and_a_lost_one_takes_it_once(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=6_000)
+    await asyncio.gather(*(told(dispute_id) for _ in range(5)))
+    assert await money(service, person) == (100.0, 60.0, 0.0)
+    await becomes(service, dispute_id, status="under_review")
+    assert await money(service, person) == (100.0, 60.0, 0.0)
+    await customer.outside(service, f"/disputes/{dispute_id}", status="lost")
+    await asyncio.gather(*(told(dispute_id) for _ in range(5)))
+    assert await money(service, person) == (40.0, 0.0, 0.0)
+    shown = (await service.get("/api/admin/disputes?state=debited", admin)).json()["disputes"]
+    mine = next(each for each in shown if each["dispute_id"] == dispute_id)
+    assert (mine["status"], mine["amount"], mine["user_id"]) == ("lost", 60.0, person.id)
+    await customer.audited(service, person)
+
+
+@pytest.mark.parametrize("end", ["won", "closed"])
+async def test_row_27_what_a_dispute_held_is_free_again_when_it_is_won_or_closed(
+    service: Service, end: str
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await customer.recharge(service, person))
+    await told(dispute_id)
+    assert (await service.balance(person))["available"] == 0.0
+    assert await becomes(service, dispute_id, status=end) == "dispute released"
+    assert await money(service, person) == (100.0, 0.0, 0.0)
+    await customer.audited(service, person)
+
+
+async def test_a_dispute_over_spent_money_leaves_a_due_that_the_next_recharge_pays(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await spend(service, admin, person, 70)
+    dispute_id = await disputed(service, payment_id)
+    await told(dispute_id)
+    assert await money(service, person) == (30.0, 30.0, 0.0)
+    await becomes(service, dispute_id, status="lost")
+    assert await money(service, person) == (0.0, 0.0, 70.0)
+    await customer.recharge(service, person)
+    assert await money(service, person) == (30.0, 0.0, 0.0)
+    paid = await db.transactions.find_one({"user_id": person.id, "category": "due_recovery"})
+    assert paid is not None
+    assert dispute_id in paid["description"]
+    await customer.audited(service, person)
+
+
+async def test_the_end_of_a_dispute_may_be_the_first_that_we_hear_of_it(service: Service) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await customer.recharge(service, person), amount=2_500)
+    assert await becomes(service, dispute_id, status="lost") == "dispute debited"
+    assert await money(service, person) == (75.0, 0.0, 0.0)
+
+
+async def test_a_won_dispute_that_comes_back_in_a_new_phase_holds_its_money_again(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await customer.recharge(service, person))
+    await told(dispute_id)
+    await becomes(service, dispute_id, status="won")
+    await customer.outside(service, f"/disputes/{dispute_id}", phase="pre_arbitration")
+    assert await told(dispute_id) == "dispute reserved"
+    assert await money(service, person) == (100.0, 100.0, 0.0)
+    await becomes(service, dispute_id, status="lost")
+    assert await money(service, person) == (0.0, 0.0, 0.0)
+    await customer.audited(service, person)
+
+
+@pytest.mark.parametrize("first", ["refund", "dispute", "both"])
+async def test_row_27_a_lost_dispute_that_also_arrives_as_a_refund_is_taken_once(
+    service: Service, first: str
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=4_000)
+    if first != "refund":
+        await told(dispute_id)
+    await customer.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    await asyncio.sleep(0.1)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    if first == "both":
+        await asyncio.gather(told(dispute_id), disputes.refund_seen(refund))
+    elif first == "refund":
+        await disputes.refund_seen(refund)
+        await told(dispute_id)
+    else:
+        await told(dispute_id)
+        await disputes.refund_seen(refund)
+    for _ in range(2):
+        await disputes.refund_seen(refund)
+        await told(dispute_id)
+    assert await money(service, person) == (60.0, 0.0, 0.0)
+    await customer.audited(service, person)
+
+
+async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
+    service: Service,
+) -> None:
+    """What two processes can bring about that hear of both in the same millisecond."""
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=4_000)
+    await told(dispute_id)
+    await customer.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    await asyncio.sleep(0.1)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    await refundbook.notice(refund)  # as if no dispute were known yet
+    record = await db.disputes.find_one({"_id": dispute_id})
+    assert record is not None
+    await disputes._debit(record, 4_000)  # as if no refund were known yet
+    await disputes.refund_seen(refund)
+    await told(dispute_id)
+    assert await money(service, person) == (60.0, 0.0, 0.0)
+    await customer.audited(service, person)
+
+
+async def test_a_dispute_about_somebody_elses_payment_is_none_of_ours(service: Service) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="captured", amount=9_900)
+    dispute_id = await disputed(service, forced["razorpay_payment_id"])
+    assert await told(dispute_id) == "ignored: of a payment that is not ours"
+    await customer.verify(service, person, forced)  # known now, but in review: never credited
+    assert await told(dispute_id) == "dispute ignored"
+    assert await money(service, person) == (0.0, 0.0, 0.0)
+
+
+async def test_by_policy_a_dispute_freezes_the_wallet(service: Service) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    config.use(service.settings.model_copy(update={"dispute_freezes_wallet": True}))
+    try:
+        dispute_id = await disputed(service, payment_id, amount=1_000)
+        await told(dispute_id)
+    finally:
+        config.use(service.settings)
+    assert (await service.balance(person))["frozen"]
+    by_hand = await db.adjustments.find_one({"user_id": person.id})
+    assert by_hand is not None
+    assert (by_hand["by"], by_hand["reason"]) == ("policy", f"Dispute {dispute_id}")

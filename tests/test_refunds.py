@@ -1,0 +1,381 @@
+"""Refunds: reserved first, asked for once, and in the right state whatever Razorpay does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+import clock
+import gateway
+import refundbook
+import refunds
+from database import Document, db
+from sandbox import refunds as sandbox_refunds
+from tests import customer
+from tests.conftest import Person, Service, running, test_settings
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file, without webhooks; each test has users of its own."""
+    async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
+        await customer.webhooks(started, enabled=False)
+        yield started
+
+
+@pytest.fixture(autouse=True)
+async def quick(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(sandbox_refunds, "FAILS_LATE_AFTER_SECONDS", 0.2)
+    yield
+    await customer.all_faults_over(service)
+
+
+@pytest.fixture(scope="module")
+async def admin(service: Service) -> Person:
+    return await service.admin()
+
+
+async def refund(service: Service, admin: Person, payment_id: str, **body: Any) -> httpx.Response:
+    headers = body.pop("headers", {})
+    body = {"payment_id": payment_id, "reason": "asked by mail"} | body
+    return await service.post("/api/payment/refunds", admin, json=body, headers=headers)
+
+
+async def refunded(service: Service, admin: Person, payment_id: str, **body: Any) -> str:
+    answer = await refund(service, admin, payment_id, **body)
+    assert answer.status_code == 201, answer.text
+    refund_id: str = answer.json()["refund_id"]
+    return refund_id
+
+
+async def followed(refund_id: str, status: str) -> Document:
+    """The refund, followed as the worker does it, until it is there."""
+    async with asyncio.timeout(10):
+        while True:
+            record = await refunds.follow(await refundbook.find(refund_id, None))
+            if record["status"] == status:
+                return record
+            await asyncio.sleep(0.05)
+
+
+async def categories(person: Person) -> list[str]:
+    found = db.transactions.find({"user_id": person.id}).sort("seq", 1)
+    return [entry["category"] async for entry in found]
+
+
+async def test_a_refund_is_reserved_then_taken_when_it_went_off(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    answer = await refund(service, admin, payment_id, amount=40)
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    assert (body["status"], body["amount"], body["payment_id"]) == ("pending", 40.0, payment_id)
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"], balance["available"]) == (100.0, 40.0, 60.0)
+    await followed(body["refund_id"], "processed")
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"]) == (60.0, 0.0)
+    shown = (await service.get(f"/api/payment/refunds/{body['refund_id']}", person)).json()
+    assert (shown["status"], shown["due"]) == ("processed", 0.0)
+    entry = await db.transactions.find_one({"_id": shown["transaction_id"]})
+    assert entry is not None
+    assert (entry["category"], entry["refund_id"]) == ("refund", body["refund_id"])
+    assert (entry["payment_id"], entry["contra"]) == (payment_id, "gateway:razorpay")
+    await customer.audited(service, person)
+
+
+async def test_without_an_amount_all_that_is_left_goes_back_and_then_nothing_is(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await followed(await refunded(service, admin, payment_id, amount=30), "processed")
+    second = await refunded(service, admin, payment_id)
+    assert (await followed(second, "processed"))["amount_paise"] == 7_000
+    assert (await service.balance(person))["balance"] == 0.0
+    answer = await refund(service, admin, payment_id)
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_not_refundable")
+    listed = (await service.get("/api/payment/refunds", person)).json()
+    assert [each["amount"] for each in listed["refunds"]] == [70.0, 30.0]
+    await customer.audited(service, person)
+
+
+async def test_what_is_spent_or_held_is_never_refunded(service: Service, admin: Person) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    call = {"to": "+919876543210", "simulate": {"duration_seconds": 60, "wall_seconds": 30}}
+    placed = await service.post("/api/call", person, json=call)
+    assert placed.status_code == 202
+    available = (await service.balance(person))["available"]
+    answer = await refund(service, admin, payment_id)
+    assert (answer.status_code, answer.json()["code"]) == (409, "refund_exceeds_unspent")
+    assert answer.json()["refundable"] == available
+    await refunded(service, admin, payment_id, amount=available)
+    await service.post(f"/api/calls/{placed.json()['call_id']}/hangup", person)
+    await customer.audited(service, person)
+
+
+async def test_refunds_asked_for_at_once_never_pass_the_payment_together(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await service.fund(person, 1_000)
+    answers = await asyncio.gather(
+        *(refund(service, admin, payment_id, amount=30) for _ in range(12))
+    )
+    made = [answer for answer in answers if answer.status_code == 201]
+    assert len(made) == 3
+    assert {a.json()["code"] for a in answers if a not in made} == {"refund_exceeds_unspent"}
+    for answer in made:
+        await followed(answer.json()["refund_id"], "processed")
+    assert (await service.balance(person))["balance"] == 1_010.0
+    await customer.audited(service, person)
+
+
+async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made_once(
+    service: Service, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "READ_SECONDS", 0.4)
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    path = f"/payments/{payment_id}/refund"
+    await customer.fault(service, "lost_response", path=path, method="POST", count=2)
+    key = {"Idempotency-Key": "refund-once"}
+    answer = await refund(service, admin, payment_id, amount=40, headers=key)
+    assert (answer.status_code, answer.json()["status"]) == (201, "pending")
+    again = await refund(service, admin, payment_id, amount=40, headers=key)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json()["refund_id"] == answer.json()["refund_id"]
+    assert (await service.balance(person))["held"] == 40.0
+    await followed(answer.json()["refund_id"], "processed")
+    assert (await service.balance(person))["balance"] == 60.0
+    assert len(await gateway.fetch_refunds_of(payment_id)) == 1
+    await customer.audited(service, person)
+
+
+@pytest.mark.parametrize(
+    "kind", ["timeout", "reset", "429", "500", "502_html", "200_html", "error_null", "empty_list"]
+)
+async def test_when_razorpay_does_not_answer_the_money_stays_reserved_until_it_does(
+    service: Service, admin: Person, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "READ_SECONDS", 0.4)
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await customer.fault(service, kind, path=f"/payments/{payment_id}/refund", seconds=2)
+    answer = await refund(service, admin, payment_id, amount=40)
+    assert (answer.status_code, answer.json()["status"]) == (201, "pending"), answer.text
+    assert (await service.balance(person))["held"] == 40.0
+    await followed(answer.json()["refund_id"], "processed")
+    assert (await service.balance(person))["balance"] == 60.0
+    await customer.audited(service, person)
+
+
+@pytest.mark.parametrize("kind", ["merchant_balance_low", "refund_nonsense", "refund_in_progress"])
+async def test_row_35_a_refusal_that_may_pass_keeps_the_refund_pending_and_asks_again(
+    service: Service, admin: Person, kind: str
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await customer.fault(service, kind, path=f"/payments/{payment_id}/refund", count=2)
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    shown = (await service.get(f"/api/payment/refunds/{refund_id}", admin)).json()
+    assert shown["status"] == "pending"
+    assert "asked for again" in shown["message"]
+    waiting = (await service.get("/api/admin/reconciliation", admin)).json()["waiting"]
+    assert ("refund", refund_id) in [(each["kind"], each["id"]) for each in waiting]
+    await followed(refund_id, "processed")
+    assert (await service.balance(person))["balance"] == 60.0
+
+
+async def test_a_refund_refused_for_three_days_is_given_up_and_the_money_is_free(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await customer.fault(service, "merchant_balance_low", path=payment_id, count=9)
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    days_ago = {"created_at": clock.after(-3 * 86_400 - 60)}
+    await db.refunds.update_one({"_id": refund_id}, {"$set": days_ago})
+    record = await followed(refund_id, "failed")
+    assert "refused" in record["failure"]
+    assert (await service.balance(person))["available"] == 100.0
+    await customer.audited(service, person)
+    await customer.all_faults_over(service)
+    await refunded(service, admin, payment_id)  # nothing of the payment is spoken for
+
+
+async def test_a_refund_that_fails_gives_the_money_back(service: Service, admin: Person) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await customer.fault(service, "refund_fails")
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    await followed(refund_id, "failed")
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["available"]) == (100.0, 100.0)
+    assert await categories(person) == ["recharge"]
+    shown = (await service.get(f"/api/payment/refunds/{refund_id}", person)).json()
+    assert shown["status"] == "failed"
+    await customer.audited(service, person)
+
+
+async def test_a_refund_that_fails_after_it_was_processed_is_reversed_by_an_entry(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    record = await followed(refund_id, "processed")
+    await customer.outside(service, f"/refunds/{record['gateway_id']}", status="failed")
+    for _ in range(3):  # told as often as it likes
+        await refundbook.notice(await gateway.fetch_refund(record["gateway_id"]))
+    assert (await refundbook.find(refund_id, None))["status"] == "failed"
+    assert (await service.balance(person))["balance"] == 100.0
+    assert await categories(person) == ["recharge", "refund", "refund_reversal"]
+    await customer.audited(service, person)
+
+
+async def test_row_26_partial_refunds_made_at_razorpay_are_booked_once_each(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    for amount in (1_000, 2_500):
+        made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=amount)
+        told = await gateway.fetch_refund(made["id"])
+        await asyncio.gather(*(refundbook.notice(told) for _ in range(5)))
+        await followed(made["id"], "processed")
+    assert (await service.balance(person))["balance"] == 65.0
+    assert await categories(person) == ["recharge", "refund", "refund"]
+    listed = (await service.get("/api/payment/refunds", person)).json()["refunds"]
+    assert {each["reason"] for each in listed} == {"Made at Razorpay"}
+    answer = await refund(service, admin, payment_id, amount=65.01)
+    assert answer.json()["code"] == "refund_exceeds_unspent"
+    await customer.audited(service, person)
+
+
+async def test_a_refund_made_at_razorpay_of_money_that_is_spent_becomes_due(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    spent = {"type": "debit", "amount": 80, "reason": "spent elsewhere"}
+    answer = await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
+    assert answer.status_code == 201
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
+    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await followed(made["id"], "processed")
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["due"]) == (0.0, 30.0)
+    await customer.recharge(service, person)
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["due"]) == (70.0, 0.0)
+    await customer.audited(service, person)
+
+
+async def test_row_11_the_refund_of_a_payment_that_was_never_credited_takes_nothing(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="authorized", amount=10_500)
+    await customer.verify(service, person, forced)  # another amount: kept for review
+    payment_id = forced["razorpay_payment_id"]
+    await customer.outside(service, f"/payments/{payment_id}/auto-refund")
+    for told in await gateway.fetch_refunds_of(payment_id):
+        await refundbook.notice(told)
+    assert await categories(person) == []
+    assert (await service.balance(person))["balance"] == 0.0
+    await customer.audited(service, person)
+
+
+async def test_a_payment_in_review_is_refunded_without_touching_the_wallet(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    await service.fund(person, 50)
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="captured", amount=10_500)
+    assert (await customer.verify(service, person, forced)).status_code == 409
+    refund_id = await refunded(service, admin, forced["razorpay_payment_id"])
+    await followed(refund_id, "processed")
+    assert (await service.balance(person))["balance"] == 50.0
+    await customer.audited(service, person)
+
+
+async def test_a_refund_noticed_before_its_payment_was_credited_is_taken_afterwards(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    # As if the notice had come first: the record was made when nothing was credited.
+    told = await gateway.fetch_refund(made["id"])
+    payment = await db.payments.find_one({"_id": payment_id})
+    assert payment is not None
+    early = refundbook.fresh(made["id"], payment | {"transaction_id": None}, 4_000)
+    await db.refunds.insert_one(early | {"gateway_id": made["id"]})
+    await refundbook.notice(told)
+    await followed(made["id"], "processed")
+    assert (await service.balance(person))["balance"] == 60.0
+    await customer.audited(service, person)
+
+
+async def test_row_25_a_refund_that_razorpay_made_after_we_gave_it_up_is_taken_all_the_same(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await customer.fault(service, "lost_response", path=f"/payments/{payment_id}/refund", seconds=0)
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    await refundbook.give_back(await refundbook.find(refund_id, None), "given up")
+    assert (await service.balance(person))["available"] == 100.0
+    await asyncio.sleep(0.15)
+    [told] = await gateway.fetch_refunds_of(payment_id)
+    await refundbook.notice(told)
+    assert (await refundbook.find(refund_id, None))["status"] == "processed"
+    assert (await service.balance(person))["balance"] == 60.0
+    await customer.audited(service, person)
+
+
+async def test_a_process_that_died_after_its_claim_blocks_the_payment_for_ten_minutes_at_most(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    unborn = "refund_01HZZZZZZZZZZZZZZZZZZZZZZZ"  # long ago, and no record
+    await db.payments.update_one({"_id": payment_id}, {"$set": {f"refunds.{unborn}": 10_000}})
+    await refunded(service, admin, payment_id, amount=100)
+
+
+@pytest.mark.parametrize("amount", [0, -1, 1.001, "1", True, 1e12, float("nan")])
+async def test_no_odd_amount_is_refunded(service: Service, admin: Person, amount: Any) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    if amount != amount:
+        text = f'{{"payment_id": "{payment_id}", "amount": NaN, "reason": "why"}}'
+        headers = {"content-type": "application/json"}
+        answer = await service.post("/api/payment/refunds", admin, content=text, headers=headers)
+    else:
+        answer = await refund(service, admin, payment_id, amount=amount)
+    assert answer.status_code in (400, 409, 422), answer.text
+    assert (await service.balance(person))["available"] == 100.0
+
+
+async def test_a_user_asks_for_no_refund_and_sees_nobody_elses(
+    service: Service, admin: Person
+) -> None:
+    person, other = await service.signup(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    assert (await refund(service, person, payment_id)).status_code == 403
+    refund_id = await refunded(service, admin, payment_id, amount=10)
+    assert (await service.get(f"/api/payment/refunds/{refund_id}", other)).status_code == 404
+    assert (await service.get("/api/payment/refunds", other)).json()["refunds"] == []
+    assert (await refund(service, admin, "pay_unknown")).status_code == 404
+    assert (await refund(service, admin, "pay_/../orders")).status_code == 404

@@ -1,18 +1,29 @@
 """The gate and the meter: reserve before a call, charge after it."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import config
 import ledger
 import money
-import rates
+import tariffs
+import usage
 import wallet
-from database import Write
-from errors import BalanceHeld, InsufficientBalance, WalletFrozen
+from database import AnyError, Write
+from errors import (
+    BalanceHeld,
+    InsufficientBalance,
+    PaymentRequired,
+    TooManyCalls,
+    Unavailable,
+    WalletFrozen,
+)
 from ledger import Outcome
 from rates import Rate
+
+log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -22,11 +33,15 @@ SECONDS_MAX: Final = 86_400
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reservation:
-    """What is reserved for a call, and the seconds that it buys. `repeated`: it was so before."""
+    """What is reserved for a call, and the seconds that it buys. `repeated`: it was so before.
+
+    `counted_on` is the day (in India) on which it counts for its user's limits, if it does.
+    """
 
     held_paise: int
     limit_seconds: int
     repeated: bool = False
+    counted_on: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,15 +63,22 @@ WithCharge = Callable[[Charge], Iterable[Write]]
 
 
 def billable_seconds(duration_seconds: int, rate: Rate) -> int:
-    """What of a duration is paid for: at least the minimum, rounded up to the pulse.
+    """What of a duration is paid for: at least the minimum, rounded up to whole pulses.
 
-    60/60 or 30/6 of a rate card is minimum/pulse. Nothing is billable of a call that was not
-    answered.
+    30/6 of a rate card is a first pulse of 30 seconds and others of 6. Nothing is billable of a call
+    that was not answered.
     """
+    following = pulse_count(duration_seconds, rate) - 1
+    return 0 if following < 0 else rate.opening_seconds + following * rate.pulse_seconds
+
+
+def pulse_count(duration_seconds: int, rate: Rate) -> int:
+    """How many pulses are paid for, the first one included."""
     if duration_seconds <= 0:
         return 0
     at_least = max(duration_seconds, rate.minimum_billable_seconds)
-    return -(-at_least // rate.pulse_seconds) * rate.pulse_seconds
+    after_the_first = max(0, at_least - rate.opening_seconds)
+    return 1 + -(-after_the_first // rate.pulse_seconds)
 
 
 def cost_paise(duration_seconds: int, rate: Rate) -> int:
@@ -83,23 +105,45 @@ def seconds_affordable(amount_paise: int, rate: Rate) -> int:
     if rate.rate_paise_per_minute > 0:
         most = money.floor_div(60 * minutes_paise + 29, rate.rate_paise_per_minute)
         affordable = min(SECONDS_MAX, most)
-    whole_pulses = affordable // rate.pulse_seconds * rate.pulse_seconds
-    return whole_pulses if whole_pulses >= billable_seconds(1, rate) else 0
+    if affordable < billable_seconds(1, rate):  # the first pulse, and the minimum
+        return 0
+    following = (affordable - rate.opening_seconds) // rate.pulse_seconds
+    return rate.opening_seconds + following * rate.pulse_seconds
 
 
 def explanation(duration_seconds: int, rate: Rate) -> str:
-    """The price of a call in a sentence: `30 s at Rs 10.00 a minute: Rs 5.00`."""
+    """The price of a call in a sentence: `30 s at Rs 10.00 a minute: Rs 5.00`, and in pulses
+    `125 s = 3 pulses of 60 s × Rs 10.00 = Rs 30.00`."""
     cost = f"Rs {money.text(cost_paise(duration_seconds, rate))}"
     if duration_seconds <= 0:
         return f"not answered: {cost}"
+    price = f"at Rs {money.text(rate.rate_paise_per_minute)} a minute"
+    fee = f"a connection fee of Rs {money.text(rate.connection_fee_paise)}"
     billable = billable_seconds(duration_seconds, rate)
     counted = f"{duration_seconds} s"
-    if billable != duration_seconds:
-        counted += f", billed as {billable} s,"
-    sentence = f"{counted} at Rs {money.text(rate.rate_paise_per_minute)} a minute"
-    if rate.connection_fee_paise:
-        sentence += f" and a connection fee of Rs {money.text(rate.connection_fee_paise)}"
-    return f"{sentence}: {cost}"
+    if rate.opening_seconds == rate.pulse_seconds == 1:
+        if billable != duration_seconds:
+            counted += f", billed as {billable} s,"
+        sentence = f"{counted} {price}" + (f" and {fee}" if rate.connection_fee_paise else "")
+        return f"{sentence}: {cost}"
+    if duration_seconds < rate.minimum_billable_seconds:
+        counted += f", at least {rate.minimum_billable_seconds} s,"
+    pulses = _pulses(pulse_count(duration_seconds, rate), rate)
+    pulse_paise_by_60 = rate.rate_paise_per_minute * rate.pulse_seconds
+    if rate.opening_seconds == rate.pulse_seconds and pulse_paise_by_60 % 60 == 0:
+        pulses += f" × Rs {money.text(money.div_half_up(pulse_paise_by_60, 60))}"
+    else:  # a pulse costs no whole paise: the sum is rounded, once
+        pulses += f" = {billable} s {price}"
+    sentence = f"{counted} = {pulses}" + (f" + {fee}" if rate.connection_fee_paise else "")
+    return f"{sentence} = {cost}"
+
+
+def _pulses(count: int, rate: Rate) -> str:
+    first, others = rate.opening_seconds, rate.pulse_seconds
+    if first == others:
+        return f"{count} {'pulse' if count == 1 else 'pulses'} of {others} s"
+    rest = f" + {count - 1} {'pulse' if count == 2 else 'pulses'} of {others} s"
+    return f"1 pulse of {first} s" + (rest if count > 1 else "")
 
 
 def rate_of(call: Mapping[str, Any]) -> Rate:
@@ -107,8 +151,12 @@ def rate_of(call: Mapping[str, Any]) -> Rate:
     return Rate(
         rate_paise_per_minute=int(call["rate_paise_per_minute"]),
         pulse_seconds=call["pulse_seconds"],
+        first_pulse_seconds=call.get("first_pulse_seconds"),
         minimum_billable_seconds=call["minimum_billable_seconds"],
         connection_fee_paise=int(call["connection_fee_paise"]),
+        source=call.get("rate_source", "default"),
+        card_version=call.get("rate_card_version"),
+        prefix=call.get("rate_prefix"),
     )
 
 
@@ -127,9 +175,13 @@ def hold_paise(rate: Rate, seconds_max: int) -> int:
     return max(hold_paise_min(rate), cost_paise(min(slice_seconds, seconds_max), rate))
 
 
-async def can_start(user_id: str) -> None:
-    """Whether a call could be placed now; reserves nothing. Raises the 402s that `reserve` raises."""
-    required_paise = hold_paise_min(await rates.current())
+async def can_start(user_id: str, number: str | None = None) -> None:
+    """Whether a call (to `number`) could be placed now; reserves nothing. Raises the 402s that
+    `reserve` raises.
+
+    Where the price depends on the destination and none is known, the minimum balance is asked for.
+    """
+    required_paise = _required_paise(await tariffs.likely(user_id, number))
     balance = await wallet.balance_of(user_id)
     if balance.frozen:
         raise WalletFrozen(
@@ -137,10 +189,15 @@ async def can_start(user_id: str) -> None:
             required_paise=required_paise,
             available_paise=balance.available_paise,
         )
-    if balance.available_paise >= required_paise:
-        return
     needs = f"A call needs Rs {money.text(required_paise)}"
-    if balance.balance_paise >= required_paise:
+    if balance.balance_paise < required_paise:
+        raise InsufficientBalance(
+            f"{needs}; the wallet has Rs {money.text(balance.available_paise)} available.",
+            required_paise=required_paise,
+            available_paise=balance.available_paise,
+        )
+    await usage.refuse_when_spent(user_id, await usage.limits_of(user_id), required_paise)
+    if balance.available_paise < required_paise:
         raise BalanceHeld(
             f"{needs}; running calls have reserved Rs {money.text(balance.held_paise)}. "
             "Try again when one has ended.",
@@ -148,26 +205,38 @@ async def can_start(user_id: str) -> None:
             available_paise=balance.available_paise,
             retry_after_seconds=5,
         )
-    raise InsufficientBalance(
-        f"{needs}; the wallet has Rs {money.text(balance.available_paise)} available.",
-        required_paise=required_paise,
-        available_paise=balance.available_paise,
-    )
 
 
-async def affordable_calls(user_id: str) -> int:
-    """How many calls could be placed right now (a hint for those who dial many; `reserve` decides)."""
+def _required_paise(rate: Rate | None) -> int:
+    return config.settings().minimum_balance_paise if rate is None else hold_paise_min(rate)
+
+
+async def affordable_calls(user_id: str, number: str | None = None) -> int:
+    """How many calls (to `number`) could be placed right now (a hint for those who dial many;
+    `reserve` decides)."""
     balance = await wallet.balance_of(user_id)
-    rate = await rates.current()
-    return money.floor_div(balance.available_paise, hold_paise_min(rate))
+    rate = await tariffs.likely(user_id, number)
+    return money.floor_div(balance.available_paise, _required_paise(rate))
 
 
-async def capacity(user_id: str, seconds_max: int) -> int:
+async def capacity(user_id: str, seconds_max: int, number: str | None = None) -> int:
     """How many calls the whole wallet carries at once with a full slice each, those that run
-    included; at least one (a hint for sharing it out)."""
+    included, and the account may have; at least one (a hint for sharing it out)."""
     balance = await wallet.balance_of(user_id)
-    slice_paise = hold_paise(await rates.current(), seconds_max)
-    return max(1, money.floor_div(balance.balance_paise, slice_paise))
+    rate = await tariffs.likely(user_id, number)
+    slice_paise = _required_paise(rate) if rate is None else hold_paise(rate, seconds_max)
+    most = (await usage.limits_of(user_id)).concurrent_calls
+    return max(1, min(most, money.floor_div(balance.balance_paise, slice_paise)))
+
+
+async def concurrent_calls_max(user_id: str) -> int:
+    """How many calls this user may have at once."""
+    return (await usage.limits_of(user_id)).concurrent_calls
+
+
+async def calls_are_used_up(user_id: str) -> bool:
+    """Whether the user may start no more calls today."""
+    return await usage.calls_are_used_up(user_id, await usage.limits_of(user_id))
 
 
 async def reserve(
@@ -178,21 +247,47 @@ async def reserve(
     seconds_max: int,
     companions: WithReservation,
 ) -> Reservation:
-    """Reserve the first slice of a call, together with `companions`.
+    """Count a call for its user's limits and reserve its first slice, together with `companions`.
 
-    Raises InsufficientBalance and BalanceHeld (402), TooManyCalls (429), Unavailable.
+    The limits come first and are given back when the wallet refuses: a crash in between leaves them
+    stricter for that minute or day, never looser. Raises InsufficientBalance, BalanceHeld and
+    SpendCapReached (402), TooManyCalls (429), Unavailable.
     """
+    limits = await usage.limits_of(user_id)
+    amount_paise, least_paise = hold_paise(rate, seconds_max), hold_paise_min(rate)
+    taken: usage.Taken | None = None
+    if limits.are_counted:
+        taken = await usage.take_now(
+            user_id,
+            limits,
+            call_id=call_id,
+            amount_paise=amount_paise,
+            amount_paise_min=least_paise,
+        )
+        amount_paise = taken.amount_paise
+    is_capped = taken is not None and limits.spend_cap_paise is not None
+    counted_on = taken.on if taken is not None and is_capped else None
     command = ledger.Hold(
         user_id=user_id,
         call_id=call_id,
-        amount_paise=hold_paise(rate, seconds_max),
-        amount_paise_min=hold_paise_min(rate),
-        holds_max=config.settings().max_concurrent_calls,
+        amount_paise=amount_paise,
+        amount_paise_min=min(amount_paise, least_paise),
+        holds_max=limits.concurrent_calls,
     )
-    outcome = await wallet.post(
-        command, lambda outcome: companions(_reservation(outcome, rate, seconds_max))
-    )
-    return _reservation(outcome, rate, seconds_max)
+    try:
+        outcome = await wallet.post(
+            command,
+            lambda outcome: companions(_reservation(outcome, rate, seconds_max, counted_on)),
+        )
+    except (PaymentRequired, TooManyCalls) as refusal:
+        if taken is not None:
+            await taken.undo()
+        if isinstance(refusal, TooManyCalls):
+            refusal.extra.setdefault("limited_by", "concurrent_calls")
+        raise
+    if taken is not None and is_capped and outcome.held_paise < amount_paise:
+        await taken.lower_to(outcome.held_paise)
+    return _reservation(outcome, rate, seconds_max, counted_on)
 
 
 async def extend(
@@ -200,21 +295,33 @@ async def extend(
 ) -> Reservation:
     """Reserve `seconds_more` for a running call, or what can be had of it, with `companions`.
 
-    Raises InsufficientBalance and BalanceHeld when not even one more second can be had,
-    HoldNotFound when the call is settled already, Unavailable.
+    Raises InsufficientBalance, BalanceHeld and SpendCapReached when not even one more second can be
+    had, HoldNotFound when the call is settled already, Unavailable.
     """
     rate, seconds_max = rate_of(call), int(call["max_duration_seconds"])
     wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
+    amount_paise = cost_paise(wanted, rate)
+    least_paise = cost_paise(min(seconds_max, call["limit_seconds"] + 1), rate)
+    counted_on = call.get("counted_on")
+    if counted_on is not None:
+        # What the wallet then refuses of it stays reserved here until the call is settled.
+        amount_paise = await usage.raise_now(
+            call["user_id"],
+            counted_on,
+            call_id=call["_id"],
+            amount_paise=amount_paise,
+            amount_paise_min=least_paise,
+        )
     command = ledger.ExtendHold(
         user_id=call["user_id"],
         call_id=call["_id"],
-        amount_paise=cost_paise(wanted, rate),
-        amount_paise_min=cost_paise(call["limit_seconds"] + 1, rate),
+        amount_paise=amount_paise,
+        amount_paise_min=least_paise,
     )
     outcome = await wallet.post(
-        command, lambda outcome: companions(_reservation(outcome, rate, seconds_max))
+        command, lambda outcome: companions(_reservation(outcome, rate, seconds_max, counted_on))
     )
-    return _reservation(outcome, rate, seconds_max)
+    return _reservation(outcome, rate, seconds_max, counted_on)
 
 
 async def settle(
@@ -235,6 +342,7 @@ async def settle(
         campaign_id=call.get("campaign_id"),
     )
     outcome = await wallet.post(command, lambda outcome: companions(_charge(outcome, price_paise)))
+    await count(call, price_paise)
     return _charge(outcome, price_paise)
 
 
@@ -242,12 +350,33 @@ async def release(call: Mapping[str, Any], *, companions: WithCharge) -> Charge:
     """Give back the hold of a call that costs nothing; harmless when repeated."""
     command = ledger.Release(user_id=call["user_id"], call_id=call["_id"])
     outcome = await wallet.post(command, lambda outcome: companions(_charge(outcome, 0)))
+    await count(call, 0)
     return _charge(outcome, 0)
 
 
-def _reservation(outcome: Outcome, rate: Rate, seconds_max: int) -> Reservation:
+async def count(call: Mapping[str, Any], price_paise: int) -> None:
+    """Put the price of a call in the place of what its user's day had reserved for it, once.
+
+    The money has moved before: if this fails, the rest of that day is stricter until somebody
+    reports the end again.
+    """
+    if call.get("counted_on") is None:
+        return
+    try:
+        await usage.settle_on(
+            call["user_id"], call["counted_on"], call_id=call["_id"], cost_paise=price_paise
+        )
+    except (Unavailable, AnyError) as problem:
+        log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
+
+
+def _reservation(
+    outcome: Outcome, rate: Rate, seconds_max: int, counted_on: str | None
+) -> Reservation:
     affordable = seconds_affordable(outcome.held_paise, rate)
-    return Reservation(outcome.held_paise, min(affordable, seconds_max), outcome.replayed)
+    return Reservation(
+        outcome.held_paise, min(affordable, seconds_max), outcome.replayed, counted_on
+    )
 
 
 def _charge(outcome: Outcome, price_paise: int) -> Charge:

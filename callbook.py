@@ -230,6 +230,8 @@ async def _end(call: Document, report: Report) -> None:
     """Final status, charge, release and event in one commit; the first end stands."""
     contradicts = call["rank"] == OVER and report.status != call["status"]
     if call["billing_status"] in RESOLVED or contradicts:
+        if call["billing_status"] in RESOLVED:
+            await billing.count(call, int(call["cost_paise"] or 0))  # if a crash came in between
         return await _note(call, report)
     answered, duration = report.status == "completed", report.duration_seconds
     if answered and duration is None:
@@ -238,15 +240,18 @@ async def _end(call: Document, report: Report) -> None:
         reason = f"{duration} s reported, {call['limit_seconds']} s were the limit"
         return await _review(call, report, reason)
     seconds = duration if answered and duration else 0
+    rate = billing.rate_of(call)
 
     def with_charge(charge: Charge) -> Iterable[Write]:
         changes = _ended(report) | {
             "billing_status": "settled" if charge.cost_paise else "released",
             "duration_seconds": seconds,
+            "billable_seconds": billing.billable_seconds(seconds, rate),
+            "pulse_count": billing.pulse_count(seconds, rate),
             "cost_paise": database.long(charge.cost_paise),
             "due_paise": database.long(charge.due_paise),
             "held_paise": database.long(0),
-            "explanation": billing.explanation(seconds, billing.rate_of(call)),
+            "explanation": billing.explanation(seconds, rate),
         }
         return [
             Update(

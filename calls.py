@@ -15,8 +15,8 @@ import callbook
 import clock
 import config
 import database
-import rates
 import talktime
+import tariffs
 import telephony
 from auth import CurrentUser, Instant
 from billing import Reservation
@@ -34,7 +34,9 @@ from errors import (
     Unavailable,
 )
 from money import RupeesOut
-from rates import Rate
+from quotes import Phone
+from ratecards import DestinationNotRated
+from rates import Rate, Source
 from telephony import OVER, RANK, InvalidSignature, Simulate, numbers
 from telephony.numbers import DestinationNotAllowed, InvalidNumber
 
@@ -69,8 +71,9 @@ async def place(
     """Reserve the money for a call, then ask the network for it; the call as it stands.
 
     With the `call_id` of a call that exists, that call: nothing is dialled twice. Raises
-    InvalidNumber, DestinationNotAllowed, the 402s, TooManyCalls, and Unavailable; then there is no
-    call. A call that the network refuses comes back as `failed`, its money released.
+    InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and
+    Unavailable; then there is no call. A call that the network refuses comes back as `failed`, its
+    money released.
     """
     known = await callbook.known(call_id)
     if known is not None:
@@ -83,8 +86,9 @@ async def place(
         )
     script = (simulate or Simulate()) if network.can.can_simulate else None
     longest_seconds = config.settings().max_call_minutes * 60
-    rate = await rates.current()
-    call = _fresh(user_id, call_id, numbers.checked(to), rate, script) | {
+    number = numbers.checked(to)
+    rate = await tariffs.rate_for(user_id, number)
+    call = _fresh(user_id, call_id, number, rate, script) | {
         "message": message,
         "audio_url": audio_url,
         "connect_to": numbers.checked(connect_to) if connect_to is not None else None,
@@ -123,8 +127,12 @@ def _fresh(
         # The rate of this moment: a change does not touch a call that is placed.
         "rate_paise_per_minute": database.long(rate.rate_paise_per_minute),
         "pulse_seconds": rate.pulse_seconds,
+        "first_pulse_seconds": rate.opening_seconds,
         "minimum_billable_seconds": rate.minimum_billable_seconds,
         "connection_fee_paise": database.long(rate.connection_fee_paise),
+        "rate_source": rate.source,
+        "rate_card_version": rate.card_version,
+        "rate_prefix": rate.prefix,
         "provider_call_id": None,
         # How fast the call's seconds pass, and how long it rings, in real seconds.
         "pace": script.pace if script else 1.0,
@@ -149,6 +157,7 @@ def _reserved(reservation: Reservation) -> Document:
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
         "told_limit_seconds": reservation.limit_seconds,
+        "counted_on": reservation.counted_on,
     }
 
 
@@ -208,7 +217,6 @@ def _http_url(text: str) -> str:
 
 
 Url = Annotated[str, Field(max_length=2_048), AfterValidator(_http_url)]
-Phone = Annotated[str, Field(min_length=1, max_length=numbers.TEXT_LENGTH_MAX)]
 
 
 class SimulateIn(BaseModel):
@@ -247,10 +255,18 @@ class CallOut(BaseModel):
     billing_status: BillingStatus
     rate_per_minute: RupeesOut
     pulse_seconds: int
+    first_pulse_seconds: int
+    minimum_billable_seconds: int
+    connection_fee: RupeesOut
+    rate_source: Source
+    rate_card_version: int | None
+    rate_prefix: str | None
     held: RupeesOut
     max_duration_seconds: int
     limit_seconds: int
     duration_seconds: int | None
+    billable_seconds: int | None
+    pulse_count: int | None
     cost: RupeesOut | None
     due: RupeesOut
     explanation: str | None
@@ -270,36 +286,19 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-class QuoteIn(BaseModel):
-    """A call to price."""
-
-    to: Phone
-    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)]
-
-
-class QuoteOut(BaseModel):
-    """What it would cost at the rate of this moment."""
-
-    cost: RupeesOut
-    rate_per_minute: RupeesOut
-    billable_seconds: int
-    explanation: str
-
-
 def _out(call: Document) -> CallOut:
-    same = {
-        name: call[name]
-        for name in CallOut.model_fields
-        if name in call and name not in ("call_id", "held", "cost", "due", "rate_per_minute")
+    rate = billing.rate_of(call)
+    facts: Document = {
+        "call_id": call["_id"],
+        "rate_per_minute": rate.rate_paise_per_minute,
+        "first_pulse_seconds": rate.opening_seconds,
+        "connection_fee": rate.connection_fee_paise,
+        "rate_source": rate.source,
+        "held": call["held_paise"],
+        "cost": call["cost_paise"],
+        "due": call["due_paise"],
     }
-    return CallOut(
-        call_id=call["_id"],
-        rate_per_minute=call["rate_paise_per_minute"],
-        held=call["held_paise"],
-        cost=call["cost_paise"],
-        due=call["due_paise"],
-        **same,
-    )
+    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
 
 
 # --- routes -------------------------------------------------------------------------------------
@@ -323,6 +322,7 @@ async def _visible(call_id: str, user: Any) -> Document:
         InvalidRequest,
         InvalidNumber,
         DestinationNotAllowed,
+        DestinationNotRated,
         IdempotencyKeyReused,
         StillRunning,
         TooManyCalls,
@@ -401,23 +401,6 @@ async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     call that is over stays as it is, so this may be repeated."""
     await _visible(call_id, user)
     return _out(await hang_up(call_id))
-
-
-@router.post(
-    "/api/calls/quote",
-    response_model=QuoteOut,
-    responses=api.documented(Unauthenticated, InvalidRequest, InvalidNumber, DestinationNotAllowed),
-)
-async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
-    """What a call would cost: computed by the code that charges."""
-    numbers.checked(body.to)
-    rate = await rates.current()
-    return QuoteOut(
-        cost=billing.cost_paise(body.duration_seconds, rate),
-        rate_per_minute=rate.rate_paise_per_minute,
-        billable_seconds=billing.billable_seconds(body.duration_seconds, rate),
-        explanation=billing.explanation(body.duration_seconds, rate),
-    )
 
 
 @router.post(

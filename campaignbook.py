@@ -26,6 +26,7 @@ Status = Literal[
 PauseReason = Literal[
     "user",  # until its owner resumes it
     "balance",  # the money ran out; the next recharge resumes it
+    "cap",  # the day's calls cost, or are, as many as they may; the next day resumes it
 ]
 
 # A list that comes in proves every few rows that somebody is at it; so does a dialer.
@@ -34,6 +35,7 @@ LEASE_SECONDS: Final = 60
 _OWN: Final[Document] = {"is_loading": False}
 _LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
 _FOR_MONEY: Final[Document] = {"status": "paused", "pause_reason": "balance"}
+_FOR_THE_DAY: Final[Document] = {"status": "paused", "pause_reason": "cap"}
 
 
 class InvalidTransition(Problem):
@@ -151,9 +153,9 @@ async def page(
 async def pause(campaign_id: str) -> Document:
     """Place no more calls; those that are up end as they will. Raises InvalidTransition.
 
-    A campaign that waits for money waits for its owner from then on.
+    A campaign that waits for money or for the next day waits for its owner from then on.
     """
-    may = {"$or": [{"status": {"$in": ["running", "scheduled"]}}, _FOR_MONEY]}
+    may = {"$or": [{"status": {"$in": ["running", "scheduled"]}}, _FOR_MONEY, _FOR_THE_DAY]}
     changes = {"status": "paused", "pause_reason": "user", "look_at": clock.now()}
     return await _move(campaign_id, may, changes, "paused")
 
@@ -269,6 +271,20 @@ async def pause_for_money(campaign: Document) -> None:
         {"_id": campaign["_id"], "status": "running"}, {"$set": _FOR_MONEY}
     )
     log.info("campaign %s: paused, the money ran out", campaign["_id"])
+
+
+async def pause_for_the_day(campaign: Document) -> None:
+    """The day's calls cost, or are, as many as they may."""
+    await db.campaigns.update_one(
+        {"_id": campaign["_id"], "status": "running"}, {"$set": _FOR_THE_DAY}
+    )
+    log.info("campaign %s: paused, the day has no room for more calls", campaign["_id"])
+
+
+async def resume_with_the_day(campaign: Document) -> None:
+    """There is room for a call again."""
+    running = {"status": "running", "pause_reason": None, "look_at": clock.now()}
+    await db.campaigns.update_one({"_id": campaign["_id"], **_FOR_THE_DAY}, {"$set": running})
 
 
 async def waits_for_money(user_id: str) -> bool:

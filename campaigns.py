@@ -37,7 +37,8 @@ from errors import (
 )
 from intake import CampaignIn, NoUsableRow, UploadIn
 from money import RupeesOut
-from phonebook import NoPhoneColumn, TooManyRows, UnreadableFile
+from phonebook import NoPhoneColumn, TooManyRows
+from sheets import UnreadableFile
 from telephony.numbers import DestinationNotAllowed, InvalidNumber
 from users import User
 

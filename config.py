@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     minimum_recharge: Rupees = Decimal(10)
     maximum_recharge: Rupees = Decimal(500000)
     pulse_seconds: Annotated[int, Field(ge=1, le=3600)] = 1
+    first_pulse_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
     minimum_billable_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     connection_fee: Rupees = Decimal(0)
     call_slice_minutes: Annotated[int, Field(ge=1, le=240)] = 5
@@ -114,6 +115,13 @@ class Settings(BaseSettings):
         list[NumberType], NoDecode, BeforeValidator(_comma_separated)
     ] = ["MOBILE", "FIXED_LINE", "FIXED_LINE_OR_MOBILE", "VOIP"]
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 100
+    # What one user may do, to bound what a stolen account can cost; None is no limit.
+    calls_per_minute: Annotated[int, Field(ge=1)] | None = None
+    calls_per_day: Annotated[int, Field(ge=1)] | None = None
+    daily_spend_cap: Rupees | None = None
+    new_account_days: Annotated[int, Field(ge=0, le=3650)] = 0
+    new_account_concurrent_calls: Annotated[int, Field(ge=1)] = 5
+    new_account_daily_spend_cap: Rupees = Decimal(500)
 
     # --- what follows from them ---
 
@@ -216,6 +224,16 @@ class Settings(BaseSettings):
         """Charged once for an answered call."""
         return int(self.connection_fee.scaleb(2))
 
+    @property
+    def spend_cap_paise(self) -> int | None:
+        """What a user's calls of one day in India may cost; None is no limit."""
+        return None if self.daily_spend_cap is None else int(self.daily_spend_cap.scaleb(2))
+
+    @property
+    def new_account_spend_cap_paise(self) -> int:
+        """The same for an account younger than `NEW_ACCOUNT_DAYS`."""
+        return int(self.new_account_daily_spend_cap.scaleb(2))
+
 
 _current: Settings | None = None
 
@@ -276,6 +294,16 @@ def problems(chosen: Settings) -> list[str]:
         found.append("MINIMUM_RECHARGE is below Rs 1, the least that Razorpay takes")
     if chosen.minimum_balance_paise < 1:
         found.append("MINIMUM_BALANCE must be above 0: it is what a call has to reserve")
+    cap_paise = chosen.spend_cap_paise
+    if cap_paise is not None and cap_paise < chosen.minimum_balance_paise:
+        found.append("DAILY_SPEND_CAP is below MINIMUM_BALANCE: nobody could place a single call")
+    if (
+        chosen.new_account_days
+        and chosen.new_account_spend_cap_paise < chosen.minimum_balance_paise
+    ):
+        found.append(
+            "NEW_ACCOUNT_DAILY_SPEND_CAP is below MINIMUM_BALANCE: new accounts could place no call"
+        )
     if chosen.telephony_provider != "simulator":
         found.append(
             f"TELEPHONY_PROVIDER={chosen.telephony_provider}: only the simulator is built in so far"

@@ -211,6 +211,16 @@ async def live_count(campaign_id: str) -> int:
     )
 
 
+async def next_number(campaign_id: str) -> str | None:
+    """Whom the campaign calls next; None when nobody is left."""
+    found = await db.contacts.find_one(
+        {"campaign_id": campaign_id, "state": "pending", "disposition": None},
+        {"to": 1},
+        sort=[("row", 1)],
+    )
+    return None if found is None else str(found["to"])
+
+
 async def has_any(campaign_id: str, states: Sequence[str]) -> bool:
     """Whether any of a campaign's contacts is in one of these states."""
     where = {"campaign_id": campaign_id, "state": {"$in": list(states)}}

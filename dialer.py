@@ -11,12 +11,18 @@ import callbook
 import calls
 import campaignbook
 import clock
-import config
 import contacts
 import database
 import events
 from database import Document
-from errors import InsufficientBalance, PaymentRequired, Problem, TooManyCalls, Unavailable
+from errors import (
+    InsufficientBalance,
+    PaymentRequired,
+    Problem,
+    SpendCapReached,
+    TooManyCalls,
+    Unavailable,
+)
 from telephony import OVER, Simulate
 
 log = logging.getLogger(__name__)
@@ -34,6 +40,7 @@ _WAITS_SECONDS: Final = 1.0
 _LIVE_SECONDS: Final = 5.0
 _NETWORK_SECONDS: Final = 5.0
 _BALANCE_SECONDS: Final = 30.0
+_DAY_SECONDS: Final = 60.0
 # Calls that end together are one look at their campaign.
 _TOGETHER_SECONDS: Final = 0.05
 
@@ -94,7 +101,9 @@ async def _work(campaign: Document) -> float | None:
         if status == "running":
             return await _run(campaign)
         if campaign["pause_reason"] == "balance":
-            return 0.0 if await _resume_with_money(campaign["user_id"]) else _BALANCE_SECONDS
+            return 0.0 if await _has_money_again(campaign) else _BALANCE_SECONDS
+        if campaign["pause_reason"] == "cap":
+            return 0.0 if await _has_the_day_again(campaign) else _DAY_SECONDS
         return _LIVE_SECONDS if await contacts.has_any(campaign_id, contacts.LIVE) else None
     if await contacts.has_any(campaign_id, contacts.LIVE):
         return _LIVE_SECONDS
@@ -125,24 +134,26 @@ async def _recover(campaign: Document) -> None:
 async def _run(campaign: Document) -> float:
     """Place as many calls as the limits and the money allow."""
     campaign_id, user_id = campaign["_id"], campaign["user_id"]
+    # A price may depend on the destination: what can be afforded is guessed by whom it calls next.
+    number = await contacts.next_number(campaign_id)
     try:
-        await billing.can_start(user_id)
+        await billing.can_start(user_id, number)
     except InsufficientBalance:
         return await _pause_for_money(campaign)
-    except PaymentRequired:
-        return _WAITS_SECONDS
+    except PaymentRequired as refusal:
+        return await _wait_for_room(campaign, refusal)
     # What a user may have and can pay at once is shared evenly among the campaigns that run.
     running = await campaignbook.running_count(user_id)
-    calls_max = config.settings().max_concurrent_calls
+    calls_max = await billing.concurrent_calls_max(user_id)
     if running > 1:
         longest_seconds = campaign["max_duration_seconds"] or billing.SECONDS_MAX
-        calls_max = min(calls_max, await billing.capacity(user_id, longest_seconds))
+        calls_max = min(calls_max, await billing.capacity(user_id, longest_seconds, number))
     calls_max = min(campaign["max_concurrent"], _share(calls_max, running))
     paced, pause_seconds = _pace(campaign)
     room = min(
         paced,
         calls_max - await contacts.live_count(campaign_id),
-        _share(await billing.affordable_calls(user_id), running),
+        _share(await billing.affordable_calls(user_id, number), running),
     )
     while room > 0:
         wave = await contacts.claim(campaign_id, min(room, _WAVE))
@@ -157,7 +168,8 @@ async def _run(campaign: Document) -> float:
         if any(isinstance(refusal, Unavailable) for refusal in refusals):
             return _NETWORK_SECONDS
         if refusals:
-            break
+            waits = [await _wait_for_room(campaign, refusal) for refusal in refusals]
+            return max(pause_seconds, *waits)
         room -= len(wave)
     return pause_seconds
 
@@ -235,18 +247,58 @@ async def _place(campaign: Document, contact: Document) -> Problem | None:
 async def _pause_for_money(campaign: Document) -> float:
     await campaignbook.pause_for_money(campaign)
     # A recharge may have come between the refusal and the pause, and found nothing to resume.
-    return 0.0 if await _resume_with_money(campaign["user_id"]) else _BALANCE_SECONDS
+    return 0.0 if await _has_money_again(campaign) else _BALANCE_SECONDS
 
 
-async def _resume_with_money(user_id: str) -> bool:
-    """Let the campaigns that wait for money go on if there is enough for a call."""
+async def _has_money_again(campaign: Document) -> bool:
+    number = await contacts.next_number(campaign["_id"])
+    return await _resume_with_money(campaign["user_id"], number)
+
+
+async def _resume_with_money(user_id: str, number: str | None = None) -> bool:
+    """Let the campaigns that wait for money go on if there is enough for a call (to `number`)."""
     try:
-        await billing.can_start(user_id)
+        await billing.can_start(user_id, number)
     except InsufficientBalance:
         return False
     except PaymentRequired:
         pass  # there is enough, and it is free again when a call ends
     await campaignbook.resume_with_money(user_id)
+    return True
+
+
+async def _wait_for_room(campaign: Document, refusal: Problem) -> float:
+    """For how many seconds to wait after a refusal that is not for want of money. What only the
+    next day brings pauses the campaign."""
+    if await _is_for_the_day(campaign, refusal):
+        await campaignbook.pause_for_the_day(campaign)
+        return _DAY_SECONDS
+    if isinstance(refusal, TooManyCalls) and refusal.extra.get("limited_by") == "calls_per_minute":
+        return float(refusal.headers["Retry-After"])
+    return _WAITS_SECONDS
+
+
+async def _is_for_the_day(campaign: Document, refusal: Problem) -> bool:
+    if isinstance(refusal, SpendCapReached):
+        return not refusal.is_held
+    return isinstance(refusal, TooManyCalls) and await billing.calls_are_used_up(
+        campaign["user_id"]
+    )
+
+
+async def _has_the_day_again(campaign: Document) -> bool:
+    """Let a campaign that waits for the next day go on if there is room for a call."""
+    number = await contacts.next_number(campaign["_id"])
+    try:
+        await billing.can_start(campaign["user_id"], number)
+    except SpendCapReached as refusal:
+        if not refusal.is_held:
+            return False
+    except PaymentRequired:
+        pass  # it will wait, or pause, for that
+    if await billing.calls_are_used_up(campaign["user_id"]):
+        return False
+    await campaignbook.resume_with_the_day(campaign)
     return True
 
 

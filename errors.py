@@ -1,9 +1,11 @@
 """What can go wrong, each with one code and one status, in words that tell the client what to do."""
 
+import datetime as dt
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+import clock
 import config
 import money
 
@@ -176,16 +178,49 @@ class WalletFrozen(PaymentRequired):
     code = "wallet_frozen"
 
 
+class SpendCapReached(PaymentRequired):
+    """The calls of this day cost as much as they may, running ones included; `resets_at` says when
+    the next day begins.
+
+    `is_held` when it is running calls that take up the rest: when one ends there may be room.
+    """
+
+    code = "spend_cap_reached"
+
+    def __init__(
+        self,
+        *,
+        cap_paise: int,
+        spent_paise: int,
+        held_paise: int,
+        required_paise: int,
+        resets_at: dt.datetime,
+        seconds_left: int,
+    ) -> None:
+        self.is_held = spent_paise + required_paise <= cap_paise
+        self.resets_at = resets_at
+        super().__init__(
+            f"The calls of a day may cost Rs {money.text(cap_paise)}: today's cost "
+            f"Rs {money.text(spent_paise)}, and running ones have reserved "
+            f"Rs {money.text(held_paise)}. A call needs Rs {money.text(required_paise)}.",
+            required_paise=required_paise,
+            available_paise=max(0, cap_paise - spent_paise - held_paise),
+            retry_after_seconds=5 if self.is_held else seconds_left,
+        )
+        self.extra |= {"cap": money.rupees(cap_paise), "resets_at": clock.iso(resets_at)}
+
+
 # Why a call or a campaign may be refused with 402.
 PAYMENT_REQUIRED: tuple[type[Problem], ...] = (
     InsufficientBalance,
     BalanceHeld,
     WalletFrozen,
+    SpendCapReached,
 )
 
 
 class TooManyCalls(Problem):
-    """As many calls are running as the account may have at once."""
+    """As many calls run, or were started in this minute or today, as the account may have."""
 
     code, status, title = "too_many_calls", 429, "Too many calls"
 

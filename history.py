@@ -37,14 +37,14 @@ def period_of(first: str | None, last: str | None) -> Period:
     `2026-11-01` is that day in India; `2026-11-01T09:00:00Z` is a moment, with its offset. Raises
     InvalidRequest, also when `first` is after `last`.
     """
-    since = None if first is None else _span_of("from", first)[0]
-    until = None if last is None else _span_of("to", last)[1]
+    since = None if first is None else span_of("from", first)[0]
+    until = None if last is None else span_of("to", last)[1]
     if since is not None and until is not None and since >= until:
         raise invalid("from", "must not be after `to`")
     return Period(since, until)
 
 
-def _span_of(field: str, text: str) -> tuple[dt.datetime, dt.datetime]:
+def span_of(field: str, text: str) -> tuple[dt.datetime, dt.datetime]:
     """When the day or the millisecond that `text` names begins, and when it is over."""
     try:
         if _date_form.fullmatch(text):

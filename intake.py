@@ -18,11 +18,12 @@ import clock
 import contacts
 import history
 import telephony
-from calls import Phone, SimulateIn, Url
+from calls import SimulateIn, Url
 from campaignbook import LEASE_SECONDS
 from database import Document
 from errors import Problem
 from phonebook import Chunk
+from quotes import Phone
 from telephony import numbers
 
 log = logging.getLogger(__name__)

@@ -41,6 +41,8 @@ import gateway
 import history
 import openitems
 import people
+import quotes
+import ratecards
 import rates
 import recharges
 import reconcile
@@ -69,6 +71,8 @@ _ROUTERS: list[APIRouter] = [
         balances,
         adjustments,
         rates,
+        ratecards,
+        quotes,
         recharges,
         refunds,
         disputes,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 import api
+import rates
 from auth import Admin, Instant
 from database import Document, db
 from errors import Forbidden, InvalidCursor, InvalidRequest, Unauthenticated, Unavailable
@@ -93,7 +94,7 @@ _problems = api.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCu
 
 
 class PersonOut(BaseModel):
-    """A user and what is in the wallet."""
+    """A user and what is in the wallet; `call_rate` is a rate of their own, if they have one."""
 
     id: str
     email: str
@@ -106,6 +107,7 @@ class PersonOut(BaseModel):
     available: RupeesOut
     due: RupeesOut
     low_balance: bool
+    call_rate: RupeesOut | None
     frozen: bool
 
 
@@ -128,12 +130,14 @@ async def show_people(
     page, next_cursor = await page_of(
         search=search, low_balance=low_balance, limit=limit, cursor=cursor
     )
+    prices = await rates.own_prices(person["_id"] for person, _ in page)
     return PeopleOut(
-        users=[_out(person, balance) for person, balance in page], next_cursor=next_cursor
+        users=[_out(person, balance, prices.get(person["_id"])) for person, balance in page],
+        next_cursor=next_cursor,
     )
 
 
-def _out(person: Document, balance: Balance) -> PersonOut:
+def _out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
     return PersonOut(
         id=person["_id"],
         **{name: person.get(name) for name in _PERSON_FIELDS},
@@ -142,5 +146,6 @@ def _out(person: Document, balance: Balance) -> PersonOut:
         available=balance.available_paise,
         due=balance.due_paise,
         low_balance=balance.low,
+        call_rate=own_rate_paise,
         frozen=balance.frozen,
     )

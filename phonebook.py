@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
-import csv
 import dataclasses
-import io
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import config
+import sheets
 from errors import Problem, Unavailable
+from sheets import UnreadableFile
 from telephony import numbers
 
 log = logging.getLogger(__name__)
@@ -31,10 +30,7 @@ CHUNK_ROWS: Final = 500
 _SMALL_BYTES: Final = 32 * 1024
 _CHILDREN_WAITING_MAX: Final = 20
 _CHILD_SECONDS_MAX: Final = 180
-_VALUE_LENGTH_MAX: Final = 100
-_RECORD_LINES_MAX: Final = 50
 _SAMPLE_RECORDS: Final = 20
-_DELIMITERS: Final = ",;\t|"
 
 # Column names that hold the number, the surest first; compared without case and punctuation.
 _COLUMNS: Final = (
@@ -42,10 +38,6 @@ _COLUMNS: Final = (
     "mobileno", "contactno", "telephone", "telephonenumber", "tel", "cell", "cellphone", "msisdn",
     "whatsapp", "whatsappnumber", "contact", "to",
 )  # fmt: skip
-
-_SCIENTIFIC: Final = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+?\d{1,2}")
-_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
-_INVISIBLE: Final = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,12 +56,6 @@ class Chunk:
 
     usable: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     rejected: list[Rejection] = dataclasses.field(default_factory=list)
-
-
-class UnreadableFile(Problem):
-    """This file is no CSV in UTF-8; the detail says what it seems to be."""
-
-    code, status, title = "unreadable_file", 422, "Unreadable file"
 
 
 class NoPhoneColumn(Problem):
@@ -125,18 +111,18 @@ def rows_of_list(values: Iterable[str]) -> Iterator[Chunk]:
 
 def rows_of_csv(content: bytes, phone_column: str | None) -> Iterator[Chunk]:
     """The numbers of a CSV file, checked, in chunks; rows are named by their physical line."""
-    text = _decoded(content)
-    delimiter, text_from = _delimiter_of(text)
-    records = _records(text, delimiter, text_from)
+    text = sheets.decoded(content)
+    delimiter, text_from = sheets.delimiter_of(text)
+    records = sheets.records(text, delimiter, text_from)
     sample = [record for record, _ in zip(records, range(_SAMPLE_RECORDS), strict=False)]
     if not sample:
         raise UnreadableFile("The file has no rows.")
     column, has_header = _column_of([cells for _, cells in sample], phone_column)
     # Counted before anything is handed out, so that a file that is refused leaves no trace.
-    count = sum(1 for _ in _records(text, delimiter, text_from)) - has_header
+    count = sum(1 for _ in sheets.records(text, delimiter, text_from)) - has_header
     if count > ROWS_MAX:
         raise _too_many()
-    rows = _records(text, delimiter, text_from)
+    rows = sheets.records(text, delimiter, text_from)
     if has_header:
         next(rows)
     yield from _sieve((row, cells[column] if column < len(cells) else "") for row, cells in rows)
@@ -155,7 +141,7 @@ def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
             chunk.rejected.append(found)
         elif (before := first_row.setdefault(found, row)) != row:
             message = f"{found} stands in row {before} already; it is called once."
-            chunk.rejected.append(Rejection(row, _shown(value), "duplicate_in_file", message))
+            chunk.rejected.append(Rejection(row, sheets.shown(value), "duplicate_in_file", message))
         else:
             chunk.usable.append((row, found))
         if len(chunk.usable) + len(chunk.rejected) >= CHUNK_ROWS:
@@ -167,113 +153,39 @@ def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
 
 def _checked(row: int, value: str) -> str | Rejection:
     """The number in E.164, or why there is none."""
-    text = value.translate(_INVISIBLE).strip().lstrip("'").strip()
+    text = value.translate(sheets.INVISIBLE).strip().lstrip("'").strip()
     if not text:
         return Rejection(row, "", "empty", "There is no number in this row.")
-    if _SCIENTIFIC.fullmatch(text):
+    if sheets.SCIENTIFIC.fullmatch(text):
         message = (
             "The spreadsheet shortened this number and its last digits are lost. Format the "
             "column as text, enter the numbers again, and export it once more."
         )
-        return Rejection(row, _shown(value), "unparseable", message)
+        return Rejection(row, sheets.shown(value), "unparseable", message)
     # A spreadsheet that took the number for a quantity writes 9876543210.0.
     text = text[:-2] if text.endswith(".0") else text
     try:
         return numbers.checked(text)
     except (numbers.InvalidNumber, numbers.DestinationNotAllowed) as refusal:
         code = str(refusal.extra.get("reason", refusal.code))
-        return Rejection(row, _shown(value), code, refusal.detail)
-
-
-def _shown(value: str) -> str:
-    kept = "".join(c if c.isprintable() else " " for c in value[:_VALUE_LENGTH_MAX])
-    return kept if len(value) <= _VALUE_LENGTH_MAX else kept + "…"
+        return Rejection(row, sheets.shown(value), code, refusal.detail)
 
 
 def _too_many() -> TooManyRows:
     return TooManyRows(f"One campaign takes at most {ROWS_MAX} rows; send the list in parts.")
 
 
-# --- files --------------------------------------------------------------------------------------
-
-
-def _decoded(content: bytes) -> str:
-    """The file as text; UnreadableFile, in words that help, for what is no text."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UnreadableFile("The file is UTF-16. Save it as 'CSV UTF-8' and upload that.")
-    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise UnreadableFile("The file is an Excel workbook. Save it as 'CSV UTF-8'.")
-    content = content.removesuffix(b"\x1a")  # old programs end a text with Ctrl-Z
-    if _CONTROLS.search(content):
-        raise UnreadableFile("The file is binary or UTF-16. Save the list as 'CSV UTF-8'.")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Windows programs save names in the code page of the country; digits are the same.
-        return content.decode("cp1252", errors="replace")
-
-
-def _delimiter_of(text: str) -> tuple[str, int]:
-    """The delimiter, and where the rows begin: the one that cuts the first records most evenly."""
-    declared = re.match(r"sep=([,;\t|])\r?\n", text, re.IGNORECASE)
-    if declared:  # Excel's own way of saying it
-        return declared[1], declared.end()
-    head = text[: 64 * 1024]
-
-    def score(delimiter: str) -> tuple[int, int]:
-        with contextlib.suppress(UnreadableFile):
-            widths = [
-                len(cells)
-                for (_, cells), _ in zip(
-                    _records(head, delimiter, 0, is_whole=False),
-                    range(_SAMPLE_RECORDS),
-                    strict=False,
-                )
-            ]
-            if widths and widths[0] > 1:
-                return widths.count(widths[0]), widths[0]
-        return 0, 0
-
-    best = max(_DELIMITERS, key=score)
-    return (best if score(best) > (0, 0) else ","), 0
-
-
-def _records(
-    text: str, delimiter: str, text_from: int, *, is_whole: bool = True
-) -> Iterator[tuple[int, list[str]]]:
-    """The records that hold anything, each with the physical line on which it begins."""
-    lines = io.StringIO(text, newline="")
-    lines.seek(text_from)
-    reader = csv.reader(lines, delimiter=delimiter)
-    offset = text.count("\n", 0, text_from)
-    began = 1
-    try:
-        for cells in reader:
-            length = reader.line_num - began + 1
-            is_last = lines.tell() >= len(text)
-            if length > _RECORD_LINES_MAX or (
-                is_whole and length > 1 and is_last and text.count('"', text_from) % 2
-            ):
-                raise _unclosed(began + offset)
-            if any(cell.strip() for cell in cells):
-                yield began + offset, cells
-            began = reader.line_num + 1
-    except csv.Error:
-        raise _unclosed(began + offset) from None
-
-
-def _unclosed(row: int) -> UnreadableFile:
-    return UnreadableFile(f"A quotation mark that opens in line {row} is not closed.")
+# --- columns -----------------------------------------------------------------------------------
 
 
 def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, bool]:
     """The column of the numbers, and whether the first record is a header."""
     first = sample[0]
-    names = [_plain(cell) for cell in first]
+    names = [sheets.plain(cell) for cell in first]
     if phone_column is not None:
-        if _plain(phone_column) not in names:
+        if sheets.plain(phone_column) not in names:
             raise _no_column(f"There is no column {phone_column!r}.", first)
-        return names.index(_plain(phone_column)), True
+        return names.index(sheets.plain(phone_column)), True
     known = [names.index(name) for name in _COLUMNS if name in names]
     if known:
         return known[0], True
@@ -293,12 +205,8 @@ def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, 
     return likely[0], has_header
 
 
-def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
-
-
 def _no_column(what: str, first: list[str]) -> NoPhoneColumn:
-    columns = [_shown(cell.strip()) for cell in first[:50]]
+    columns = [sheets.shown(cell.strip()) for cell in first[:50]]
     return NoPhoneColumn(f"{what} Name it in phone_column.", columns=columns)
 
 

@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # THE ARCHITECTURE. A module imports only modules that stand before it.
 ORDER = [
     *("config", "clock", "money", "errors"),
-    *("database", "api", "events", "entities", "signatures", "gateway", "telephony"),
+    *("database", "api", "events", "entities", "signatures", "gateway", "telephony", "sheets"),
     *("security", "users", "auth"),
     *("commands", "ledger", "transactions", "history", "wallet", "balances", "adjustments"),
-    *("rates", "billing"),
+    *("rates", "ratesheets", "ratecards", "tariffs", "usage", "billing", "quotes"),
     *("orders", "payments", "refundbook", "refunds", "disputes", "recharges"),
     *("callbook", "talktime", "calls"),
     *("phonebook", "contacts", "campaignbook", "dialer", "intake", "campaigns"),
@@ -37,6 +37,9 @@ OWNER = {
     "transactions": "transactions",
     "wallets": "wallet",
     "rates": "rates",
+    "ratecards": "ratecards",
+    "ratecard_schedule": "ratecards",
+    "usage": "usage",
     "orders": "orders",
     "payments": "payments",
     "refunds": "refundbook",

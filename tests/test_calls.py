@@ -531,18 +531,3 @@ async def test_pages_of_calls_do_not_shift_and_can_be_filtered(service: Service)
     assert [call["call_id"] for call in busy] == [ids[0]]
     for query in ("status=gone", "limit=0", "limit=201", "cursor=nonsense", "cursor=W10"):
         assert (await service.get(f"/api/calls?{query}", person)).status_code == 422, query
-
-
-async def test_a_quote_is_what_the_call_then_costs(service: Service) -> None:
-    person = await service.signup()
-    body = {"to": caller.NUMBER, "duration_seconds": 30}
-    answer = await service.post("/api/calls/quote", person, json=body)
-    assert answer.status_code == 200, answer.text
-    assert answer.json() == {
-        "cost": 5.0,
-        "rate_per_minute": 10.0,
-        "billable_seconds": 30,
-        "explanation": "30 s at Rs 10.00 a minute: Rs 5.00",
-    }
-    refused = await service.post("/api/calls/quote", person, json=body | {"to": "1800 103 1111"})
-    assert refused.json()["code"] == "destination_not_allowed"

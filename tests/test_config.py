@@ -125,6 +125,11 @@ def test_a_production_configuration_lacks_only_a_telephone_network() -> None:
         ),
         ({"minimum_recharge": "0.50"}, "MINIMUM_RECHARGE is below Rs 1"),
         ({"minimum_balance": "0"}, "MINIMUM_BALANCE must be above 0"),
+        ({"daily_spend_cap": "9.99"}, "DAILY_SPEND_CAP is below MINIMUM_BALANCE"),
+        (
+            {"new_account_days": "7", "new_account_daily_spend_cap": "5"},
+            "NEW_ACCOUNT_DAILY_SPEND_CAP is below MINIMUM_BALANCE",
+        ),
         ({"telephony_provider": "twilio"}, "TELEPHONY_PROVIDER=twilio"),
     ],
 )

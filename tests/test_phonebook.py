@@ -7,7 +7,8 @@ import pytest
 
 import config
 import phonebook
-from phonebook import NoPhoneColumn, TooManyRows, UnreadableFile
+from phonebook import NoPhoneColumn, TooManyRows
+from sheets import UnreadableFile
 
 ASHA, RAVI, OFFICE = "+919876543210", "+919812345678", "+912227785000"
 

@@ -27,6 +27,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/auth/login": {"email": "nobody@example.org", "password": "a horse and a battery"},
     "/api/auth/change-password": {"current_password": "not this", "new_password": PASSWORD},
     "/api/wallet/set-call-rate": {"rate": 10.0},
+    "/api/admin/users/{user_id}/call-rate": {"rate": 5.0},
+    "/api/admin/rate-cards/activate": {"version": None, "effective_from": None},
     "/api/payment/create-order": {"amount": 100},
     "/api/payment/verify": {
         "razorpay_order_id": "order_ABCDEFGHIJKLMN",
@@ -53,6 +55,7 @@ BODIES: dict[str, dict[str, Any]] = {
 FORMS: dict[str, dict[str, str]] = {
     "/api/auth/token": {"username": "nobody@example.org", "password": "a horse and a battery"},
     "/api/campaigns/upload": {"name": "Diwali", "start": "false"},
+    "/api/admin/rate-cards": {"note": "January"},
 }
 
 # What no field takes, whatever it is for, or takes without harm. As JSON text, because some of it
@@ -349,6 +352,11 @@ async def test_form_fields_that_hold_anything(service: Service, admin: Person) -
     for name, text in itertools.product(("username", "password", "grant_type", "scope"), texts):
         form = FORMS["/api/auth/token"] | {name: text}
         found.look_at(await service.post("/api/auth/token", data=form), sent=(name, text))
+    for name, text in itertools.product(("note", "effective_from", "file"), texts):
+        files = {"file": ("card.csv", b"prefix,rate\n91,10\n")} if name != "file" else {}
+        form = FORMS["/api/admin/rate-cards"] | {name: text}
+        answer = await service.post("/api/admin/rate-cards", admin, data=form, files=files)
+        found.look_at(answer, sent=(name, text))
     check(found)
 
 

@@ -1,0 +1,442 @@
+"""The rate card: what each destination costs, one version after the other, in force by date."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import hashlib
+import logging
+import zlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, BeforeValidator, Field
+
+import api
+import clock
+import config
+import database
+import history
+import ratesheets
+from auth import Admin, Instant
+from database import Document, Index, Insert, Session, Update, db
+from errors import (
+    BodyTooLarge,
+    Forbidden,
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    StillRunning,
+    Unauthenticated,
+    Unavailable,
+)
+from rates import Rate
+from ratesheets import InvalidRateCard, Price
+from sheets import UnreadableFile
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+_AHEAD_DAYS: Final = 366
+_CARDS_KEPT: Final = 3
+_SCHEDULE: Final = "schedule"
+
+
+class DestinationNotRated(Problem):
+    """The rate card has no price for this number, so it cannot be called."""
+
+    code, status, title = "destination_not_rated", 422, "Destination not rated"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Card:
+    """A version of the rate card, ready to be asked."""
+
+    version: int
+    prices: dict[str, tuple[Price, ...]]
+
+    def price_of(self, number: str, day: dt.date) -> Price | None:
+        """The price of a number (E.164) on a day: of the prices that are valid then, that of the
+        longest prefix."""
+        digits = number.removeprefix("+")
+        for length in range(len(digits), 0, -1):
+            for price in self.prices.get(digits[:length], ()):
+                if price.is_valid(day):
+                    return price
+        return None
+
+    def rate_of(self, number: str, day: dt.date) -> Rate:
+        """The same as a rate; what the row leaves open is as the settings say.
+
+        Raises DestinationNotRated: what has no price is not called, never called cheaply.
+        """
+        price = self.price_of(number, day)
+        if price is None:
+            raise DestinationNotRated(
+                f"The rate card has no price for {number}.", rate_card_version=self.version
+            )
+        chosen = config.settings()
+        pulse = price.pulse_seconds or chosen.pulse_seconds
+        # A row that has a pulse of its own and no first one means that pulse from the beginning.
+        first = price.first_pulse_seconds or (
+            pulse if price.pulse_seconds else chosen.first_pulse_seconds or pulse
+        )
+        minimum, fee_paise = price.minimum_seconds, price.connection_fee_paise
+        return Rate(
+            rate_paise_per_minute=price.rate_paise_per_minute,
+            pulse_seconds=pulse,
+            first_pulse_seconds=first,
+            minimum_billable_seconds=(
+                chosen.minimum_billable_seconds if minimum is None else minimum
+            ),
+            connection_fee_paise=chosen.connection_fee_paise if fee_paise is None else fee_paise,
+            source="card",
+            card_version=self.version,
+            prefix=price.prefix,
+        )
+
+
+# --- which one is in force ----------------------------------------------------------------------
+
+
+async def in_force() -> Card | None:
+    """The card of this moment; None while there is none.
+
+    The schedule is read for every call (calls that start together share the query); the card itself
+    never changes and is kept in memory.
+    """
+    schedule = await database.find_together("ratecard_schedule", _SCHEDULE)
+    if schedule is None:
+        return None
+    entry = _entry_at(schedule["entries"], clock.now())
+    return None if entry is None or entry["card_id"] is None else await _card(entry["card_id"])
+
+
+def _entry_at(entries: list[Document], at: dt.datetime) -> Document | None:
+    begun = [entry for entry in entries if entry["effective_from"] <= at]
+    return begun[-1] if begun else None
+
+
+_cards: dict[str, Card] = {}
+_loading: dict[str, asyncio.Task[Card]] = {}
+
+
+async def _card(card_id: str) -> Card:
+    known = _cards.get(card_id)
+    if known is not None:
+        return known
+    task = _loading.get(card_id)
+    if task is None:
+        task = _loading[card_id] = asyncio.create_task(_load(card_id))
+        task.add_done_callback(lambda _: _loading.pop(card_id, None))
+    return await asyncio.shield(task)
+
+
+async def _load(card_id: str) -> Card:
+    found = await db.ratecards.find_one({"_id": card_id})
+    if found is None:
+        raise Unavailable("The rate card cannot be read right now; try again.")
+    card = await asyncio.to_thread(_built, found["version"], bytes(found["content"]))
+    while len(_cards) >= _CARDS_KEPT:
+        _cards.pop(next(iter(_cards)))
+    _cards[card_id] = card
+    log.info("rate card %d: %d prefixes", card.version, len(card.prices))
+    return card
+
+
+def _built(version: int, content: bytes) -> Card:
+    prices: dict[str, tuple[Price, ...]] = {}
+    for price in ratesheets.kept(zlib.decompress(content).decode()):
+        prices[price.prefix] = (*prices.get(price.prefix, ()), price)
+    return Card(version, prices)
+
+
+# --- an admin -----------------------------------------------------------------------------------
+
+
+async def publish(
+    card_id: str, prices: list[Price], *, effective_from: dt.datetime | None, by: str, note: str
+) -> Document:
+    """Keep a new version and put it in force from `effective_from` (None: now) on, in one commit.
+
+    The same `card_id` again is the version that there is.
+    """
+    known = await db.ratecards.find_one({"_id": card_id}, {"content": 0})
+    if known is not None:
+        return known
+    text = ratesheets.written(prices)
+    content = await asyncio.to_thread(zlib.compress, text.encode())
+    card: Document = {}
+
+    async def all_of_it(session: Session) -> None:
+        schedule = await db.ratecard_schedule.find_one({"_id": _SCHEDULE}, session=session)
+        version = (schedule["last_version"] if schedule else 0) + 1
+        card.update(
+            _id=card_id,
+            version=version,
+            rows_count=len(prices),
+            note=note,
+            sha256=hashlib.sha256(text.encode()).hexdigest(),
+            created_at=clock.now(),
+            created_by=by,
+        )
+        writes = _scheduled(schedule, version, card, effective_from, by)
+        # The schedule first: it is what two uploads at once are told apart by.
+        await database.write_all(
+            [*writes, Insert("ratecards", card | {"content": content})], session
+        )
+
+    await _in_turn(all_of_it)
+    log.info("rate card %d: %d rows, by %s", card["version"], len(prices), by)
+    return card
+
+
+async def activate(
+    version: int | None, *, effective_from: dt.datetime | None, by: str
+) -> dt.datetime:
+    """Put a version that there is in force again, or with None no card at all; from when on.
+
+    Raises NotFound for a version that there is not.
+    """
+    card = None if version is None else await find(version)
+    since = effective_from or clock.now()
+
+    async def both(session: Session) -> None:
+        schedule = await db.ratecard_schedule.find_one({"_id": _SCHEDULE}, session=session)
+        last = schedule["last_version"] if schedule else 0
+        await database.write_all(_scheduled(schedule, last, card, since, by), session)
+
+    await _in_turn(both)
+    log.info("rate card %s in force from %s, by %s", version, clock.iso(since), by)
+    return since
+
+
+async def _in_turn(body: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+    """`database.atomic`, once more for whoever was second to write the very first schedule."""
+    try:
+        await database.atomic(body)
+    except database.AnyError as problem:
+        if not database.is_duplicate(problem):
+            raise
+        await database.atomic(body)
+
+
+def _scheduled(
+    schedule: Document | None,
+    last_version: int,
+    card: Document | None,
+    effective_from: dt.datetime | None,
+    by: str,
+) -> list[Insert | Update]:
+    """The writes that put a card on the schedule. What is over leaves it, and stays as a row."""
+    now = clock.now()
+    entry: Document = {
+        "card_id": card and card["_id"],
+        "version": card and card["version"],
+        "effective_from": max(now, effective_from or now),
+    }
+    before = schedule["entries"] if schedule else []
+    current = _entry_at(before, now)
+    ahead = [other for other in before if other is current or other["effective_from"] > now]
+    entries = sorted([*ahead, entry], key=lambda other: other["effective_from"])
+    changed = {"entries": entries, "last_version": last_version, "updated_at": now}
+    row = {"_id": database.new_id("act"), **entry, "created_at": now, "created_by": by}
+    return [
+        Update("ratecard_schedule", {"_id": _SCHEDULE}, {"$set": changed}, upsert=True),
+        Insert("ratecard_schedule", row),
+    ]
+
+
+async def find(version: int, *, with_content: bool = False) -> Document:
+    """A version of the card; NotFound when there is none."""
+    shown = None if with_content else {"content": 0}
+    found = await db.ratecards.find_one({"version": version}, shown)
+    if found is None:
+        raise NotFound("There is no rate card of this version.")
+    return found
+
+
+async def version_at(at: dt.datetime) -> int | None:
+    """The version that was, is or (as things stand) will be in force at a moment; None for none."""
+    found = await db.ratecard_schedule.find_one(
+        {"effective_from": {"$lte": at}}, sort=[("effective_from", -1), ("_id", -1)]
+    )
+    version: int | None = found["version"] if found else None
+    return version
+
+
+async def page(*, before: int | None, limit: int) -> list[Document]:
+    """At most `limit` versions, newest first, that are older than `before`."""
+    where: Document = {} if before is None else {"version": {"$lt": before}}
+    found = db.ratecards.find(where, {"content": 0}, sort=[("version", -1)], limit=limit)
+    return await found.to_list(None)
+
+
+async def csv_of(version: int) -> AsyncGenerator[str, None]:
+    """A version as the CSV that may be changed and sent again, in pieces."""
+    found = await find(version, with_content=True)
+    rows = ratesheets.shown(ratesheets.kept(zlib.decompress(found["content"]).decode()))
+    while piece := [row for row, _ in zip(rows, range(1_000), strict=False)]:
+        yield history.lines(piece)
+        await asyncio.sleep(0)
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+database.declare("ratecards", indexes=[Index(("version",), unique=True)])
+database.declare("ratecard_schedule", indexes=[Index(("-effective_from", "-_id"))])
+
+# --- routes -------------------------------------------------------------------------------------
+
+router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"])
+api.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
+
+_blank = BeforeValidator(lambda value: None if value == "" else value)
+
+
+class RateCardIn(BaseModel):
+    """A rate card as a CSV file, what it is about, and from when on it holds."""
+
+    # The Swagger page offers a file to choose for `binary`.
+    file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
+    note: Annotated[str, Field(max_length=200)] = ""
+    effective_from: Annotated[str | None, Field(max_length=64), _blank] = None
+
+
+class RateCardOut(BaseModel):
+    """A version of the rate card."""
+
+    version: int
+    rows_count: int
+    note: str
+    sha256: str
+    created_at: Instant
+    created_by: str
+
+
+class RateCardsOut(BaseModel):
+    """Versions, newest first, and the one in force at the moment that was asked for."""
+
+    active_version: int | None
+    rate_cards: list[RateCardOut]
+    next_cursor: str | None
+
+
+class ActivationIn(BaseModel):
+    """The version to put in force, or null for no card at all: then the single rate holds."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None
+    effective_from: Annotated[str | None, Field(max_length=64)] = None
+
+
+class ActivationOut(BaseModel):
+    """What is in force from when on."""
+
+    version: int | None
+    effective_from: Instant
+
+
+def _out(card: Document) -> RateCardOut:
+    return RateCardOut(**{name: card[name] for name in RateCardOut.model_fields})
+
+
+def _since(text: str | None) -> dt.datetime | None:
+    """The moment or the beginning of the day in India that `text` names; not the past."""
+    if text is None:
+        return None
+    moment = history.span_of("effective_from", text)[0]
+    ahead = moment - clock.now()
+    if not dt.timedelta(days=-1) < ahead < dt.timedelta(days=_AHEAD_DAYS):
+        raise history.invalid("effective_from", f"must be within the next {_AHEAD_DAYS} days")
+    return moment
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=RateCardOut,
+    responses=api.documented(
+        *(Unauthenticated, Forbidden, InvalidRequest, UnreadableFile, InvalidRateCard),
+        *(BodyTooLarge, IdempotencyKeyReused, StillRunning),
+    ),
+)
+async def upload_rate_card(
+    request: Request,
+    admin: Admin,
+    form: Annotated[RateCardIn, Form(media_type="multipart/form-data")],
+) -> Response:
+    """Put a new rate card in force, now or from `effective_from` on: all of it, or, when any row is
+    wrong, nothing of it."""
+    content = await form.file.read()
+    since = _since(form.effective_from)
+
+    async def work(seed: str) -> api.Answer:
+        prices = await asyncio.to_thread(ratesheets.read, content)
+        card = await publish(
+            f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
+        )
+        return api.Answer(201, _out(card))
+
+    digest = hashlib.sha256(content)
+    digest.update(form.model_dump_json(exclude={"file"}).encode())
+    return await api.once(request, admin.id, work, fingerprint=digest.digest())
+
+
+@router.post(
+    "/activate",
+    response_model=ActivationOut,
+    responses=api.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
+)
+async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
+    """Put an earlier version in force again, or none."""
+    since = await activate(body.version, effective_from=_since(body.effective_from), by=admin.email)
+    return ActivationOut(version=body.version, effective_from=since)
+
+
+@router.get(
+    "",
+    response_model=RateCardsOut,
+    responses=api.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCursor),
+)
+async def list_rate_cards(
+    _: Admin,
+    at: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> RateCardsOut:
+    """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
+    moment = (
+        clock.now() if at is None else history.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
+    )
+    before: int | None = None
+    if cursor is not None:
+        name, before = api.decode_cursor(cursor, str, int)
+        if name != "card":
+            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
+    found = await page(before=before, limit=limit + 1)
+    more, found = len(found) > limit, found[:limit]
+    return RateCardsOut(
+        active_version=await version_at(moment),
+        rate_cards=[_out(card) for card in found],
+        next_cursor=api.encode_cursor("card", found[-1]["version"]) if more else None,
+    )
+
+
+@router.get(
+    "/{version}/download",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/csv": {}}, "description": "The CSV"},
+        **api.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
+    },
+)
+async def download_rate_card(
+    _: Admin, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+) -> StreamingResponse:
+    """A version as CSV, which can be changed and sent again."""
+    return await history.attachment(csv_of(version), f"rate-card-{version}.csv")

@@ -1,0 +1,398 @@
+"""How much a user called today: counted before a call is reserved, so that no limit is passed."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import logging
+import math
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import clock
+import config
+import database
+import users
+from database import Document, Index, db
+from errors import SpendCapReached, TooManyCalls, Unavailable
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+_KEPT_DAYS: Final = 40
+_ATTEMPTS_MAX: Final = 50
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one user may do; None is no limit."""
+
+    concurrent_calls: int
+    calls_per_minute: int | None = None
+    calls_per_day: int | None = None
+    spend_cap_paise: int | None = None
+
+    @property
+    def are_counted(self) -> bool:
+        """Whether there is anything to count for them."""
+        limits = (self.calls_per_minute, self.calls_per_day, self.spend_cap_paise)
+        return any(limit is not None for limit in limits)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Day:
+    """What a user did on a day in India. A call counts for the day on which it was placed.
+
+    `held` is what the running calls of the day may still cost, `spent_paise` what the others did.
+    """
+
+    calls: int = 0
+    minute: dt.datetime | None = None
+    minute_calls: int = 0
+    spent_paise: int = 0
+    held: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def held_paise(self) -> int:
+        """What is reserved of the day's cap."""
+        return sum(self.held.values())
+
+
+# --- the rules, without a database --------------------------------------------------------------
+
+
+def take(
+    day: Day,
+    limits: Limits,
+    *,
+    call_id: str,
+    amount_paise: int,
+    amount_paise_min: int,
+    at: dt.datetime,
+) -> int:
+    """Count a call and reserve up to `amount_paise` of the day's cap for it, at least the minimum;
+    what was reserved. Raises TooManyCalls and SpendCapReached; then nothing was counted."""
+    minute = at.replace(second=0, microsecond=0)
+    in_minute = day.minute_calls if day.minute == minute else 0
+    if limits.calls_per_minute is not None and in_minute >= limits.calls_per_minute:
+        ends_at = minute + dt.timedelta(minutes=1)
+        raise _too_many("calls_per_minute", limits.calls_per_minute, "this minute", ends_at, at)
+    if limits.calls_per_day is not None and day.calls >= limits.calls_per_day:
+        raise _too_many("calls_per_day", limits.calls_per_day, "today", _resets_at(at), at)
+    if limits.spend_cap_paise is not None:
+        amount_paise = _granted(day, limits.spend_cap_paise, amount_paise, amount_paise_min, at)
+        day.held[call_id] = amount_paise
+    day.calls += 1
+    day.minute, day.minute_calls = minute, in_minute + 1
+    return amount_paise
+
+
+def give_back(day: Day, *, call_id: str, at: dt.datetime) -> None:
+    """Undo a `take` of the moment `at`, because the wallet refused the call."""
+    day.held.pop(call_id, None)
+    day.calls = max(0, day.calls - 1)
+    if day.minute == at.replace(second=0, microsecond=0):
+        day.minute_calls = max(0, day.minute_calls - 1)
+
+
+def raise_to(
+    day: Day,
+    cap_paise: int,
+    *,
+    call_id: str,
+    amount_paise: int,
+    amount_paise_min: int,
+    at: dt.datetime,
+) -> int:
+    """Reserve `amount_paise` in all for a running call, or what the cap leaves of it; what is
+    reserved now. Raises SpendCapReached when that is less than the minimum."""
+    before_paise = day.held.get(call_id, 0)
+    more_paise = max(0, amount_paise - before_paise)
+    if more_paise:
+        least_paise = max(0, amount_paise_min - before_paise)
+        more_paise = _granted(day, cap_paise, more_paise, least_paise, at)
+    day.held[call_id] = before_paise + more_paise
+    return before_paise + more_paise
+
+
+def settle(day: Day, *, call_id: str, cost_paise: int) -> None:
+    """Put what a call did cost in the place of what it could; once, however often it is told."""
+    if day.held.pop(call_id, None) is not None:
+        day.spent_paise += cost_paise
+
+
+def _granted(
+    day: Day, cap_paise: int, amount_paise: int, amount_paise_min: int, at: dt.datetime
+) -> int:
+    left_paise = cap_paise - day.spent_paise - day.held_paise
+    if left_paise < max(1, amount_paise_min):
+        resets_at = _resets_at(at)
+        raise SpendCapReached(
+            cap_paise=cap_paise,
+            spent_paise=day.spent_paise,
+            held_paise=day.held_paise,
+            required_paise=amount_paise_min,
+            resets_at=resets_at,
+            seconds_left=_seconds_until(resets_at, at),
+        )
+    return min(amount_paise, left_paise)
+
+
+def _too_many(
+    name: str, limit: int, when: str, ends_at: dt.datetime, at: dt.datetime
+) -> TooManyCalls:
+    return TooManyCalls(
+        f"{limit} calls of this account were started {when}, which is its limit.",
+        headers={"Retry-After": str(_seconds_until(ends_at, at))},
+        limit=limit,
+        limited_by=name,
+        resets_at=clock.iso(ends_at),
+    )
+
+
+def _resets_at(at: dt.datetime) -> dt.datetime:
+    return clock.ist_day_end(clock.ist_date(at))
+
+
+def _seconds_until(moment: dt.datetime, at: dt.datetime) -> int:
+    return max(1, math.ceil((moment - at).total_seconds()))
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+async def limits_of(user_id: str) -> Limits:
+    """What this user may do now; a new account less."""
+    chosen = config.settings()
+    cap_paise, concurrent_calls = chosen.spend_cap_paise, chosen.max_concurrent_calls
+    if chosen.new_account_days and await _is_new(user_id, chosen.new_account_days):
+        lower_paise = chosen.new_account_spend_cap_paise
+        cap_paise = lower_paise if cap_paise is None else min(cap_paise, lower_paise)
+        concurrent_calls = min(concurrent_calls, chosen.new_account_concurrent_calls)
+    return Limits(
+        concurrent_calls=concurrent_calls,
+        calls_per_minute=chosen.calls_per_minute,
+        calls_per_day=chosen.calls_per_day,
+        spend_cap_paise=cap_paise,
+    )
+
+
+async def _is_new(user_id: str, days: int) -> bool:
+    person = await users.find(user_id)
+    return person is None or clock.now() < person.created_at + dt.timedelta(days=days)
+
+
+async def take_now(
+    user_id: str, limits: Limits, *, call_id: str, amount_paise: int, amount_paise_min: int
+) -> "Taken":
+    """`take` for a call that is placed now."""
+    at = clock.now()
+    on = clock.ist_date(at).isoformat()
+
+    def rule(day: Day) -> tuple[int, bool]:
+        if call_id in day.held:  # another attempt at the same call was here
+            return day.held[call_id], False
+        granted_paise = take(
+            day,
+            limits,
+            call_id=call_id,
+            amount_paise=amount_paise,
+            amount_paise_min=amount_paise_min,
+            at=at,
+        )
+        return granted_paise, True
+
+    granted_paise, is_first = await _change(user_id, on, rule)
+    return Taken(user_id, call_id, on, at, granted_paise, is_first)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Taken:
+    """A call that was counted, on which day, and what of the day's cap is reserved for it."""
+
+    user_id: str
+    call_id: str
+    on: str
+    at: dt.datetime
+    amount_paise: int
+    is_first: bool
+
+    async def undo(self) -> None:
+        """The wallet refused the call: it does not count."""
+        if not self.is_first:
+            return
+        await _change(
+            self.user_id, self.on, lambda day: give_back(day, call_id=self.call_id, at=self.at)
+        )
+
+    async def lower_to(self, amount_paise: int) -> None:
+        """The wallet held less than was reserved here."""
+
+        def rule(day: Day) -> None:
+            if self.call_id in day.held:
+                day.held[self.call_id] = amount_paise
+
+        await _change(self.user_id, self.on, rule)
+
+
+async def raise_now(
+    user_id: str, on: str, *, call_id: str, amount_paise: int, amount_paise_min: int
+) -> int:
+    """`raise_to` for a running call that was counted on the day `on`; `amount_paise` while there is
+    no cap."""
+    cap_paise = (await limits_of(user_id)).spend_cap_paise
+    if cap_paise is None:
+        return amount_paise
+
+    def rule(day: Day) -> int:
+        return raise_to(
+            day,
+            cap_paise,
+            call_id=call_id,
+            amount_paise=amount_paise,
+            amount_paise_min=amount_paise_min,
+            at=clock.now(),
+        )
+
+    granted_paise: int = await _change(user_id, on, rule)
+    return granted_paise
+
+
+async def settle_on(user_id: str, on: str, *, call_id: str, cost_paise: int) -> None:
+    """`settle` a call that was counted on the day `on`."""
+    await _change(user_id, on, lambda day: settle(day, call_id=call_id, cost_paise=cost_paise))
+
+
+async def refuse_when_spent(user_id: str, limits: Limits, required_paise: int) -> None:
+    """SpendCapReached when the day's cap leaves less than `required_paise`; reserves nothing."""
+    if limits.spend_cap_paise is not None:
+        at = clock.now()
+        day = await _today(user_id, at)
+        _granted(day, limits.spend_cap_paise, required_paise, required_paise, at)
+
+
+async def calls_are_used_up(user_id: str, limits: Limits) -> bool:
+    """Whether the user started as many calls today as a day may have."""
+    if limits.calls_per_day is None:
+        return False
+    return (await _today(user_id, clock.now())).calls >= limits.calls_per_day
+
+
+async def _today(user_id: str, at: dt.datetime) -> Day:
+    found = await database.find_together("usage", _id(user_id, clock.ist_date(at).isoformat()))
+    return _day(found)
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+database.declare("usage", indexes=[Index(("expires_at",), expire_seconds=0)])
+
+_Rule = Callable[[Day], Any]
+
+
+class _Lane:
+    """The changes of one user's day: all that wait are one write, guarded by its version, so that a
+    busy user's calls do not queue up for the document."""
+
+    def __init__(self, user_id: str, on: str) -> None:
+        self.user_id, self.on = user_id, on
+        self.waiting: list[tuple[_Rule, asyncio.Future[Any]]] = []
+        self.task: asyncio.Task[None] | None = None
+
+    async def work(self) -> None:
+        while self.waiting:
+            batch, self.waiting = self.waiting, []
+            try:
+                answers = await self._write([rule for rule, _ in batch])
+            except Exception as problem:
+                answers = [_told(problem)] * len(batch)
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+        _lanes.pop(_id(self.user_id, self.on), None)
+
+    async def _write(self, rules: list[_Rule]) -> list[Any]:
+        for attempt in range(_ATTEMPTS_MAX):
+            found = await db.usage.find_one({"_id": _id(self.user_id, self.on)})
+            day, answers = _day(found), []
+            for rule in rules:
+                try:
+                    answers.append(rule(day))
+                except (TooManyCalls, SpendCapReached) as refusal:
+                    answers.append(refusal)
+            if all(isinstance(answer, Exception) for answer in answers):
+                return answers
+            if await self._replaced(found, day):
+                return answers
+            await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311
+        raise Unavailable("Too many calls of this account were first; try again.")
+
+    async def _replaced(self, found: Document | None, day: Day) -> bool:
+        """Whether nobody changed it meanwhile."""
+        document = self._document(day, version=found["version"] + 1 if found else 1)
+        if found is None:
+            try:
+                await db.usage.insert_one(document)
+            except database.DuplicateKey:
+                return False
+            return True
+        guard = {"_id": document["_id"], "version": found["version"]}
+        return (await db.usage.replace_one(guard, document)).matched_count > 0
+
+    def _document(self, day: Day, *, version: int) -> Document:
+        return {
+            "_id": _id(self.user_id, self.on),
+            "user_id": self.user_id,
+            "day": self.on,
+            "calls": day.calls,
+            "minute": day.minute,
+            "minute_calls": day.minute_calls,
+            "spent_paise": database.long(day.spent_paise),
+            "held": {call_id: database.long(paise) for call_id, paise in day.held.items()},
+            "version": version,
+            "expires_at": clock.after(
+                _KEPT_DAYS * 86_400, since=clock.ist_day_end(dt.date.fromisoformat(self.on))
+            ),
+        }
+
+
+_lanes: dict[str, _Lane] = {}
+
+
+async def _change(user_id: str, on: str, rule: _Rule) -> Any:
+    """Apply `rule` to a user's day and keep what it did; what it gave, or its refusal."""
+    lane = _lanes.get(_id(user_id, on))
+    if lane is None:
+        lane = _lanes[_id(user_id, on)] = _Lane(user_id, on)
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    lane.waiting.append((rule, future))
+    if lane.task is None:
+        lane.task = asyncio.create_task(lane.work())
+    return await future
+
+
+def _told(problem: Exception) -> Exception:
+    if database.is_away(problem):
+        return Unavailable("The database cannot be reached right now. Nothing is lost; try again.")
+    return problem
+
+
+def _id(user_id: str, on: str) -> str:
+    return f"{user_id}:{on}"
+
+
+def _day(found: Document | None) -> Day:
+    if found is None:
+        return Day()
+    return Day(
+        calls=found["calls"],
+        minute=found["minute"],
+        minute_calls=found["minute_calls"],
+        spent_paise=int(found["spent_paise"]),
+        held={call_id: int(paise) for call_id, paise in found["held"].items()},
+    )

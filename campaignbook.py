@@ -26,6 +26,7 @@ Status = Literal[
 PauseReason = Literal[
     "user",  # until its owner resumes it
     "balance",  # the money ran out; the next recharge resumes it
+    "frozen",  # an admin has frozen the wallet; unfreezing it resumes it
     "cap",  # the day's calls cost, or are, as many as they may; the next day resumes it
 ]
 
@@ -34,7 +35,10 @@ LEASE_SECONDS: Final = 60
 
 _OWN: Final[Document] = {"is_loading": False}
 _LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
-_FOR_MONEY: Final[Document] = {"status": "paused", "pause_reason": "balance"}
+_FOR_MONEY: Final[Document] = {
+    "status": "paused",
+    "pause_reason": {"$in": ["balance", "frozen"]},
+}
 _FOR_THE_DAY: Final[Document] = {"status": "paused", "pause_reason": "cap"}
 
 
@@ -265,12 +269,13 @@ async def running_count(user_id: str) -> int:
     return await db.campaigns.count_documents({"user_id": user_id, "status": "running"})
 
 
-async def pause_for_money(campaign: Document) -> None:
-    """The money ran out."""
+async def pause_for_money(campaign: Document, reason: Literal["balance", "frozen"]) -> None:
+    """The money ran out, or must not be spent."""
     await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": "running"}, {"$set": _FOR_MONEY}
+        {"_id": campaign["_id"], "status": "running"},
+        {"$set": {"status": "paused", "pause_reason": reason}},
     )
-    log.info("campaign %s: paused, the money ran out", campaign["_id"])
+    log.info("campaign %s: paused, %s", campaign["_id"], reason)
 
 
 async def pause_for_the_day(campaign: Document) -> None:
@@ -288,7 +293,7 @@ async def resume_with_the_day(campaign: Document) -> None:
 
 
 async def waits_for_money(user_id: str) -> bool:
-    """Whether a recharge would let a campaign of this user go on."""
+    """Whether a recharge, or a thaw, would let a campaign of this user go on."""
     return await db.campaigns.find_one({"user_id": user_id, **_FOR_MONEY}, {"_id": 1}) is not None
 
 

@@ -22,6 +22,7 @@ from errors import (
     SpendCapReached,
     TooManyCalls,
     Unavailable,
+    WalletFrozen,
 )
 from telephony import OVER, Simulate
 
@@ -100,7 +101,7 @@ async def _work(campaign: Document) -> float | None:
     if await contacts.has_any(campaign_id, ("pending",)):
         if status == "running":
             return await _run(campaign)
-        if campaign["pause_reason"] == "balance":
+        if campaign["pause_reason"] in ("balance", "frozen"):
             return 0.0 if await _has_money_again(campaign) else _BALANCE_SECONDS
         if campaign["pause_reason"] == "cap":
             return 0.0 if await _has_the_day_again(campaign) else _DAY_SECONDS
@@ -138,8 +139,8 @@ async def _run(campaign: Document) -> float:
     number = await contacts.next_number(campaign_id)
     try:
         await billing.can_start(user_id, number)
-    except InsufficientBalance:
-        return await _pause_for_money(campaign)
+    except (InsufficientBalance, WalletFrozen) as refusal:
+        return await _pause_for_money(campaign, refusal)
     except PaymentRequired as refusal:
         return await _wait_for_room(campaign, refusal)
     # What a user may have and can pay at once is shared evenly among the campaigns that run.
@@ -163,8 +164,9 @@ async def _run(campaign: Document) -> float:
             await asyncio.gather(*(contacts.put_back(contact) for contact in wave))
             return 0.0
         refusals = await _place_all(campaign, wave)
-        if any(isinstance(refusal, InsufficientBalance) for refusal in refusals):
-            return await _pause_for_money(campaign)
+        for problem in refusals:
+            if isinstance(problem, InsufficientBalance | WalletFrozen):
+                return await _pause_for_money(campaign, problem)
         if any(isinstance(refusal, Unavailable) for refusal in refusals):
             return _NETWORK_SECONDS
         if refusals:
@@ -244,8 +246,9 @@ async def _place(campaign: Document, contact: Document) -> Problem | None:
 # --- money --------------------------------------------------------------------------------------
 
 
-async def _pause_for_money(campaign: Document) -> float:
-    await campaignbook.pause_for_money(campaign)
+async def _pause_for_money(campaign: Document, refusal: Problem) -> float:
+    frozen = isinstance(refusal, WalletFrozen)
+    await campaignbook.pause_for_money(campaign, "frozen" if frozen else "balance")
     # A recharge may have come between the refusal and the pause, and found nothing to resume.
     return 0.0 if await _has_money_again(campaign) else _BALANCE_SECONDS
 
@@ -259,7 +262,7 @@ async def _resume_with_money(user_id: str, number: str | None = None) -> bool:
     """Let the campaigns that wait for money go on if there is enough for a call (to `number`)."""
     try:
         await billing.can_start(user_id, number)
-    except InsufficientBalance:
+    except (InsufficientBalance, WalletFrozen):
         return False
     except PaymentRequired:
         pass  # there is enough, and it is free again when a call ends
@@ -342,4 +345,5 @@ async def _look_soon(campaign_id: str) -> None:
 
 
 events.on("WalletCredited", _on_wallet_credited)
+events.on("WalletUnfrozen", _on_wallet_credited)
 events.on("CallEnded", _on_call_ended)

@@ -106,7 +106,8 @@ async def freeze(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
 
 
 async def latest(user_id: str, limit: int) -> list[Document]:
-    """What was done by hand to a wallet, the newest first."""
+    """What was done by hand to a wallet, the newest first. Raises NotFound for no user."""
+    await _require(user_id)
     found = db.adjustments.find({"user_id": user_id}, sort=[("at", -1), ("_id", -1)], limit=limit)
     return await found.to_list(None)
 
@@ -245,7 +246,7 @@ async def post_adjustment(
 @router.get(
     "/adjustments",
     response_model=ByHandListOut,
-    responses=api.documented(Unauthenticated, Forbidden),
+    responses=api.documented(Unauthenticated, Forbidden, NotFound),
 )
 async def get_adjustments(user_id: str, _: Admin) -> ByHandListOut:
     """The latest 200 things that were done to a wallet by hand: who, what, why."""

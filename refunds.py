@@ -27,12 +27,14 @@ from errors import (
 )
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from money import PositiveRupeesIn, RupeesOut
+from orders import AmountBelowMinimum
 from users import User
 
 log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
+_PAISE_MIN: Final = 100  # Razorpay, "create a normal refund"
 _REFUSED_DAYS_MAX: Final = 3
 _POLL_BATCH: Final = 16
 
@@ -60,8 +62,8 @@ async def create(
     The wallet's money is reserved before Razorpay is asked, and only what is neither spent nor held:
     what goes back to the bank can pay for no call. The same `seed` leads to the same refund. When
     Razorpay does not answer, the refund stays `pending` and is asked for again with the same
-    idempotency key. Raises NotFound, NotRefundable, RefundExceedsUnspent, GatewayUnavailable and
-    GatewayRefused (when the payment cannot be looked at: then there is no refund).
+    idempotency key. Raises NotFound, NotRefundable, RefundExceedsUnspent, AmountBelowMinimum,
+    GatewayUnavailable and GatewayRefused (when the payment cannot be looked at: then there is no refund).
     """
     refund_id = f"refund_{seed}"
     earlier = await refundbook.known(refund_id)
@@ -87,6 +89,11 @@ async def _open(
         detail = f"The payment is {payment.status}; only captured money can be refunded."
         raise NotRefundable(detail, payment_status=payment.status)
     amount_paise = left_paise if amount_paise is None else amount_paise
+    if amount_paise < _PAISE_MIN:
+        raise AmountBelowMinimum(
+            f"Razorpay refunds no less than Rs {money.text(_PAISE_MIN)}.",
+            minimum=money.rupees(_PAISE_MIN),
+        )
     too_much = RefundExceedsUnspent(
         f"Of this payment Rs {money.text(left_paise)} are left to refund, less what is being "
         "refunded already.",
@@ -235,6 +242,7 @@ class RefundsOut(BaseModel):
         NotFound,
         NotRefundable,
         RefundExceedsUnspent,
+        AmountBelowMinimum,
         IdempotencyKeyReused,
         StillRunning,
         GatewayRefused,

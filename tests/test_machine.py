@@ -198,7 +198,7 @@ class Machine(RuleBasedStateMachine):
         if rupees is not None:
             body |= {"amount": rupees}  # type: ignore[dict-item]
         answer = self.do(self.service.post("/api/payment/refunds", self.world.admin, json=body))
-        self.step("refund", answer, 201, 404, 409, 502, 503)
+        self.step("refund", answer, 201, 404, 409, 422, 502, 503)
 
     @precondition(lambda self: self.proofs)
     @rule(which=st.integers(0, 10**6), rupees=st.integers(1, 300))

@@ -354,6 +354,20 @@ async def test_a_process_that_died_after_its_claim_blocks_the_payment_for_ten_mi
     await refunded(service, admin, payment_id, amount=100)
 
 
+async def test_what_razorpay_never_refunds_is_refused_before_anything_is_reserved(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    answer = await refund(service, admin, payment_id, amount=0.99)
+    assert (answer.status_code, answer.json()["code"]) == (422, "amount_below_minimum")
+    assert answer.json()["minimum"] == 1.0
+    await followed(await refunded(service, admin, payment_id, amount=99.5), "processed")
+    rest = await refund(service, admin, payment_id)  # half a rupee is left
+    assert (rest.status_code, rest.json()["code"]) == (422, "amount_below_minimum")
+    assert (await service.balance(person))["available"] == 0.5
+
+
 @pytest.mark.parametrize("amount", [0, -1, 1.001, "1", True, 1e12, float("nan")])
 async def test_no_odd_amount_is_refunded(service: Service, admin: Person, amount: Any) -> None:
     person = await service.signup()

@@ -1,4 +1,4 @@
-"""The commands of the person who runs the service: run, check, create-admin, audit."""
+"""The commands of the person who runs the service: run, check, create-admin, audit, reconcile."""
 
 import argparse
 import asyncio
@@ -256,6 +256,55 @@ def audit(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else FAILED
 
 
+# --- reconcile ----------------------------------------------------------------------------------
+
+
+def reconcile(arguments: argparse.Namespace) -> int:
+    """Compare with Razorpay, repair what can be repaired, tell the rest; beside the service or alone.
+
+    The sandbox is a part of the running service, so without a key the service has to run.
+    """
+    import main
+
+    main.configure_logging()  # its progress is in the log
+    chosen = _load()
+    import clearing
+    import gateway
+    import wallet
+    from errors import Problem
+
+    found: list[clearing.Report] = []
+
+    async def clear() -> None:
+        await gateway.start()
+        await wallet.start()
+        try:
+            found.append(
+                await clearing.run(older_than_minutes=arguments.older_than, trigger="command")
+            )
+        finally:
+            await wallet.stop()
+            await gateway.stop()
+
+    with _database(chosen) as uri:
+        try:
+            asyncio.run(_connected(uri, chosen.mongodb_db, database.prepare, clear))
+        except Problem as problem:
+            raise Refused(problem.detail) from None
+    report = found[0]
+    for line in [*report.repaired, *report.findings]:
+        print(" ".join(f"{name}={value}" for name, value in line.items()))
+    for missed in report.unanswered:
+        print(f"not looked at: {missed}")
+    looked_at = ", ".join(f"{number} {what}" for what, number in report.checked.items())
+    print(f"{report.run_id}: {looked_at}")
+    print(
+        f"{report.repaired_count} repaired, {report.findings_count} for a person, "
+        f"{len(report.unanswered)} not answered"
+    )
+    return 0 if report.ok else FAILED
+
+
 # --- what they share ----------------------------------------------------------------------------
 
 
@@ -325,6 +374,16 @@ def command_line(words: list[str] | None = None) -> int:
     creating.add_argument("--password", help="asked for when left out")
     auditing = _command(commands, "audit", audit, "check every invariant of the money")
     auditing.add_argument("--user", help="one user's id; everybody when left out")
+    clearing_it = _command(
+        commands, "reconcile", reconcile, "compare with Razorpay, repair and tell"
+    )
+    clearing_it.add_argument(
+        "--older-than",
+        type=int,
+        default=15,
+        metavar="MINUTES",
+        help="leave alone what is younger (15)",
+    )
     arguments = parser.parse_args(words)
     try:
         return int(arguments.do(arguments))

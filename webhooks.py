@@ -53,7 +53,7 @@ async def receive(body: bytes, *, signature: str, event_id: str) -> bool:
     """
     if not signatures.webhook_is_valid(body, signature):
         _received.labels("refused").inc()
-        log.error(
+        log.warning(
             "webhook refused: its signature is wrong; if it is Razorpay's, the secrets differ"
         )
         raise InvalidSignature("The signature does not belong to this body.")

@@ -61,12 +61,15 @@ class Started:
     home: Path
     output: Path
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    def ask(
+        self, path: str, body: dict[str, Any] | None = None, *, token: str = ""
+    ) -> tuple[int, Any]:
         """Status and JSON; status 0 when nobody answers."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json"}
+            | ({"Authorization": f"Bearer {token}"} if token else {}),
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
@@ -365,6 +368,31 @@ def test_audit_looks_at_the_books_of_a_running_service_and_of_a_stopped_one(run:
     alone = call("audit", "--user", "usr_nobody", cwd=run.home)
     assert alone.returncode == 0, alone.stderr
     assert alone.stdout.splitlines()[-1] == "0 wallets, 0 entries: the books are right"
+
+
+def test_reconcile_brings_the_money_of_a_closed_browser_and_says_so(run: Runner) -> None:
+    started = run()
+    account = {"email": "asha@example.com", "password": "monsoon in pune", "name": "Asha"}
+    _, admission = started.ask("/api/auth/signup", account)
+    token = admission["access_token"]
+    started.ask("/sandbox/webhooks", {"enabled": False})
+    _, order = started.ask("/api/payment/create-order", {"amount": 100}, token=token)
+    started.ask(f"/sandbox/pay/{order['order_id']}", {"card_number": "4111 1111 1111 1111"})
+    first = call("reconcile", "--older-than", "0", cwd=run.home, PORT=str(started.port))
+    lines = first.stdout.splitlines()
+    polled = lines[-1].startswith("0 repaired")  # the poller may have been faster
+    assert polled or "kind=payment_credited" in first.stdout, first.stdout + first.stderr
+    again = call("reconcile", "--older-than", "0", cwd=run.home, PORT=str(started.port))
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (
+        0,
+        "0 repaired, 0 for a person, 0 not answered",
+    ), again.stderr
+    assert started.stop() == 0
+    alone = call(
+        "reconcile", "--older-than", "0", cwd=run.home, PORT=str(started.port)
+    )  # the sandbox is gone with it
+    assert alone.returncode == 1, alone.stdout
+    assert "not looked at" in alone.stdout
 
 
 # --- setup_wallet.sh ----------------------------------------------------------------------------

@@ -67,7 +67,7 @@ async def notice(told: entities.Dispute) -> str:
         record = await _open(told, payment)
     if _rank(told.phase, told.status) < _rank(record["phase"], record["status"]):
         return f"dispute {record['state']}: known further"
-    if _is_new_phase(record, told):
+    if _holds_again(record, told):
         record = await _reopen(record, told)
     await db.disputes.update_one({"_id": told.id}, {"$set": _facts(told)})
     if record["state"] == "reserved" and told.status == "lost":
@@ -282,9 +282,10 @@ def _rank(phase: str, status: str) -> tuple[int, int]:
     return (_PHASES.index(phase) if phase in _PHASES else 0, _STATUSES.get(status, 0))
 
 
-def _is_new_phase(record: Document, told: entities.Dispute) -> bool:
+def _holds_again(record: Document, told: entities.Dispute) -> bool:
+    """Whether a decided dispute wants its money again: in a new phase, or lost after all."""
     further = _rank(told.phase, "open") > _rank(record["phase"], "open")
-    return further and record["state"] == "released"
+    return record["state"] == "released" and (further or told.status == "lost")
 
 
 def _reserve_id(told: entities.Dispute) -> str:

@@ -9,6 +9,7 @@ from sandbox.refunds import Refunds, Wish
 from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
 
 PHASES = ("chargeback", "fraud", "retrieval", "pre_arbitration", "arbitration")
+DECIDED = ("won", "lost", "closed")
 STATES = ("under_review", "action_required", "won", "lost", "closed")
 REASON_CODE = "processed_invalid_expired_card"
 ANSWER_WITHIN_SECONDS = 7 * 86_400
@@ -108,6 +109,8 @@ class Disputes:
                 await self._report("created", dispute, session)
             if status is None:
                 return dispute
+            if dispute["status"] in DECIDED:  # only another phase opens it again
+                raise wire.not_valid("status")
             return await self._decide(dispute, status, session, bool(body.get("as_refund")))
 
         return await self._bank.atomic(changed)

@@ -1,6 +1,7 @@
 """Disputes: their money waits, is taken once when they are lost, and is free again when they are won."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -130,6 +131,19 @@ async def test_a_won_dispute_that_comes_back_in_a_new_phase_holds_its_money_agai
     assert await money(service, person) == (100.0, 100.0, 0.0)
     await becomes(service, dispute_id, status="lost")
     assert await money(service, person) == (0.0, 0.0, 0.0)
+    await customer.audited(service, person)
+
+
+async def test_a_dispute_that_is_lost_after_it_was_won_takes_its_money_once(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await customer.recharge(service, person), amount=4_000)
+    await becomes(service, dispute_id, status="won")
+    told_of = dataclasses.replace(await gateway.fetch_dispute(dispute_id), status="lost")
+    for _ in range(3):
+        assert await disputes.notice(told_of) == "dispute debited"
+    assert await money(service, person) == (60.0, 0.0, 0.0)
     await customer.audited(service, person)
 
 

@@ -22,11 +22,15 @@ SECONDS_MAX: Final = 86_400
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reservation:
-    """What is reserved for a call, and the seconds that it buys. `repeated`: it was so before."""
+    """What is reserved for a call, and the seconds that it buys. `repeated`: it was so before.
+
+    `affordable_seconds` is what all that is free in the wallet would buy on top of it.
+    """
 
     held_paise: int
     limit_seconds: int
     repeated: bool = False
+    affordable_seconds: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,10 +124,10 @@ def hold_paise_min(rate: Rate) -> int:
     return max(config.settings().minimum_balance_paise, cost_paise(1, rate))
 
 
-def hold_paise(rate: Rate, seconds_max: int) -> int:
+def hold_paise(rate: Rate, seconds_max: int, *, whole: bool = False) -> int:
     """What a call reserves when it is placed: one slice of `CALL_SLICE_MINUTES`, less if the call
-    may not last that long, never less than `hold_paise_min`."""
-    slice_seconds = config.settings().call_slice_minutes * 60
+    may not last that long, never less than `hold_paise_min`. With `whole` all that it may cost."""
+    slice_seconds = seconds_max if whole else config.settings().call_slice_minutes * 60
     return max(hold_paise_min(rate), cost_paise(min(slice_seconds, seconds_max), rate))
 
 
@@ -156,11 +160,11 @@ async def affordable_calls(user_id: str) -> int:
     return money.floor_div(balance.available_paise, hold_paise_min(rate))
 
 
-async def capacity(user_id: str, seconds_max: int) -> int:
-    """How many calls the whole wallet carries at once with a full slice each, those that run
-    included; at least one (a hint for sharing it out)."""
+async def capacity(user_id: str, seconds_max: int, *, whole: bool = False) -> int:
+    """How many calls the whole wallet carries at once with a full slice (or `whole`) each, those
+    that run included; at least one (a hint for sharing it out)."""
     balance = await wallet.balance_of(user_id)
-    slice_paise = hold_paise(await rates.current(), seconds_max)
+    slice_paise = hold_paise(await rates.current(), seconds_max, whole=whole)
     return max(1, money.floor_div(balance.balance_paise, slice_paise))
 
 
@@ -170,16 +174,17 @@ async def reserve(
     call_id: str,
     rate: Rate,
     seconds_max: int,
+    whole: bool = False,
     companions: WithReservation,
 ) -> Reservation:
-    """Reserve the first slice of a call, together with `companions`.
+    """Reserve the first slice of a call, together with `companions`; with `whole` all of it.
 
     Raises InsufficientBalance and BalanceHeld (402), TooManyCalls (429), Unavailable.
     """
     command = ledger.Hold(
         user_id=user_id,
         call_id=call_id,
-        amount_paise=hold_paise(rate, seconds_max),
+        amount_paise=hold_paise(rate, seconds_max, whole=whole),
         amount_paise_min=hold_paise_min(rate),
         holds_max=config.settings().max_concurrent_calls,
     )
@@ -189,15 +194,22 @@ async def reserve(
     return _reservation(outcome, rate, seconds_max)
 
 
+async def can_extend(call: Mapping[str, Any], *, seconds_more: int, seconds_max: int) -> bool:
+    """Whether `seconds_more` could be reserved for a running call now; reserves nothing."""
+    wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
+    more_paise = cost_paise(wanted, rate_of(call)) - int(call["held_paise"])
+    return (await wallet.balance_of(call["user_id"])).available_paise >= more_paise
+
+
 async def extend(
-    call: Mapping[str, Any], *, seconds_more: int, companions: WithReservation
+    call: Mapping[str, Any], *, seconds_more: int, seconds_max: int, companions: WithReservation
 ) -> Reservation:
     """Reserve `seconds_more` for a running call, or what can be had of it, with `companions`.
 
     Raises InsufficientBalance and BalanceHeld when not even one more second can be had,
     HoldNotFound when the call is settled already, Unavailable.
     """
-    rate, seconds_max = rate_of(call), int(call["max_duration_seconds"])
+    rate = rate_of(call)
     wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
     command = ledger.ExtendHold(
         user_id=call["user_id"],
@@ -240,8 +252,13 @@ async def release(call: Mapping[str, Any], *, companions: WithCharge) -> Charge:
 
 
 def _reservation(outcome: Outcome, rate: Rate, seconds_max: int) -> Reservation:
-    affordable = seconds_affordable(outcome.held_paise, rate)
-    return Reservation(outcome.held_paise, min(affordable, seconds_max), outcome.replayed)
+    held_paise, free_paise = outcome.held_paise, outcome.wallet.available_paise
+    return Reservation(
+        held_paise,
+        min(seconds_affordable(held_paise, rate), seconds_max),
+        outcome.replayed,
+        min(seconds_affordable(held_paise + free_paise, rate), seconds_max),
+    )
 
 
 def _charge(outcome: Outcome, price_paise: int) -> Charge:

@@ -15,6 +15,7 @@ import config
 import contacts
 import database
 import events
+import telephony
 from database import Document
 from errors import InsufficientBalance, PaymentRequired, Problem, TooManyCalls, Unavailable
 from telephony import OVER, Simulate
@@ -136,7 +137,8 @@ async def _run(campaign: Document) -> float:
     calls_max = config.settings().max_concurrent_calls
     if running > 1:
         longest_seconds = campaign["max_duration_seconds"] or billing.SECONDS_MAX
-        calls_max = min(calls_max, await billing.capacity(user_id, longest_seconds))
+        whole = telephony.chosen().can.reserves_whole
+        calls_max = min(calls_max, await billing.capacity(user_id, longest_seconds, whole=whole))
     calls_max = min(campaign["max_concurrent"], _share(calls_max, running))
     paced, pause_seconds = _pace(campaign)
     room = min(

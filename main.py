@@ -34,6 +34,7 @@ import clock
 import config
 import database
 import errors
+import exchange
 import gateway
 import history
 import payments
@@ -67,6 +68,7 @@ _ROUTERS: list[APIRouter] = [
         recharges,
         history,
         calls,
+        exchange,
         campaigns,
         analytics,
         people,

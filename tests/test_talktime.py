@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import callbook
 import calls
 import clock
+import deadlines
 import reconcile
 import talktime
 from database import Document, db
@@ -97,6 +97,12 @@ async def talking(service: Service, person: Person) -> str:
     """A call in progress of which only the test reports."""
     call_id: str = (await caller.place(service, person, caller.SILENT))["call_id"]
     await caller.report(service, call_id, "in_progress")
+    # It has talked for nearly as long as is reserved: the next slice is due.
+    found = await kept(call_id)
+    talked_seconds = found["limit_seconds"] / found["pace"] - 10
+    await db.calls.update_one(
+        {"_id": call_id}, {"$set": {"answered_at": clock.after(-talked_seconds)}}
+    )
     return call_id
 
 
@@ -136,7 +142,7 @@ async def test_money_is_reserved_before_the_network_is_told(
         assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 60)
         assert (await network_limit(call_id), int(found["held_paise"])) == (60, 2_000)
         # It is tried again, several times before the limit is reached.
-        assert clock.now() < found["next_extend_at"] < clock.after(callbook.LEAD_SECONDS / 3)
+        assert clock.now() < found["next_extend_at"] < clock.after(deadlines.LEAD_SECONDS / 3)
     await due_now(call_id, "next_extend_at")
     found = await kept(call_id)
     assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 120)
@@ -175,9 +181,9 @@ async def test_a_call_that_was_settled_meanwhile_is_not_extended(
 @given(st.integers(1, 14_400), st.sampled_from([0.01, 0.5, 1.0]))
 def test_a_call_in_real_time_is_extended_ahead_of_its_limit(limit: int, pace: float) -> None:
     since = clock.now()
-    at = callbook.extend_at({"pace": pace}, since, seconds=limit)
+    at = deadlines.extend_at({"pace": pace}, since, seconds=limit)
     lead_seconds = limit / pace - (at - since).total_seconds()
-    assert 0 < lead_seconds <= callbook.LEAD_SECONDS + 0.001
+    assert 0 < lead_seconds <= deadlines.LEAD_SECONDS + 0.001
     assert at > since
 
 
@@ -199,7 +205,7 @@ async def test_a_call_whose_callbacks_are_all_lost_is_settled_by_asking(
     found = await kept(call["call_id"])
     assert (found["status"], found["billing_status"]) == ("queued", "held")
     # Ring time, talk time and grace, in real time: it is asked about by itself soon enough.
-    assert found["next_check_at"] <= clock.after(callbook.GRACE_SECONDS + 1)
+    assert found["next_check_at"] <= clock.after(deadlines.GRACE_SECONDS + 1)
     await due_now(call["call_id"], "next_check_at")
     call = await caller.over(service, person, call["call_id"])
     assert (call["status"], call["duration_seconds"], call["cost"]) == ("completed", 30, 5.0)
@@ -215,7 +221,7 @@ async def test_many_processes_ask_the_network_once(
     asked: list[str] = []
     real = Simulator.look_up
 
-    async def counted(self: Simulator, call: Document) -> Report | None:
+    async def counted(self: Simulator, call: Document, *others: object) -> Report | None:
         asked.append(call["_id"])
         return await real(self, call)
 

@@ -49,6 +49,8 @@ RESOLVED: Final = ("settled", "released")
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
 _EVENTS_KEPT: Final = 30
+# A network that queues may begin a call so much later than we placed it.
+_NEAR_SECONDS: Final = 1_000
 _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 16
 
@@ -87,11 +89,7 @@ async def page(
 
 async def queued(call: Document, provider_call_id: str) -> Document:
     """The network took the call; the call as it stands (a callback may have been faster)."""
-    changes: Document = {"next_check_at": deadlines.latest_end(call, call["created_at"])}
-    if deadlines.grows(call):
-        rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
-        since = clock.after(rings_seconds, since=call["created_at"])
-        changes["next_extend_at"] = deadlines.extend_at(call, since, seconds=call["limit_seconds"])
+    changes = _awaited(call)
     took = {"status": "queued", "rank": RANK["queued"], "provider_call_id": provider_call_id}
     found = await db.calls.find_one_and_update(
         {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
@@ -99,6 +97,16 @@ async def queued(call: Document, provider_call_id: str) -> Document:
         return_document=True,
     )
     return found or await find(call["_id"])
+
+
+def _awaited(call: Document) -> Document:
+    """When to ask about a call that the network has, should it never say anything about it."""
+    changes: Document = {"next_check_at": deadlines.latest_end(call, call["created_at"])}
+    if deadlines.grows(call):
+        rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
+        since = clock.after(rings_seconds, since=call["created_at"])
+        changes["next_extend_at"] = deadlines.extend_at(call, since, seconds=call["limit_seconds"])
+    return changes
 
 
 async def unknown(call: Document) -> Document:
@@ -132,12 +140,18 @@ def limit_raised(call: Document, reservation: Reservation) -> Update:
 
 
 async def siblings(call: Document) -> list[Document]:
-    """Our other calls to the same number at about that time, for a network that cannot tell them
-    apart."""
-    near = {"$gte": clock.after(-120, since=call["created_at"])}
-    near["$lte"] = clock.after(120, since=call["created_at"])
-    where = {"created_at": near, "to": call["to"], "provider": call["provider"]}
-    found = db.calls.find(where | {"_id": {"$ne": call["_id"]}})
+    """Our other calls to the same number that are up or were placed at about that time, for a
+    network that cannot tell them apart."""
+    near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
+    near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
+    found = db.calls.find(
+        {
+            "$or": [{"created_at": near}, {"next_check_at": {"$exists": True}}],
+            "to": call["to"],
+            "provider": call["provider"],
+            "_id": {"$ne": call["_id"]},
+        }
+    )
     return await found.to_list(None)
 
 
@@ -220,8 +234,9 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
 
 
 async def _advance(call: Document, report: Report) -> None:
-    changes: Document = {"status": report.status, "rank": report.rank}
-    changes |= _ids(report)
+    changes: Document = {"status": report.status, "rank": report.rank, **_ids(report)}
+    if call["rank"] < RANK["queued"]:  # faster than the network's answer, or that was lost
+        changes |= _awaited(call)
     if report.status == "in_progress":
         changes["answered_at"] = report.answered_at or report.occurred_at
         changes["next_check_at"] = deadlines.latest_end(call, changes["answered_at"])

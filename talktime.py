@@ -128,7 +128,8 @@ async def _runs_out(call: Document) -> None:
     log.info("call %s: no money for more than %d s", call["_id"], call["limit_seconds"])
     if call["pace"] > 1:
         left_seconds += telephony.PATIENCE_SECONDS
-    by_hand = not network.can.can_extend
+    # Where the network was told more than is reserved, it does not end the call in time.
+    by_hand = not network.can.can_extend and call["limit_seconds"] < call["told_limit_seconds"]
     margin_seconds = HANG_UP_LEAD_SECONDS if by_hand else 0.5
     if left_seconds > margin_seconds:
         # Half of what is left, but not past the moments at which it is said.

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-import clock
 from telephony.provider import OUT_OF_CREDIT, OVER, Ambiguous, NotSent, Refused
 
 log = logging.getLogger(__name__)
@@ -25,9 +24,11 @@ READ_SECONDS: Final = 12.0
 PLACE_TRIES: Final = 3
 _RETRY_SECONDS_MAX: Final = 2.0
 
-# A call that was placed at a moment was created by the network between these, in its own records.
+# Later than this none is begun: whether a call was placed must be known before it is asked about.
+_LAST_TRY_SECONDS: Final = 8.0
+
+# A network that was asked at a moment has the call in its records from this long before it on.
 _EARLIER_SECONDS: Final = 10
-_LATER_SECONDS: Final = 60
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _NO_CREDIT: Final = re.compile(r"(insufficient|low|not enough|out of) (balance|credit|fund)", re.I)
@@ -60,9 +61,11 @@ class Line:
         Only a 429 is tried again: no network promises to recognise a repeated request, and after a
         5xx or a silence there may be a call.
         """
+        last_try_at = asyncio.get_running_loop().time() + _LAST_TRY_SECONDS
         for left in reversed(range(PLACE_TRIES)):
             answer = await self._post_call(path, content)
-            if answer.status_code != 429 or left == 0:
+            is_late = asyncio.get_running_loop().time() > last_try_at
+            if answer.status_code != 429 or left == 0 or is_late:
                 break
             await asyncio.sleep(_retry_after(answer))
         status = answer.status_code
@@ -180,13 +183,12 @@ def seconds(value: object) -> int | None:
     return int(text) if re.fullmatch(r"-?\d{1,9}", text) else None
 
 
-def was_placed_then(call: Mapping[str, Any], created_at: dt.datetime) -> bool:
-    """Whether a call that the network created at that moment can be this one."""
-    return (
-        clock.after(-_EARLIER_SECONDS, since=call["created_at"])
-        <= created_at
-        <= clock.after(_LATER_SECONDS, since=call["created_at"])
-    )
+def was_placed_then(
+    call: Mapping[str, Any], begun_at: dt.datetime, *, within_seconds: float = 60
+) -> bool:
+    """Whether a call that began at the network at that moment can be this one."""
+    since_ours: float = (begun_at - call["created_at"]).total_seconds()
+    return -_EARLIER_SECONDS <= since_ours <= within_seconds
 
 
 def the_one(
@@ -197,13 +199,11 @@ def the_one(
     Raises Ambiguous when there are two, or when another of our calls could be it: a wrong guess
     would charge somebody for the call of somebody else.
     """
-    taken = {
-        other.get(name) for other in others for name in ("provider_call_id", "provider_leg_id")
-    }
-    free = [one for one in found if id_of(one) not in taken]
+    known = [{o.get("provider_call_id"), o.get("provider_leg_id")} - {None} for o in others]
+    free = [one for one in found if not any(id_of(one) in ids for ids in known)]
     if not free:
         return None
-    rivals = [o for o in others if o.get("provider_call_id") is None and o["rank"] < OVER]
+    rivals = [o for o, ids in zip(others, known, strict=True) if not ids and o["rank"] < OVER]
     if len(free) > 1 or rivals:
         raise Ambiguous("the network has several calls to this number that can be meant")
     return free[0]

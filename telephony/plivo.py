@@ -46,6 +46,8 @@ _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "in_pro
 
 _RETRIES: Final = "#rc=3"
 _LOOKED_INTO_MAX: Final = 100
+# Plivo queues what comes faster than it dials.
+_QUEUED_SECONDS_MAX: Final = 900
 
 # --- the network --------------------------------------------------------------------------------
 
@@ -148,7 +150,8 @@ class Plivo(Networked):
             begun_at = moment(record.get("initiation_time")) or moment(record.get("end_time"))
             if begun_at is None:
                 raise Ambiguous("plivo listed a call without its moment")
-            if _digits(str(record.get("to_number"))) == number and was_placed_then(call, begun_at):
+            is_ours = was_placed_then(call, begun_at, within_seconds=_QUEUED_SECONDS_MAX)
+            if _digits(str(record.get("to_number"))) == number and is_ours:
                 found.append(record)
         for state in ("live", "queued"):
             found += [
@@ -191,11 +194,13 @@ class Plivo(Networked):
         call_uuid = usable_id(said.get("call_uuid"))
         return Report(
             event_id=f"{call_uuid}:look-up:{status}",
-            provider_call_id=call["provider_call_id"] or call_uuid,
+            provider_call_id=call["provider_call_id"],
             leg_id=call_uuid,
             status=status,
             duration_seconds=None,
             occurred_at=clock.now(),
+            # When it was answered is not told. At the earliest then: its money is not overdrawn.
+            answered_at=call["created_at"] if status == "in_progress" else None,
         )
 
     def _ended(self, call: Mapping[str, Any], said: Mapping[str, Any]) -> Report:
@@ -208,7 +213,7 @@ class Plivo(Networked):
         )
         return Report(
             event_id=f"{call_uuid}:look-up:{status}",
-            provider_call_id=call["provider_call_id"] or call_uuid,
+            provider_call_id=call["provider_call_id"],
             leg_id=call_uuid,
             status=status,
             duration_seconds=duration,

@@ -47,7 +47,11 @@ class Twilio(Networked):
 
     name: str = "twilio"
     can = Capabilities(
-        can_extend=True, can_hang_up=True, reports_ringing=True, duration_in_callback=True
+        can_extend=True,
+        can_hang_up=True,
+        reports_ringing=True,
+        duration_in_callback=True,
+        visible_after_seconds=120,
     )
 
     def _account(self) -> tuple[str, str, str]:
@@ -101,14 +105,14 @@ class Twilio(Networked):
         """How the call stands; one whose id was lost is found by its number and its moment."""
         if call["provider_call_id"] is None:
             found = await self._find(call, others)
-            return None if found is None else self._report(found)
+            return None if found is None else self._report(call, found)
         sid = usable_id(call["provider_call_id"])
         status, said = await self.line.ask("GET", f"{self._calls()}/{sid}.json")
         if status == 404:
             return None
         if status >= 300:
             raise Ambiguous(f"twilio answered {status}")
-        return self._report(said)
+        return self._report(call, said)
 
     async def _find(self, call: Mapping[str, Any], others: Others) -> Mapping[str, Any] | None:
         status, said = await self.line.ask(
@@ -135,7 +139,7 @@ class Twilio(Networked):
             raise Ambiguous("twilio knows more calls to this number than it lists")
         return the_one(found, lambda one: str(one["sid"]), await others())
 
-    def _report(self, said: Mapping[str, Any]) -> Report:
+    def _report(self, call: Mapping[str, Any], said: Mapping[str, Any]) -> Report:
         status = STATUS.get(str(said.get("status")))
         if status is None:
             raise Ambiguous(f"twilio says of a call that it is {said.get('status')}")
@@ -146,6 +150,10 @@ class Twilio(Networked):
             status=status,
             duration_seconds=seconds(said.get("duration")) if status == "completed" else None,
             occurred_at=moment(said.get("end_time")) or clock.now(),
+            # When it was answered is not told. At the earliest then: its money is not overdrawn.
+            answered_at=(moment(said.get("start_time")) or call["created_at"])
+            if status == "in_progress"
+            else None,
         )
 
     def read_callback(

@@ -15,6 +15,7 @@ import deadlines
 import exchange
 import reconcile
 import telephony
+import worker
 from database import Document, db
 from errors import NotFound
 from telephony import Ambiguous, line
@@ -41,10 +42,13 @@ REAL = [name for name in KINDS if name != "simulator"]
 
 @pytest.fixture(scope="module")
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
-    """One service for all tests of this file, with slices of a minute."""
+    """One service for all tests of this file, with slices of a minute; its worker does nothing by
+    itself, so the tests say when the network is asked and the money extended."""
     settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
-    async with running(settings) as started:
-        yield started
+    with pytest.MonkeyPatch.context() as quiet:
+        quiet.setattr(worker, "CHORES", {})
+        async with running(settings) as started:
+            yield started
 
 
 @pytest.fixture(scope="module")
@@ -254,9 +258,16 @@ async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
     [phone] = network.phones
     found = await asks(call["call_id"])
     assert found["rank"] >= telephony.RANK["queued"]
-    assert found["provider_call_id"] in (phone.id, phone.leg_id)
-    await network.finish(phone, "completed", 30)
-    await asks(call["call_id"])
+    assert phone.leg_id in (found["provider_call_id"], found.get("provider_leg_id"), found["_id"])
+    if fault == "no answer":
+        await network.finish(phone, "completed", 30)
+        await asks(call["call_id"])
+    else:  # and it may still call back
+        for step in (network.answer(phone), network.end(phone, "completed", 30)):
+            answer = await step
+            assert answer is not None
+            assert answer.status_code in (200, 204)
+        await settled(network, person, call["call_id"])
     call = await caller.over(service, person, call["call_id"], seconds=3)
     assert (call["status"], call["cost"]) == ("completed", 5.0)
     assert network.asked == 1
@@ -594,18 +605,60 @@ async def test_where_a_call_can_only_be_hung_up_it_is_hung_up_when_no_slice_can_
     for left in (59, 20, 5):
         found = await about_to_run_out(call_id, left)
     assert (found["limit_seconds"], await warnings(call_id)) == (180, [59, 20])
-    assert not phone.is_hung_up
+    assert not phone.is_hung_up  # 5 seconds before its money is talked away
     await network.end(other, "busy")  # frees a slice: the call goes on
     assert (await kept(other_id))["billing_status"] == "released"
     found = await about_to_run_out(call_id, 5)
     assert (found["limit_seconds"], phone.limit_seconds) == (240, 240)
-    await service.fund(person, 100)  # the limit that Plivo was told stands
-    found = await about_to_run_out(call_id, 1.5)
+    await service.fund(person, 100)  # the limit that Plivo was told stands, and it ends it there
+    await about_to_run_out(call_id, 1.5)
+    assert await warnings(call_id) == [59, 20]
+    await about_to_run_out(call_id, 0.4)
+    assert "next_extend_at" not in await kept(call_id)
+    assert not phone.is_hung_up
+    await network.end(phone, "completed", 240)
+    call = await caller.over(service, person, call_id)
+    assert (call["cost"], call["due"]) == (40.0, 0.0)
+
+
+@over("plivo")
+async def test_a_call_is_hung_up_just_before_its_money_is_talked_away(network: Network) -> None:
+    service = network.service
+    person = await funded(service, 30)
+    call_id, phone = await placed(network, person)
+    await network.answer(phone)
+    for _ in range(2):
+        await placed(network, person)  # others take the rest of the money
+    assert phone.limit_seconds == 180
+    found = await about_to_run_out(call_id, 3)
+    assert not phone.is_hung_up
+    assert clock.now() < found["next_extend_at"] < deadlines.talk_ends_at(found)
+    found = await about_to_run_out(call_id, 1.9)
     assert phone.is_hung_up
     assert "next_extend_at" not in found
-    await network.end(phone, "completed", 239)
+    await network.end(phone, "completed", 59)
     call = await caller.over(service, person, call_id)
-    assert (call["cost"], call["due"]) == (39.83, 0.0)
+    assert (call["cost"], call["due"]) == (9.83, 0.0)
+
+
+@over("twilio", "plivo")
+async def test_the_answer_whose_news_was_lost_is_found_before_the_limit(network: Network) -> None:
+    person = await funded(network.service, 100)
+    network.faults = ["broken answer"]
+    number = f"+9198765200{REAL.index(network.name):02}"
+    call = await caller.place(network.service, person, to=number)
+    [phone] = network.phones
+    await network.ring(phone)  # the only news that comes through
+    phone.status, phone.answered = "in_progress", True
+    due = {"next_extend_at": clock.after(-1)}
+    await db.calls.update_one(
+        {"_id": call["call_id"], "next_extend_at": {"$gt": clock.now()}}, {"$set": due}
+    )
+    await calls.extend_due()
+    found = await kept(call["call_id"])
+    assert found["status"] == "in_progress"
+    assert found["answered_at"] == found["created_at"]  # at the earliest then
+    assert found["next_extend_at"] > clock.now()
 
 
 @over("exotel")

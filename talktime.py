@@ -154,12 +154,18 @@ async def sweep() -> int:
 
 
 async def _ask(call: Document) -> Report | None:
-    """What the network says of a call; only where its id was lost, its siblings matter."""
+    """What the network says of a call; only where its id was lost, its siblings matter.
+
+    Raises Ambiguous, also for an answer that has not the shape which its network documents.
+    """
 
     async def others() -> list[Document]:
         return await callbook.siblings(call)
 
-    return await telephony.provider(call["provider"]).look_up(call, others)
+    try:
+        return await telephony.provider(call["provider"]).look_up(call, others)
+    except (AttributeError, LookupError, TypeError, ValueError) as problem:
+        raise telephony.Ambiguous(f"it answers nonsense: {problem!r}") from problem
 
 
 async def _check(call: Document) -> None:

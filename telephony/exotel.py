@@ -134,9 +134,9 @@ class Exotel(Networked):
         raise Ambiguous("exotel lists more calls than can be looked through")
 
     def _is(self, one: Mapping[str, Any], call: Mapping[str, Any]) -> bool:
-        if str(one.get("From", ""))[-10:] != call["to"][-10:]:
+        if str(one["From"])[-10:] != call["to"][-10:]:
             return False
-        text = str(one.get("DateCreated", "")).replace(" ", "T")
+        text = str(one["DateCreated"]).replace(" ", "T")
         try:
             written = dt.datetime.fromisoformat(text)
         except ValueError:
@@ -176,12 +176,12 @@ class Exotel(Networked):
             raise InvalidSignature("This is not an address of Exotel.")
         said = _fields(headers.get("content-type", ""), body)
         told, event = str(said.get("Status", "")), str(said.get("EventType", ""))
-        status = ENDED.get(told, "created")
+        sid, status = str(said.get("CallSid") or "")[:64], ENDED.get(told, "created")
         if event == "answered" and told not in ENDED:
             status = "in_progress"
         return Report(
-            event_id=f"{said.get('CallSid')}:{event}:{status}",
-            provider_call_id=str(said["CallSid"]) if said.get("CallSid") else None,
+            event_id=f"{sid}:{event[:20]}:{status}",
+            provider_call_id=sid or None,
             status=status,
             duration_seconds=None,
             occurred_at=clock.now(),
@@ -200,6 +200,11 @@ def _is_inside(address: str, network: Any) -> bool:
         return False
 
 
+def _text(part: Any) -> str:
+    content = part.get_payload(decode=True)
+    return content.decode("utf-8", "replace").strip() if isinstance(content, bytes) else ""
+
+
 def _fields(content_type: str, body: bytes) -> dict[str, Any]:
     """The fields of a callback: JSON where it was asked for, a form or a multipart form elsewhere."""
     kind = content_type.split(";")[0].strip().lower()
@@ -207,14 +212,13 @@ def _fields(content_type: str, body: bytes) -> dict[str, Any]:
         head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
         message = BytesParser(policy=HTTP).parsebytes(head + body)
         return {
-            str(part.get_param("name", header="content-disposition")): part.get_content().strip()
-            for part in message.iter_parts()
-            if part.get_content_maintype() == "text"
+            str(part.get_param("name", header="content-disposition")): _text(part)
+            for part in (message.iter_parts() if message.is_multipart() else ())
         }
     if kind == "application/json":
         try:
             said = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidSignature("Exotel does not send such a body.") from None
         return said if isinstance(said, dict) else {}
     return dict(signatures.form(body))

@@ -47,6 +47,7 @@ class Line:
             base_url=base_url.rstrip("/"),
             auth=(user, password),
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
             follow_redirects=False,
             trust_env=urlsplit(base_url).hostname not in _LOOPBACK,
         )

@@ -46,6 +46,7 @@ _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "in_pro
 
 _RETRIES: Final = "#rc=3"
 _LOOKED_INTO_MAX: Final = 100
+_RECORDS_LISTED: Final = 20  # as many as it lists at once
 # Plivo queues what comes faster than it dials.
 _QUEUED_SECONDS_MAX: Final = 900
 
@@ -141,23 +142,27 @@ class Plivo(Networked):
         """The call among the records of its number, and among all that is live or queued."""
         number = _digits(call["to"])
         status, said = await self.line.ask(
-            "GET", self._calls(), params={"to_number": number, "limit": "20"}
+            "GET", self._calls(), params={"to_number": number, "limit": str(_RECORDS_LISTED)}
         )
         if status != 200 or not isinstance(said.get("objects"), list):
             raise Ambiguous(f"plivo answered {status} to a list")
         found: list[Mapping[str, Any]] = []
+        oldest = clock.now()
         for record in said["objects"]:
             begun_at = moment(record.get("initiation_time")) or moment(record.get("end_time"))
             if begun_at is None:
                 raise Ambiguous("plivo listed a call without its moment")
+            oldest = min(oldest, begun_at)
             is_ours = was_placed_then(call, begun_at, within_seconds=_QUEUED_SECONDS_MAX)
-            if _digits(str(record.get("to_number"))) == number and is_ours:
+            if _digits(str(record["to_number"])) == number and is_ours:
                 found.append(record)
+        if len(said["objects"]) >= _RECORDS_LISTED and not found and oldest > call["created_at"]:
+            raise Ambiguous("plivo has more records of this number than it lists")
         for state in ("live", "queued"):
             found += [
                 {**said, "state": state}
                 for said in await self._all(state)
-                if _digits(str(said.get("to"))) == number
+                if _digits(str(said["to"])) == number
             ]
         ids = {said.get("call_uuid") for said in found}
         # Of another call whose own id is not known yet, the request's id need not be the same.

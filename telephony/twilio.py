@@ -34,7 +34,7 @@ STATUS: Final = {
     "canceled": "canceled",
 }
 
-# Twilio tries a callback again when we are away, not only when the connection fails.
+# Twilio tries an address again when we are away, not only when the connection fails.
 _RETRIES: Final = "#rc=3&rp=5xx,ct,rt"
 _CALLS_LISTED: Final = 100
 _NOT_IN_PROGRESS: Final = 21220
@@ -72,7 +72,7 @@ class Twilio(Networked):
             data={
                 "To": dial.to,
                 "From": config.settings().twilio_from,
-                "Url": dial.answer_url,
+                "Url": dial.answer_url + _RETRIES,
                 "Method": "POST",
                 "StatusCallback": dial.callback_url + _RETRIES,
                 "StatusCallbackMethod": "POST",
@@ -133,7 +133,7 @@ class Twilio(Networked):
             if created_at is None:
                 raise Ambiguous("twilio listed a call without its date")
             oldest = min(oldest, created_at)
-            if one.get("to") == call["to"] and was_placed_then(call, created_at):
+            if one["to"] == call["to"] and was_placed_then(call, created_at):
                 found.append(one)
         if said.get("next_page_uri") and not found and oldest > call["created_at"]:
             raise Ambiguous("twilio knows more calls to this number than it lists")

@@ -238,7 +238,7 @@ class TwilioHere(Network):
             to=str(form["To"]),
             asked={name: str(value) for name, value in form.items()},
             callback=str(form["StatusCallback"]).split("#")[0],
-            answer_at=str(form["Url"]),
+            answer_at=str(form["Url"]).split("#")[0],
             limit_seconds=int(str(form["TimeLimit"])),
         )
         return await self.take(phone, JSONResponse(self.shown(phone), status_code=201))

@@ -1,11 +1,14 @@
 """The same calls over every network: charged once, whatever the network says, forgets or repeats."""
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import callbook
 import calls
@@ -18,10 +21,12 @@ import telephony
 import worker
 from database import Document, db
 from errors import NotFound
-from telephony import Ambiguous, line
+from telephony import Ambiguous, InvalidSignature, line
+from telephony.exotel import Exotel
 from telephony.plivo import Plivo
 from telephony.provider import OUT_OF_CREDIT
 from telephony.simulator import Simulator
+from telephony.twilio import Twilio
 from tests import caller
 from tests.conftest import Person, Service, running, test_settings
 from tests.networks import (
@@ -367,6 +372,59 @@ async def test_two_calls_that_may_be_meant_are_left_to_a_person(network: Network
     await network.answer(phone)
     assert (await kept(ids[0]))["status"] == "in_progress"
     assert (await kept(ids[1]))["status"] == "unknown"
+
+
+@over(*REAL)
+async def test_nonsense_is_an_answer_that_nobody_can_use(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not as documented neither ends a call nor stops the sweeper; a person is told."""
+    person = await funded(network.service, 100)
+    call_id, _ = await placed(network, person, max_duration_seconds=60)
+    network.faults = ["never took it"]
+    lost = await caller.place(network.service, person, to="+919876500002")
+    for said in (
+        {},
+        {"calls": [1], "objects": [1], "Calls": [1], "Call": 1, "status": 1},
+        {"calls": [{}], "objects": [{}], "Calls": [{}], "Call": {}, "status": "paused"},
+    ):
+
+        async def nonsense(*_: Any, said: dict[str, Any] = said, **__: Any) -> Any:
+            return 200, said
+
+        with monkeypatch.context() as broken:
+            broken.setattr(line.Line, "ask", nonsense)
+            for one in (call_id, lost["call_id"]):
+                found = await asks(one, created_at=clock.after(-86_400))
+                assert found["billing_status"] == "held", said
+                assert found["next_check_at"] > clock.now()
+            found = await asks(call_id, checks=30)
+            assert (found["billing_status"], found["review_reason"]) == (
+                *("review", "the network cannot be asked"),
+            )
+            again = {"billing_status": "held", "checks": 0}
+            await db.calls.update_one({"_id": call_id}, {"$set": again})
+
+
+@given(st.binary(max_size=200), st.sampled_from(["json", "x-www-form-urlencoded"]))
+@example(b"--b\r\n\r\n--b--", "json")
+def test_no_body_breaks_the_reading_of_a_callback(body: bytes, kind: str) -> None:
+    before = config._current
+    config.use(test_settings("", port=8000))
+    try:
+        for form in (
+            f"application/{kind}",
+            "multipart/form-data; boundary=b",
+            "multipart/form-data",
+        ):
+            with contextlib.suppress(InvalidSignature):
+                told = Exotel().read_callback({"content-type": form}, body, "http://x/")
+                assert told.hearsay
+        for adapter in (Twilio(), Plivo()):
+            with pytest.raises(InvalidSignature):
+                adapter.read_callback({"x-plivo-signature-v3-nonce": "1"}, body, "http://x/")
+    finally:
+        config.use(before)
 
 
 # --- hanging up ---------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 12.0
+# Whatever is not a new call can be asked again, and others wait for it: a slow answer must not cost
+# them the moment at which their limit has to be raised.
+ASK_SECONDS: Final = 6.0
 # A call that is refused with 429 was not placed, so it may be tried again; a user waits for it.
 PLACE_TRIES: Final = 3
 _RETRY_SECONDS_MAX: Final = 2.0
@@ -110,8 +113,9 @@ class Line:
         Raises Ambiguous for everything after which nobody knows more than before.
         """
         try:
-            answer = await self._client.request(method, path, **content)
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self._client.request(method, path, **content)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as problem:
             raise Ambiguous(f"{self.name}: {type(problem).__name__}") from problem
         status = answer.status_code
         if status < 200 or 300 <= status < 400 or status >= 500 or status in (401, 403, 408, 429):

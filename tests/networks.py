@@ -67,6 +67,7 @@ class Network:
         self.phones: list[Phone] = []
         self.faults: list[str] = []
         self.asked = 0
+        self.slow_seconds = 0.0
         self.service: Service
 
     def settings(self, url: str) -> dict[str, Any]:
@@ -262,6 +263,7 @@ class TwilioHere(Network):
         return JSONResponse({"calls": found, "next_page_uri": None})
 
     async def fetch(self, request: Request) -> Response:
+        await asyncio.sleep(self.slow_seconds)
         phone = self.found(request.path_params["sid"])
         return JSONResponse(self.shown(phone)) if phone else self.refusal(404)
 

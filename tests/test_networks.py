@@ -246,20 +246,22 @@ async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
 ) -> None:
     service = network.service
     person = await funded(service, 10)
-    monkeypatch.setattr(line, "READ_SECONDS", 0.3)
-    if network.name != "simulator":
-        await telephony.provider(network.name).stop()  # its next line has the shorter patience
+    adapter = telephony.provider(network.name)
     network.faults = [fault]
     to = f"+91987652{len(fault):02}{list(KINDS).index(network.name):02}"  # by which it is found
     key = {"Idempotency-Key": "lost"}
     body = {"to": to, **({"simulate": network.scenario} if network.scenario else {})}
-    call = (await service.post("/api/call", person, json=body, headers=key)).json()
+    with monkeypatch.context() as impatient:
+        if network.name != "simulator":
+            impatient.setattr(line, "READ_SECONDS", 0.3)
+            await adapter.stop()  # its next line has the shorter patience
+        call = (await service.post("/api/call", person, json=body, headers=key)).json()
     again = await service.post("/api/call", person, json=body, headers=key)
     assert again.json()["call_id"] == call["call_id"]
     assert (call["status"], call["billing_status"], call["held"]) == ("unknown", "held", 10.0)
     assert network.asked == len(network.phones) == 1
     if network.name != "simulator":
-        await telephony.provider(network.name).stop()
+        await adapter.stop()
     [phone] = network.phones
     found = await asks(call["call_id"])
     assert found["rank"] >= telephony.RANK["queued"]
@@ -760,6 +762,40 @@ async def test_what_a_network_bills_beyond_the_reservation_becomes_due_and_is_to
     told = [r for r in caplog.records if "cost more than was reserved" in r.message]
     assert [record.levelno for record in told] == [logging.ERROR]
     assert (await reconcile.audit(person.id)).ok
+
+
+@over("plivo")
+async def test_a_call_that_nobody_looked_after_goes_on_to_the_limit_that_its_network_was_told(
+    network: Network,
+) -> None:
+    """Our processes were down: it talked longer than was reserved, and that is paid or due."""
+    service = network.service
+    person = await funded(service, 30)
+    call_id, phone = await placed(network, person)
+    assert phone.limit_seconds == 180
+    await network.answer(phone)
+    await placed(network, person)  # holds Rs 10 of the 30
+    await network.end(phone, "completed", 180)
+    call = await caller.over(service, person, call_id)
+    assert (call["cost"], call["due"], call["billing_status"]) == (30.0, 10.0, "settled")
+    assert await caller.debits(service, person) == [20.0]
+    assert (await reconcile.audit(person.id)).ok
+
+
+@over("twilio")
+async def test_a_network_that_takes_its_time_is_asked_again_later(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await funded(network.service, 10)
+    call_id, phone = await placed(network, person)
+    await network.finish(phone, "completed", 30)
+    monkeypatch.setattr(line, "ASK_SECONDS", 0.1)
+    network.slow_seconds = 0.3
+    found = await asks(call_id)
+    network.slow_seconds = 0.0
+    assert (found["status"], found["billing_status"]) == ("queued", "held")
+    monkeypatch.undo()
+    assert (await asks(call_id))["billing_status"] == "settled"
 
 
 @over("twilio", "plivo")

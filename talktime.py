@@ -59,7 +59,7 @@ async def _extend(call: Document) -> None:
     if await _is_too_early(call):
         again_at = clock.after(-LEAD_SECONDS, since=deadlines.talk_ends_at(call))
         return await callbook.change(call, next_extend_at=again_at)
-    if call["limit_seconds"] >= deadlines.ceiling_seconds(call):
+    if not network.can.can_extend and call["limit_seconds"] >= deadlines.ceiling_seconds(call):
         return await _runs_out(call)  # its network ends it there, and cannot be told otherwise
     try:
         limit_seconds = await _reserved_limit(call)

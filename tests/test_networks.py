@@ -647,6 +647,27 @@ async def test_where_the_limit_can_be_raised_it_is_raised_slice_by_slice(network
     assert not phone.is_hung_up
 
 
+@over("twilio")
+async def test_the_last_slice_is_told_although_the_first_attempt_failed(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await funded(network.service, 100)
+    call_id, phone = await placed(network, person, max_duration_seconds=100)
+    await network.answer(phone)
+
+    async def unreachable(*_: Any) -> bool:
+        raise Ambiguous("timeout")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Twilio, "extend", unreachable)
+        found = await about_to_run_out(call_id, 14)
+    assert (found["limit_seconds"], found["told_limit_seconds"]) == (100, 60)
+    found = await about_to_run_out(call_id, 50)
+    assert (phone.limit_seconds, found["told_limit_seconds"]) == (100, 100)
+    assert "next_extend_at" not in found
+    assert await warnings(call_id) == []
+
+
 @over("plivo")
 async def test_where_a_call_can_only_be_hung_up_it_is_hung_up_when_no_slice_can_be_had(
     network: Network,

@@ -36,12 +36,14 @@ class Reservation:
     """What is reserved for a call, and the seconds that it buys. `repeated`: it was so before.
 
     `counted_on` is the day (in India) on which it counts for its user's limits, if it does.
+    `affordable_seconds` is what all that is free in the wallet would buy on top of it.
     """
 
     held_paise: int
     limit_seconds: int
     repeated: bool = False
     counted_on: str | None = None
+    affordable_seconds: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,10 +170,10 @@ def hold_paise_min(rate: Rate) -> int:
     return max(config.settings().minimum_balance_paise, cost_paise(1, rate))
 
 
-def hold_paise(rate: Rate, seconds_max: int) -> int:
+def hold_paise(rate: Rate, seconds_max: int, *, whole: bool = False) -> int:
     """What a call reserves when it is placed: one slice of `CALL_SLICE_MINUTES`, less if the call
-    may not last that long, never less than `hold_paise_min`."""
-    slice_seconds = config.settings().call_slice_minutes * 60
+    may not last that long, never less than `hold_paise_min`. With `whole` all that it may cost."""
+    slice_seconds = seconds_max if whole else config.settings().call_slice_minutes * 60
     return max(hold_paise_min(rate), cost_paise(min(slice_seconds, seconds_max), rate))
 
 
@@ -219,12 +221,16 @@ async def affordable_calls(user_id: str, number: str | None = None) -> int:
     return money.floor_div(balance.available_paise, _required_paise(rate))
 
 
-async def capacity(user_id: str, seconds_max: int, number: str | None = None) -> int:
-    """How many calls the whole wallet carries at once with a full slice each, those that run
-    included, and the account may have; at least one (a hint for sharing it out)."""
+async def capacity(
+    user_id: str, seconds_max: int, number: str | None = None, *, whole: bool = False
+) -> int:
+    """How many calls the whole wallet carries at once with a full slice (or `whole`) each, those
+    that run included, and the account may have; at least one (a hint for sharing it out)."""
     balance = await wallet.balance_of(user_id)
     rate = await tariffs.likely(user_id, number)
-    slice_paise = _required_paise(rate) if rate is None else hold_paise(rate, seconds_max)
+    slice_paise = _required_paise(rate)
+    if rate is not None:
+        slice_paise = hold_paise(rate, seconds_max, whole=whole)
     most = (await usage.limits_of(user_id)).concurrent_calls
     return max(1, min(most, money.floor_div(balance.balance_paise, slice_paise)))
 
@@ -245,16 +251,19 @@ async def reserve(
     call_id: str,
     rate: Rate,
     seconds_max: int,
+    whole: bool = False,
     companions: WithReservation,
 ) -> Reservation:
-    """Count a call for its user's limits and reserve its first slice, together with `companions`.
+    """Count a call for its user's limits and reserve its first slice, together with `companions`;
+    with `whole` all of it.
 
     The limits come first and are given back when the wallet refuses: a crash in between leaves them
     stricter for that minute or day, never looser. Raises InsufficientBalance, BalanceHeld and
     SpendCapReached (402), TooManyCalls (429), Unavailable.
     """
     limits = await usage.limits_of(user_id)
-    amount_paise, least_paise = hold_paise(rate, seconds_max), hold_paise_min(rate)
+    amount_paise = hold_paise(rate, seconds_max, whole=whole)
+    least_paise = hold_paise_min(rate)
     taken: usage.Taken | None = None
     if limits.are_counted:
         taken = await usage.take_now(
@@ -290,15 +299,22 @@ async def reserve(
     return _reservation(outcome, rate, seconds_max, counted_on)
 
 
+async def can_extend(call: Mapping[str, Any], *, seconds_more: int, seconds_max: int) -> bool:
+    """Whether `seconds_more` could be reserved for a running call now; reserves nothing."""
+    wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
+    more_paise = cost_paise(wanted, rate_of(call)) - int(call["held_paise"])
+    return (await wallet.balance_of(call["user_id"])).available_paise >= more_paise
+
+
 async def extend(
-    call: Mapping[str, Any], *, seconds_more: int, companions: WithReservation
+    call: Mapping[str, Any], *, seconds_more: int, seconds_max: int, companions: WithReservation
 ) -> Reservation:
     """Reserve `seconds_more` for a running call, or what can be had of it, with `companions`.
 
     Raises InsufficientBalance, BalanceHeld and SpendCapReached when not even one more second can be
     had, HoldNotFound when the call is settled already, Unavailable.
     """
-    rate, seconds_max = rate_of(call), int(call["max_duration_seconds"])
+    rate = rate_of(call)
     wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
     amount_paise = cost_paise(wanted, rate)
     least_paise = cost_paise(min(seconds_max, call["limit_seconds"] + 1), rate)
@@ -373,9 +389,13 @@ async def count(call: Mapping[str, Any], price_paise: int) -> None:
 def _reservation(
     outcome: Outcome, rate: Rate, seconds_max: int, counted_on: str | None
 ) -> Reservation:
-    affordable = seconds_affordable(outcome.held_paise, rate)
+    held_paise, free_paise = outcome.held_paise, outcome.wallet.available_paise
     return Reservation(
-        outcome.held_paise, min(affordable, seconds_max), outcome.replayed, counted_on
+        held_paise,
+        min(seconds_affordable(held_paise, rate), seconds_max),
+        outcome.replayed,
+        counted_on,
+        min(seconds_affordable(held_paise + free_paise, rate), seconds_max),
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, get_args
 import billing
 import clock
 import database
+import deadlines
 import events
-import telephony
 from billing import Charge, Reservation
 from database import Document, Index, Insert, Session, Update, Write, db
 from errors import HoldNotFound, NotFound
@@ -42,20 +42,15 @@ BillingStatus = Literal[
     "review",  # a person has to look; the hold stays
 ]
 
-# How long after its latest end the network is asked about a call that nobody called back for.
-GRACE_SECONDS: Final = 15
-# A network may need this long to know a call that it took; ours to it are over by then.
-VISIBILITY_SECONDS: Final = 60
 # What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
 OVERRUN_SECONDS: Final = 60
-# How long before the limit the next slice is reserved, at most.
-LEAD_SECONDS: Final = 15.0
-
 RESOLVED: Final = ("settled", "released")
 
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
 _EVENTS_KEPT: Final = 30
+# A network that queues may begin a call so much later than we placed it.
+_NEAR_SECONDS: Final = 1_000
 _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 16
 
@@ -94,11 +89,7 @@ async def page(
 
 async def queued(call: Document, provider_call_id: str) -> Document:
     """The network took the call; the call as it stands (a callback may have been faster)."""
-    changes: Document = {"next_check_at": latest_end(call, call["created_at"])}
-    if _can_extend(call):
-        rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
-        since = clock.after(rings_seconds, since=call["created_at"])
-        changes["next_extend_at"] = extend_at(call, since, seconds=call["limit_seconds"])
+    changes = _awaited(call)
     took = {"status": "queued", "rank": RANK["queued"], "provider_call_id": provider_call_id}
     found = await db.calls.find_one_and_update(
         {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
@@ -106,6 +97,16 @@ async def queued(call: Document, provider_call_id: str) -> Document:
         return_document=True,
     )
     return found or await find(call["_id"])
+
+
+def _awaited(call: Document) -> Document:
+    """When to ask about a call that the network has, should it never say anything about it."""
+    changes: Document = {"next_check_at": deadlines.latest_end(call, call["created_at"])}
+    if deadlines.grows(call):
+        rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
+        since = clock.after(rings_seconds, since=call["created_at"])
+        changes["next_extend_at"] = deadlines.extend_at(call, since, seconds=call["limit_seconds"])
+    return changes
 
 
 async def unknown(call: Document) -> Document:
@@ -134,8 +135,43 @@ def limit_raised(call: Document, reservation: Reservation) -> Update:
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
     }
-    changes["next_check_at"] = latest_end(call | changes, clock.now())
+    changes["next_check_at"] = deadlines.latest_end(call | changes, clock.now())
     return Update("calls", {"_id": call["_id"]}, {"$set": changes})
+
+
+async def siblings(call: Document) -> list[Document]:
+    """Our other calls to the same number that are up or were placed at about that time, for a
+    network that cannot tell them apart."""
+    near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
+    near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
+    found = db.calls.find(
+        {
+            "$or": [{"created_at": near}, {"next_check_at": {"$exists": True}}],
+            "to": call["to"],
+            "provider": call["provider"],
+            "_id": {"$ne": call["_id"]},
+        }
+    )
+    return await found.to_list(None)
+
+
+async def runs_out(call: Document, *, seconds_left: int, warned_at: int) -> None:
+    """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
+    change = Update(
+        "calls",
+        {"_id": call["_id"], "billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}},
+        {"$set": {"warned_at": warned_at}},
+    )
+    facts = {"call_id": call["_id"], "campaign_id": call["campaign_id"]}
+    event = events.record(
+        "CallRunsOut", user_id=call["user_id"], seconds_left=seconds_left, **facts
+    )
+
+    async def both(session: Session) -> None:
+        if await database.write_all([change], session):
+            await database.write_all([event], session)
+
+    await database.atomic(both)
 
 
 async def claim_due(field: str, work: Callable[[Document], Awaitable[None]]) -> int:
@@ -186,7 +222,10 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
         raise InvalidSignature("This call is with another network.")
     if known_id is not None and report.provider_call_id not in (None, known_id):
         raise InvalidSignature("The report is about another call.")
-    if report.rank == OVER:
+    if report.rank == OVER and report.hearsay and report.status != "completed":
+        await _note(call, report)
+        await change(call, next_check_at=clock.now(), **_ids(report))
+    elif report.rank == OVER:
         await _end(call, report)
     elif report.rank > call["rank"]:
         await _advance(call, report)
@@ -195,20 +234,25 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
 
 
 async def _advance(call: Document, report: Report) -> None:
-    changes: Document = {"status": report.status, "rank": report.rank}
-    if report.provider_call_id is not None:
-        changes["provider_call_id"] = report.provider_call_id
+    changes: Document = {"status": report.status, "rank": report.rank, **_ids(report)}
+    if call["rank"] < RANK["queued"]:  # faster than the network's answer, or that was lost
+        changes |= _awaited(call)
     if report.status == "in_progress":
         changes["answered_at"] = report.answered_at or report.occurred_at
-        changes["next_check_at"] = latest_end(call, changes["answered_at"])
-        if _can_extend(call):
-            changes["next_extend_at"] = extend_at(
+        changes["next_check_at"] = deadlines.latest_end(call, changes["answered_at"])
+        if deadlines.grows(call):
+            changes["next_extend_at"] = deadlines.look_at(
                 call, changes["answered_at"], seconds=call["limit_seconds"]
             )
     await db.calls.update_one(
         {"_id": call["_id"], "rank": {"$lt": report.rank}},
         {"$set": changes, "$push": _event(report)},
     )
+
+
+def _ids(report: Report) -> Document:
+    ids = {"provider_call_id": report.provider_call_id, "provider_leg_id": report.leg_id}
+    return {name: value for name, value in ids.items() if value is not None}
 
 
 async def finish(
@@ -236,8 +280,9 @@ async def _end(call: Document, report: Report) -> None:
     answered, duration = report.status == "completed", report.duration_seconds
     if answered and duration is None:
         return await _await_duration(call, report)
-    if duration is not None and not 0 <= duration <= call["limit_seconds"] + OVERRUN_SECONDS:
-        reason = f"{duration} s reported, {call['limit_seconds']} s were the limit"
+    limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
+    if duration is not None and not 0 <= duration <= limit_seconds + OVERRUN_SECONDS:
+        reason = f"{duration} s reported, {limit_seconds} s were the limit"
         return await _review(call, report, reason)
     seconds = duration if answered and duration else 0
     rate = billing.rate_of(call)
@@ -272,10 +317,18 @@ async def _end(call: Document, report: Report) -> None:
         else:
             charge = await billing.release(call, companions=with_charge)
         if not charge.repeated:
-            return None
+            return _complain(call, charge)
     except HoldNotFound:
         pass
     return await _note(await find(call["_id"]), report)  # another messenger was first
+
+
+def _complain(call: Document, charge: Charge) -> None:
+    if charge.cost_paise > int(call["held_paise"]):
+        log.error(
+            "call %s cost more than was reserved: %d paise of %d, %d are due",
+            *(call["_id"], charge.cost_paise, call["held_paise"], charge.due_paise),
+        )
 
 
 def _ended(report: Report) -> Document:
@@ -283,8 +336,7 @@ def _ended(report: Report) -> Document:
     changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
     if report.answered_at is not None:
         changes["answered_at"] = report.answered_at
-    if report.provider_call_id is not None:
-        changes["provider_call_id"] = report.provider_call_id
+    changes |= _ids(report)
     if report.status != "completed":
         changes["failure_reason"] = report.reason or report.status
     return changes
@@ -304,11 +356,18 @@ def _call_ended(call: Document, status: str, seconds: int, cost_paise: int) -> I
 
 
 async def _await_duration(call: Document, report: Report) -> None:
+    """It ended, and the network will say after how long: not before it can know."""
+    known_after_seconds = max(1, deadlines.can(call).duration_after_seconds)
+    next_check_at = clock.after(known_after_seconds)
     await db.calls.update_one(
         {"_id": call["_id"], "billing_status": "held"},
         {
             "$set": _ended(report)
-            | {"billing_status": "pending_duration", "next_check_at": clock.after(1), "checks": 0},
+            | {
+                "billing_status": "pending_duration",
+                "next_check_at": next_check_at,
+                "checks": 0,
+            },
             "$unset": {"next_extend_at": ""},
             "$push": _event(report),
         },
@@ -340,8 +399,11 @@ async def _note(call: Document, report: Report) -> None:
     if any(event["id"] == report.event_id for event in call["events"]):
         return
     update: Document = {"$push": _event(report)}
+    known = (call["status"], call["duration_seconds"] or 0)
     told = (report.status, report.duration_seconds or 0)
-    if report.rank == OVER and told != (call["status"], call["duration_seconds"] or 0):
+    if report.duration_seconds is None and report.status == call["status"]:
+        told = known  # it does not say how long, so it contradicts nothing
+    if report.rank == OVER and told != known and not report.hearsay:
         reason = f"the network later reported {report.status}, {report.duration_seconds} s"
         log.error("call %s needs a review: %s", call["_id"], reason)
         update["$set"] = {"review_reason": reason}
@@ -357,31 +419,6 @@ def _event(report: Report) -> Document:
         "received_at": clock.now(),
     }
     return {"events": {"$each": [event], "$slice": -_EVENTS_KEPT}}
-
-
-# --- when to look at it again -------------------------------------------------------------------
-
-
-def latest_end(call: Document, since: dt.datetime) -> dt.datetime:
-    """When a call that was placed or answered at `since` is over at the latest, and reported."""
-    talk_seconds = call["limit_seconds"] / max(1.0, call["pace"])
-    return clock.after(call["ring_seconds"] + talk_seconds + GRACE_SECONDS, since=since)
-
-
-def extend_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetime:
-    """When more has to be reserved for a call that may talk `seconds` from `since` on.
-
-    In real time ahead of the limit. Where seconds are faster than ours, at the limit itself, where
-    they stand still for a moment: a call that ends within its slice never reserves another one.
-    """
-    wall_seconds = seconds / call["pace"]
-    lead_seconds = -0.1 if call["pace"] > 1 else min(LEAD_SECONDS, wall_seconds / 2)
-    return clock.after(wall_seconds - lead_seconds, since=since)
-
-
-def _can_extend(call: Document) -> bool:
-    network = telephony.provider(call["provider"])
-    return network.can.can_extend and call["limit_seconds"] < call["max_duration_seconds"]
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import callbook
 import clock
 import config
 import database
+import deadlines
 import talktime
 import tariffs
 import telephony
@@ -37,7 +38,7 @@ from money import RupeesOut
 from quotes import Phone
 from ratecards import DestinationNotRated
 from rates import Rate, Source
-from telephony import OVER, RANK, InvalidSignature, Simulate, numbers
+from telephony import OVER, RANK, CannotHangUp, Capabilities, Simulate, numbers
 from telephony.numbers import DestinationNotAllowed, InvalidNumber
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ async def place(
             f"simulate: {reason}", errors=[{"field": "simulate", "message": reason}]
         )
     script = (simulate or Simulate()) if network.can.can_simulate else None
-    longest_seconds = config.settings().max_call_minutes * 60
+    longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
     number = numbers.checked(to)
     rate = await tariffs.rate_for(user_id, number)
     call = _fresh(user_id, call_id, number, rate, script) | {
@@ -98,18 +99,19 @@ async def place(
     }
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
-        return [callbook.written(call | _reserved(reservation))]
+        return [callbook.written(call | _reserved(reservation, network.can))]
 
     reservation = await billing.reserve(
         user_id,
         call_id=call_id,
         rate=rate,
         seconds_max=call["max_duration_seconds"],
+        whole=network.can.reserves_whole,
         companions=with_call,
     )
     if reservation.repeated:  # another attempt with this id is at it
         return await callbook.find(call_id)
-    return await _submit(call | _reserved(reservation), script)
+    return await _submit(call | _reserved(reservation, network.can), script)
 
 
 def _fresh(
@@ -148,15 +150,20 @@ def _fresh(
         "review_reason": None,
         "events": [],
         "checks": 0,
-        "next_check_at": clock.after(callbook.VISIBILITY_SECONDS, since=now),
+        "next_check_at": clock.after(deadlines.VISIBILITY_SECONDS, since=now),
     }
 
 
-def _reserved(reservation: Reservation) -> Document:
+def _reserved(reservation: Reservation, can: Capabilities) -> Document:
+    """What is reserved, and the limit that the network is told: what that buys, or where we have to
+    end the call ourselves (it can be hung up, its limit not raised) all that could be had for it."""
+    by_hand = can.can_hang_up and not can.can_extend
     return {
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
-        "told_limit_seconds": reservation.limit_seconds,
+        "told_limit_seconds": (
+            reservation.affordable_seconds if by_hand else reservation.limit_seconds
+        ),
         "counted_on": reservation.counted_on,
     }
 
@@ -168,7 +175,8 @@ async def _submit(call: Document, script: Simulate | None) -> Document:
         call_id=call_id,
         to=call["to"],
         callback_url=telephony.callback_url(network.name, call_id),
-        limit_seconds=call["limit_seconds"],
+        answer_url=telephony.answer_url(network.name, call_id),
+        limit_seconds=call["told_limit_seconds"],
         ring_seconds=RING_SECONDS,
         message=call["message"],
         audio_url=call["audio_url"],
@@ -192,12 +200,19 @@ async def _submit(call: Document, script: Simulate | None) -> Document:
 async def hang_up(call_id: str) -> Document:
     """Ask the network to end a call; the call as it stands. Its end is reported like any other.
 
-    Harmless when repeated and when the call is over. Unavailable when the network does not answer.
+    Harmless when repeated and when the call is over. Unavailable when the network does not answer,
+    CannotHangUp when it is one that cannot do this.
     """
     call = await callbook.find(call_id)
     if call["rank"] < OVER:
+        network = telephony.provider(call["provider"])
+        if not network.can.can_hang_up:
+            raise CannotHangUp(
+                f"{network.name.title()} cannot end a call on request; it ends after "
+                f"{call['limit_seconds']} s at the latest."
+            )
         try:
-            await telephony.provider(call["provider"]).hang_up(call)
+            await network.hang_up(call)
         except telephony.Ambiguous as problem:
             raise Unavailable("The telephone network does not answer; try again.") from problem
         log.info("call %s: hang-up asked for", call_id)
@@ -394,38 +409,10 @@ async def one_call(call_id: str, user: CurrentUser) -> CallOut:
     "/api/calls/{call_id}/hangup",
     status_code=202,
     response_model=CallOut,
-    responses=api.documented(Unauthenticated, NotFound, Unavailable),
+    responses=api.documented(Unauthenticated, NotFound, CannotHangUp, Unavailable),
 )
 async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     """End a call. The seconds talked until now are charged when the network reports the end; a
     call that is over stays as it is, so this may be repeated."""
     await _visible(call_id, user)
     return _out(await hang_up(call_id))
-
-
-@router.post(
-    "/api/telephony/{provider}/{call_id}/status",
-    status_code=204,
-    response_class=Response,
-    responses=api.documented(InvalidSignature, NotFound, Unavailable),
-    openapi_extra={
-        "parameters": [
-            {"name": name, "in": where, "required": True, "schema": {"type": "string"}}
-            for name, where in (("provider", "path"), ("call_id", "path"), ("token", "query"))
-        ]
-    },
-)
-async def status(request: Request) -> Response:
-    """The telephone network reports how a call stands. Repeated and late reports change nothing."""
-    # Every call ends here, and a hundred may end at once: no model, no dependency, no query more.
-    scope = request.scope
-    name, call_id = scope["path_params"]["provider"], scope["path_params"]["call_id"]
-    report = telephony.read_callback(
-        name,
-        call_id,
-        path=f"{scope['path']}?{scope['query_string'].decode('latin-1')}",
-        headers=request.headers,
-        body=await request.body(),
-    )
-    await callbook.receive(call_id, report, via=name)
-    return Response(status_code=204)

@@ -5,7 +5,7 @@ import hmac
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SANDBOX_KEY_ID = "rzp_sandbox_local"
@@ -108,6 +108,24 @@ class Settings(BaseSettings):
     max_call_minutes: Annotated[int, Field(ge=1, le=1440)] = 240
 
     telephony_provider: Literal["simulator", "twilio", "plivo", "exotel"] = "simulator"
+    twilio_account_sid: str = ""
+    twilio_auth_token: SecretStr = SecretStr("")
+    twilio_from: str = ""
+    twilio_base_url: str = ""
+    plivo_auth_id: str = ""
+    plivo_auth_token: SecretStr = SecretStr("")
+    plivo_from: str = ""
+    plivo_base_url: str = ""
+    exotel_sid: str = ""
+    exotel_api_key: str = ""
+    exotel_api_token: SecretStr = SecretStr("")
+    exotel_caller_id: str = ""
+    exotel_app_id: str = ""
+    exotel_cluster: Literal["singapore", "mumbai"] = "singapore"
+    exotel_base_url: str = ""
+    exotel_allowed_addresses: Annotated[
+        list[IPvAnyNetwork], NoDecode, BeforeValidator(_comma_separated)
+    ] = []
     default_region: str = "IN"
     allowed_countries: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = ["IN"]
     # Numbers that belong to a person or an office: no premium rate, no shared cost (toll fraud).
@@ -304,14 +322,45 @@ def problems(chosen: Settings) -> list[str]:
         found.append(
             "NEW_ACCOUNT_DAILY_SPEND_CAP is below MINIMUM_BALANCE: new accounts could place no call"
         )
-    if chosen.telephony_provider != "simulator":
-        found.append(
-            f"TELEPHONY_PROVIDER={chosen.telephony_provider}: only the simulator is built in so far"
-        )
+    found += _telephony_problems(chosen)
     if chosen.app_env == "production":
         found += _production_problems(chosen)
     elif chosen.gateway_mode == "live":
         found.append("RAZORPAY_KEY_ID is a live key: live money needs APP_ENV=production")
+    return found
+
+
+# What each telephone network needs, besides an address under which it reaches us.
+_CREDENTIALS = {
+    "simulator": (),
+    "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM"),
+    "plivo": ("PLIVO_AUTH_ID", "PLIVO_AUTH_TOKEN", "PLIVO_FROM"),
+    "exotel": (
+        *("EXOTEL_SID", "EXOTEL_API_KEY", "EXOTEL_API_TOKEN"),
+        *("EXOTEL_CALLER_ID", "EXOTEL_APP_ID"),
+    ),
+}
+_BASE_URLS = ("TWILIO_BASE_URL", "PLIVO_BASE_URL", "EXOTEL_BASE_URL")
+
+
+def _telephony_problems(chosen: Settings) -> list[str]:
+    network = chosen.telephony_provider
+
+    def value(name: str) -> str:
+        given = getattr(chosen, name.lower())
+        return given.get_secret_value() if isinstance(given, SecretStr) else given
+
+    found = [
+        f"{name} is missing: TELEPHONY_PROVIDER={network} needs it"
+        for name in _CREDENTIALS[network]
+        if value(name).strip() in ("", PLACEHOLDER)
+    ]
+    if chosen.app_env == "production":
+        found += [f"{name} must be empty in production" for name in _BASE_URLS if value(name)]
+    elif network != "simulator" and not (
+        chosen.public_base_url or value(f"{network.upper()}_BASE_URL")
+    ):
+        found.append(f"PUBLIC_BASE_URL is missing: {network} calls back to it")
     return found
 
 

@@ -14,6 +14,7 @@ import clock
 import contacts
 import database
 import events
+import telephony
 from database import Document
 from errors import (
     InsufficientBalance,
@@ -148,7 +149,9 @@ async def _run(campaign: Document) -> float:
     calls_max = await billing.concurrent_calls_max(user_id)
     if running > 1:
         longest_seconds = campaign["max_duration_seconds"] or billing.SECONDS_MAX
-        calls_max = min(calls_max, await billing.capacity(user_id, longest_seconds, number))
+        whole = telephony.chosen().can.reserves_whole
+        capacity = await billing.capacity(user_id, longest_seconds, number, whole=whole)
+        calls_max = min(calls_max, capacity)
     calls_max = min(campaign["max_concurrent"], _share(calls_max, running))
     paced, pause_seconds = _pace(campaign)
     room = min(

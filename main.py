@@ -37,6 +37,7 @@ import config
 import database
 import disputes
 import errors
+import exchange
 import gateway
 import history
 import openitems
@@ -79,6 +80,7 @@ _ROUTERS: list[APIRouter] = [
         webhooks,
         history,
         calls,
+        exchange,
         campaigns,
         analytics,
         people,

@@ -9,20 +9,27 @@ import billing
 import callbook
 import clock
 import config
+import deadlines
 import events
 import telephony
 from billing import Reservation
 from callbook import RESOLVED
 from database import Document, Write
+from deadlines import LEAD_SECONDS, WARNED_AT_SECONDS
 from errors import HoldNotFound, PaymentRequired
-from telephony import OVER, RANK
+from telephony import OVER, RANK, Report
 
 log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# A network may need this long to know a call that it took.
-VISIBILITY_SECONDS: Final = callbook.VISIBILITY_SECONDS
+# How long before the money is talked away a call is hung up, where the network cannot be told a
+# new limit: it takes a moment.
+HANG_UP_LEAD_SECONDS: Final = 2.0
+# What is said "when 60 seconds are left" may be said this much earlier.
+_EARLY_SECONDS: Final = 3
+# How often a call that rings in real time is asked about, near the end of its first slice.
+_RINGING_PAUSE_SECONDS: Final = 5.0
 _CHECKS_MAX: Final = 30
 _FROZEN_BATCH: Final = 10_000
 _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
@@ -42,35 +49,51 @@ async def extend_due() -> int:
 async def _extend(call: Document) -> None:
     network = telephony.provider(call["provider"])
     if call["status"] != "in_progress":  # it rings for long, or the news of the answer was lost
-        report = await network.look_up(call)
+        report = await _ask(call)
         if report is None or report.rank < RANK["in_progress"]:
-            return await callbook.change(call, next_extend_at=clock.after(1.0))
+            pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
+            return await callbook.change(call, next_extend_at=clock.after(pause_seconds))
         await callbook.receive(call["_id"], report, via=call["provider"])
         if report.rank == OVER:
             return None
         call = await callbook.find(call["_id"])
+    before_seconds = call["told_limit_seconds" if network.can.can_extend else "limit_seconds"]
+    if await _is_too_early(call):
+        again_at = clock.after(-LEAD_SECONDS, since=deadlines.talk_ends_at(call))
+        return await callbook.change(call, next_extend_at=again_at)
+    if not network.can.can_extend and call["limit_seconds"] >= deadlines.ceiling_seconds(call):
+        return await _runs_out(call)  # its network ends it there, and cannot be told otherwise
     try:
         limit_seconds = await _reserved_limit(call)
     except PaymentRequired:
-        return await _retry_extend(call)
+        return await _runs_out(call)
     except HoldNotFound:
         return await callbook.change(call, forget="next_extend_at")
-    if not await network.extend(call, limit_seconds):
-        return await callbook.change(call, forget="next_extend_at")
+    if network.can.can_extend:
+        if not await network.extend(call, limit_seconds):
+            return await callbook.change(call, forget="next_extend_at")
+        await callbook.change(call, told_limit_seconds=limit_seconds)
     log.info("call %s: may last %d s", call["_id"], limit_seconds)
     if limit_seconds >= call["max_duration_seconds"]:
-        return await callbook.change(
-            call, forget="next_extend_at", told_limit_seconds=limit_seconds
-        )
+        return await callbook.change(call, forget="next_extend_at")
     reached_at = clock.now()
     if call["pace"] <= 1 and call["answered_at"] is not None:
-        reached_at = clock.after(
-            call["told_limit_seconds"] / call["pace"], since=call["answered_at"]
-        )
-    again_at = callbook.extend_at(
-        call, reached_at, seconds=limit_seconds - call["told_limit_seconds"]
+        reached_at = clock.after(before_seconds / call["pace"], since=call["answered_at"])
+    again_at = deadlines.look_at(call, reached_at, seconds=limit_seconds - before_seconds)
+    return await callbook.change(call, next_extend_at=again_at)
+
+
+async def _is_too_early(call: Document) -> bool:
+    """Whether the next slice can wait: its time has not come, and there is money for it."""
+    if call["pace"] > 1 or call["limit_seconds"] > call["told_limit_seconds"]:
+        return False
+    left_seconds = (deadlines.talk_ends_at(call) - clock.now()).total_seconds()
+    ceiling_seconds = deadlines.ceiling_seconds(call)
+    if left_seconds <= LEAD_SECONDS + 1 or call["limit_seconds"] >= ceiling_seconds:
+        return False
+    return await billing.can_extend(
+        call, seconds_more=WARNED_AT_SECONDS[0], seconds_max=ceiling_seconds
     )
-    return await callbook.change(call, next_extend_at=again_at, told_limit_seconds=limit_seconds)
 
 
 async def _reserved_limit(call: Document) -> int:
@@ -87,23 +110,37 @@ async def _reserved_limit(call: Document) -> int:
         return [callbook.limit_raised(call, reservation)]
 
     reservation = await billing.extend(
-        call, seconds_more=max(slice_seconds, math.ceil(call["pace"])), companions=with_hold
+        call,
+        seconds_more=max(slice_seconds, math.ceil(call["pace"])),
+        seconds_max=deadlines.ceiling_seconds(call),
+        companions=with_hold,
     )
     return reservation.limit_seconds
 
 
-async def _retry_extend(call: Document) -> None:
-    """No money for a slice. It may come until the limit is reached; then the network ends the call."""
-    talk_seconds = call["limit_seconds"] / call["pace"]
-    patience_seconds = telephony.PATIENCE_SECONDS if call["pace"] > 1 else 0.0
-    ends_at = clock.after(
-        talk_seconds + patience_seconds, since=call["answered_at"] or call["created_at"]
-    )
-    left_seconds = (ends_at - clock.now()).total_seconds()
+async def _runs_out(call: Document) -> None:
+    """No money for a slice. It may come until the limit is reached; then the call is ended: by its
+    network where that was told the limit, else by us, a moment before it costs more than is there."""
+    network = telephony.provider(call["provider"])
+    left_seconds = (deadlines.talk_ends_at(call) - clock.now()).total_seconds()
+    talk_seconds = max(0, round(left_seconds * call["pace"]))
+    reached = [at for at in WARNED_AT_SECONDS if talk_seconds <= at + _EARLY_SECONDS]
+    if reached:
+        await callbook.runs_out(call, seconds_left=talk_seconds, warned_at=min(reached))
     log.info("call %s: no money for more than %d s", call["_id"], call["limit_seconds"])
-    if left_seconds > 0.5:
-        again_at = clock.after(max(0.5, left_seconds / 2))
-        return await callbook.change(call, next_extend_at=again_at)
+    if call["pace"] > 1:
+        left_seconds += telephony.PATIENCE_SECONDS
+    # Where the network was told more than is reserved, it does not end the call in time.
+    by_hand = not network.can.can_extend and call["limit_seconds"] < call["told_limit_seconds"]
+    margin_seconds = HANG_UP_LEAD_SECONDS if by_hand else 0.5
+    if left_seconds > margin_seconds:
+        # Half of what is left, but not past the moments at which it is said.
+        stops = [left_seconds - at for at in (*WARNED_AT_SECONDS, margin_seconds)]
+        pause_seconds = min(left_seconds / 2, *(stop for stop in stops if stop > 0))
+        return await callbook.change(call, next_extend_at=clock.after(max(0.5, pause_seconds)))
+    if by_hand:
+        await network.hang_up(call)
+        log.info("call %s: hung up, its money is talked away", call["_id"])
     return await callbook.change(call, forget="next_extend_at")
 
 
@@ -118,34 +155,67 @@ async def sweep() -> int:
     return await callbook.claim_due("next_check_at", _check)
 
 
+async def _ask(call: Document) -> Report | None:
+    """What the network says of a call; only where its id was lost, its siblings matter.
+
+    Raises Ambiguous, also for an answer that has not the shape which its network documents.
+    """
+
+    async def others() -> list[Document]:
+        return await callbook.siblings(call)
+
+    try:
+        return await telephony.provider(call["provider"]).look_up(call, others)
+    except (AttributeError, LookupError, TypeError, ValueError) as problem:
+        raise telephony.Ambiguous(f"it answers nonsense: {problem!r}") from problem
+
+
 async def _check(call: Document) -> None:
     if call["billing_status"] in RESOLVED:
         return await callbook.change(call, forget="next_check_at")
     try:
-        report = await telephony.provider(call["provider"]).look_up(call)
+        report = await _ask(call)
     except telephony.Ambiguous as problem:
-        log.warning("call %s: the network does not answer: %s", call["_id"], problem)
+        log.warning("call %s: the network does not tell: %s", call["_id"], problem)
         return await _check_later(call, "the network cannot be asked")
     log.info(
         "call %s: asked, the network says %s", call["_id"], report.status if report else "nothing"
     )
     if report is not None:
         await callbook.receive(call["_id"], report, via=call["provider"])
+        if report.rank < OVER:
+            await _cut_off(call, report)
         if report.rank < OVER or report.duration_seconds is None:
             await _check_later(call, "the network does not say how it ended")
         return None
     if call["rank"] > RANK["submitting"]:
         return await _check_later(call, "the network took this call and does not know it now")
-    if clock.now() < clock.after(VISIBILITY_SECONDS, since=call["created_at"]):
+    if clock.now() < deadlines.visible_at(call):
         return await _check_later(call, "the network does not know it yet")
     return await callbook.finish(
         call["_id"], status="failed", duration_seconds=0, reason="not_placed"
     )
 
 
+async def _cut_off(call: Document, report: Report) -> None:
+    """End a call that its network should have ended long ago."""
+    network = telephony.provider(call["provider"])
+    answered_at = call["answered_at"]
+    if report.status != "in_progress" or answered_at is None or not network.can.can_hang_up:
+        return
+    if clock.now() > deadlines.latest_end(call, answered_at):
+        log.error("call %s is up after its limit of %d s", call["_id"], call["limit_seconds"])
+        try:
+            await network.hang_up(call)
+        except telephony.Ambiguous as problem:
+            log.warning("call %s: not hung up: %s", call["_id"], problem)
+
+
 async def _check_later(call: Document, reason: str) -> None:
     """Ask again after a growing pause; when that has gone on for long, a person should look, too."""
     pause_seconds = min(_CHECK_PAUSE_SECONDS_MAX, 5 * 2 ** min(call["checks"], 10))
+    # Of a network that knows a duration minutes later, nothing is gained by asking every second.
+    pause_seconds = max(pause_seconds, deadlines.can(call).duration_after_seconds)
     again_at = clock.after(pause_seconds)
     if call["checks"] < _CHECKS_MAX:
         return await callbook.change(call, next_check_at=again_at)
@@ -161,8 +231,10 @@ async def _end_calls_of_frozen(event: Document) -> None:
     """Hang up what is live. None can have begun since: a frozen wallet takes no hold."""
     live = {"user_id": event["user_id"], "rank": {"$lt": OVER}}
     for call in await callbook.page(live, after=None, limit=_FROZEN_BATCH):
-        log.warning("call %s: hung up, its wallet was frozen", call["_id"])
-        await telephony.provider(call["provider"]).hang_up(call)
+        network = telephony.provider(call["provider"])
+        if network.can.can_hang_up:  # else it ends at its limit, which is paid for
+            log.warning("call %s: hung up, its wallet was frozen", call["_id"])
+            await network.hang_up(call)
 
 
 events.on("WalletFrozen", _end_calls_of_frozen)

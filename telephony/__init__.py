@@ -5,10 +5,13 @@ from collections.abc import Mapping
 
 import config
 from errors import NotFound
+from telephony.exotel import Exotel
+from telephony.plivo import Plivo
 from telephony.provider import (
     OVER,
     RANK,
     Ambiguous,
+    CannotHangUp,
     Capabilities,
     Dial,
     InvalidSignature,
@@ -16,16 +19,19 @@ from telephony.provider import (
     Provider,
     Refused,
     Report,
+    Script,
     Simulate,
 )
 from telephony.simulated import PATIENCE_SECONDS
 from telephony.simulator import Simulator
+from telephony.twilio import Twilio
 
 __all__ = [
     "OVER",
     "PATIENCE_SECONDS",
     "RANK",
     "Ambiguous",
+    "CannotHangUp",
     "Capabilities",
     "Dial",
     "InvalidSignature",
@@ -33,12 +39,15 @@ __all__ = [
     "Provider",
     "Refused",
     "Report",
+    "Script",
     "Simulate",
 ]
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-_providers: dict[str, Provider] = {adapter.name: adapter for adapter in (Simulator(),)}
+_providers: dict[str, Provider] = {
+    adapter.name: adapter for adapter in (Simulator(), Twilio(), Plivo(), Exotel())
+}
 
 # --- verbs --------------------------------------------------------------------------------------
 
@@ -49,8 +58,9 @@ async def start() -> None:
 
 
 async def stop() -> None:
-    """Stop it."""
-    await chosen().stop()
+    """Stop it, and what was asked about calls of another one."""
+    for adapter in _providers.values():
+        await adapter.stop()
 
 
 def chosen() -> Provider:
@@ -80,18 +90,45 @@ def callback_url(name: str, call_id: str) -> str:
     return _base_url(name) + callback_path(name, call_id)
 
 
+def answer_path(name: str, call_id: str) -> str:
+    """Where the network `name` asks what to do when the call is answered: path and query."""
+    return f"/api/telephony/{name}/{call_id}/answer?token={_token(call_id)}"
+
+
+def answer_url(name: str, call_id: str) -> str:
+    """The whole address of `answer_path`, as the network is told it."""
+    return _base_url(name) + answer_path(name, call_id)
+
+
+def call_of(key: str) -> str:
+    """The call that a key (`<call id>.<token>`) opens. Raises InvalidSignature."""
+    call_id, _, token = key.rpartition(".")
+    if not call_id or not hmac.compare_digest(token.encode(), _token(call_id).encode()):
+        raise InvalidSignature("This is not the key of a call.")
+    return call_id
+
+
 def read_callback(
-    name: str, call_id: str, *, path: str, headers: Mapping[str, str], body: bytes
+    name: str,
+    call_id: str,
+    *,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    address: str = "",
 ) -> Report:
-    """What a callback to `path` (with its query, as received) reports.
+    """What a request to `path` (with its query, as received) from `address` reports of a call.
 
     The address that was signed is put together from our own settings, never from the Host header,
     which a proxy or an attacker may have changed. Raises InvalidSignature and NotFound.
     """
     adapter = provider(name)
-    if not hmac.compare_digest(path.encode(), callback_path(name, call_id).encode()):
+    if not any(
+        hmac.compare_digest(path.encode(), own(name, call_id).encode())
+        for own in (callback_path, answer_path)
+    ):
         raise InvalidSignature("This address does not carry the token of the call.")
-    return adapter.read_callback(headers, body, _base_url(name) + path)
+    return adapter.read_callback(headers, body, _base_url(name) + path, address)
 
 
 def _base_url(name: str) -> str:

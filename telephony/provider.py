@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from errors import Problem
@@ -37,6 +37,14 @@ class Capabilities:
     reports_ringing: bool
     duration_in_callback: bool  # else it has to be looked up after the end
     can_simulate: bool = False
+    limit_seconds_max: int = 86_400  # the longest call that it takes
+    visible_after_seconds: int = 60  # what it took, it knows by then when it is asked
+    duration_after_seconds: int = 0  # how long after the end it may take until it tells how long
+
+    @property
+    def reserves_whole(self) -> bool:
+        """It can neither raise a limit nor hang up: all that a call may cost is reserved first."""
+        return not (self.can_extend or self.can_hang_up)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +82,7 @@ class Dial:
     callback_url: str
     limit_seconds: int
     ring_seconds: int
+    answer_url: str = ""  # where the network asks what to do when somebody answers
     message: str | None = None
     audio_url: str | None = None
     connect_to: str | None = None
@@ -85,7 +94,9 @@ class Report:
     """What a network says about a call, in a callback or when it is asked.
 
     `duration_seconds` is the time that was talked, never computed from timestamps; None when the
-    network has not told it. `event_id` is the same when the same news comes again.
+    network has not told it. `event_id` is the same when the same news comes again. `leg_id` is the
+    second id that some networks give a call. `hearsay` came without a signature: an end that is
+    told like this has to be asked about before money moves.
     """
 
     event_id: str
@@ -95,7 +106,8 @@ class Report:
     occurred_at: dt.datetime
     answered_at: dt.datetime | None = None
     reason: str | None = None
-    raw: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    leg_id: str | None = None
+    hearsay: bool = False
 
     @property
     def rank(self) -> int:
@@ -121,6 +133,34 @@ class InvalidSignature(Problem):
     code, status, title = "invalid_signature", 403, "Invalid signature"
 
 
+class CannotHangUp(Problem):
+    """The network of this call cannot end it on request: it ends by itself, at `limit_seconds` at the
+    latest."""
+
+    code, status, title = "cannot_hang_up", 409, "Cannot hang up"
+
+
+# What a call failed with when the account at the network is empty. It is the operator's to mend,
+# and has nothing to do with the wallet of the user.
+OUT_OF_CREDIT: Final = "provider_out_of_credit"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Script:
+    """What a network is to do when somebody answers, in its own language."""
+
+    media_type: str
+    text: str
+
+
+Others = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+
+
+async def no_others() -> Sequence[Mapping[str, Any]]:
+    """There is no other call that could be meant."""
+    return ()
+
+
 class Provider(Protocol):
     """One adapter a network. `call` is the document of `calls`: its `_id`, `provider_call_id`, ..."""
 
@@ -142,8 +182,20 @@ class Provider(Protocol):
     async def hang_up(self, call: Mapping[str, Any]) -> None:
         """End the call, answered or not; nothing when it is over. Raises Ambiguous."""
 
-    async def look_up(self, call: Mapping[str, Any]) -> Report | None:
-        """How the call stands; None when the network never saw it. Raises Ambiguous."""
+    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+        """How the call stands; None when the network does not know it. Raises Ambiguous.
 
-    def read_callback(self, headers: Mapping[str, str], body: bytes, url: str) -> Report:
-        """Verify that the network sent this to `url`, and read it. Raises InvalidSignature."""
+        A call without `provider_call_id` (the answer to `place` was lost) is found by what the
+        network was given; `others` asks for our other calls to that number at about that time.
+        """
+
+    def read_callback(
+        self, headers: Mapping[str, str], body: bytes, url: str, address: str = ""
+    ) -> Report:
+        """Verify that the network sent this to `url` (from `address`), and read it.
+
+        Raises InvalidSignature. News that this service does not know has the status `created`.
+        """
+
+    def script(self, call: Mapping[str, Any]) -> Script:
+        """What is said, played or connected when the call is answered. Raises NotFound."""

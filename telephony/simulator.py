@@ -10,6 +10,7 @@ from typing import Any, Final
 import clock
 import database
 from database import Document, db
+from errors import NotFound
 from telephony.provider import (
     OVER,
     RANK,
@@ -18,7 +19,10 @@ from telephony.provider import (
     Dial,
     InvalidSignature,
     NotSent,
+    Others,
     Report,
+    Script,
+    no_others,
 )
 from telephony.simulated import (
     SIGNATURE_HEADER,
@@ -111,12 +115,14 @@ class Simulator:
                 board.watch(found["_id"], now)
                 return
 
-    async def look_up(self, call: Mapping[str, Any]) -> Report | None:
+    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
         """How the call stands; None when it was never placed."""
         found = await self._find(call)
         return None if found is None else report_of(found, state_of(found, clock.now()))
 
-    def read_callback(self, headers: Mapping[str, str], body: bytes, url: str) -> Report:
+    def read_callback(
+        self, headers: Mapping[str, str], body: bytes, url: str, address: str = ""
+    ) -> Report:
         """Verify the signature over the address and the body, and read the body."""
         sent = headers.get(SIGNATURE_HEADER, "").encode()
         if not hmac.compare_digest(sent, sign(url, body).encode()):
@@ -140,6 +146,10 @@ class Simulator:
             )
         except (ValueError, KeyError, TypeError):
             raise InvalidSignature("The simulator does not send such a body.") from None
+
+    def script(self, call: Mapping[str, Any]) -> Script:
+        """Nothing is said: nobody listens."""
+        raise NotFound("The simulator says nothing in its calls.")
 
     def _board(self) -> Switchboard:
         if self._switchboard is None:

@@ -25,6 +25,8 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "POST /api/auth/token": (200, 200, 200, 200),
     # --- the network alone, by its signature ---
     "POST /api/telephony/{provider}/{call_id}/status": (403, 403, 403, 403),
+    "POST /api/telephony/{provider}/{call_id}/answer": (403, 403, 403, 403),
+    "GET /api/telephony/exotel/answer": (403, 403, 403, 403),
     # --- everybody with an account, about themselves ---
     "GET /api/auth/me": (401, 200, 200, 200),
     "GET /api/wallet/balance": (401, 200, 200, 200),
@@ -116,6 +118,7 @@ class World:
                 "files": {"file": ("list.csv", f"phone\n{NUMBER}\n".encode())},
             },
             "POST /api/telephony/{provider}/{call_id}/status": {"json": {}},
+            "POST /api/telephony/{provider}/{call_id}/answer": {"json": {}},
         }
         return bodies.get(row, {})
 

@@ -188,7 +188,7 @@ async def test_an_answered_call_without_a_duration_waits_for_it(
     assert (call["status"], call["billing_status"]) == ("completed", "pending_duration")
     assert (await kept(call_id))["review_reason"] is not None
 
-    async def knows(_: Simulator, asked: Document) -> Report:
+    async def knows(_: Simulator, asked: Document, *others: object) -> Report:
         return Report(
             event_id="details",
             provider_call_id=asked["provider_call_id"],

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import callbook
 import calls
 import clock
 import config
+import deadlines
 import rates
 import reconcile
 import telephony
@@ -364,7 +364,7 @@ async def test_a_call_that_the_network_never_saw_is_given_up_only_after_a_while(
     await due_now(call["call_id"])
     call = await caller.shown(service, person, call["call_id"])
     assert (call["status"], call["billing_status"], call["held"]) == ("unknown", "held", 10.0)
-    long_ago = clock.after(-callbook.VISIBILITY_SECONDS - 1)
+    long_ago = clock.after(-deadlines.VISIBILITY_SECONDS - 1)
     await due_now(call["call_id"], created_at=long_ago)
     call = await caller.shown(service, person, call["call_id"])
     assert (call["status"], call["billing_status"]) == ("failed", "released")

@@ -25,6 +25,10 @@ LIVE: dict[str, Any] = {
     "razorpay_key_id": "rzp_live_ABCDEFGHIJKLMN",
     "razorpay_key_secret": SecretStr("the secret of the key"),
     "razorpay_webhook_secret": SecretStr("the secret of the webhooks"),
+    "telephony_provider": "twilio",
+    "twilio_account_sid": "AC00000000000000000000000000000000",
+    "twilio_auth_token": SecretStr("the token of the network"),
+    "twilio_from": "+14155550100",
 }
 
 
@@ -90,11 +94,41 @@ def test_a_development_configuration_with_a_secret_has_no_problem() -> None:
     assert config.problems(make(**GOOD)) == []
 
 
-def test_a_production_configuration_lacks_only_a_telephone_network() -> None:
-    # Until an adapter for a real network is built in, nothing can be complete.
-    assert [line.split(":")[0] for line in config.problems(make(**LIVE))] == [
-        "TELEPHONY_PROVIDER=simulator"
+def test_a_production_configuration_with_everything_has_no_problem() -> None:
+    assert config.problems(make(**LIVE)) == []
+
+
+NETWORKS = {
+    "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM"),
+    "plivo": ("PLIVO_AUTH_ID", "PLIVO_AUTH_TOKEN", "PLIVO_FROM"),
+    "exotel": (
+        *("EXOTEL_SID", "EXOTEL_API_KEY", "EXOTEL_API_TOKEN"),
+        *("EXOTEL_CALLER_ID", "EXOTEL_APP_ID"),
+    ),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_each_missing_credential_of_the_chosen_network_is_named(network: str) -> None:
+    bare = make(**GOOD, telephony_provider=network)
+    assert [line.split()[0] for line in config.problems(bare)] == [
+        *NETWORKS[network],
+        "PUBLIC_BASE_URL",
     ]
+    given = {name.lower(): "something" for name in NETWORKS[network]}
+    public = {"public_base_url": "https://wallet.example.org"}
+    assert config.problems(make(**GOOD, **given, **public, telephony_provider=network)) == []
+    local = {f"{network}_base_url": "http://127.0.0.1:1"}  # an emulator reaches us on this machine
+    assert config.problems(make(**GOOD, **given, **local, telephony_provider=network)) == []
+
+
+def test_the_addresses_of_exotel_are_addresses_or_networks() -> None:
+    chosen = make(exotel_allowed_addresses="203.0.113.7, 198.51.100.0/24")
+    assert [str(one) for one in chosen.exotel_allowed_addresses] == [
+        *("203.0.113.7/32", "198.51.100.0/24"),
+    ]
+    with pytest.raises(ValidationError):
+        make(exotel_allowed_addresses="exotel.com")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +164,6 @@ def test_a_production_configuration_lacks_only_a_telephone_network() -> None:
             {"new_account_days": "7", "new_account_daily_spend_cap": "5"},
             "NEW_ACCOUNT_DAILY_SPEND_CAP is below MINIMUM_BALANCE",
         ),
-        ({"telephony_provider": "twilio"}, "TELEPHONY_PROVIDER=twilio"),
     ],
 )
 def test_outside_production_this_alone_is_refused(changes: dict[str, Any], expected: str) -> None:
@@ -158,12 +191,17 @@ def test_outside_production_this_alone_is_refused(changes: dict[str, Any], expec
         ({"admin_email": ""}, "ADMIN_EMAIL is missing"),
         ({"admin_email": "admin@example.com"}, "ADMIN_EMAIL is the default"),
         ({"trusted_proxies": "*"}, "TRUSTED_PROXIES is *"),
+        ({"telephony_provider": "simulator"}, "TELEPHONY_PROVIDER=simulator"),
+        ({"twilio_auth_token": SecretStr("")}, "TWILIO_AUTH_TOKEN is missing"),
+        ({"twilio_base_url": "http://127.0.0.1:1"}, "TWILIO_BASE_URL must be empty"),
+        ({"plivo_base_url": "http://127.0.0.1:1"}, "PLIVO_BASE_URL must be empty"),
+        ({"exotel_base_url": "http://127.0.0.1:1"}, "EXOTEL_BASE_URL must be empty"),
     ],
 )
 def test_production_names_what_it_refuses(changes: dict[str, Any], expected: str) -> None:
     found = config.problems(make(**{**LIVE, **changes}))
     assert [line for line in found if expected in line]
-    assert len(found) == 2  # this one and the simulator
+    assert len(found) == 1
 
 
 def test_production_with_nothing_set_names_everything_at_once() -> None:
@@ -188,6 +226,9 @@ def test_no_problem_ever_tells_a_secret() -> None:
         admin_password=SecretStr(secret),
         razorpay_key_secret=SecretStr(secret),
         razorpay_webhook_secret=SecretStr(secret),
+        telephony_provider="exotel",
+        exotel_api_key=secret,
+        exotel_api_token=SecretStr(secret),
         mongodb_uri=f"mongodb://user:{secret}@db/",
     )
     assert config.problems(chosen)

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import callbook
 import calls
 import clock
+import deadlines
 import reconcile
 import talktime
+import worker
 from database import Document, db
 from telephony import Ambiguous, Report
 from telephony.simulator import Simulator
@@ -25,8 +26,11 @@ from tests.conftest import Person, Service, running, test_settings
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file, with slices of a minute; each has its own users."""
     settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
-    async with running(settings) as started:
-        yield started
+    chores = {name: (in_turn(chore), pause) for name, (chore, pause) in worker.CHORES.items()}
+    with pytest.MonkeyPatch.context() as patient:
+        patient.setattr(worker, "CHORES", chores)
+        async with running(settings) as started:
+            yield started
 
 
 async def funded(service: Service, rupees: int) -> Person:
@@ -41,10 +45,24 @@ async def kept(call_id: str) -> Document:
     return found
 
 
+_turn = asyncio.Lock()
+
+
+def in_turn(chore: worker.Chore) -> worker.Chore:
+    """A chore of the service's worker that waits while a test does the same."""
+
+    async def run() -> object:
+        async with _turn:
+            return await chore()
+
+    return run
+
+
 async def due_now(call_id: str, field: str, **changes: Any) -> None:
     """As if the time had come; then what the worker does."""
-    await db.calls.update_one({"_id": call_id}, {"$set": {field: clock.after(-1), **changes}})
-    await (calls.sweep() if field == "next_check_at" else calls.extend_due())
+    async with _turn:
+        await db.calls.update_one({"_id": call_id}, {"$set": {field: clock.after(-1), **changes}})
+        await (calls.sweep() if field == "next_check_at" else calls.extend_due())
 
 
 # --- the next slice -----------------------------------------------------------------------------
@@ -97,6 +115,12 @@ async def talking(service: Service, person: Person) -> str:
     """A call in progress of which only the test reports."""
     call_id: str = (await caller.place(service, person, caller.SILENT))["call_id"]
     await caller.report(service, call_id, "in_progress")
+    # It has talked for nearly as long as is reserved: the next slice is due.
+    found = await kept(call_id)
+    talked_seconds = found["limit_seconds"] / found["pace"] - 10
+    await db.calls.update_one(
+        {"_id": call_id}, {"$set": {"answered_at": clock.after(-talked_seconds)}}
+    )
     return call_id
 
 
@@ -110,8 +134,9 @@ async def network_limit(call_id: str) -> int:
 async def test_many_processes_extend_a_call_once(service: Service) -> None:
     person = await funded(service, 100)
     call_id = await talking(service, person)
-    await db.calls.update_one({"_id": call_id}, {"$set": {"next_extend_at": clock.after(-1)}})
-    await asyncio.gather(*(calls.extend_due() for _ in range(5)))
+    async with _turn:
+        await db.calls.update_one({"_id": call_id}, {"$set": {"next_extend_at": clock.after(-1)}})
+        await asyncio.gather(*(calls.extend_due() for _ in range(5)))
     found = await kept(call_id)
     assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 120)
     assert await network_limit(call_id) == 120
@@ -136,7 +161,7 @@ async def test_money_is_reserved_before_the_network_is_told(
         assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 60)
         assert (await network_limit(call_id), int(found["held_paise"])) == (60, 2_000)
         # It is tried again, several times before the limit is reached.
-        assert clock.now() < found["next_extend_at"] < clock.after(callbook.LEAD_SECONDS / 3)
+        assert clock.now() < found["next_extend_at"] < clock.after(deadlines.LEAD_SECONDS / 3)
     await due_now(call_id, "next_extend_at")
     found = await kept(call_id)
     assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 120)
@@ -175,9 +200,9 @@ async def test_a_call_that_was_settled_meanwhile_is_not_extended(
 @given(st.integers(1, 14_400), st.sampled_from([0.01, 0.5, 1.0]))
 def test_a_call_in_real_time_is_extended_ahead_of_its_limit(limit: int, pace: float) -> None:
     since = clock.now()
-    at = callbook.extend_at({"pace": pace}, since, seconds=limit)
+    at = deadlines.extend_at({"pace": pace}, since, seconds=limit)
     lead_seconds = limit / pace - (at - since).total_seconds()
-    assert 0 < lead_seconds <= callbook.LEAD_SECONDS + 0.001
+    assert 0 < lead_seconds <= deadlines.LEAD_SECONDS + 0.001
     assert at > since
 
 
@@ -199,7 +224,7 @@ async def test_a_call_whose_callbacks_are_all_lost_is_settled_by_asking(
     found = await kept(call["call_id"])
     assert (found["status"], found["billing_status"]) == ("queued", "held")
     # Ring time, talk time and grace, in real time: it is asked about by itself soon enough.
-    assert found["next_check_at"] <= clock.after(callbook.GRACE_SECONDS + 1)
+    assert found["next_check_at"] <= clock.after(deadlines.GRACE_SECONDS + 1)
     await due_now(call["call_id"], "next_check_at")
     call = await caller.over(service, person, call["call_id"])
     assert (call["status"], call["duration_seconds"], call["cost"]) == ("completed", 30, 5.0)
@@ -215,13 +240,14 @@ async def test_many_processes_ask_the_network_once(
     asked: list[str] = []
     real = Simulator.look_up
 
-    async def counted(self: Simulator, call: Document) -> Report | None:
+    async def counted(self: Simulator, call: Document, *others: object) -> Report | None:
         asked.append(call["_id"])
         return await real(self, call)
 
     monkeypatch.setattr(Simulator, "look_up", counted)
-    await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
-    await asyncio.gather(*(calls.sweep() for _ in range(5)))
+    async with _turn:
+        await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
+        await asyncio.gather(*(calls.sweep() for _ in range(5)))
     assert asked.count(call_id) == 1
     found = await kept(call_id)
     assert (found["status"], found["billing_status"]) == ("queued", "held")

@@ -1,0 +1,79 @@
+"""When a call is looked at again: before its money is talked away, and when its end is overdue."""
+
+import datetime as dt
+from typing import Final
+
+import clock
+import telephony
+from database import Document
+from telephony import Capabilities
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+# How long after its latest end the network is asked about a call that nobody called back for.
+GRACE_SECONDS: Final = 15
+# A network may need this long to know a call that it took, or longer if it says so; ours to it are
+# over by then.
+VISIBILITY_SECONDS: Final = 60
+# How long before the limit the next slice is reserved, at most.
+LEAD_SECONDS: Final = 15.0
+# When so much of the reserved talk is left and no slice can be had, `CallRunsOut` is recorded.
+WARNED_AT_SECONDS: Final = (60, 20)
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+def can(call: Document) -> Capabilities:
+    """What the network of this call can do."""
+    return telephony.provider(call["provider"]).can
+
+
+def grows(call: Document) -> bool:
+    """Whether more may be reserved for this call while it lasts."""
+    is_whole = call["limit_seconds"] >= call["max_duration_seconds"]
+    return not (is_whole or can(call).reserves_whole)
+
+
+def ceiling_seconds(call: Document) -> int:
+    """What more money can raise the limit to: no higher than a limit that cannot be raised."""
+    ceiling: int = call["max_duration_seconds" if can(call).can_extend else "told_limit_seconds"]
+    return ceiling
+
+
+def latest_end(call: Document, since: dt.datetime) -> dt.datetime:
+    """When a call that was placed or answered at `since` is over at the latest, and reported."""
+    talk_seconds = call["limit_seconds"] / max(1.0, call["pace"])
+    grace_seconds = GRACE_SECONDS + can(call).duration_after_seconds
+    return clock.after(call["ring_seconds"] + talk_seconds + grace_seconds, since=since)
+
+
+def visible_at(call: Document) -> dt.datetime:
+    """From when on a network that does not know this call never took it."""
+    seconds = max(VISIBILITY_SECONDS, can(call).visible_after_seconds)
+    return clock.after(seconds, since=call["created_at"])
+
+
+def extend_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetime:
+    """When more has to be reserved for a call that may talk `seconds` from `since` on.
+
+    In real time ahead of the limit. Where seconds are faster than ours, at the limit itself, where
+    they stand still for a moment: a call that ends within its slice never reserves another one.
+    """
+    wall_seconds = seconds / call["pace"]
+    lead_seconds = -0.1 if call["pace"] > 1 else min(LEAD_SECONDS, wall_seconds / 2)
+    return clock.after(wall_seconds - lead_seconds, since=since)
+
+
+def look_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetime:
+    """When to see whether there is money for more: in real time while a warning is of use."""
+    if call["pace"] > 1:
+        return extend_at(call, since, seconds=seconds)
+    wall_seconds = seconds / call["pace"]
+    lead_seconds = min(WARNED_AT_SECONDS[0] + 1, max(wall_seconds / 2, wall_seconds - 5))
+    return clock.after(wall_seconds - lead_seconds, since=since)
+
+
+def talk_ends_at(call: Document) -> dt.datetime:
+    """When the reserved talk of an answered call is over."""
+    seconds = call["limit_seconds"] / call["pace"]
+    return clock.after(seconds, since=call["answered_at"] or call["created_at"])

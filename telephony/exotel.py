@@ -1,0 +1,224 @@
+"""Exotel: calls into a flow of its dashboard, neither extended nor hung up, believed when asked."""
+
+import datetime as dt
+import ipaddress
+import json
+from collections.abc import Mapping
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any, Final
+
+import clock
+import config
+from telephony import signatures
+from telephony.line import Networked, seconds, the_one, usable_id, was_placed_then
+from telephony.provider import (
+    Ambiguous,
+    Capabilities,
+    Dial,
+    InvalidSignature,
+    Others,
+    Report,
+    Script,
+    no_others,
+)
+from telephony.scripts import exotel_text
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+ENDED: Final = {
+    "completed": "completed",
+    "busy": "busy",
+    "no-answer": "no_answer",
+    "failed": "failed",
+    "canceled": "canceled",
+}
+# Exotel says "in-progress" from the moment that it takes a call: nobody need have answered.
+_LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "initiated"}
+
+_HOST: Final = {"singapore": "https://api.exotel.com", "mumbai": "https://api.in.exotel.com"}
+_PAGES_MAX: Final = 5
+
+# --- the network --------------------------------------------------------------------------------
+
+
+class Exotel(Networked):
+    """The adapter. To Exotel, `From` is who is called first: the customer. `CallerId` is ours."""
+
+    name: str = "exotel"
+    can = Capabilities(
+        can_extend=False,
+        can_hang_up=False,
+        reports_ringing=False,
+        duration_in_callback=False,
+        limit_seconds_max=14_400,
+        visible_after_seconds=600,
+        duration_after_seconds=300,  # duration, price and end come about five minutes later
+    )
+
+    def _account(self) -> tuple[str, str, str]:
+        chosen = config.settings()
+        return (
+            chosen.exotel_base_url or _HOST[chosen.exotel_cluster],
+            chosen.exotel_api_key,
+            chosen.exotel_api_token.get_secret_value(),
+        )
+
+    def _calls(self) -> str:
+        return f"/v1/Accounts/{config.settings().exotel_sid}/Calls"
+
+    async def place(self, dial: Dial) -> str:
+        """Connect the customer to the flow; Exotel's `Sid` of the call."""
+        chosen = config.settings()
+        flow = f"http://my.exotel.com/{chosen.exotel_sid}/exoml/start_voice/{chosen.exotel_app_id}"
+        said = await self.line.place(
+            f"{self._calls()}/connect.json",
+            data={
+                "From": dial.to,
+                "CallerId": chosen.exotel_caller_id,
+                "Url": flow,
+                "CallType": "trans",
+                "TimeLimit": str(dial.limit_seconds),
+                "TimeOut": str(dial.ring_seconds),
+                "StatusCallback": dial.callback_url,
+                "StatusCallbackEvents[0]": "terminal",
+                "StatusCallbackEvents[1]": "answered",
+                "StatusCallbackContentType": "application/json",
+                # The flow hands this (at most 128 characters) to its applets, which ask us with it.
+                "CustomField": f"{dial.call_id}.{dial.answer_url.rpartition('=')[2]}",
+            },
+        )
+        call = said.get("Call")
+        return usable_id(call.get("Sid") if isinstance(call, dict) else None)
+
+    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+        """Exotel cannot."""
+        raise Ambiguous("exotel cannot raise the limit of a live call")
+
+    async def hang_up(self, call: Mapping[str, Any]) -> None:
+        """Exotel cannot."""
+        raise Ambiguous("exotel cannot hang up a call")
+
+    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+        """How the call stands, from the authenticated API: the only thing that is believed."""
+        if call["provider_call_id"] is None:
+            found = await self._find(call, others)
+            return None if found is None else self._report(found)
+        sid = usable_id(call["provider_call_id"])
+        status, said = await self.line.ask(
+            "GET", f"{self._calls()}/{sid}.json", params={"details": "true"}
+        )
+        if status == 404:
+            return None
+        if status >= 300 or not isinstance(said.get("Call"), dict):
+            raise Ambiguous(f"exotel answered {status}")
+        return self._report(said["Call"])
+
+    async def _find(self, call: Mapping[str, Any], others: Others) -> Mapping[str, Any] | None:
+        """The call among those to its number. Exotel's moments carry no zone: asked for widely, and
+        compared as Indian time and as UTC."""
+        asked = [clock.after(shift, since=call["created_at"]) for shift in (-600, 6 * 3_600)]
+        since, until = (f"{at:%Y-%m-%d %H:%M:%S}" for at in asked)
+        path: str | None = f"{self._calls()}.json"
+        params = {"From": call["to"], "DateCreated": f"gte:{since};lte:{until}", "PageSize": "100"}
+        found: list[Mapping[str, Any]] = []
+        for _ in range(_PAGES_MAX):
+            status, said = await self.line.ask("GET", str(path), params=params)
+            listed = said.get("Calls")
+            if status != 200 or not isinstance(listed, list):
+                raise Ambiguous(f"exotel answered {status} to a list")
+            found += [one for one in listed if self._is(one, call)]
+            path, params = (said.get("Metadata") or {}).get("NextPageUri"), {}
+            if not path or not str(path).startswith("/"):
+                return the_one(found, lambda one: str(one["Sid"]), await others())
+        raise Ambiguous("exotel lists more calls than can be looked through")
+
+    def _is(self, one: Mapping[str, Any], call: Mapping[str, Any]) -> bool:
+        if str(one["From"])[-10:] != call["to"][-10:]:
+            return False
+        text = str(one["DateCreated"]).replace(" ", "T")
+        try:
+            written = dt.datetime.fromisoformat(text)
+        except ValueError:
+            raise Ambiguous("exotel listed a call without its moment") from None
+        zones = (clock.IST, dt.UTC)
+        return any(was_placed_then(call, written.replace(tzinfo=zone)) for zone in zones)
+
+    def _report(self, said: Mapping[str, Any]) -> Report:
+        told = str(said.get("Status"))
+        status = ENDED.get(told) or _LIVE.get(told)
+        if status is None:
+            raise Ambiguous(f"exotel says of a call that it is {told}")
+        sid = usable_id(said.get("Sid"))
+        duration = seconds(said.get("Duration")) if status == "completed" else None
+        # Filled in later than the status: without an end, or as zero without a price, it is not
+        # the duration yet.
+        if not said.get("EndTime") or (duration == 0 and said.get("Price") is None):
+            duration = None
+        return Report(
+            event_id=f"{sid}:look-up:{status}",
+            provider_call_id=sid,
+            status=status,
+            duration_seconds=duration,
+            occurred_at=clock.now(),
+        )
+
+    def read_callback(
+        self, headers: Mapping[str, str], body: bytes, url: str, address: str = ""
+    ) -> Report:
+        """Read what claims to be Exotel, which signs nothing: a reason to ask, and no more.
+
+        The token in the address was compared before; the sender's address is compared here when
+        there is a list.
+        """
+        allowed = config.settings().exotel_allowed_addresses
+        if allowed and not any(_is_inside(address, network) for network in allowed):
+            raise InvalidSignature("This is not an address of Exotel.")
+        said = _fields(headers.get("content-type", ""), body)
+        told, event = str(said.get("Status", "")), str(said.get("EventType", ""))
+        sid, status = str(said.get("CallSid") or "")[:64], ENDED.get(told, "created")
+        if event == "answered" and told not in ENDED:
+            status = "in_progress"
+        return Report(
+            event_id=f"{sid}:{event[:20]}:{status}",
+            provider_call_id=sid or None,
+            status=status,
+            duration_seconds=None,
+            occurred_at=clock.now(),
+            hearsay=True,
+        )
+
+    def script(self, call: Mapping[str, Any]) -> Script:
+        """The answer to an applet."""
+        return exotel_text(call)
+
+
+def _is_inside(address: str, network: Any) -> bool:
+    try:
+        return ipaddress.ip_address(address) in network
+    except ValueError:
+        return False
+
+
+def _text(part: Any) -> str:
+    content = part.get_payload(decode=True)
+    return content.decode("utf-8", "replace").strip() if isinstance(content, bytes) else ""
+
+
+def _fields(content_type: str, body: bytes) -> dict[str, Any]:
+    """The fields of a callback: JSON where it was asked for, a form or a multipart form elsewhere."""
+    kind = content_type.split(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
+        message = BytesParser(policy=HTTP).parsebytes(head + body)
+        return {
+            str(part.get_param("name", header="content-disposition")): _text(part)
+            for part in (message.iter_parts() if message.is_multipart() else ())
+        }
+    if kind == "application/json":
+        try:
+            said = json.loads(body)
+        except (ValueError, RecursionError):
+            raise InvalidSignature("Exotel does not send such a body.") from None
+        return said if isinstance(said, dict) else {}
+    return dict(signatures.form(body))

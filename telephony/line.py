@@ -1,0 +1,227 @@
+"""HTTP to a telephone network: what it refused, what it was never asked, and what nobody knows."""
+
+import asyncio
+import datetime as dt
+import email.utils
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from telephony.provider import OUT_OF_CREDIT, OVER, Ambiguous, NotSent, Refused
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 12.0
+# Whatever is not a new call can be asked again, and others wait for it: a slow answer must not cost
+# them the moment at which their limit has to be raised.
+ASK_SECONDS: Final = 6.0
+# A call that is refused with 429 was not placed, so it may be tried again; a user waits for it.
+PLACE_TRIES: Final = 3
+_RETRY_SECONDS_MAX: Final = 2.0
+
+# Later than this none is begun: whether a call was placed must be known before it is asked about.
+_LAST_TRY_SECONDS: Final = 8.0
+
+# A network that was asked at a moment has the call in its records from this long before it on.
+_EARLIER_SECONDS: Final = 10
+
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+_NO_CREDIT: Final = re.compile(r"(insufficient|low|not enough|out of) (balance|credit|fund)", re.I)
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+class Line:
+    """The connections to one network's API, with the account that it knows us by."""
+
+    def __init__(self, name: str, base_url: str, *, user: str, password: str) -> None:
+        self.name = name
+        # Connecting and waiting for a free connection mean "not sent"; reading means "unknown".
+        self._client = httpx.AsyncClient(
+            base_url=base_url.rstrip("/"),
+            auth=(user, password),
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
+            follow_redirects=False,
+            trust_env=urlsplit(base_url).hostname not in _LOOPBACK,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def place(self, path: str, **content: Any) -> dict[str, Any]:
+        """POST a new call; what the network says of it. Raises Refused, NotSent, Ambiguous.
+
+        Only a 429 is tried again: no network promises to recognise a repeated request, and after a
+        5xx or a silence there may be a call.
+        """
+        last_try_at = asyncio.get_running_loop().time() + _LAST_TRY_SECONDS
+        for left in reversed(range(PLACE_TRIES)):
+            answer = await self._post_call(path, content)
+            is_late = asyncio.get_running_loop().time() > last_try_at
+            if answer.status_code != 429 or left == 0 or is_late:
+                break
+            await asyncio.sleep(_retry_after(answer))
+        status = answer.status_code
+        if status == 429:
+            raise NotSent("provider_busy")
+        if status < 200 or 300 <= status < 400 or status == 408 or status >= 500:
+            raise Ambiguous(f"{self.name} answered {status}")
+        said = _object(answer)
+        if status >= 400:
+            raise self._refusal(status, said)
+        if said is None:
+            raise Ambiguous(f"{self.name} answered {status} without an object")
+        return said
+
+    async def _post_call(self, path: str, content: dict[str, Any]) -> httpx.Response:
+        try:
+            return await self._client.post(path, **content)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as problem:
+            log.warning("%s cannot be reached: %s", self.name, type(problem).__name__)
+            raise NotSent("provider_unreachable") from problem
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
+            raise NotSent("provider_unreachable") from problem
+        except httpx.HTTPError as problem:
+            raise Ambiguous(f"{self.name}: {type(problem).__name__}") from problem
+
+    def _refusal(self, status: int, said: Mapping[str, Any] | None) -> Refused:
+        """Why there is no call, in words that tell nothing of the account."""
+        code = (said or {}).get("code")
+        if status == 402 or _NO_CREDIT.search(str(said)):
+            log.error("%s is out of credit: it refuses calls until it is paid", self.name)
+            return Refused(OUT_OF_CREDIT)
+        if status == 401:
+            log.error("%s refuses the credentials of this service", self.name)
+            return Refused("provider_credentials_refused")
+        number = f", code {code}" if isinstance(code, int) else ""
+        return Refused(f"provider_refused: {status}{number}")
+
+    async def ask(self, method: str, path: str, **content: Any) -> tuple[int, dict[str, Any]]:
+        """Any other request: its status (2xx, or a 4xx that says something) and what is said.
+
+        Raises Ambiguous for everything after which nobody knows more than before.
+        """
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self._client.request(method, path, **content)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as problem:
+            raise Ambiguous(f"{self.name}: {type(problem).__name__}") from problem
+        status = answer.status_code
+        if status < 200 or 300 <= status < 400 or status >= 500 or status in (401, 403, 408, 429):
+            raise Ambiguous(f"{self.name} answered {status}")
+        said = _object(answer)
+        if said is None and status < 300 and answer.content:
+            raise Ambiguous(f"{self.name} answered {status} without an object")
+        return status, said or {}
+
+
+class Networked:
+    """What the adapters of real networks share: one line each, opened when it is first needed."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self._line: Line | None = None
+
+    async def start(self) -> None:
+        """Nothing runs by itself."""
+
+    async def stop(self) -> None:
+        """Close the line."""
+        if self._line is not None:
+            await self._line.close()
+            self._line = None
+
+    def _account(self) -> tuple[str, str, str]:
+        """The address of the API, the user and the password; an empty one is missing."""
+        raise NotImplementedError
+
+    @property
+    def line(self) -> Line:
+        """The line to the network. Raises Ambiguous where this service has no account there."""
+        if self._line is None:
+            base_url, user, password = self._account()
+            if not (user and password):
+                raise Ambiguous(f"{self.name} is not configured")
+            self._line = Line(self.name, base_url, user=user, password=password)
+        return self._line
+
+
+def usable_id(text: object) -> str:
+    """An id of a network that can stand in an address. Raises Ambiguous.
+
+    An address with an empty id means all calls of the account: Plivo hangs up every one of them.
+    """
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise Ambiguous("the network's id of this call is not known yet")
+    return text
+
+
+def moment(text: object) -> dt.datetime | None:
+    """A moment as networks write it (RFC 2822, or ISO 8601 with an offset); None for anything else."""
+    if not isinstance(text, str) or not text:
+        return None
+    for read in (dt.datetime.fromisoformat, email.utils.parsedate_to_datetime):
+        try:
+            found = read(text)
+        except ValueError:
+            continue
+        if found.tzinfo is not None:
+            return found.astimezone(dt.UTC)
+    return None
+
+
+def seconds(value: object) -> int | None:
+    """A duration as networks write it; None when there is none."""
+    text = str(value if value is not None else "").strip()
+    return int(text) if re.fullmatch(r"-?\d{1,9}", text) else None
+
+
+def was_placed_then(
+    call: Mapping[str, Any], begun_at: dt.datetime, *, within_seconds: float = 60
+) -> bool:
+    """Whether a call that began at the network at that moment can be this one."""
+    since_ours: float = (begun_at - call["created_at"]).total_seconds()
+    return -_EARLIER_SECONDS <= since_ours <= within_seconds
+
+
+def the_one(
+    found: Sequence[T], id_of: Callable[[T], str], others: Sequence[Mapping[str, Any]]
+) -> T | None:
+    """The only call of `found` that can be ours: not one of the `others`. None when there is none.
+
+    Raises Ambiguous when there are two, or when another of our calls could be it: a wrong guess
+    would charge somebody for the call of somebody else.
+    """
+    known = [{o.get("provider_call_id"), o.get("provider_leg_id")} - {None} for o in others]
+    free = [one for one in found if not any(id_of(one) in ids for ids in known)]
+    if not free:
+        return None
+    rivals = [o for o, ids in zip(others, known, strict=True) if not ids and o["rank"] < OVER]
+    if len(free) > 1 or rivals:
+        raise Ambiguous("the network has several calls to this number that can be meant")
+    return free[0]
+
+
+def _object(answer: httpx.Response) -> dict[str, Any] | None:
+    try:
+        said = answer.json()
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    asked = seconds(answer.headers.get("retry-after"))
+    return min(_RETRY_SECONDS_MAX, max(0.2, float(asked) if asked is not None else 0.5))

@@ -1,0 +1,285 @@
+"""Plivo: calls that can be hung up but not extended, reported with its V3 signature."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import clock
+import config
+from telephony import signatures
+from telephony.line import Networked, moment, seconds, the_one, usable_id, was_placed_then
+from telephony.provider import (
+    OUT_OF_CREDIT,
+    RANK,
+    Ambiguous,
+    Capabilities,
+    Dial,
+    InvalidSignature,
+    Others,
+    Report,
+    Script,
+    no_others,
+)
+from telephony.scripts import plivo_xml
+
+log = logging.getLogger(__name__)
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+# Why a call ended, by `HangupCauseCode`. What is not here is a failure.
+CAUSE: Final = {1000: "canceled", 3000: "no_answer", 6010: "no_answer", 3010: "busy"}
+OUT_OF_CREDIT_CAUSE: Final = 1010
+
+# Where there is no code, by what Plivo calls the status.
+_ENDED: Final = {
+    "completed": "completed",
+    "busy": "busy",
+    "failed": "failed",
+    "timeout": "no_answer",
+    "no-answer": "no_answer",
+    "cancel": "canceled",
+    "canceled": "canceled",
+    "cancelled": "canceled",
+    "rejected": "failed",
+}
+_LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "in_progress"}
+
+_RETRIES: Final = "#rc=3"
+_LOOKED_INTO_MAX: Final = 100
+_RECORDS_LISTED: Final = 20  # as many as it lists at once
+# Plivo queues what comes faster than it dials.
+_QUEUED_SECONDS_MAX: Final = 900
+
+# --- the network --------------------------------------------------------------------------------
+
+
+class Plivo(Networked):
+    """The adapter. `provider_call_id` is the request's id, which `place` gets; `leg_id` the call's
+    own id, which comes with the callbacks."""
+
+    name: str = "plivo"
+    can = Capabilities(
+        can_extend=False,
+        can_hang_up=True,
+        reports_ringing=True,
+        duration_in_callback=True,
+        visible_after_seconds=600,  # a call is in the records only some time after its end
+    )
+
+    def _account(self) -> tuple[str, str, str]:
+        chosen = config.settings()
+        return (
+            chosen.plivo_base_url or "https://api.plivo.com",
+            chosen.plivo_auth_id,
+            chosen.plivo_auth_token.get_secret_value(),
+        )
+
+    def _calls(self) -> str:
+        return f"/v1/Account/{config.settings().plivo_auth_id}/Call/"
+
+    async def place(self, dial: Dial) -> str:
+        """Place the call; the id of the request, which is not always that of the call."""
+        said = await self.line.place(
+            self._calls(),
+            json={
+                "from": config.settings().plivo_from,
+                "to": _digits(dial.to),
+                "answer_url": dial.answer_url,
+                "answer_method": "POST",
+                "ring_url": dial.callback_url + _RETRIES,
+                "ring_method": "POST",
+                "hangup_url": dial.callback_url + _RETRIES,  # else the answer's address gets it
+                "hangup_method": "POST",
+                "time_limit": dial.limit_seconds,
+                "ring_timeout": dial.ring_seconds,
+            },
+        )
+        ids = said.get("request_uuid")
+        return usable_id(ids[0] if isinstance(ids, list) and len(ids) == 1 else ids)
+
+    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+        """Plivo cannot."""
+        raise Ambiguous("plivo cannot raise the limit of a live call")
+
+    async def hang_up(self, call: Mapping[str, Any]) -> None:
+        """End the call: by the request before the answer, by the call after it. 404 is over."""
+        request_id, leg_id = call["provider_call_id"], call.get("provider_leg_id")
+        paths = [f"{self._calls()}{usable_id(leg_id or request_id)}/"]
+        if request_id is not None:
+            account = config.settings().plivo_auth_id
+            paths.append(f"/v1/Account/{account}/Request/{usable_id(request_id)}/")
+        if call["rank"] < RANK["in_progress"]:
+            paths.reverse()
+        for path in paths:
+            status, _ = await self.line.ask("DELETE", path)
+            if status < 300:
+                return
+            if status != 404:
+                raise Ambiguous(f"plivo answered {status}")
+
+    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+        """How the call stands: from the record if it is over, else from the live and queued calls."""
+        known = call.get("provider_leg_id") or call["provider_call_id"]
+        if known is not None:
+            report = await self._by_id(call, usable_id(known))
+            if report is not None or call.get("provider_leg_id") is not None:
+                return report
+        return await self._by_number(call, others)
+
+    async def _by_id(self, call: Mapping[str, Any], call_uuid: str) -> Report | None:
+        path = f"{self._calls()}{call_uuid}/"
+        for state in (None, "live", "queued"):
+            status, said = await self.line.ask(
+                "GET", path, params={"status": state} if state else {}
+            )
+            if status == 200:
+                return self._ended(call, said) if state is None else self._live(call, said, state)
+            if status != 404:
+                raise Ambiguous(f"plivo answered {status}")
+        return None
+
+    async def _by_number(self, call: Mapping[str, Any], others: Others) -> Report | None:
+        """The call among the records of its number, and among all that is live or queued."""
+        number = _digits(call["to"])
+        status, said = await self.line.ask(
+            "GET", self._calls(), params={"to_number": number, "limit": str(_RECORDS_LISTED)}
+        )
+        if status != 200 or not isinstance(said.get("objects"), list):
+            raise Ambiguous(f"plivo answered {status} to a list")
+        found: list[Mapping[str, Any]] = []
+        oldest = clock.now()
+        for record in said["objects"]:
+            begun_at = moment(record.get("initiation_time")) or moment(record.get("end_time"))
+            if begun_at is None:
+                raise Ambiguous("plivo listed a call without its moment")
+            oldest = min(oldest, begun_at)
+            is_ours = was_placed_then(call, begun_at, within_seconds=_QUEUED_SECONDS_MAX)
+            if _digits(str(record["to_number"])) == number and is_ours:
+                found.append(record)
+        if len(said["objects"]) >= _RECORDS_LISTED and not found and oldest > call["created_at"]:
+            raise Ambiguous("plivo has more records of this number than it lists")
+        for state in ("live", "queued"):
+            found += [
+                {**said, "state": state}
+                for said in await self._all(state)
+                if _digits(str(said["to"])) == number
+            ]
+        ids = {said.get("call_uuid") for said in found}
+        # Of another call whose own id is not known yet, the request's id need not be the same.
+        known = [
+            other
+            if other.get("provider_leg_id") or other.get("provider_call_id") in ids
+            else {**other, "provider_call_id": None}
+            for other in await others()
+        ]
+        one = the_one(found, lambda said: str(said.get("call_uuid")), known)
+        if one is None:
+            return None
+        return self._live(call, one, one["state"]) if "state" in one else self._ended(call, one)
+
+    async def _all(self, state: str) -> list[Mapping[str, Any]]:
+        status, said = await self.line.ask("GET", self._calls(), params={"status": state})
+        ids = said.get("calls")
+        if status != 200 or not isinstance(ids, list) or len(ids) > _LOOKED_INTO_MAX:
+            raise Ambiguous(f"plivo answered {status} to a list of what is {state}")
+        found: list[Mapping[str, Any]] = []
+        for call_uuid in ids:
+            path = f"{self._calls()}{usable_id(call_uuid)}/"
+            status, said = await self.line.ask("GET", path, params={"status": state})
+            if status == 200:
+                found.append(said)
+            elif status != 404:  # it ended meanwhile: the next look finds its record
+                raise Ambiguous(f"plivo answered {status}")
+        return found
+
+    def _live(self, call: Mapping[str, Any], said: Mapping[str, Any], state: str) -> Report:
+        status = _LIVE.get(
+            str(said.get("call_status")), "queued" if state == "queued" else "ringing"
+        )
+        call_uuid = usable_id(said.get("call_uuid"))
+        return Report(
+            event_id=f"{call_uuid}:look-up:{status}",
+            provider_call_id=call["provider_call_id"],
+            leg_id=call_uuid,
+            status=status,
+            duration_seconds=None,
+            occurred_at=clock.now(),
+            # When it was answered is not told. At the earliest then: its money is not overdrawn.
+            answered_at=call["created_at"] if status == "in_progress" else None,
+        )
+
+    def _ended(self, call: Mapping[str, Any], said: Mapping[str, Any]) -> Report:
+        call_uuid = usable_id(said.get("call_uuid"))
+        status, duration, reason = _end(
+            code=seconds(said.get("hangup_cause_code")),
+            told=str(said.get("call_state") or said.get("call_status") or ""),
+            answered=bool(said.get("answer_time")),
+            duration=seconds(said.get("call_duration")),
+        )
+        return Report(
+            event_id=f"{call_uuid}:look-up:{status}",
+            provider_call_id=call["provider_call_id"],
+            leg_id=call_uuid,
+            status=status,
+            duration_seconds=duration,
+            occurred_at=moment(said.get("end_time")) or clock.now(),
+            answered_at=moment(said.get("answer_time")) if status == "completed" else None,
+            reason=reason,
+        )
+
+    def read_callback(
+        self, headers: Mapping[str, str], body: bytes, url: str, address: str = ""
+    ) -> Report:
+        """Verify the V3 signature and read the form. `Duration` is seconds."""
+        secret = config.settings().plivo_auth_token.get_secret_value()
+        if not secret or not signatures.plivo_is_valid(url, headers, body, secret):
+            raise InvalidSignature("The signature is not Plivo's.")
+        said = dict(signatures.form(body))
+        told, reason, duration = said.get("CallStatus", ""), None, None
+        status = _LIVE.get(told, "created")
+        answered_at = None
+        if said.get("Event") == "Hangup" or told in _ENDED:
+            status, duration, reason = _end(
+                code=seconds(said.get("HangupCauseCode")),
+                told=told,
+                answered=bool(said.get("AnswerTime")),
+                duration=seconds(said.get("Duration")),
+            )
+            answered_at = moment(said.get("AnswerTime")) if status == "completed" else None
+        return Report(
+            event_id=f"{said.get('CallUUID')}:{said.get('Event', '')}:{status}",
+            provider_call_id=said.get("RequestUUID") or None,
+            leg_id=said.get("CallUUID") or None,
+            status=status,
+            duration_seconds=duration,
+            occurred_at=moment(said.get("EndTime")) or clock.now(),
+            answered_at=answered_at,
+            reason=reason,
+        )
+
+    def script(self, call: Mapping[str, Any]) -> Script:
+        """Plivo's XML."""
+        return plivo_xml(call, caller_id=config.settings().plivo_from)
+
+
+def _end(
+    *, code: int | None, told: str, answered: bool, duration: int | None
+) -> tuple[str, int | None, str | None]:
+    """Status, seconds and reason of an end: from cause, answer and duration together.
+
+    Plivo's own word for the status is not always the outcome. Whatever was answered is `completed`,
+    also when our answer document then failed: it was talk time.
+    """
+    if answered or (told == "completed" and (duration or 0) > 0):
+        return "completed", duration, None
+    if code == OUT_OF_CREDIT_CAUSE:
+        log.error("plivo is out of credit: its calls fail until it is paid")
+        return "failed", 0, OUT_OF_CREDIT
+    if told == "completed" and code in (None, 4000, 4010):
+        return "completed", duration, None
+    status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(told, "failed")
+    return status, 0, f"failed: cause {code}" if status == "failed" else None
+
+
+def _digits(number: str) -> str:
+    return number.removeprefix("+")

@@ -1,0 +1,55 @@
+"""What is said, played or connected when somebody answers, in the language of each network."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from xml.etree import ElementTree
+
+from telephony.provider import Script
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+# What is said in a call that was given nothing to say.
+DEFAULT_SENTENCE: Final = "Hello. This is an automated call. There is no message. Goodbye."
+
+# XML has no way to write these.
+_UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+def twiml(call: Mapping[str, Any], *, caller_id: str) -> Script:
+    """TwiML: `Say`, `Play` or `Dial`."""
+    return _xml(call, say="Say", caller_id=caller_id)
+
+
+def plivo_xml(call: Mapping[str, Any], *, caller_id: str) -> Script:
+    """Plivo's XML: `Speak`, `Play` or `Dial`."""
+    return _xml(call, say="Speak", caller_id=caller_id)
+
+
+def exotel_text(call: Mapping[str, Any]) -> Script:
+    """What an applet of Exotel asks for: a text or the address of a sound (Greeting), or the number
+    to connect (Connect)."""
+    if call["connect_to"] is not None:
+        numbers = {"fetch_after_attempt": False, "destination": {"numbers": [call["connect_to"]]}}
+        return Script("application/json", json.dumps(numbers))
+    return Script("text/plain", call["audio_url"] or call["message"] or DEFAULT_SENTENCE)
+
+
+def _xml(call: Mapping[str, Any], *, say: str, caller_id: str) -> Script:
+    response = ElementTree.Element("Response")
+    if call["connect_to"] is not None:
+        dial = ElementTree.SubElement(response, "Dial", {"callerId": caller_id})
+        ElementTree.SubElement(dial, "Number").text = call["connect_to"]
+    elif call["audio_url"] is not None:
+        ElementTree.SubElement(response, "Play").text = _writable(call["audio_url"])
+    else:
+        ElementTree.SubElement(response, say).text = _writable(call["message"] or DEFAULT_SENTENCE)
+    text = ElementTree.tostring(response, encoding="unicode")
+    return Script("application/xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{text}')
+
+
+def _writable(text: str) -> str:
+    return _UNWRITABLE.sub(" ", text)

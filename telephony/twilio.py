@@ -1,0 +1,185 @@
+"""Twilio: calls that can be extended while they last, reported with a signature and in seconds."""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import clock
+import config
+from telephony import signatures
+from telephony.line import Networked, moment, seconds, the_one, usable_id, was_placed_then
+from telephony.provider import (
+    Ambiguous,
+    Capabilities,
+    Dial,
+    InvalidSignature,
+    Others,
+    Report,
+    Script,
+    no_others,
+)
+from telephony.scripts import twiml
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+STATUS: Final = {
+    "queued": "queued",
+    "initiated": "initiated",
+    "ringing": "ringing",
+    "in-progress": "in_progress",
+    "completed": "completed",
+    "busy": "busy",
+    "no-answer": "no_answer",
+    "failed": "failed",
+    "canceled": "canceled",
+}
+
+# Twilio tries an address again when we are away, not only when the connection fails.
+_RETRIES: Final = "#rc=3&rp=5xx,ct,rt"
+_CALLS_LISTED: Final = 100
+_NOT_IN_PROGRESS: Final = 21220
+
+# --- the network --------------------------------------------------------------------------------
+
+
+class Twilio(Networked):
+    """The adapter. Its limit is counted from the answer; `TimeLimit` of a live call can be raised."""
+
+    name: str = "twilio"
+    can = Capabilities(
+        can_extend=True,
+        can_hang_up=True,
+        reports_ringing=True,
+        duration_in_callback=True,
+        visible_after_seconds=120,
+    )
+
+    def _account(self) -> tuple[str, str, str]:
+        chosen = config.settings()
+        return (
+            chosen.twilio_base_url or "https://api.twilio.com",
+            chosen.twilio_account_sid,
+            chosen.twilio_auth_token.get_secret_value(),
+        )
+
+    def _calls(self) -> str:
+        return f"/2010-04-01/Accounts/{config.settings().twilio_account_sid}/Calls"
+
+    async def place(self, dial: Dial) -> str:
+        """Place the call; Twilio's `CA…` of it."""
+        said = await self.line.place(
+            f"{self._calls()}.json",
+            data={
+                "To": dial.to,
+                "From": config.settings().twilio_from,
+                "Url": dial.answer_url + _RETRIES,
+                "Method": "POST",
+                "StatusCallback": dial.callback_url + _RETRIES,
+                "StatusCallbackMethod": "POST",
+                # A key a value: one value with all of them is refused, silently.
+                "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
+                "Timeout": str(dial.ring_seconds),
+                "TimeLimit": str(dial.limit_seconds),
+            },
+        )
+        return usable_id(said.get("sid"))
+
+    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+        """Raise the limit, counted from the answer; False when the call is over."""
+        return await self._change(call, {"TimeLimit": str(limit_seconds)})
+
+    async def hang_up(self, call: Mapping[str, Any]) -> None:
+        """End the call, answered or not."""
+        await self._change(call, {"Status": "completed"})
+
+    async def _change(self, call: Mapping[str, Any], change: dict[str, str]) -> bool:
+        sid = usable_id(call["provider_call_id"])
+        status, said = await self.line.ask("POST", f"{self._calls()}/{sid}.json", data=change)
+        if status < 300:
+            return True
+        if status == 404 or said.get("code") == _NOT_IN_PROGRESS:
+            return False
+        raise Ambiguous(f"twilio answered {status}, code {said.get('code')}")
+
+    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+        """How the call stands; one whose id was lost is found by its number and its moment."""
+        if call["provider_call_id"] is None:
+            found = await self._find(call, others)
+            return None if found is None else self._report(call, found)
+        sid = usable_id(call["provider_call_id"])
+        status, said = await self.line.ask("GET", f"{self._calls()}/{sid}.json")
+        if status == 404:
+            return None
+        if status >= 300:
+            raise Ambiguous(f"twilio answered {status}")
+        return self._report(call, said)
+
+    async def _find(self, call: Mapping[str, Any], others: Others) -> Mapping[str, Any] | None:
+        status, said = await self.line.ask(
+            "GET",
+            f"{self._calls()}.json",
+            params={
+                "To": call["to"],
+                "From": config.settings().twilio_from,
+                "PageSize": str(_CALLS_LISTED),
+            },
+        )
+        listed = said.get("calls")
+        if status != 200 or not isinstance(listed, list):
+            raise Ambiguous(f"twilio answered {status} to a list")
+        found, oldest = [], clock.now()
+        for one in listed:
+            created_at = moment(one.get("date_created"))
+            if created_at is None:
+                raise Ambiguous("twilio listed a call without its date")
+            oldest = min(oldest, created_at)
+            if one["to"] == call["to"] and was_placed_then(call, created_at):
+                found.append(one)
+        if said.get("next_page_uri") and not found and oldest > call["created_at"]:
+            raise Ambiguous("twilio knows more calls to this number than it lists")
+        return the_one(found, lambda one: str(one["sid"]), await others())
+
+    def _report(self, call: Mapping[str, Any], said: Mapping[str, Any]) -> Report:
+        status = STATUS.get(str(said.get("status")))
+        if status is None:
+            raise Ambiguous(f"twilio says of a call that it is {said.get('status')}")
+        sid = usable_id(said.get("sid"))
+        return Report(
+            event_id=f"{sid}:look-up:{status}",
+            provider_call_id=sid,
+            status=status,
+            duration_seconds=seconds(said.get("duration")) if status == "completed" else None,
+            occurred_at=moment(said.get("end_time")) or clock.now(),
+            # When it was answered is not told. At the earliest then: its money is not overdrawn.
+            answered_at=(moment(said.get("start_time")) or call["created_at"])
+            if status == "in_progress"
+            else None,
+        )
+
+    def read_callback(
+        self, headers: Mapping[str, str], body: bytes, url: str, address: str = ""
+    ) -> Report:
+        """Verify the signature and read the form. `CallDuration` is seconds; `Duration` is minutes."""
+        chosen = config.settings()
+        secret = chosen.twilio_auth_token.get_secret_value()
+        if not secret or not signatures.twilio_is_valid(url, headers, body, secret):
+            raise InvalidSignature("The signature is not Twilio's.")
+        said = dict(signatures.form(body))
+        if not hmac.compare_digest(
+            said.get("AccountSid", "").encode(), chosen.twilio_account_sid.encode()
+        ):
+            raise InvalidSignature("This is not the account of this service.")
+        status = STATUS.get(said.get("CallStatus", ""), "created")
+        code = said.get("ErrorCode") or said.get("SipResponseCode")
+        return Report(
+            event_id=f"{said.get('CallSid')}:{said.get('SequenceNumber', '')}:{status}",
+            provider_call_id=said.get("CallSid") or None,
+            status=status,
+            duration_seconds=seconds(said.get("CallDuration")) if status == "completed" else None,
+            occurred_at=moment(said.get("Timestamp")) or clock.now(),
+            reason=f"failed: code {code}" if status == "failed" and code else None,
+        )
+
+    def script(self, call: Mapping[str, Any]) -> Script:
+        """TwiML."""
+        return twiml(call, caller_id=config.settings().twilio_from)

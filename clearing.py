@@ -202,7 +202,7 @@ async def _orders(report: Report) -> None:
         report.count("orders")
 
     async for batch in orders.open_between(clock.after(-86_400 * 180), report.until):
-        await _all(one, batch)
+        await _all(report, one, batch)
 
 
 async def _payments(report: Report) -> None:
@@ -231,7 +231,7 @@ async def _payments(report: Report) -> None:
         report.count("payments", len(page))
         taken = [payment for payment in page if payment.status in ("authorized", "captured")]
         credited = await payments.confirm_all(report.run_id, [payment.id for payment in taken])
-        await _all(one, [payment for payment in taken if payment.id not in credited])
+        await _all(report, one, [payment for payment in taken if payment.id not in credited])
 
 
 async def _credits(report: Report) -> None:
@@ -261,7 +261,7 @@ async def _credits(report: Report) -> None:
         report.count("credits", len(batch))
         ids = [entry.payment_id or "" for entry in batch]
         confirmed = await payments.confirmed(report.run_id, ids)
-        await _all(one, [entry for entry in batch if entry.payment_id not in confirmed])
+        await _all(report, one, [entry for entry in batch if entry.payment_id not in confirmed])
 
 
 async def _refunds(report: Report) -> None:
@@ -285,13 +285,13 @@ async def _refunds(report: Report) -> None:
 
     async for batch in refundbook.open_before(report.until):
         report.count("open_refunds", len(batch))
-        await _all(refunds.follow, batch)
+        await _all(report, refunds.follow, batch)
     async for page in gateway.refunds_between(report.since, report.until):
         report.count("refunds", len(page))
-        await _all(one, page)
+        await _all(report, one, page)
     async for batch in refundbook.processed_between(report.since, report.until):
         report.count("booked_refunds", len(batch))
-        await _all(lambda record: _refund_exists(report, record), batch)
+        await _all(report, lambda record: _refund_exists(report, record), batch)
 
 
 async def _refund_exists(report: Report, record: Document) -> None:
@@ -315,7 +315,7 @@ async def _disputes(report: Report) -> None:
 
     async for page in gateway.disputes_between(report.since, report.until):
         report.count("disputes", len(page))
-        await _all(one, page)
+        await _all(report, one, page)
     for record in await disputes.page("reserved", _TOLD_MAX):
         report.count("open_disputes")
         try:
@@ -339,8 +339,11 @@ async def _settlements(report: Report) -> None:
 _STEPS: Final = (_orders, _payments, _credits, _refunds, _disputes, _settlements)
 
 
-async def _all(work: Callable[[Item], Awaitable[object]], batch: Sequence[Item]) -> None:
-    """`work` for each, some at once; the first problem ends it when the others are done."""
+async def _all(
+    report: Report, work: Callable[[Item], Awaitable[object]], batch: Sequence[Item]
+) -> None:
+    """`work` for each, some at once. One that Razorpay does not answer is left for the next run;
+    when most are not answered, Razorpay is away, and the step ends here."""
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: Item) -> None:
@@ -348,9 +351,16 @@ async def _all(work: Callable[[Item], Awaitable[object]], batch: Sequence[Item])
             await work(item)
 
     results = await asyncio.gather(*map(one, batch), return_exceptions=True)
+    missed: list[BaseException] = []
     for result in results:
-        if isinstance(result, BaseException):
+        if isinstance(result, GatewayUnavailable | GatewayRefused):
+            missed.append(result)
+        elif isinstance(result, BaseException):
             raise result
+    if missed and len(missed) * 2 > len(batch):
+        raise missed[0]
+    if missed:
+        report.unanswered.append(f"{len(missed)} of {len(batch)}: {missed[0]}")
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -147,6 +147,8 @@ test)
     "$PYTHON" -m ruff check --quiet .
     "$PYTHON" -m mypy --no-error-summary .
     say "tests ..."
+    # Much of a test's time is waiting, so two at a time; a file is never divided.
+    [ $# -gt 0 ] || set -- -n 2 --dist loadfile
     exec "$PYTHON" -m pytest "$@"
     ;;
 help | -h | --help)

@@ -199,6 +199,24 @@ async def test_where_razorpay_does_not_answer_it_is_said_and_looked_at_again(
     assert (await service.balance(person))["balance"] == 100.0
 
 
+async def test_one_payment_that_is_not_answered_does_not_keep_the_others_waiting(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    orders = [await customer.open_order(service, person) for _ in range(5)]
+    for order_id in orders:
+        await customer.pay(service, order_id)
+    await customer.fault(service, "502_html", path=f"/orders/{orders[2]}/payments")
+    await customer.fault(service, "502_html", path="/payments", method="GET", count=1)
+    report = await run(service, admin)
+    assert report["unanswered"]
+    assert (await service.balance(person))["balance"] >= 300.0
+    await customer.all_faults_over(service)
+    await run(service, admin)
+    assert (await service.balance(person))["balance"] == 500.0
+    assert (await run(service, admin))["ok"]
+
+
 async def test_the_worker_runs_it_when_it_is_time_and_no_process_twice(service: Service) -> None:
     person = await service.signup()
     await customer.pay(service, await customer.open_order(service, person))

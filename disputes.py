@@ -13,6 +13,7 @@ import config
 import database
 import entities
 import events
+import gateway
 import ledger
 import payments
 import refundbook
@@ -82,17 +83,9 @@ async def notice(told: entities.Dispute) -> str:
 async def refund_seen(told: entities.Refund) -> str:
     """Take in a refund that Razorpay told of: of its own, or the one that pays a lost dispute back."""
     payment = await payments.known(told.payment_id)
-    if payment is not None and await refundbook.known(told.id) is None:
-        record = await db.disputes.find_one(
-            {
-                "payment_id": told.payment_id,
-                "amount_paise": told.amount_paise,
-                "state": {"$in": ["reserved", "debited"]},
-                "refund_id": {"$in": [None, told.id]},
-                "created_at": {"$lte": told.created_at or clock.now()},
-            }
-        )
-        if record is not None and not told.receipt and await _pair(record, told.id):
+    if payment is not None and not told.receipt and await refundbook.known(told.id) is None:
+        record = await _paid_back_by(told)
+        if record is not None:
             await refundbook.record_for_dispute(told, payment, record["_id"])
             if record["state"] == "reserved":
                 await _debit(record, int(record["amount_paise"]))
@@ -315,6 +308,25 @@ async def _latest(dispute_id: str) -> Document:
     found = await db.disputes.find_one({"_id": dispute_id})
     assert found is not None
     return found
+
+
+async def _paid_back_by(told: entities.Refund) -> Document | None:
+    """The lost dispute that this refund pays back, if there is one; it is this refund's from then on.
+
+    Razorpay is asked which are lost: we may not have heard, and an open one takes nothing yet.
+    """
+    same = {
+        "payment_id": told.payment_id,
+        "amount_paise": told.amount_paise,
+        "state": {"$in": ["reserved", "debited"]},
+        "refund_id": {"$in": [None, told.id]},
+        "created_at": {"$lte": told.created_at or clock.now()},
+    }
+    for record in await db.disputes.find(same).sort("created_at", 1).to_list(None):
+        dispute = await gateway.fetch_dispute(record["_id"])
+        if dispute.status == "lost" and await _pair(record, told.id):
+            return record
+    return None
 
 
 async def _pair(record: Document, refund_id: str) -> bool:

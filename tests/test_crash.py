@@ -161,11 +161,14 @@ async def test_no_acknowledged_webhook_is_lost_when_the_process_is_killed(tmp_pa
         ids = await customer.paid_and_forgotten([person.id], 600)
         requests = [webhook_of(whole, payment_id) for _, payment_id in ids]
         acknowledged: set[str] = set()
+        killed = False
 
         def note(number: int, status: int, _: bytes) -> None:
+            nonlocal killed
             if status == 200:
                 acknowledged.add(ids[number][1])
-            if len(acknowledged) == 200:
+            if len(acknowledged) == 200 and not killed:
+                killed = True
                 whole.kill()
 
         await exchange(whole, requests, note)

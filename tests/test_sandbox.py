@@ -22,6 +22,7 @@ from tests.conftest import Service, running, test_settings
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file; each makes its own orders."""
     async with running(test_settings(mongodb_uri)) as started:
+        await customer.webhooks(started, enabled=False)
         yield started
 
 

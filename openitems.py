@@ -1,5 +1,6 @@
 """What is open between Razorpay, the networks and us: reports, and what waits for a person."""
 
+import datetime as dt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -7,6 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 import api
 import clearing
+import clock
 import events
 import payments
 import settlements
@@ -201,10 +203,11 @@ def _payment(known: Document) -> WaitingPaymentOut:
 
 
 def _waiting(kind: str, rows: list[Document], why: str) -> list[WaitingOut]:
-    return [
-        WaitingOut(kind=kind, id=row["_id"], detail=str(row[why]) if row.get(why) else None)
-        for row in rows
-    ]
+    return [WaitingOut(kind=kind, id=row["_id"], detail=_detail(row.get(why))) for row in rows]
+
+
+def _detail(why: dt.datetime | str | None) -> str | None:
+    return clock.iso(why) if isinstance(why, dt.datetime) else why
 
 
 def _settlement(known: Document) -> SettlementOut:

@@ -38,7 +38,7 @@ _ASKED_AGAIN_AFTER_SECONDS = 2.0
 
 
 class AmountBelowMinimum(Problem):
-    """The recharge is smaller than the smallest one allowed, which is in `minimum`."""
+    """The amount is smaller than the smallest one allowed, which is in `minimum`."""
 
     code, status, title = "amount_below_minimum", 422, "Amount below the minimum"
 

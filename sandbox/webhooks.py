@@ -12,6 +12,8 @@ from sandbox import wire
 from sandbox.wire import Document
 
 ACCOUNT_ID = "acc_SandboxAccount"
+# As there: a browser that comes back is usually faster than the first webhook.
+FIRST_AFTER_SECONDS = 1.5
 KEPT_SECONDS = 30 * 86_400
 # In Razorpay's sample of order.paid the payment has fewer members than elsewhere.
 _LACKING_IN_ORDER_PAID = {
@@ -69,7 +71,7 @@ class Outbox:
                 "failures": 0,
                 "last_status": None,
                 "seq": time.time_ns(),
-                "next_at": at,
+                "next_at": clock.after(FIRST_AFTER_SECONDS, since=at),
                 "created_at": at,
             },
             session=session,

@@ -2,11 +2,14 @@
 
 import asyncio
 import dataclasses
+from functools import reduce
 from typing import Any
 
 import pytest
 
+import events
 import main
+import webhooks
 from tests import customer
 from tests.conftest import PASSWORD, Person, Service
 
@@ -67,6 +70,22 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "GET /api/admin/metrics": (401, 403, 403, 200),
     "GET /api/admin/users": (401, 403, 403, 200),
     "GET /api/admin/audit": (401, 403, 403, 200),
+    "POST /api/payment/webhook": (400, 400, 400, 400),  # Razorpay's signature opens it, no token
+    "POST /api/payment/webhook/{mode}": (404, 404, 404, 404),
+    "POST /api/payment/refunds": (401, 403, 403, 201),
+    "GET /api/payment/refunds": (401, 200, 200, 200),
+    "GET /api/payment/refunds/{refund_id}": (401, 200, 404, 200),
+    "POST /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 201),
+    "GET /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 200),
+    "POST /api/admin/users/{owner_id}/freeze": (401, 403, 403, 200),
+    "POST /api/admin/users/{owner_id}/unfreeze": (401, 403, 403, 200),
+    "GET /api/admin/disputes": (401, 403, 403, 200),
+    "GET /api/admin/webhooks": (401, 403, 403, 200),
+    "POST /api/admin/webhooks/{webhook_id}/replay": (401, 403, 403, 200),
+    "GET /api/admin/reconciliation": (401, 403, 403, 200),
+    "POST /api/admin/reconciliation/run": (401, 403, 403, 200),
+    "POST /api/admin/payments/{review_id}/resolve": (401, 403, 403, 200),
+    "GET /api/admin/settlements": (401, 403, 403, 200),
     # --- last, because they end what the rows above need ---
     "POST /api/auth/change-password": (401, 204, 204, 204),
     "POST /api/auth/logout": (401, 204, 204, 204),
@@ -109,6 +128,19 @@ class World:
             },
             "POST /api/admin/rate-cards/activate": {"json": {"version": None}},
             "POST /api/payment/create-order": {"json": {"amount": 100}},
+            "POST /api/payment/refunds": {
+                "json": {
+                    "payment_id": self.place["payment_id"],
+                    "amount": 1,
+                    "reason": "asked by mail",
+                }
+            },
+            "POST /api/admin/users/{owner_id}/adjustments": {
+                "json": {"type": "credit", "amount": 1, "reason": "goodwill"}
+            },
+            "POST /api/admin/users/{owner_id}/freeze": {"json": {"reason": "a test"}},
+            "POST /api/admin/users/{owner_id}/unfreeze": {"json": {"reason": "a test"}},
+            "POST /api/admin/payments/{review_id}/resolve": {"json": {"note": "refunded"}},
             "POST /api/payment/verify": {"json": self.proof},
             "POST /api/call": {"json": {"to": NUMBER, "simulate": {"outcome": "busy"}}},
             "POST /api/calls/quote": {"json": {"to": NUMBER, "duration_seconds": 30}},
@@ -147,6 +179,15 @@ class World:
         return answer.status_code
 
 
+async def stored_webhook() -> str:
+    """The id of some webhook of the sandbox."""
+    for _ in range(100):
+        if found := await events.page(webhooks.EVENT, state=None, after=None, limit=1):
+            return str(found[0]["_id"])
+        await asyncio.sleep(0.05)
+    raise AssertionError("the sandbox reports nothing")
+
+
 @pytest.fixture
 async def world(service: Service) -> World:
     owner, other = await service.signup("owner@example.org"), await service.signup()
@@ -154,6 +195,12 @@ async def world(service: Service) -> World:
     order_id = await customer.open_order(service, owner)
     proof = await customer.pay(service, order_id)
     assert (await customer.verify(service, owner, proof)).status_code == 200
+    forced = await customer.force_payment(
+        service, await customer.open_order(service, owner), status="captured", amount=10_236
+    )
+    await customer.verify(service, owner, forced)  # it waits for a person
+    body = {"payment_id": proof["razorpay_payment_id"], "amount": 1, "reason": "asked by mail"}
+    refund = await service.post("/api/payment/refunds", await service.admin(), json=body)
     call = await service.post(
         "/api/call", owner, json={"to": NUMBER, "simulate": {"outcome": "busy"}}
     )
@@ -170,6 +217,10 @@ async def world(service: Service) -> World:
             "transaction_id": history.json()["transactions"][0]["id"],
             "call_id": call.json()["call_id"],
             "owner_id": owner.id,
+            "mode": "live",
+            "refund_id": refund.json()["refund_id"],
+            "review_id": forced["razorpay_payment_id"],
+            "webhook_id": await stored_webhook(),
             "version": "1",
         },
     )
@@ -180,7 +231,9 @@ async def world(service: Service) -> World:
 def test_every_route_is_in_the_table() -> None:
     paths = main.create_app().openapi()["paths"]
     routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    assert routes == {row.split("?")[0].replace("{owner_id}", "{user_id}") for row in MATRIX}
+    place = {"{owner_id}": "{user_id}", "{review_id}": "{payment_id}"}
+    rows = {row.split("?")[0] for row in MATRIX}
+    assert routes == {reduce(lambda r, p: r.replace(*p), place.items(), row) for row in rows}
 
 
 async def test_everybody_gets_what_the_table_says(world: World) -> None:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+import commands
 import config
 import errors
 import ledger
@@ -435,7 +436,7 @@ def test_categories_and_accounts_are_those_of_the_ledger() -> None:
     table = rows(section(MONEY, "Entries"))
     categories = {c[0].strip("`"): c[2] for c in table if len(c) == 3}
     assert set(categories) == set(get_args(ledger.Category))
-    comments = dict(re.findall(r'^    "(\w+)",  # (.*)$', inspect.getsource(ledger), re.M))
+    comments = dict(re.findall(r'^    "(\w+)",  # (.*)$', inspect.getsource(commands), re.M))
     assert categories == comments
     accounts = {c[0].strip("`") for c in table if len(c) == 2}
     assert accounts == set(get_args(ledger.Contra))

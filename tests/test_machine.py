@@ -36,7 +36,8 @@ _UNPAID_MAX = 3
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from sandbox import refunds
+from sandbox import refunds, webhooks
+webhooks.FIRST_AFTER_SECONDS = 0.05
 refunds.PROCESSED_AFTER_SECONDS = 0.05
 refunds.FAILS_LATE_AFTER_SECONDS = 0.1
 import manage
@@ -199,7 +200,13 @@ class Machine:
         person = self.people[who]
         body = {"type": "debit", "amount": rupees, "reason": "what calls would cost"}
         path = f"/api/admin/users/{person.id}/adjustments"
-        answer = self.do(self.service.post(path, self.world.admin, json=body))
+        self.world.wanted["spend"] += 1
+        key = {"Idempotency-Key": f"spend-{self.world.wanted['spend']}"}
+        for _ in range(10):
+            answer = self.do(self.service.post(path, self.world.admin, json=body, headers=key))
+            if answer.status_code not in (409, 503):  # then it is not known, and asked again
+                break
+            self.do(asyncio.sleep(0.5))
         self.answered("spend", answer, 201, 402)
         if answer.status_code == 201:
             self.spent[person.id] += rupees * 100

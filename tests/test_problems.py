@@ -30,6 +30,22 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/admin/users/{user_id}/call-rate": {"rate": 5.0},
     "/api/admin/rate-cards/activate": {"version": None, "effective_from": None},
     "/api/payment/create-order": {"amount": 100},
+    "/api/payment/webhook": {"event": "payment.captured", "payload": {}},
+    "/api/payment/webhook/{mode}": {"event": "payment.captured", "payload": {}},
+    "/api/payment/refunds": {
+        "payment_id": "pay_ABCDEFGHIJKLMN",
+        "amount": 10.0,
+        "reason": "asked by mail",
+    },
+    "/api/admin/users/{user_id}/adjustments": {
+        "type": "debit",
+        "amount": 10.0,
+        "reason": "a mistake",
+    },
+    "/api/admin/users/{user_id}/freeze": {"reason": "looks like fraud"},
+    "/api/admin/users/{user_id}/unfreeze": {"reason": "all is well"},
+    "/api/admin/payments/{payment_id}/resolve": {"note": "refunded"},
+    "/api/admin/reconciliation/run": {"older_than_minutes": 15},
     "/api/payment/verify": {
         "razorpay_order_id": "order_ABCDEFGHIJKLMN",
         "razorpay_payment_id": "pay_ABCDEFGHIJKLMN",
@@ -57,6 +73,12 @@ FORMS: dict[str, dict[str, str]] = {
     "/api/campaigns/upload": {"name": "Diwali", "start": "false"},
     "/api/admin/rate-cards": {"note": "January"},
 }
+
+# Read byte by byte, whatever they are said to be: the signature is over the bytes.
+RAW = {"/api/payment/webhook", "/api/payment/webhook/{mode}"}
+
+# A body may be left out, and then everything has its default.
+OPTIONAL = {"/api/admin/reconciliation/run"}
 
 # What no field takes, whatever it is for, or takes without harm. As JSON text, because some of it
 # cannot be written otherwise.
@@ -241,7 +263,8 @@ async def test_bodies_that_are_none(service: Service, admin: Person) -> None:
         ):
             answer = await service.post(path, admin, content=body, headers={"content-type": kind})
             found.look_at(answer, sent=(body[:20], kind))
-            if answer.status_code < 400:
+            is_left_out = path in OPTIONAL and body in (b"", b"null", b"\xef\xbb\xbf{}")
+            if answer.status_code < 400 and not is_left_out:
                 found.append(f"{path} {body[:20]!r} {kind}: {answer.status_code}")
     for path in FORMS:
         for body, kind in itertools.product(
@@ -261,6 +284,8 @@ async def test_bodies_that_are_none(service: Service, admin: Person) -> None:
 
 async def test_a_content_type_that_is_not_read_is_named(service: Service, admin: Person) -> None:
     for path, body in BODIES.items():
+        if path in RAW:
+            continue
         text = json.dumps(body)
         answer = await service.post(
             path, admin, content=text, headers={"content-type": "text/plain"}

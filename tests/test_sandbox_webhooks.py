@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 
 import clock
 import config
-from sandbox import bank, courier, razorpay, refunds
+from sandbox import bank, courier, razorpay, refunds, webhooks
 from tests import customer
 from tests.conftest import Service, free_port, test_settings
 from tests.test_sandbox import ask, opened
@@ -120,6 +120,7 @@ async def calm(
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[None]:
     monkeypatch.setattr(refunds, "PROCESSED_AFTER_SECONDS", 0.15)
+    monkeypatch.setattr(webhooks, "FIRST_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(courier, "BACKOFF_SECONDS_FIRST", 0.1)
     yield
     receiver.answers, receiver.slow_seconds = [], 0.0

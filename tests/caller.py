@@ -8,6 +8,7 @@ import httpx
 
 import clock
 import telephony
+import worker
 from telephony.simulator import SIGNATURE_HEADER, sign
 from tests.conftest import Person, Service
 
@@ -15,6 +16,24 @@ NUMBER = "+919876543210"
 
 # It rings for longer than any test takes, so the test alone says what becomes of the call.
 SILENT = {"duration_seconds": 30, "wall_seconds": 3_000}
+
+
+# Whoever has it does what the worker of the service does, and the worker waits.
+turn = asyncio.Lock()
+
+
+def chores_in_turn() -> dict[str, tuple[worker.Chore, float]]:
+    """The worker's chores, each of which waits while a test does the same: else the worker may claim
+    what a test made due, and the test looks at it before the worker is done."""
+
+    def in_turn(chore: worker.Chore) -> worker.Chore:
+        async def run() -> object:
+            async with turn:
+                return await chore()
+
+        return run
+
+    return {name: (in_turn(chore), pause) for name, (chore, pause) in worker.CHORES.items()}
 
 
 async def ask(

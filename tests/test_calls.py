@@ -14,6 +14,7 @@ import deadlines
 import rates
 import reconcile
 import telephony
+import worker
 from database import db
 from telephony import Ambiguous, Dial, NotSent, Refused
 from telephony.simulator import Simulator, sign
@@ -25,8 +26,10 @@ from tests.conftest import Person, Service, running, test_settings
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file, with slices of a minute; each has its own users."""
     settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
-    async with running(settings) as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patient:
+        patient.setattr(worker, "CHORES", caller.chores_in_turn())
+        async with running(settings) as started:
+            yield started
 
 
 @pytest.fixture(scope="module")
@@ -325,9 +328,10 @@ async def test_a_call_that_the_network_does_not_take_fails_and_frees_its_money(
 
 async def due_now(call_id: str, **changes: Any) -> None:
     """As if the time had come to ask the network; then ask it."""
-    past = clock.after(-1)
-    await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": past, **changes}})
-    await calls.sweep()
+    async with caller.turn:
+        past = clock.after(-1)
+        await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": past, **changes}})
+        await calls.sweep()
 
 
 async def test_an_unknown_call_keeps_its_money_until_the_network_says_what_became_of_it(

@@ -26,9 +26,8 @@ from tests.conftest import Person, Service, running, test_settings
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file, with slices of a minute; each has its own users."""
     settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
-    chores = {name: (in_turn(chore), pause) for name, (chore, pause) in worker.CHORES.items()}
     with pytest.MonkeyPatch.context() as patient:
-        patient.setattr(worker, "CHORES", chores)
+        patient.setattr(worker, "CHORES", caller.chores_in_turn())
         async with running(settings) as started:
             yield started
 
@@ -45,22 +44,9 @@ async def kept(call_id: str) -> Document:
     return found
 
 
-_turn = asyncio.Lock()
-
-
-def in_turn(chore: worker.Chore) -> worker.Chore:
-    """A chore of the service's worker that waits while a test does the same."""
-
-    async def run() -> object:
-        async with _turn:
-            return await chore()
-
-    return run
-
-
 async def due_now(call_id: str, field: str, **changes: Any) -> None:
     """As if the time had come; then what the worker does."""
-    async with _turn:
+    async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {field: clock.after(-1), **changes}})
         await (calls.sweep() if field == "next_check_at" else calls.extend_due())
 
@@ -134,7 +120,7 @@ async def network_limit(call_id: str) -> int:
 async def test_many_processes_extend_a_call_once(service: Service) -> None:
     person = await funded(service, 100)
     call_id = await talking(service, person)
-    async with _turn:
+    async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_extend_at": clock.after(-1)}})
         await asyncio.gather(*(calls.extend_due() for _ in range(5)))
     found = await kept(call_id)
@@ -245,7 +231,7 @@ async def test_many_processes_ask_the_network_once(
         return await real(self, call)
 
     monkeypatch.setattr(Simulator, "look_up", counted)
-    async with _turn:
+    async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
         await asyncio.gather(*(calls.sweep() for _ in range(5)))
     assert asked.count(call_id) == 1

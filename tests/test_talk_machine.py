@@ -62,7 +62,6 @@ RATES = [
     Rate(rate_paise_per_minute=99, minimum_billable_seconds=30, connection_fee_paise=2_50),
 ]
 FAULTS = [
-    *(("place", "refused"), ("place", "busy"), ("place", "not heard"), ("place", "answer lost")),
     *(("extend", "not heard"), ("extend", "answer lost"), ("look up", "not heard")),
     *(("hang up", "not heard"), ("hang up", "answer lost")),
 ]
@@ -222,7 +221,7 @@ class Machine:
         self.world.complaints.lines.clear()
         self.do(self._signed_up(rupees))
         for number, seconds in enumerate(lasts):  # whatever comes, it comes during some calls
-            self.place(seconds, 0, number + 1, None, False)
+            self.place(seconds, rings=number + 1)
 
     async def _signed_up(self, rupees: int) -> None:
         facts = {"email": self.user_id, "email_key": self.user_id, "role": "user", "epoch": 0}
@@ -244,25 +243,32 @@ class Machine:
             self.user_id, call_id=call_id, to=NUMBER, max_duration_seconds=max_seconds
         )
 
-    async def _tried(self, work: Awaitable[object]) -> bool:
-        """Whether it was done; a refusal is fine."""
+    async def _tried(self, work: Awaitable[object]) -> None:
+        """Do it; to be refused is fine."""
         try:
             await work
-        except REFUSALS:
-            return False
-        return True
+        except REFUSALS as refusal:
+            self.step(f"({refusal.code})")
 
     @rule(
         lasts=LASTS,
         overrun=st.sampled_from([0, 0, 0, 1, 7, 60]),
         rings=st.sampled_from([1, 10, 45, None]),
         most=st.sampled_from([None, None, 20, 61, 200]),
+        fault=st.sampled_from(["", "", "", "", "refused", "busy", "not heard", "answer lost"]),
         again=st.booleans(),
     )
     def place(
-        self, lasts: int, overrun: int, rings: int | None, most: int | None, again: bool
+        self,
+        lasts: int,
+        overrun: int = 0,
+        rings: int | None = 1,
+        most: int | None = None,
+        fault: str = "",
+        again: bool = False,
     ) -> None:
-        self.step("place")
+        self.step(f"place, {fault}" if fault else "place")
+        self.network.faults["place"] = fault
         self.network.next = {"would_last_seconds": lasts, "overrun_seconds": overrun}
         self.network.next["picked_up_after_seconds"] = rings
         call_id = database.new_id("call")
@@ -594,9 +600,9 @@ class Machine:
 WALLETS = st.fixed_dictionaries(
     {
         "rate": st.sampled_from(RATES),
-        "rupees": st.integers(15, 200),
+        "rupees": st.sampled_from([15, 40, 100, 200, 400]),
         "cap_rupees": st.none() | st.integers(15, 60),
-        "lasts": st.lists(LASTS, max_size=4),
+        "lasts": st.lists(LASTS, min_size=1, max_size=4),
     }
 )
 

@@ -14,6 +14,8 @@ from telephony import Ambiguous, Capabilities, Dial, NotSent, Refused, Report, S
 from telephony.provider import Others, no_others
 
 RINGS_SECONDS_MAX = 60
+# A call that was just taken is not in the records yet.
+HIDDEN_SECONDS = 20
 
 KINDS: dict[str, Capabilities] = {
     "extends": Capabilities(
@@ -79,9 +81,6 @@ class Line:
     @property
     def lasts_seconds(self) -> int:
         return min(self.would_last_seconds, self.limit_seconds + self.overrun_seconds)
-
-    def told(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 class Talks:
@@ -234,7 +233,7 @@ class Talks:
         if await self._asked("look up"):
             raise Ambiguous("no answer")
         line = self.lines.get(call["_id"])
-        if line is None:
+        if line is None or clock.now() < clock.after(HIDDEN_SECONDS, since=line.placed_at):
             return None
         report = self._report(line, "look-up")
         if report.status == "in_progress" and not self.can.can_extend:

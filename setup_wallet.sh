@@ -148,7 +148,7 @@ test)
     "$PYTHON" -m mypy --no-error-summary .
     say "tests ..."
     # Much of a test's time is waiting, so two at a time; a file is never divided.
-    [ $# -gt 0 ] || set -- -n 2 --dist loadfile
+    [ $# -gt 0 ] || set -- -n 2 --dist loadfile --no-loadscope-reorder
     exec "$PYTHON" -m pytest "$@"
     ;;
 help | -h | --help)

@@ -179,3 +179,19 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """The service with the settings of the tests."""
     async with running(test_settings(mongodb_uri)) as started:
         yield started
+
+
+# The files that take longest begin first: two at a time, the last ones are then short.
+SLOW = (
+    "test_dialer",
+    "test_machine",
+    "test_crash",
+    "test_talk_machine",
+    "test_manage",
+    "test_races",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(SLOW)))

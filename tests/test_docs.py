@@ -429,26 +429,6 @@ def test_every_decision_is_in_the_index() -> None:
         assert f"]({name}) | {title} |" in index, name
 
 
-# --- payment failures ---------------------------------------------------------------------------
-
-
-def test_every_row_of_the_failures_has_its_test() -> None:
-    page = (DOCS / "payment-failures.md").read_text()
-    table = rows(page)
-    assert [cells[0] for cells in table] == [str(n) for n in range(1, 37)]
-    missing = []
-    for number, _, done, shown in table:
-        named = re.findall(r"`(tests/\w+\.py)::(\w+)`", shown)
-        missing += [
-            f"{number}: {file}::{test}"
-            for file, test in named
-            if f"def {test}(" not in (ROOT / file).read_text()
-        ]
-        if not named and "not in the product" not in done:
-            missing.append(f"{number}: shown by nothing")
-    check(missing)
-
-
 # --- money --------------------------------------------------------------------------------------
 
 

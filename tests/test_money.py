@@ -34,6 +34,15 @@ def test_a_json_number_is_read_to_the_paisa(sent: str, paise: int) -> None:
     assert Body(amount=json.loads(sent)).amount == paise
 
 
+def test_row_22_no_float_loses_a_paisa() -> None:
+    for text, paise in (("199.99", 19_999), ("1.15", 115), ("8.2", 820), ("1136.1", 113_610)):
+        assert Body.model_validate_json(f'{{"amount": {text}}}').amount == paise
+        assert Body(amount=float(text)).amount == paise
+    assert int(1.15 * 100) == 114  # how it is done elsewhere
+    with pytest.raises(ValidationError):
+        Body.model_validate_json('{"amount": "199.99"}')
+
+
 @pytest.mark.parametrize(
     "sent",
     [

@@ -189,6 +189,18 @@ async def test_a_payment_of_another_order_is_refused(service: Service) -> None:
     assert answer.json()["reason"] == "other_order"
 
 
+async def test_row_12_the_amount_is_the_orders_whatever_the_browser_says(service: Service) -> None:
+    """Two tabs with two carts, and a browser that tells of other amounts and users."""
+    person, other = await service.signup(), await service.signup()
+    for amount in (10, 250.5):
+        order_id = await customer.open_order(service, person, amount)
+        lies = {"amount": 99_999, "amount_paise": 1, "currency": "USD", "user_id": other.id}
+        paid = lies | await customer.pay(service, order_id)
+        answer = await customer.verify(service, person, paid)
+        assert (answer.status_code, answer.json()["amount"]) == (200, amount)
+    assert (await rupees(service, person), await rupees(service, other)) == (260.5, 0)
+
+
 async def test_an_order_of_another_mode_is_refused(service: Service) -> None:
     person = await service.signup()
     order_id = await customer.open_order(service, person)

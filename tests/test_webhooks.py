@@ -309,6 +309,20 @@ async def test_row_20_the_same_bytes_are_stored_once_whatever_their_event_id(
     assert (await handled(body))["attempts"] == 1
 
 
+async def test_row_20_a_hanging_razorpay_holds_up_no_webhook(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "READ_SECONDS", 0.5)
+    person = await service.signup()
+    _, payment_id = await paid_and_forgotten(service, person)
+    await customer.fault(service, "timeout", path=f"/payments/{payment_id}", seconds=1)
+    body = payload("payment.captured", payment={"id": payment_id})
+    began = asyncio.get_running_loop().time()
+    assert (await send(service, body)).status_code == 200
+    assert asyncio.get_running_loop().time() - began < 0.4
+    assert (await handled(body))["outcome"] == "credited"
+
+
 async def test_an_old_body_under_a_new_events_id_drops_nothing(service: Service) -> None:
     """The event id stands outside the signature: it decides nothing."""
     person = await service.signup()

@@ -174,6 +174,27 @@ async def test_row_27_a_lost_dispute_that_also_arrives_as_a_refund_is_taken_once
     await customer.audited(service, person)
 
 
+async def test_a_refund_pays_back_the_lost_dispute_and_not_an_open_one_of_the_same_amount(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    waiting = await disputed(service, payment_id, amount=3_000)
+    lost = await disputed(service, payment_id, amount=3_000)
+    await told(waiting)
+    await told(lost)
+    assert await money(service, person) == (100.0, 60.0, 0.0)
+    await customer.outside(service, f"/disputes/{lost}", status="lost", as_refund=True)
+    await asyncio.sleep(0.1)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    assert await disputes.refund_seen(refund) == "refund of a dispute"
+    await told(lost)
+    assert await money(service, person) == (70.0, 30.0, 0.0)
+    await becomes(service, waiting, status="won")
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    await customer.audited(service, person)
+
+
 async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
     service: Service,
 ) -> None:

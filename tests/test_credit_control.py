@@ -171,7 +171,7 @@ async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles
             answers = await exchange(whole, [wanted] * 200)
             assert Counter(status for status, _ in answers) == {202: 200}
             assert len(await db.simulated_calls.distinct("owner")) == 2  # both look after some
-            await talking(person, calls=100)
+            await talking(person, calls=60)
 
             before = await limits_of(person)
             doomed, living = whole.workers()
@@ -190,7 +190,7 @@ async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles
             f"{len(extended)} of 200 calls were extended after the kill, "
             f"{len(whole_ones)} lasted their {LONG_SECONDS} s"
         )
-        assert len(extended) >= 100
+        assert len(extended) >= 50
         costs_paise = {call["_id"]: int(call["cost_paise"]) for call in after}
         await assert_each_is_charged_once(whole, person, costs_paise)
 

@@ -583,10 +583,15 @@ class Machine:
         if line is None or not (line.overrun_seconds or line.is_excused):
             assert cost_paise <= reserved_paise, said(reserved_paise, call, line)
             assert call["due_paise"] == 0, facts
-        if cost_paise > reserved_paise and call["_id"] not in self.complaint_lost:
-            logged = [text for text in self.world.complaints.lines if call["_id"] in text]
-            assert any("cost more than was reserved" in text for text in logged), facts
+        logged = any(
+            call["_id"] in text and "cost more than was reserved" in text
+            for text in self.world.complaints.lines
+        )
+        if cost_paise > reserved_paise:
+            assert logged or call["_id"] in self.complaint_lost, facts
             self.step("(cost more than was reserved)")
+        else:
+            assert not logged, said(reserved_paise, call, line)
         if call["due_paise"]:
             self.step("(left a due)")
         self.step(f"({call['billing_status']})")

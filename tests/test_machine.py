@@ -177,7 +177,7 @@ class Machine:
             return await asyncio.gather(*asked)
 
         for answer in self.do(verify()):
-            self.answered("verify", answer, 200, 202, 409)
+            self.answered("verify", answer, 200, 202, 409, 503)
 
     @step(which=st.integers(0, 10**6))
     def somebody_forges(self, which: int) -> None:

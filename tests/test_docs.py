@@ -27,7 +27,8 @@ import manage
 import mongod
 import reconcile
 from sandbox import bank, faults
-from tests.conftest import ROOT, Service, free_port
+from tests import customer
+from tests.conftest import ROOT, Person, Service, free_port
 from tests.processes import Processes, processes
 from tests.test_architecture import (
     CHANGES,
@@ -596,7 +597,8 @@ async def test_under_the_role_of_the_operations_page_the_service_runs_and_entrie
 
 
 async def everything_moves(whole: Processes) -> None:
-    """A recharge, a call that is charged, a campaign, a log-out, a wrong password, the audit."""
+    """A recharge, a call that is charged, a campaign, a refund, a dispute, a correction, a freeze, the
+    reconciliation, a log-out, a wrong password, the audit."""
     service, person = whole.service, await whole.service.signup()
     await whole.recharge(person, 100)
     call = (await whole.place(person)).json()
@@ -619,7 +621,30 @@ async def everything_moves(whole: Processes) -> None:
     admin = await service.admin()
     metrics = await service.get("/api/admin/metrics?from=2026-01-01", admin)
     assert metrics.status_code == 200, metrics.text
+    await money_goes_back(service, person, admin)
     audit = (await service.get("/api/admin/audit", admin)).json()
     assert audit["ok"], audit["violations"]
     assert (await service.post("/api/auth/logout", person)).status_code == 204
     assert (await service.get("/api/auth/me", person)).status_code == 401
+
+
+async def money_goes_back(service: Service, person: Person, admin: Person) -> None:
+    order = (await service.get("/api/payment/orders", person)).json()["orders"][0]
+    payment_id = order["payment_id"]
+    user, why = f"/api/admin/users/{person.id}", {"reason": "as agreed"}
+    await customer.outside(service, f"/payments/{payment_id}/disputes", amount=1_000)
+    posts: dict[str, tuple[int, dict[str, Any]]] = {
+        "/api/payment/refunds": (201, {"payment_id": payment_id, "amount": 10, **why}),
+        f"{user}/adjustments": (201, {"type": "credit", "amount": 5, **why}),
+        f"{user}/freeze": (200, why),
+        f"{user}/unfreeze": (200, why),
+        "/sandbox/settle": (201, {}),
+        "/api/admin/reconciliation/run": (200, {"older_than_minutes": 0}),
+    }
+    for path, (status, body) in posts.items():
+        answer = await service.post(path, admin, json=body)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["unanswered"] == []
+    for path in ("disputes", "settlements", "reconciliation"):
+        found = (await service.get(f"/api/admin/{path}", admin)).json()
+        assert found.get(path, True), path

@@ -17,8 +17,9 @@ from tests.conftest import Person, Service, running, test_settings
 
 @pytest.fixture(scope="module")
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
-    """One service for all tests of this file; each test has users of its own."""
+    """One service for all tests of this file, without webhooks; each test has users of its own."""
     async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
+        await customer.webhooks(started, enabled=False)
         yield started
 
 

@@ -48,12 +48,16 @@ class Reservation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Charge:
-    """What became of a call's money. `repeated`: it was resolved before, nothing changed now."""
+    """What became of a call's money. `repeated`: it was resolved before, nothing changed now.
+
+    `reserved_paise` is what was reserved for it when it was settled.
+    """
 
     cost_paise: int
     charged_paise: int
     due_paise: int
     repeated: bool = False
+    reserved_paise: int = 0
 
 
 # Writes that commit with the reservation, or with the charge.
@@ -400,4 +404,10 @@ def _reservation(
 
 
 def _charge(outcome: Outcome, price_paise: int) -> Charge:
-    return Charge(price_paise, outcome.charged_paise, outcome.due_paise, outcome.replayed)
+    return Charge(
+        price_paise,
+        outcome.charged_paise,
+        outcome.due_paise,
+        outcome.replayed,
+        outcome.held_paise,
+    )

@@ -324,10 +324,10 @@ async def _end(call: Document, report: Report) -> None:
 
 
 def _complain(call: Document, charge: Charge) -> None:
-    if charge.cost_paise > int(call["held_paise"]):
+    if charge.cost_paise > charge.reserved_paise:
         log.error(
             "call %s cost more than was reserved: %d paise of %d, %d are due",
-            *(call["_id"], charge.cost_paise, call["held_paise"], charge.due_paise),
+            *(call["_id"], charge.cost_paise, charge.reserved_paise, charge.due_paise),
         )
 
 

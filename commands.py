@@ -193,7 +193,10 @@ class Wallet:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a command did. When `replayed`, it was done before and nothing changed now."""
+    """What a command did. When `replayed`, it was done before and nothing changed now.
+
+    `held_paise` is what is reserved for the call, or was when it was settled.
+    """
 
     wallet: Wallet
     entries: tuple[Entry, ...] = ()

@@ -309,7 +309,8 @@ def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
         raise ValueError("a call cannot cost less than nothing")
     if command.cost_paise == 0:
         return _release(wallet, command.call_id, at)
-    if command.call_id not in wallet.holds:
+    reserved_paise = wallet.holds.get(command.call_id)
+    if reserved_paise is None:
         raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
     wallet = _release(wallet, command.call_id, at).wallet
     charged_paise = min(command.cost_paise, wallet.available_paise)
@@ -328,7 +329,8 @@ def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
         )
         wallet, entry = _enter(wallet, charge, at)
         entries = (entry,)
-    return _owing(wallet, command.call_id, missing_paise, entries)
+    outcome = _owing(wallet, command.call_id, missing_paise, entries)
+    return dataclasses.replace(outcome, held_paise=reserved_paise)
 
 
 def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:

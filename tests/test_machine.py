@@ -320,9 +320,9 @@ class Machine:
                     net_paise += await self._kept_paise(payment["payment_id"])
                 elif payment["outcome"] == "review":  # it went back before it could be credited
                     refunds = await self._razorpay(f"/payments/{payment['payment_id']}/refunds")
-                    assert refunds["items"], payment
+                    assert refunds["items"], str((payment, shown["message"]))
                 else:
-                    assert payment["status"] in ("failed", "created"), payment
+                    assert payment["status"] in ("failed", "created"), str((payment, shown))
         balance = await self.service.balance(person)
         paise = round(balance["balance"] * 100) - round(balance["due"] * 100)
         assert paise == net_paise, (balance, net_paise)

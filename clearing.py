@@ -190,7 +190,11 @@ async def _orders(report: Report) -> None:
 
     async def one(order: Document) -> None:
         try:
-            for receipt in await payments.look(order):
+            receipts = await payments.look(order)
+            if not receipts and await payments.is_uncaptured(order):
+                # Razorpay sends it back after three days: it must not look as if all were well.
+                report.unanswered.append(f"{order['order_id']}: authorized, not captured yet")
+            for receipt in receipts:
                 report.repair(
                     "payment_credited",
                     order_id=order["order_id"],

@@ -202,6 +202,12 @@ async def known(payment_id: str) -> Document | None:
     return await db.payments.find_one({"_id": payment_id})
 
 
+async def is_uncaptured(order: Document) -> bool:
+    """Whether a payment of this order is authorized, and its money not taken yet."""
+    where = {"order_id": order["order_id"], "status": "authorized"}
+    return await db.payments.find_one(where, {"_id": 1}) is not None
+
+
 async def claim_refund(payment_id: str, refund_id: str, amount_paise: int) -> bool:
     """Whether this much of the payment is not spoken for by other refunds; then it is, by this one.
 

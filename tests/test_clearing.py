@@ -116,6 +116,20 @@ async def test_row_08_an_authorized_payment_is_captured_before_razorpay_sends_it
     assert (await service.balance(person))["balance"] == 100.0
 
 
+async def test_a_payment_that_cannot_be_captured_is_no_peace(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    order_id = await customer.open_order(service, person)
+    await customer.pay(service, order_id, customer.AUTHORIZED)
+    await customer.fault(service, "500", path="/capture", count=20)
+    report = await run(service, admin)
+    assert not report["ok"]
+    assert report["unanswered"] == [f"{order_id}: authorized, not captured yet"]
+    await customer.all_faults_over(service)
+    assert await kinds(await run(service, admin)) == ["payment_credited"]
+    assert (await run(service, admin))["ok"]
+    assert (await service.balance(person))["balance"] == 100.0
+
+
 async def test_what_is_young_is_left_to_the_others(service: Service) -> None:
     admin, person = await service.admin(), await service.signup()
     await customer.pay(service, await customer.open_order(service, person))

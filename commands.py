@@ -42,7 +42,7 @@ class Movement:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Credit(Movement):
-    """Put money in. A recharge or an adjustment pays what is due first, by entries of its own."""
+    """Put money in. It pays what is due first, by entries of its own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

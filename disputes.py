@@ -1,5 +1,6 @@
 """Disputes: a customer's bank wants a payment back; its money waits, and is taken once if it is lost."""
 
+import contextlib
 import logging
 from typing import Annotated, Final, Literal
 
@@ -20,7 +21,7 @@ import refundbook
 import wallet
 from auth import Admin, Instant
 from database import Document, Index, Insert, Update, Write, db
-from errors import Forbidden, HoldNotFound, Unauthenticated
+from errors import Forbidden, HoldNotFound, NotFound, Unauthenticated
 from ledger import Outcome
 from money import RupeesOut
 
@@ -139,6 +140,7 @@ async def _open(told: entities.Dispute, payment: Document) -> Document:
         await db.disputes.update_one({"_id": told.id}, {"$setOnInsert": ignored}, upsert=True)
         return ignored
     await db.disputes.delete_one({"_id": told.id, "state": "ignored"})  # credited since
+    await _freeze(record)
     try:
         await wallet.post(
             _reserve(record),
@@ -149,14 +151,15 @@ async def _open(told: entities.Dispute, payment: Document) -> Document:
             raise
     else:
         log.error("dispute %s of %s: %d paise", told.id, told.payment_id, told.amount_paise)
-        await _freeze(record)
     return await _latest(told.id)
 
 
 async def _freeze(record: Document) -> None:
+    """By policy, before the dispute is written: a crash in between repeats this, and forgets nothing."""
     if config.settings().dispute_freezes_wallet:
         reason = f"Dispute {record['_id']}"
-        await adjustments.freeze(record["user_id"], frozen=True, reason=reason, by="policy")
+        with contextlib.suppress(NotFound):  # nobody is there who could spend it
+            await adjustments.freeze(record["user_id"], frozen=True, reason=reason, by="policy")
 
 
 async def _reopen(record: Document, told: entities.Dispute) -> Document:
@@ -164,12 +167,12 @@ async def _reopen(record: Document, told: entities.Dispute) -> Document:
     again = record | {"reserve_id": _reserve_id(told)}
     changes = {"state": "reserved", "reserve_id": again["reserve_id"], "phase": told.phase}
     where = {"_id": record["_id"], "state": "released"}
+    await _freeze(record)
     await wallet.post(
         _reserve(again),
         lambda _: [Update("disputes", where, {"$set": changes}), _event(record, "DisputeOpened")],
     )
     log.error("dispute %s is back: %s", told.id, told.phase)
-    await _freeze(record)
     return await _latest(told.id)
 
 

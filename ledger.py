@@ -205,19 +205,16 @@ def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, 
 def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
     wallet, entry = _enter(wallet, command, at)
     entries = [entry]
-    if command.category in ("recharge", "adjustment"):
-        for owed_for in sorted(wallet.dues):  # call ids sort by time: the oldest debt first
-            amount_paise = min(wallet.dues[owed_for], wallet.available_paise)
-            if amount_paise <= 0:
-                break
-            wallet, paid = _enter(wallet, _recovery(entry, owed_for, amount_paise), at)
-            rest_paise = wallet.dues[owed_for] - amount_paise
-            dues = wallet.dues
-            dues = dues.set(owed_for, rest_paise) if rest_paise else dues.delete(owed_for)
-            wallet = dataclasses.replace(
-                wallet, dues=dues, due_paise=wallet.due_paise - amount_paise
-            )
-            entries.append(paid)
+    for owed_for in sorted(wallet.dues):  # call ids sort by time: the oldest debt first
+        amount_paise = min(wallet.dues[owed_for], wallet.available_paise)
+        if amount_paise <= 0:
+            break
+        wallet, paid = _enter(wallet, _recovery(entry, owed_for, amount_paise), at)
+        rest_paise = wallet.dues[owed_for] - amount_paise
+        dues = wallet.dues
+        dues = dues.set(owed_for, rest_paise) if rest_paise else dues.delete(owed_for)
+        wallet = dataclasses.replace(wallet, dues=dues, due_paise=wallet.due_paise - amount_paise)
+        entries.append(paid)
     return Outcome(wallet=wallet, entries=tuple(entries))
 
 

@@ -239,7 +239,7 @@ async def _take(record: Document) -> Document:
                 due_paise=database.long(outcome.due_paise),
                 next_check_at=None,
             ),
-            _event(record, "RefundProcessed", pending=False),
+            _event(record, "RefundProcessed"),
         ]
 
     by_hand = record["requested_by"] is not None
@@ -275,7 +275,7 @@ async def give_back(record: Document, why: str) -> Document:
     else:
         await wallet.post(
             ledger.Unreserve(user_id=record["user_id"], reserve_id=record["_id"]),
-            lambda _: [_changed(record, **failed), _event(record, "RefundFailed", pending=False)],
+            lambda _: [_changed(record, **failed), _event(record, "RefundFailed")],
         )
     await payments.unclaim_refund(record["payment_id"], record["_id"])
     return await latest(record["_id"])
@@ -299,18 +299,17 @@ async def _reverse(record: Document) -> Document:
                 payment_id=record["payment_id"],
                 refund_id=record["_id"],
             ),
-            lambda _: [_changed(record, **failed), _event(record, "RefundFailed", pending=False)],
+            lambda _: [_changed(record, **failed), _event(record, "RefundFailed")],
         )
     log.error("refund %s failed after it was processed", record["_id"])
     await payments.unclaim_refund(record["payment_id"], record["_id"])
     return await latest(record["_id"])
 
 
-def _event(record: Document, name: str, *, pending: bool) -> Insert:
+def _event(record: Document, name: str) -> Insert:
     return events.record(
         name,
         user_id=record["user_id"],
-        pending=pending,
         refund_id=record["_id"],
         payment_id=record["payment_id"],
         amount_paise=int(record["amount_paise"]),

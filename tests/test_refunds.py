@@ -279,6 +279,25 @@ async def test_a_refund_made_at_razorpay_of_money_that_is_spent_becomes_due(
     await customer.audited(service, person)
 
 
+async def test_a_refund_of_spent_money_that_fails_after_all_owes_nothing(
+    service: Service, admin: Person
+) -> None:
+    """What came back pays first what the refund itself had left due."""
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    spent = {"type": "debit", "amount": 80, "reason": "spent elsewhere"}
+    await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
+    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await followed(made["id"], "processed")
+    assert (await service.balance(person))["due"] == 30.0
+    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["due"]) == (20.0, 0.0)
+    await customer.audited(service, person)
+
+
 async def test_row_11_the_refund_of_a_payment_that_was_never_credited_takes_nothing(
     service: Service, admin: Person
 ) -> None:

@@ -26,6 +26,16 @@ from tests.conftest import test_settings as settings_of_tests
 START_SECONDS_MAX = 60
 
 
+def workers_of(parent: int) -> list[int]:
+    """The pids of the processes that serve for `manage.py run`; one that just died is none."""
+    found = []
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
+    return found
+
+
 class Processes:
     """`python manage.py run` on its own data, port and secrets."""
 
@@ -89,12 +99,7 @@ class Processes:
     def workers(self) -> list[int]:
         """The processes that serve, by their parent."""
         assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return [
-            int(pid)
-            for pid in children.split()
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        return workers_of(self._process.pid)
 
     def mongodb_uri(self) -> str:
         """Where the embedded MongoDB is."""

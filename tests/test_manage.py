@@ -21,6 +21,7 @@ import pytest
 import config
 import manage
 import mongod
+from tests.processes import workers_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 60
@@ -99,11 +100,9 @@ class Started:
     def mongod_runs(self) -> bool:
         return mongod._is_running(mongod._Home(self.home.resolve() / ".data" / "mongod"))
 
-    def children(self) -> list[int]:
+    def workers(self) -> list[int]:
         """The pids of the processes that serve."""
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        pids = [int(pid) for pid in listed.read_text().split()]
-        return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return workers_of(self.process.pid)
 
 
 class Runner:
@@ -176,13 +175,13 @@ def test_run_says_what_to_open_keeps_the_data_and_stops_everything(run: Runner) 
 
 def test_two_processes_serve_and_one_that_dies_is_replaced(run: Runner) -> None:
     started = run(WEB_CONCURRENCY="2")
-    before = started.children()
+    before = started.workers()
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(set(started.children()) - set(before)) < 1 and time.monotonic() < deadline:
+    while len(set(started.workers()) - set(before)) < 1 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(started.children()) == 2
+    assert len(started.workers()) == 2
     while started.ask("/ready")[0] != 200 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert started.ask("/ready")[0] == 200

@@ -19,10 +19,7 @@ def after(seconds: float, *, since: dt.datetime | None = None) -> dt.datetime:
 
 def iso(moment: dt.datetime) -> str:
     """ISO 8601 in UTC with milliseconds and a `Z`: `2026-11-23T04:05:06.789Z`."""
-    return (
-        moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        + f"{moment.microsecond // 1000:03d}Z"
-    )
+    return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ist_day_start(day: dt.date) -> dt.datetime:

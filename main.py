@@ -136,6 +136,13 @@ def configure_logging() -> None:
     )
 
 
+def calm_the_collector() -> None:
+    """What is loaded by now stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 @contextlib.asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Connect, prepare, start what runs by itself; stop it in the opposite order."""
@@ -156,10 +163,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await users.ensure_first_admin()
         await worker.start()
         stack.push_async_callback(worker.stop)
-        # What is loaded by now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        calm_the_collector()
         log.info("ready: %s, Razorpay %s", chosen.app_env, chosen.gateway_mode)
         yield
 

@@ -35,6 +35,8 @@ _DUPLICATES_MAX: Final = 4
 
 _PAISE = ("balance_paise", "held_paise", "due_paise", "credited_paise", "debited_paise")
 _COUNTS = ("seq", "version", "credit_count", "debit_count")
+_LONGS = (*_PAISE, *_COUNTS)
+_FACTS = ("head_hash", "frozen", "updated_at")
 _MAPS = ("holds", "dues", "reserves")
 
 _postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
@@ -54,11 +56,11 @@ database.declare(
     indexes=[Index(("user_id",), unique=True)],
     schema={
         "bsonType": "object",
-        "required": [*_PAISE, *_COUNTS, "user_id", "currency", "holds", "dues", "head_hash"],
+        "required": [*_LONGS, "user_id", "currency", "holds", "dues", "head_hash"],
         "properties": {
             "user_id": {"bsonType": "string"},
             "currency": {"enum": ["INR"]},
-            **{name: {"bsonType": "long", "minimum": 0} for name in (*_PAISE, *_COUNTS)},
+            **{name: {"bsonType": "long", "minimum": 0} for name in _LONGS},
             "holds": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
             "dues": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
             "reserves": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
@@ -223,19 +225,21 @@ async def _commit_or_fail(batch: Sequence[_Posting]) -> None:
 
 
 def _answer(batch: Sequence[_Posting], answers: Sequence[Outcome | Exception]) -> None:
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
     for posting, answer in zip(batch, answers, strict=True):
-        command = type(posting.command).__name__
         if isinstance(answer, Exception):
             result = getattr(answer, "code", "defect")
         else:
             result = "replayed" if answer.replayed else "applied"
-        _postings.labels(command, result).inc()
+        counts[type(posting.command).__name__, result] += 1
         if posting.answer.done():
             continue
         if isinstance(answer, Exception):
             posting.answer.set_exception(answer)
         else:
             posting.answer.set_result(answer)
+    for (command, result), count in counts.items():
+        _postings.labels(command, result).inc(count)
 
 
 async def _commit(batch: Sequence[_Posting]) -> list[Outcome | Exception]:
@@ -286,11 +290,12 @@ class _Fold:
         """Read the wallets and, with `look_up`, the entries that the batch's keys lead to."""
         users = list({posting.command.user_id for posting in batch})
         found = db.wallets.find({"user_id": {"$in": users}}, batch_size=1_000, session=session)
-        loaded = {document["user_id"]: wallet_from(document) async for document in found}
+        loaded = {wallet["user_id"]: wallet_from(wallet) for wallet in await found.to_list(None)}
+        if not look_up:
+            return cls(loaded, {})
         keyed = ((posting.command, ledger.key_of(posting.command)) for posting in batch)
         ids = [ledger.entry_id(command.user_id, key) for command, key in keyed if key is not None]
-        known = await transactions.by_ids(ids, session) if ids and look_up else {}
-        return cls(loaded, known)
+        return cls(loaded, await transactions.by_ids(ids, session) if ids else {})
 
     def run(self, batch: Sequence[_Posting]) -> None:
         """Fold the commands in their order; a refusal concerns its own command alone."""
@@ -372,20 +377,12 @@ class _Fold:
 # --- storage ------------------------------------------------------------------------------------
 
 
-def _plain(state: Wallet) -> Document:
-    plain: Document = {name: database.long(getattr(state, name)) for name in _PAISE + _COUNTS}
-    return plain | {
-        "head_hash": state.head_hash,
-        "frozen": state.frozen,
-        "updated_at": state.updated_at,
-    }
-
-
 def _document(state: Wallet) -> Document:
     return {
         "user_id": state.user_id,
         "currency": state.currency,
-        **_plain(state),
+        **{name: database.long(getattr(state, name)) for name in _LONGS},
+        **{name: getattr(state, name) for name in _FACTS},
         **{
             name: {key: database.long(paise) for key, paise in getattr(state, name).items()}
             for name in _MAPS
@@ -406,15 +403,23 @@ def wallet_from(document: Document) -> Wallet:
         head_hash=document["head_hash"],
         created_at=document["created_at"],
         updated_at=document["updated_at"],
-        **{name: int(document[name]) for name in _PAISE + _COUNTS},
+        **{name: int(document[name]) for name in _LONGS},
     )
 
 
 def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Write:
-    """The write that turns `before` into `after`: only the reservations that were touched."""
+    """The write that turns `before` into `after`: only what differs, and of the reservations only
+    those that were touched."""
     if before is None:
         return Insert("wallets", _document(after))
-    changed, gone = _plain(after), {}
+    changed: Document = {}
+    gone: Document = {}
+    for name in _LONGS:
+        if (paise := getattr(after, name)) != getattr(before, name):
+            changed[name] = database.long(paise)
+    for name in _FACTS:
+        if (fact := getattr(after, name)) != getattr(before, name):
+            changed[name] = fact
     for name in _MAPS:
         amounts, known = getattr(after, name), getattr(before, name)
         for key in touched:

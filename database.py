@@ -10,12 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from typing import Any, Final, TypeVar, cast
 
 from bson import Int64
-from motor.motor_asyncio import (
-    AsyncIOMotorClient,
-    AsyncIOMotorClientSession,
-    AsyncIOMotorCollection,
-    AsyncIOMotorDatabase,
-)
+from motor import motor_asyncio as motor
 from pymongo import IndexModel, InsertOne, MongoClient, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
@@ -40,8 +35,8 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 Document = dict[str, Any]
-Collection = AsyncIOMotorCollection[Document]
-Session = AsyncIOMotorClientSession
+Collection = motor.AsyncIOMotorCollection[Document]
+Session = motor.AsyncIOMotorClientSession
 T = TypeVar("T")
 
 DuplicateKey: Final = DuplicateKeyError
@@ -115,8 +110,14 @@ def declare(
 
 # --- the connection -----------------------------------------------------------------------------
 
-_client: AsyncIOMotorClient[Document] | None = None
-_database: AsyncIOMotorDatabase[Document] | None = None
+_client: motor.AsyncIOMotorClient[Document] | None = None
+_database: motor.AsyncIOMotorDatabase[Document] | None = None
+
+
+def _connected() -> motor.AsyncIOMotorDatabase[Document]:
+    if _database is None:
+        raise Unavailable("The database is not connected yet; try again in a moment.")
+    return _database
 
 
 class _Database:
@@ -126,9 +127,7 @@ class _Database:
         return self[name]
 
     def __getitem__(self, name: str) -> Collection:
-        if _database is None:
-            raise Unavailable("The database is not connected yet; try again in a moment.")
-        return _database[name]
+        return _connected()[name]
 
 
 db = _Database()
@@ -152,7 +151,7 @@ def stable_id(kind: str, *facts: str) -> str:
 async def connect(uri: str, name: str) -> None:
     """Connect this process. Majority-committed, journaled writes, primary reads, bounded waits."""
     global _client, _database
-    _client = AsyncIOMotorClient(
+    _client = motor.AsyncIOMotorClient(
         uri,
         tz_aware=True,
         maxPoolSize=50,
@@ -181,7 +180,7 @@ async def close() -> None:
     _client = _database = None
 
 
-def client() -> AsyncIOMotorClient[Document]:
+def client() -> motor.AsyncIOMotorClient[Document]:
     """The connected client (for the start command and the tests)."""
     if _client is None:
         raise Unavailable("The database is not connected yet; try again in a moment.")
@@ -190,9 +189,7 @@ def client() -> AsyncIOMotorClient[Document]:
 
 def database_name() -> str:
     """The name of the connected database (for libraries that bring their own collections)."""
-    if _database is None:
-        raise Unavailable("The database is not connected yet; try again in a moment.")
-    return _database.name
+    return _connected().name
 
 
 async def ping() -> None:
@@ -241,9 +238,7 @@ async def prepare(*, wait_seconds: float = 60) -> None:
             )
         except DuplicateKeyError:
             if asyncio.get_running_loop().time() > deadline:
-                raise RuntimeError(
-                    "another process has been preparing the database for too long"
-                ) from None
+                raise RuntimeError("another process prepares the database, and is stuck") from None
             await asyncio.sleep(0.1)
             continue
         await _create_all()
@@ -255,16 +250,16 @@ async def prepare(*, wait_seconds: float = 60) -> None:
 
 
 async def _create_all() -> None:
-    assert _database is not None
-    have = set(await _database.list_collection_names())
+    database = _connected()
+    have = set(await database.list_collection_names())
     for name, (schema, indexes) in _declared.items():
         if name not in have:
             with contextlib.suppress(CollectionInvalid):  # another process was faster
-                await _database.create_collection(name)
+                await database.create_collection(name)
         if schema is not None:
-            await _database.command("collMod", name, validator={"$jsonSchema": schema})
+            await database.command("collMod", name, validator={"$jsonSchema": schema})
         if indexes:
-            await _database[name].create_indexes([index.model() for index in indexes])
+            await database[name].create_indexes([index.model() for index in indexes])
 
 
 # --- what commits together ----------------------------------------------------------------------
@@ -305,6 +300,13 @@ async def _borrowed() -> Session:
     return await client().start_session()
 
 
+@contextlib.asynccontextmanager
+async def snapshot() -> AsyncIterator[Session]:
+    """Reads of one moment; unlike a transaction's they may take minutes, and hold nobody up."""
+    async with await client().start_session(snapshot=True) as session:
+        yield session
+
+
 async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
     """Run `body` in a transaction; it may run more than once and must not speak to a network."""
     async with await client().start_session() as session:
@@ -340,12 +342,11 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     """Carry out companion writes, one bulk a collection; how many documents were there to write."""
     bulks: dict[str, list[InsertOne[Document] | UpdateOne]] = {}
     for write in writes:
-        operation: InsertOne[Document] | UpdateOne = (
-            InsertOne(write.document)
-            if isinstance(write, Insert)
-            else UpdateOne(write.where, write.update, upsert=write.upsert)
-        )
-        bulks.setdefault(write.collection, []).append(operation)
+        bulk = bulks.setdefault(write.collection, [])
+        if isinstance(write, Insert):
+            bulk.append(InsertOne(write.document))
+        else:
+            bulk.append(UpdateOne(write.where, write.update, upsert=write.upsert))
     done = 0
     for collection, operations in bulks.items():
         result = await db[collection].bulk_write(operations, ordered=False, session=session)
@@ -417,9 +418,7 @@ async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, A
     and what the stream tells leave no gap. Each turn is an answer of the server: a change, or None
     when half a second passed without one. No turn for longer than that means that nothing is known.
     """
-    if _database is None:
-        raise Unavailable("The database is not connected yet; try again in a moment.")
-    async with _database.watch(
+    async with _connected().watch(
         [{"$match": where}], full_document="updateLookup", max_await_time_ms=500
     ) as stream:
         first = await stream.try_next()  # Motor opens the stream with the first question

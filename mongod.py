@@ -42,8 +42,8 @@ _OPTIONS = (
     *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "512", "--quiet", "--slowms", "1000"),
     *("--logappend", "--logRotate", "reopen"),
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-    # A transaction whose process was killed keeps its locks until it is this old.
-    *("--setParameter", "transactionLifetimeLimitSeconds=10"),
+    # A transaction whose process was killed keeps its wallets locked until it is this old.
+    *("--setParameter", "transactionLifetimeLimitSeconds=5"),
     # Nobody to hand over to: do not wait 15 seconds for them when it is told to stop.
     *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
 )

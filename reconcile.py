@@ -238,7 +238,8 @@ async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violatio
     if not suspects:
         return
     # Calls began and ended while we looked: look at both again, in one snapshot.
-    now, again = await database.atomic(lambda session: _both(user_id, suspects, session))
+    async with database.snapshot() as session:
+        now, again = await _both(user_id, suspects, session)
     for call_id in sorted(suspects):
         status = again.get(call_id, {}).get("billing_status")
         if (call_id in now.holds) != (status in _HOLDING):
@@ -273,8 +274,7 @@ async def captured_payments_are_credited_once(user_id: str) -> AsyncIterator[Vio
 
 async def reserves_have_their_reason(user_id: str) -> list[Violation]:
     """4. every reserve belongs to a refund or dispute that is open, every such one has its reserve."""
-
-    async def both(session: Session) -> tuple[set[str], set[str]]:
+    async with database.snapshot() as session:
         refunds = db.refunds.find(
             {"user_id": user_id, "effect": "debit", "status": {"$in": ["reserved", "pending"]}},
             session=session,
@@ -283,9 +283,7 @@ async def reserves_have_their_reason(user_id: str) -> list[Violation]:
         wanted = {record["_id"] async for record in refunds}
         wanted |= {record["reserve_id"] async for record in disputes}
         document = await db.wallets.find_one({"user_id": user_id}, session=session)
-        return set((document or {}).get("reserves", {})), wanted
-
-    reserves, wanted = await database.atomic(both)
+    reserves = set((document or {}).get("reserves", {}))
     return [
         Violation(
             "reserves_have_their_reason",
@@ -321,15 +319,12 @@ async def what_went_back_is_taken_once(user_id: str) -> AsyncIterator[Violation]
 
 async def books_balance() -> list[Violation]:
     """6. the wallets' balances add up to what the other accounts gave and took, by account."""
-
-    async def totals(session: Session) -> tuple[int, dict[str, int]]:
+    async with database.snapshot() as session:
         wallets = await db.wallets.aggregate(
             [{"$group": {"_id": None, "balance": {"$sum": "$balance_paise"}}}], session=session
         ).to_list(1)
         accounts = await trial_balance(session)
-        return (wallets[0]["balance"] if wallets else 0), accounts
-
-    balance_paise, accounts = await database.atomic(totals)
+    balance_paise = wallets[0]["balance"] if wallets else 0
     if balance_paise == sum(accounts.values()):
         return []
     detail = f"wallets hold {balance_paise}, the accounts say {sum(accounts.values())}: {accounts}"

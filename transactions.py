@@ -172,7 +172,7 @@ async def summary(chosen: Filter) -> Summary:
     if chosen.category != "call_charge":
         return await _summed(chosen)
     others = [category for category in CATEGORIES if category != "call_charge"]
-    async with database.transaction() as session:
+    async with database.snapshot() as session:
         total = await _running(everything, session)
         rest = await _summed(everything, session, categories=others)
     return total.less(rest).only(chosen.type)

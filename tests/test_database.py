@@ -77,6 +77,20 @@ async def test_a_thousand_look_ups_at_once_are_a_few_queries(
     assert 1 <= queries <= 5
 
 
+async def test_a_snapshot_reads_one_moment_whatever_is_written_meanwhile(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    await db.things.insert_one({"_id": 1, "paise": 5})
+    async with database.snapshot() as session:
+        first = await db.things.find_one({"_id": 1}, session=session)
+        await db.things.update_one({"_id": 1}, {"$set": {"paise": 7}})
+        await db.things.insert_one({"_id": 2, "paise": 1})
+        second = await db.things.find({}, session=session).to_list(None)
+    assert first == {"_id": 1, "paise": 5}
+    assert second == [first]
+    assert await db.things.count_documents({}) == 2
+
+
 async def test_without_a_connection_it_is_503_and_not_nothing() -> None:
     with pytest.raises(Unavailable):
         await database.find_together("things", "t1")

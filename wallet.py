@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 BATCH_MAX: Final = 256
 QUEUE_MAX: Final = 10_000
 DEADLINE_SECONDS: Final = 10.0
-_ATTEMPTS_MAX: Final = 100
+_ATTEMPTS_TOGETHER: Final = 12
 _DUPLICATES_MAX: Final = 4
 
 _PAISE = ("balance_paise", "held_paise", "due_paise", "credited_paise", "debited_paise")
@@ -154,6 +154,7 @@ async def touch(user_id: str) -> None:
 _waiting: collections.deque[_Posting] = collections.deque()
 _wake = asyncio.Event()
 _committer: asyncio.Task[None] | None = None
+_apart: set[asyncio.Task[None]] = set()  # what was taken out of a batch that could not commit
 _stopping = False
 
 
@@ -172,7 +173,7 @@ async def stop() -> None:
     _stopping = True
     _wake.set()
     with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-        await asyncio.wait_for(_committer, DEADLINE_SECONDS)
+        await asyncio.wait_for(asyncio.gather(_committer, *_apart), DEADLINE_SECONDS)
     _committer = None
 
 
@@ -203,11 +204,20 @@ async def _commit_for_ever() -> None:
                 await _commit_or_fail(batch)
 
 
-async def _commit_or_fail(batch: Sequence[_Posting]) -> None:
+async def _commit_or_fail(batch: Sequence[_Posting], *, apart: bool = False) -> None:
     """Answer every posting of the batch. One that breaks the commit is found by halving, so that
-    it fails alone."""
+    it fails alone. A wallet that stays locked (MongoDB keeps the locks of a killed process for some
+    seconds) holds nobody else up: after some attempts each wallet goes on for itself."""
     try:
-        answers = await _commit(batch)
+        answers = await _commit(batch, apart=apart)
+    except database.LostRace:
+        log.warning("group commit of %d: others are first all the time: apart", len(batch))
+        batches: dict[str, list[_Posting]] = {}
+        for posting in batch:
+            batches.setdefault(posting.command.user_id, []).append(posting)
+        for one in batches.values():
+            _apart.add(task := asyncio.create_task(_commit_or_fail(one, apart=True)))
+            task.add_done_callback(_apart.discard)
     except Exception as problem:
         if database.is_away(problem) or isinstance(problem, Unavailable):
             log.warning("group commit of %d: MongoDB away: %s", len(batch), type(problem).__name__)
@@ -218,8 +228,8 @@ async def _commit_or_fail(batch: Sequence[_Posting]) -> None:
             _answer(batch, [problem])
         else:
             half = len(batch) // 2
-            await _commit_or_fail(batch[:half])
-            await _commit_or_fail(batch[half:])
+            await _commit_or_fail(batch[:half], apart=apart)
+            await _commit_or_fail(batch[half:], apart=apart)
     else:
         _answer(batch, answers)
 
@@ -242,10 +252,15 @@ def _answer(batch: Sequence[_Posting], answers: Sequence[Outcome | Exception]) -
         _postings.labels(command, result).inc(count)
 
 
-async def _commit(batch: Sequence[_Posting]) -> list[Outcome | Exception]:
-    """Load, fold, write and commit, again and again while another process was first."""
+async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | Exception]:
+    """Load, fold, write and commit, again and again while another process was first.
+
+    Raises LostRace when that was so too often, and Unavailable when it is to go on (`apart`) but
+    everybody's deadline has passed.
+    """
     deadline = asyncio.get_running_loop().time() + DEADLINE_SECONDS
-    for attempt in range(_ATTEMPTS_MAX):
+    attempt = 0
+    while True:
         try:
             async with database.transaction() as session:
                 # Almost every key is new, so the first attempt does not look for it: the primary key
@@ -262,13 +277,15 @@ async def _commit(batch: Sequence[_Posting]) -> list[Outcome | Exception]:
                 raise  # not a race: a companion inserts what is there already
             if asyncio.get_running_loop().time() > deadline:
                 raise Unavailable("Too many were first; try again.") from problem
+            if attempt >= _ATTEMPTS_TOGETHER and not apart:
+                raise database.LostRace("too often") from problem
             if attempt > 0:
-                await asyncio.sleep(random.uniform(0, min(0.05, 0.001 * 2**attempt)))  # noqa: S311
+                await asyncio.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 6)))  # noqa: S311
+            attempt += 1
             continue
         if fold.wakes:
             events.nudge()
         return fold.answers
-    raise Unavailable("Too many were first; try again.")
 
 
 class _Fold:

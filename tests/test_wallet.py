@@ -253,6 +253,25 @@ async def test_two_processes_on_one_wallet_do_each_thing_once_and_never_overspen
 # --- when MongoDB is away, and when too much waits ----------------------------------------------
 
 
+async def test_a_wallet_that_a_killed_process_left_locked_holds_nobody_else_up(
+    book: config.Settings,
+) -> None:
+    await wallet.post(recharge(100_00))
+    await wallet.post(recharge(100_00, user_id="usr_2"))
+    async with await database.client().start_session() as killed:
+        killed.start_transaction()
+        locked = {"$set": {"balance_paise": database.long(0)}}
+        await db.wallets.update_one({"user_id": "usr_1"}, locked, session=killed)
+        waits = asyncio.create_task(wallet.post(spend(10_00, "adjust:1")))
+        beside = await wallet.post(spend(20_00, "adjust:1", user_id="usr_2"))
+        later = await wallet.post(spend(30_00, "adjust:2", user_id="usr_2"))
+        assert not waits.done()
+        await killed.abort_transaction()
+    assert (beside.wallet.balance_paise, later.wallet.balance_paise) == (80_00, 50_00)
+    assert (await waits).wallet.balance_paise == 90_00
+    await assert_books_are_right()
+
+
 async def test_a_full_queue_is_503_and_nothing_is_lost(
     book: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def pulse_count(duration_seconds: int, rate: Rate) -> int:
         return 0
     at_least = max(duration_seconds, rate.minimum_billable_seconds)
     after_the_first = max(0, at_least - rate.opening_seconds)
-    return 1 + -(-after_the_first // rate.pulse_seconds)
+    return 1 + money.ceil_div(after_the_first, rate.pulse_seconds)
 
 
 def cost_paise(duration_seconds: int, rate: Rate) -> int:

@@ -24,7 +24,7 @@ import transactions
 from config import settings
 from database import Document, Index, db
 from entities import Payment
-from errors import StillRunning
+from errors import Problem, StillRunning
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from orders import OrderNotFound
 from payments import PaymentMismatch
@@ -39,6 +39,7 @@ Item = TypeVar("Item")
 OLDER_THAN_MINUTES: Final = 15
 _EVERY_SECONDS: Final = 600.0
 _DEEP_DAYS: Final = 3  # Razorpay asks a bank for so long about a payment without an answer
+_ASKED_DAYS: Final = 180  # an order may be paid late, a bank may dispute again
 _OVERLAP_SECONDS: Final = 3_600.0
 _LEASE_SECONDS: Final = 120.0
 _WAIT_SECONDS: Final = 30.0
@@ -66,6 +67,7 @@ class Report:
     run_id: str
     since: dt.datetime
     until: dt.datetime
+    deep: bool = False
     checked: dict[str, int] = field(default_factory=dict)
     repaired: list[Document] = field(default_factory=list)
     repaired_count: int = 0
@@ -123,7 +125,8 @@ async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> 
 
 
 async def tick() -> None:
-    """Run when it is time: every ten minutes, once a day over the last three days."""
+    """Run when it is time: every ten minutes; once a day over the last three days, and about every
+    order and dispute of half a year."""
     schedule = await db.reconciliations.find_one({"_id": "schedule"})
     if schedule is None or schedule.get("next_at") is None:
         await _schedule(next_at=clock.after(_EVERY_SECONDS))
@@ -141,18 +144,22 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
     if (seen_until := schedule.get("seen_until")) is not None:
         overlapping = clock.after(-_OVERLAP_SECONDS, since=seen_until)
         since = min(since, overlapping) if deep else overlapping
-    report = Report(database.new_id("recon"), since, max(until, since))
+    report = Report(database.new_id("recon"), since, max(until, since), deep)
     kept = {"_id": report.run_id, "trigger": trigger, "started_at": clock.now()}
     keeping = asyncio.create_task(_keep_lease())
+    seen: Document = {}
     try:
-        for step in _STEPS:
+        await _guarded(_orders, report)
+        missed = len(report.unanswered)  # an order is asked about again wherever the window is
+        for step in _WINDOW_STEPS:
             await _guarded(step, report)
+        # Only here: a run that broke off, or whose process was stopped, has not seen its window.
+        if len(report.unanswered) == missed:
+            seen = {"seen_until": max(report.until, seen_until or report.until)}
+            seen |= {"deep_at": clock.now()} if deep else {}
     finally:
         keeping.cancel()
-        changes: Document = {"lease_until": None, "next_at": clock.after(_EVERY_SECONDS)}
-        if not report.unanswered:
-            changes |= {"seen_until": report.until} | ({"deep_at": clock.now()} if deep else {})
-        await _schedule(**changes)
+        await _schedule(lease_until=None, next_at=clock.after(_EVERY_SECONDS), **seen)
     _findings.set(report.repaired_count + report.findings_count)
     await db.reconciliations.insert_one(kept | _document(report))
     log.info("reconciliation %s: %s", report.run_id, "all agrees" if report.ok else "see report")
@@ -162,7 +169,7 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
 async def _guarded(step: Callable[[Report], Awaitable[None]], report: Report) -> None:
     try:
         await step(report)
-    except (GatewayUnavailable, GatewayRefused) as problem:
+    except Problem as problem:  # Razorpay's, or our ledger that does not answer in time
         what = step.__name__.strip("_")
         log.warning("reconciliation of %s not finished: %s", what, problem.detail)
         report.unanswered.append(f"{what}: {problem.detail}")
@@ -186,7 +193,8 @@ async def find(run_id: str) -> Document:
 
 async def _orders(report: Report) -> None:
     """Orders that are not paid, by their payments: this is how the money of a closed browser and
-    of lost webhooks arrives."""
+    of lost webhooks arrives. The older ones once a day: there are many, most were given up, and a
+    new payment of theirs is in the window."""
 
     async def one(order: Document) -> None:
         try:
@@ -205,7 +213,8 @@ async def _orders(report: Report) -> None:
             report.find("order_unknown_at_razorpay", order_id=order["order_id"])
         report.count("orders")
 
-    async for batch in orders.open_between(clock.after(-86_400 * 180), report.until):
+    days = _ASKED_DAYS if report.deep else _DEEP_DAYS
+    async for batch in orders.open_between(clock.after(-86_400 * days), report.until):
         await _all(report, one, batch)
 
 
@@ -306,7 +315,8 @@ async def _refund_exists(report: Report, record: Document) -> None:
 
 
 async def _disputes(report: Report) -> None:
-    """Razorpay's disputes of the window, and those that are open here however old they are."""
+    """Razorpay's disputes of the window; those that are open here however old they are; and once a
+    day the decided ones, because a bank may come again or think better of it."""
 
     async def one(told: entities.Dispute) -> None:
         before = await disputes.state_of(told.id)
@@ -317,15 +327,19 @@ async def _disputes(report: Report) -> None:
                 "dispute_booked", dispute_id=told.id, payment_id=told.payment_id, state=after
             )
 
-    async for page in gateway.disputes_between(report.since, report.until):
-        report.count("disputes", len(page))
-        await _all(report, one, page)
-    for record in await disputes.page("reserved", _TOLD_MAX):
-        report.count("open_disputes")
+    async def again(record: Document) -> None:
         try:
             await one(await gateway.fetch_dispute(record["_id"]))
         except NoSuchEntity:
             report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
+
+    async for page in gateway.disputes_between(report.since, report.until):
+        report.count("disputes", len(page))
+        await _all(report, one, page)
+    decided_since = clock.after(-86_400 * _ASKED_DAYS) if report.deep else None
+    async for batch in disputes.known_here(decided_since=decided_since):
+        report.count("open_disputes", sum(each["state"] == "reserved" for each in batch))
+        await _all(report, again, batch)
 
 
 async def _settlements(report: Report) -> None:
@@ -340,7 +354,7 @@ async def _settlements(report: Report) -> None:
         day += dt.timedelta(days=1)
 
 
-_STEPS: Final = (_orders, _payments, _credits, _refunds, _disputes, _settlements)
+_WINDOW_STEPS: Final = (_payments, _credits, _refunds, _disputes, _settlements)
 
 
 async def _all(

@@ -282,11 +282,12 @@ async def _refunds(report: Report) -> None:
 
     async def one(told: entities.Refund) -> None:
         before = await refundbook.known_at_gateway(told.id)
-        if before is not None and before["status"] == told.status:
+        # One that takes nothing is looked at again: its payment may have been credited since.
+        if before is not None and before["status"] == told.status and before["effect"] != "none":
             return
         await disputes.refund_seen(told)
         after = await refundbook.known_at_gateway(told.id)
-        if after is not None and (before is None or after["status"] != before["status"]):
+        if after is not None and (before is None or _booked(after) != _booked(before)):
             report.repair(
                 "refund_booked",
                 refund_id=after["_id"],
@@ -305,6 +306,10 @@ async def _refunds(report: Report) -> None:
     async for batch in refundbook.processed_between(report.since, report.until):
         report.count("booked_refunds", len(batch))
         await _all(report, lambda record: _refund_exists(report, record), batch)
+
+
+def _booked(refund: Document) -> tuple[str, str]:
+    return refund["status"], refund["effect"]
 
 
 async def _refund_exists(report: Report, record: Document) -> None:

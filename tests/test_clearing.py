@@ -11,8 +11,9 @@ import clearing
 import clock
 import database
 import disputes
+import gateway
 import ledger
-import payments
+import refundbook
 import settlements
 import wallet
 import worker
@@ -182,6 +183,28 @@ async def test_refunds_and_disputes_made_at_razorpay_are_booked_once(service: Se
     await customer.audited(service, person)
 
 
+async def test_a_refund_told_before_its_payment_was_credited_is_taken_without_another_webhook(
+    service: Service,
+) -> None:
+    """The payment was fetched before the refund and credited after it was told."""
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    early = {"$set": {"transaction_id": None}}
+    payment = await db.payments.find_one_and_update({"_id": payment_id}, early)
+    assert payment is not None
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    await asyncio.sleep(0.1)
+    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await db.payments.update_one(
+        {"_id": payment_id}, {"$set": {"transaction_id": payment["transaction_id"]}}
+    )
+    assert (await service.balance(person))["balance"] == 100.0
+    assert await kinds(await run(service, admin)) == ["refund_booked"]
+    assert (await service.balance(person))["balance"] == 60.0
+    assert (await run(service, admin))["ok"]
+    await customer.audited(service, person)
+
+
 async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Service) -> None:
     admin, person = await service.admin(), await service.signup()
     payment_id = await customer.recharge(service, person)
@@ -315,7 +338,7 @@ async def test_a_ledger_that_does_not_answer_is_told_and_looked_at_again(
         async def unavailable(*_: object) -> object:
             raise Unavailable("The ledger did not answer in time.")
 
-        away.setattr(payments.wallet, "post", unavailable)
+        away.setattr(wallet, "post", unavailable)
         report = await run(service, admin)
     assert [each.partition(":")[0] for each in report["unanswered"]] == ["orders", "payments"]
     assert "seen_until" not in await schedule()

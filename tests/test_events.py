@@ -10,6 +10,8 @@ import config
 import database
 import events
 from database import Document, db
+from errors import Problem, Unavailable
+from gateway import GatewayUnavailable
 from tests.test_wallet import book  # noqa: F401 - a fixture
 
 
@@ -67,6 +69,25 @@ async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead
     found = await db.events.find_one({"_id": event_id})
     assert found is not None
     assert (found["state"], found["failure"]) == ("dead", "RuntimeError: not today")
+
+
+async def test_an_event_outlives_an_outage_of_hours_and_not_of_days(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    """It is not its fault that Razorpay, or the ledger, does not answer."""
+    away: list[Problem] = [Unavailable("away"), GatewayUnavailable("away")]
+
+    async def fail(_: Document) -> None:
+        raise away[-1]
+
+    events.on("SomethingHappened", fail)
+    event_id = await happen("SomethingHappened")
+    for age_seconds, state in ((43_200, "pending"), (43_200, "pending"), (172_800, "dead")):
+        old = {"due_at": clock.after(-1), "attempts": 300, "at": clock.after(-age_seconds)}
+        await db.events.update_one({"_id": event_id}, {"$set": old})
+        await events.deliver()
+        assert await state_of(event_id) == state
+        away.insert(0, away.pop())
 
 
 async def test_what_a_dead_process_had_claimed_is_due_again(

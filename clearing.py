@@ -231,7 +231,9 @@ async def _payments(report: Report) -> None:
         except PaymentMismatch as mismatch:
             reason = mismatch.extra.get("reason")
             return report.count(f"payments_not_credited_{reason}")
-        if receipt is not None and not receipt.already_processed:
+        if receipt is None:  # the poller goes on with it
+            await orders.expect(order, payment.id)
+        elif not receipt.already_processed:
             report.repair(
                 "payment_credited",
                 payment_id=payment.id,

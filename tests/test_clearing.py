@@ -387,6 +387,27 @@ async def test_orders_that_were_given_up_long_ago_are_asked_about_once_a_day(
     assert (await service.balance(person))["balance"] == 100.0
 
 
+async def test_a_new_payment_of_an_old_order_that_is_not_captured_yet_is_looked_at_soon(
+    service: Service,
+) -> None:
+    """The order's own turn may be a day away, and the window has passed the payment by then."""
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="authorized")
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    half_an_hour_ago = {"$set": {"created_at": clock.after(-1_800)}}
+    await there["payments"].update_one({"order_id": order_id}, half_an_hour_ago)
+    old = {"created_at": clock.after(-10 * 86_400), "next_check_at": clock.after(86_400)}
+    await db.orders.update_one({"order_id": order_id}, {"$set": old})
+    await customer.fault(service, "500", path="/capture", count=20)
+    assert (await by_the_worker())["repaired_count"] == 0
+    await customer.all_faults_over(service)
+    order = await db.orders.find_one({"order_id": order_id})
+    assert order is not None
+    assert order["pending_payment_id"] == forced["razorpay_payment_id"]
+    assert order["next_check_at"] < clock.after(60)
+
+
 async def test_a_decided_dispute_that_comes_back_after_weeks_is_found(service: Service) -> None:
     admin, person = await service.admin(), await service.signup()
     payment_id = await customer.recharge(service, person)

@@ -102,6 +102,10 @@ class Report:
         if len(self.findings) < _TOLD_MAX:
             self.findings.append({"kind": kind, **facts})
 
+    def miss(self, entity_id: str) -> None:
+        """Razorpay lists something that we cannot read."""
+        self.find("unreadable_at_razorpay", entity_id=entity_id)
+
 
 # --- verbs --------------------------------------------------------------------------------------
 
@@ -242,7 +246,7 @@ async def _payments(report: Report) -> None:
             )
         return None
 
-    async for page in gateway.payments_between(report.since, report.until):
+    async for page in gateway.payments_between(report.since, report.until, report.miss):
         report.count("payments", len(page))
         taken = [payment for payment in page if payment.status in ("authorized", "captured")]
         credited = await payments.confirm_all(report.run_id, [payment.id for payment in taken])
@@ -302,7 +306,7 @@ async def _refunds(report: Report) -> None:
     async for batch in refundbook.open_before(report.until):
         report.count("open_refunds", len(batch))
         await _all(report, refunds.follow, batch)
-    async for page in gateway.refunds_between(report.since, report.until):
+    async for page in gateway.refunds_between(report.since, report.until, report.miss):
         report.count("refunds", len(page))
         await _all(report, one, page)
     async for batch in refundbook.processed_between(report.since, report.until):
@@ -340,7 +344,7 @@ async def _disputes(report: Report) -> None:
         except NoSuchEntity:
             report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
 
-    async for page in gateway.disputes_between(report.since, report.until):
+    async for page in gateway.disputes_between(report.since, report.until, report.miss):
         report.count("disputes", len(page))
         await _all(report, one, page)
     decided_since = clock.after(-86_400 * _ASKED_DAYS) if report.deep else None
@@ -353,7 +357,7 @@ async def _settlements(report: Report) -> None:
     """What was paid out on the days of the window, matched line by line."""
     day, last = clock.ist_date(report.since), clock.ist_date(clock.now())
     while day <= last:
-        count, strangers = await settlements.match(day)
+        count, strangers = await settlements.match(day, report.miss)
         report.count("settlement_lines", count)
         for entity_id in strangers:
             report.count("settlement_lines_of_others")

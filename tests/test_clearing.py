@@ -205,6 +205,24 @@ async def test_a_refund_told_before_its_payment_was_credited_is_taken_without_an
     await customer.audited(service, person)
 
 
+async def test_one_entity_that_cannot_be_read_is_told_and_hides_no_other(service: Service) -> None:
+    """A status that Razorpay has thought of since; else no refund were booked any more."""
+    admin, person = await service.admin(), await service.signup()
+    first, second = [await customer.recharge(service, person) for _ in range(2)]
+    booked = {"amount": 2_500, "status": "processed"}
+    await customer.outside(service, f"/payments/{first}/refunds", **booked)
+    odd = await customer.outside(service, f"/payments/{second}/refunds", **booked)
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["refunds"].update_one({"_id": odd["id"]}, {"$set": {"status": "thought_over"}})
+    report = await run(service, admin)
+    assert (await kinds(report), report["unanswered"]) == (
+        ["refund_booked", "unreadable_at_razorpay"],
+        [],
+    )
+    assert report["findings"] == [{"kind": "unreadable_at_razorpay", "entity_id": odd["id"]}]
+    assert (await service.balance(person))["balance"] == 175.0
+
+
 async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Service) -> None:
     admin, person = await service.admin(), await service.signup()
     payment_id = await customer.recharge(service, person)
@@ -305,10 +323,10 @@ async def test_a_run_that_breaks_off_has_not_seen_its_window(
     await db.reconciliations.insert_one({"_id": "schedule", "seen_until": long_ago})
     begun = asyncio.Event()
 
-    async def broken(_: object) -> tuple[int, list[str]]:
+    async def broken(*_: object) -> tuple[int, list[str]]:
         raise RuntimeError("a defect")
 
-    async def endless(_: object) -> tuple[int, list[str]]:
+    async def endless(*_: object) -> tuple[int, list[str]]:
         begun.set()
         await asyncio.Event().wait()
         return 0, []

@@ -24,7 +24,7 @@ import transactions
 from config import settings
 from database import Document, Index, db
 from entities import Payment
-from errors import Problem, StillRunning
+from errors import Problem, StillRunning, Unavailable
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from orders import OrderNotFound
 from payments import PaymentMismatch
@@ -46,6 +46,7 @@ _WAIT_SECONDS: Final = 30.0
 _AT_ONCE: Final = 8
 _TOLD_MAX: Final = 200
 _PROGRESS_EVERY: Final = 500
+_UNANSWERED: Final = (GatewayUnavailable, GatewayRefused, Unavailable)
 
 _repairs = Counter("reconciliation_repaired_total", "What reconciliation repaired", ["kind"])
 _findings = Gauge(
@@ -173,10 +174,14 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
 async def _guarded(step: Callable[[Report], Awaitable[None]], report: Report) -> None:
     try:
         await step(report)
-    except Problem as problem:  # Razorpay's, or our ledger that does not answer in time
-        what = step.__name__.strip("_")
-        log.warning("reconciliation of %s not finished: %s", what, problem.detail)
-        report.unanswered.append(f"{what}: {problem.detail}")
+    except Exception as problem:
+        what, why = step.__name__.strip("_"), type(problem).__name__
+        if isinstance(problem, Problem):  # Razorpay's, or our ledger that does not answer in time
+            why = problem.detail
+            log.warning("reconciliation of %s not finished: %s", what, why)
+        else:
+            log.exception("reconciliation of %s not finished", what)
+        report.unanswered.append(f"{what}: {why}")
 
 
 async def latest(limit: int) -> list[Document]:
@@ -371,25 +376,32 @@ _WINDOW_STEPS: Final = (_payments, _credits, _refunds, _disputes, _settlements)
 async def _all(
     report: Report, work: Callable[[Item], Awaitable[object]], batch: Sequence[Item]
 ) -> None:
-    """`work` for each, some at once. One that Razorpay does not answer is left for the next run;
-    when most are not answered, Razorpay is away, and the step ends here."""
+    """`work` for each, some at once. One that is not answered is left for the next run; when most
+    are not, Razorpay is away, and the step ends here. A defect that one meets stops no other."""
     room = asyncio.Semaphore(_AT_ONCE)
+    missed: list[Exception] = []
 
     async def one(item: Item) -> None:
         async with room:
-            await work(item)
+            try:
+                await work(item)
+            except Exception as problem:
+                if isinstance(problem, _UNANSWERED) or database.is_away(problem):
+                    missed.append(problem)
+                    return
+                log.exception("reconciliation met a defect")
+                report.find("defect", item=_name_of(item), detail=repr(problem)[:200])
 
-    results = await asyncio.gather(*map(one, batch), return_exceptions=True)
-    missed: list[BaseException] = []
-    for result in results:
-        if isinstance(result, GatewayUnavailable | GatewayRefused):
-            missed.append(result)
-        elif isinstance(result, BaseException):
-            raise result
+    await asyncio.gather(*map(one, batch))
     if missed and len(missed) * 2 > len(batch):
         raise missed[0]
     if missed:
         report.unanswered.append(f"{len(missed)} of {len(batch)}: {missed[0]}")
+
+
+def _name_of(item: object) -> str:
+    found = item.get("_id") if isinstance(item, dict) else getattr(item, "id", None)
+    return str(found)
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -13,11 +13,13 @@ import database
 import disputes
 import gateway
 import ledger
+import payments
 import refundbook
 import settlements
 import wallet
 import worker
-from database import db
+from database import Document, db
+from entities import Payment
 from errors import Unavailable
 from sandbox import refunds as sandbox_refunds
 from tests import customer
@@ -223,6 +225,27 @@ async def test_one_entity_that_cannot_be_read_is_told_and_hides_no_other(service
     assert (await service.balance(person))["balance"] == 175.0
 
 
+async def test_a_defect_that_one_payment_meets_is_told_and_stops_no_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    odd, *others = [await customer.open_order(service, person) for _ in range(3)]
+    for order_id in (odd, *others):
+        await customer.pay(service, order_id)
+    credit = payments.credit
+
+    async def defective(order: Document, payment: Payment) -> payments.Receipt | None:
+        if payment.order_id == odd:
+            raise KeyError("a field of an old version")
+        return await credit(order, payment)
+
+    monkeypatch.setattr(payments, "credit", defective)
+    report = await run(service, admin)
+    told = ["defect", "defect", "payment_credited", "payment_credited"]  # by its order and itself
+    assert (await kinds(report), report["unanswered"]) == (told, [])
+    assert (await service.balance(person))["balance"] == 200.0
+
+
 async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Service) -> None:
     admin, person = await service.admin(), await service.signup()
     payment_id = await customer.recharge(service, person)
@@ -332,8 +355,8 @@ async def test_a_run_that_breaks_off_has_not_seen_its_window(
         return 0, []
 
     monkeypatch.setattr(settlements, "match", broken)
-    with pytest.raises(RuntimeError):
-        await clearing.run(older_than_minutes=0, trigger="test")
+    report = await clearing.run(older_than_minutes=0, trigger="test")
+    assert report.unanswered == ["settlements: RuntimeError"]
     found = await schedule()
     assert (found["seen_until"], found.get("deep_at")) == (long_ago, None)
     monkeypatch.setattr(settlements, "match", endless)

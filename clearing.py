@@ -40,6 +40,7 @@ OLDER_THAN_MINUTES: Final = 15
 _EVERY_SECONDS: Final = 600.0
 _DEEP_DAYS: Final = 3  # Razorpay asks a bank for so long about a payment without an answer
 _ASKED_DAYS: Final = 180  # an order may be paid late, a bank may dispute again
+_SENT_BACK_DAYS: Final = 30  # a bank that cannot book a refund says so within some days
 _OVERLAP_SECONDS: Final = 3_600.0
 _LEASE_SECONDS: Final = 120.0
 _WAIT_SECONDS: Final = 30.0
@@ -289,7 +290,8 @@ async def _credits(report: Report) -> None:
 
 
 async def _refunds(report: Report) -> None:
-    """Ours that are open are asked about; Razorpay's of the window are booked; ours exist there."""
+    """Ours that are open are asked about; Razorpay's of the window are booked; what is booked exists
+    there, and once a day it is asked whether a bank has sent it back since."""
 
     async def one(told: entities.Refund) -> None:
         before = await refundbook.known_at_gateway(told.id)
@@ -298,7 +300,8 @@ async def _refunds(report: Report) -> None:
             return
         await disputes.refund_seen(told)
         after = await refundbook.known_at_gateway(told.id)
-        if after is not None and (before is None or _booked(after) != _booked(before)):
+        now, then = ((r and (r["status"], r["effect"])) for r in (after, before))
+        if after is not None and now != then:
             report.repair(
                 "refund_booked",
                 refund_id=after["_id"],
@@ -308,26 +311,22 @@ async def _refunds(report: Report) -> None:
                 effect=after["effect"],
             )
 
+    async def again(record: Document) -> None:
+        try:
+            await one(await gateway.fetch_refund(record["gateway_id"]))
+        except NoSuchEntity:
+            report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
+
     async for batch in refundbook.open_before(report.until):
         report.count("open_refunds", len(batch))
         await _all(report, refunds.follow, batch)
     async for page in gateway.refunds_between(report.since, report.until, report.miss):
         report.count("refunds", len(page))
         await _all(report, one, page)
-    async for batch in refundbook.processed_between(report.since, report.until):
+    since = clock.after(-86_400 * _SENT_BACK_DAYS) if report.deep else report.since
+    async for batch in refundbook.processed_between(min(since, report.since), report.until):
         report.count("booked_refunds", len(batch))
-        await _all(report, lambda record: _refund_exists(report, record), batch)
-
-
-def _booked(refund: Document) -> tuple[str, str]:
-    return refund["status"], refund["effect"]
-
-
-async def _refund_exists(report: Report, record: Document) -> None:
-    try:
-        await gateway.fetch_refund(record["gateway_id"])
-    except NoSuchEntity:
-        report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
+        await _all(report, again, batch)
 
 
 async def _disputes(report: Report) -> None:

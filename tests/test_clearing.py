@@ -246,6 +246,24 @@ async def test_a_defect_that_one_payment_meets_is_told_and_stops_no_other(
     assert (await service.balance(person))["balance"] == 200.0
 
 
+async def test_a_refund_that_the_bank_sends_back_after_days_is_in_the_wallet_again(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", status="processed")
+    await run(service, admin)
+    assert (await service.balance(person))["balance"] == 0.0
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    days_ago = {"$set": {"created_at": clock.after(-9 * 86_400)}}
+    await there["refunds"].update_one({"_id": made["id"]}, days_ago)
+    await db.refunds.update_one({"_id": made["id"]}, days_ago)
+    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    assert await kinds(await run(service, admin)) == ["refund_booked"]
+    assert (await service.balance(person))["balance"] == 100.0
+    await customer.audited(service, person)
+
+
 async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Service) -> None:
     admin, person = await service.admin(), await service.signup()
     payment_id = await customer.recharge(service, person)

@@ -272,7 +272,7 @@ async def _end_review(record: Document) -> None:
     back_paise = sum(int(each["amount_paise"]) for each in back if each["status"] == "processed")
     if payment is not None and back_paise >= payment["amount_paise"]:
         by = record["requested_by"] or "razorpay"
-        await payments.resolve(payment["_id"], by=by, note="It went back.")
+        await payments.resolve(payment["_id"], by=by, note=payments.WENT_BACK)
 
 
 async def give_back(record: Document, why: str) -> Document:
@@ -294,7 +294,9 @@ async def _reverse(record: Document) -> Document:
     """It failed after it had gone off: the money is here again, by an entry of its own."""
     failed = {"status": "failed", "failure": "The bank sent it back.", "next_check_at": None}
     if record["effect"] != "debit":
-        await _change(record, **failed)
+        where = {"_id": record["_id"], "status": "processed"}
+        await db.refunds.update_one(where, {"$set": {**failed, "updated_at": clock.now()}})
+        await payments.wait_again(record["payment_id"])
     else:
         await wallet.post(
             ledger.Credit(

@@ -350,6 +350,23 @@ async def test_a_payment_in_review_that_went_back_waits_for_nobody(
     assert "it has been dealt with" in shown.json()["message"]
 
 
+async def test_a_payment_in_review_waits_again_when_its_refund_fails_after_all(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="captured", amount=10_500)
+    assert (await customer.verify(service, person, forced)).status_code == 409
+    payment_id = forced["razorpay_payment_id"]
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", status="processed")
+    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    assert payment_id not in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    assert await refundbook.notice(await gateway.fetch_refund(made["id"])) == "refund failed"
+    assert payment_id in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    assert (await service.balance(person))["balance"] == 0.0
+
+
 async def test_a_refund_noticed_before_its_payment_was_credited_is_taken_afterwards(
     service: Service, admin: Person
 ) -> None:

@@ -163,11 +163,7 @@ async def _handle(event: Document) -> None:
         await _put_back(event, problem)
         return
     done = {"state": "done", "outcome": told if isinstance(told, str) else None, "failure": None}
-    # Only while it is this claim's: an event that was asked for again meanwhile stays pending.
-    await db.events.update_one(
-        {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}},
-        {"$set": done, "$unset": {"due_at": ""}},
-    )
+    await db.events.update_one(_mine(event), {"$set": done, "$unset": {"due_at": ""}})
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -194,6 +190,12 @@ async def _claim() -> list[Document]:
     )
 
 
+def _mine(event: Document) -> Document:
+    """Only while it is this claim's: one that was asked for again meanwhile stays pending, and what
+    another process did after the lease stays done."""
+    return {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}}
+
+
 async def _put_back(event: Document, problem: Exception) -> None:
     dead = _is_hopeless(event, problem)
     log.log(
@@ -208,7 +210,7 @@ async def _put_back(event: Document, problem: Exception) -> None:
     kind = "" if isinstance(problem, Hopeless) else f"{type(problem).__name__}: "
     pause_seconds = min(300, 2 ** event["attempts"])
     await db.events.update_one(
-        {"_id": event["_id"]},
+        _mine(event),
         {
             "$set": {
                 "state": "dead" if dead else "pending",

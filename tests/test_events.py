@@ -107,6 +107,20 @@ async def test_what_a_dead_process_had_claimed_is_due_again(
     assert heard == [event_id]
 
 
+async def test_who_fails_after_its_lease_does_not_undo_what_another_process_did(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    async def too_late(event: Document) -> None:
+        theirs = {"claim": "claim_of_another", "state": "done", "attempts": 2}
+        await db.events.update_one({"_id": event["_id"]}, {"$set": theirs})
+        raise RuntimeError("after a minute")
+
+    events.on("SomethingHappened", too_late)
+    event_id = await happen("SomethingHappened")
+    await events.deliver()
+    assert await state_of(event_id) == "done"
+
+
 async def test_deliveries_at_once_hand_each_event_over_once(
     book: config.Settings,  # noqa: F811
 ) -> None:

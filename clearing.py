@@ -24,7 +24,7 @@ import transactions
 from config import settings
 from database import Document, Index, db
 from entities import Payment
-from errors import StillRunning
+from errors import Problem, StillRunning, Unavailable
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from orders import OrderNotFound
 from payments import PaymentMismatch
@@ -39,12 +39,15 @@ Item = TypeVar("Item")
 OLDER_THAN_MINUTES: Final = 15
 _EVERY_SECONDS: Final = 600.0
 _DEEP_DAYS: Final = 3  # Razorpay asks a bank for so long about a payment without an answer
+_ASKED_DAYS: Final = 180  # an order may be paid late, a bank may dispute again
+_SENT_BACK_DAYS: Final = 30  # a bank that cannot book a refund says so within some days
 _OVERLAP_SECONDS: Final = 3_600.0
 _LEASE_SECONDS: Final = 120.0
 _WAIT_SECONDS: Final = 30.0
 _AT_ONCE: Final = 8
 _TOLD_MAX: Final = 200
 _PROGRESS_EVERY: Final = 500
+_UNANSWERED: Final = (GatewayUnavailable, GatewayRefused, Unavailable)
 
 _repairs = Counter("reconciliation_repaired_total", "What reconciliation repaired", ["kind"])
 _findings = Gauge(
@@ -66,6 +69,7 @@ class Report:
     run_id: str
     since: dt.datetime
     until: dt.datetime
+    deep: bool = False
     checked: dict[str, int] = field(default_factory=dict)
     repaired: list[Document] = field(default_factory=list)
     repaired_count: int = 0
@@ -100,6 +104,10 @@ class Report:
         if len(self.findings) < _TOLD_MAX:
             self.findings.append({"kind": kind, **facts})
 
+    def miss(self, entity_id: str) -> None:
+        """Razorpay lists something that we cannot read."""
+        self.find("unreadable_at_razorpay", entity_id=entity_id)
+
 
 # --- verbs --------------------------------------------------------------------------------------
 
@@ -123,7 +131,8 @@ async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> 
 
 
 async def tick() -> None:
-    """Run when it is time: every ten minutes, once a day over the last three days."""
+    """Run when it is time: every ten minutes; once a day over the last three days, and about every
+    order and dispute of half a year."""
     schedule = await db.reconciliations.find_one({"_id": "schedule"})
     if schedule is None or schedule.get("next_at") is None:
         await _schedule(next_at=clock.after(_EVERY_SECONDS))
@@ -141,18 +150,22 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
     if (seen_until := schedule.get("seen_until")) is not None:
         overlapping = clock.after(-_OVERLAP_SECONDS, since=seen_until)
         since = min(since, overlapping) if deep else overlapping
-    report = Report(database.new_id("recon"), since, max(until, since))
+    report = Report(database.new_id("recon"), since, max(until, since), deep)
     kept = {"_id": report.run_id, "trigger": trigger, "started_at": clock.now()}
     keeping = asyncio.create_task(_keep_lease())
+    seen: Document = {}
     try:
-        for step in _STEPS:
+        await _guarded(_orders, report)
+        missed = len(report.unanswered)  # an order is asked about again wherever the window is
+        for step in _WINDOW_STEPS:
             await _guarded(step, report)
+        # Only here: a run that broke off, or whose process was stopped, has not seen its window.
+        if len(report.unanswered) == missed:
+            seen = {"seen_until": max(report.until, seen_until or report.until)}
+            seen |= {"deep_at": clock.now()} if deep else {}
     finally:
         keeping.cancel()
-        changes: Document = {"lease_until": None, "next_at": clock.after(_EVERY_SECONDS)}
-        if not report.unanswered:
-            changes |= {"seen_until": report.until} | ({"deep_at": clock.now()} if deep else {})
-        await _schedule(**changes)
+        await _schedule(lease_until=None, next_at=clock.after(_EVERY_SECONDS), **seen)
     _findings.set(report.repaired_count + report.findings_count)
     await db.reconciliations.insert_one(kept | _document(report))
     log.info("reconciliation %s: %s", report.run_id, "all agrees" if report.ok else "see report")
@@ -162,10 +175,14 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
 async def _guarded(step: Callable[[Report], Awaitable[None]], report: Report) -> None:
     try:
         await step(report)
-    except (GatewayUnavailable, GatewayRefused) as problem:
-        what = step.__name__.strip("_")
-        log.warning("reconciliation of %s not finished: %s", what, problem.detail)
-        report.unanswered.append(f"{what}: {problem.detail}")
+    except Exception as problem:
+        what, why = step.__name__.strip("_"), type(problem).__name__
+        if isinstance(problem, Problem):  # Razorpay's, or our ledger that does not answer in time
+            why = problem.detail
+            log.warning("reconciliation of %s not finished: %s", what, why)
+        else:
+            log.exception("reconciliation of %s not finished", what)
+        report.unanswered.append(f"{what}: {why}")
 
 
 async def latest(limit: int) -> list[Document]:
@@ -186,7 +203,8 @@ async def find(run_id: str) -> Document:
 
 async def _orders(report: Report) -> None:
     """Orders that are not paid, by their payments: this is how the money of a closed browser and
-    of lost webhooks arrives."""
+    of lost webhooks arrives. The older ones once a day: there are many, most were given up, and a
+    new payment of theirs is in the window."""
 
     async def one(order: Document) -> None:
         try:
@@ -205,7 +223,8 @@ async def _orders(report: Report) -> None:
             report.find("order_unknown_at_razorpay", order_id=order["order_id"])
         report.count("orders")
 
-    async for batch in orders.open_between(clock.after(-86_400 * 180), report.until):
+    days = _ASKED_DAYS if report.deep else _DEEP_DAYS
+    async for batch in orders.open_between(clock.after(-86_400 * days), report.until):
         await _all(report, one, batch)
 
 
@@ -222,7 +241,9 @@ async def _payments(report: Report) -> None:
         except PaymentMismatch as mismatch:
             reason = mismatch.extra.get("reason")
             return report.count(f"payments_not_credited_{reason}")
-        if receipt is not None and not receipt.already_processed:
+        if receipt is None:  # the poller goes on with it
+            await orders.expect(order, payment.id)
+        elif not receipt.already_processed:
             report.repair(
                 "payment_credited",
                 payment_id=payment.id,
@@ -231,7 +252,7 @@ async def _payments(report: Report) -> None:
             )
         return None
 
-    async for page in gateway.payments_between(report.since, report.until):
+    async for page in gateway.payments_between(report.since, report.until, report.miss):
         report.count("payments", len(page))
         taken = [payment for payment in page if payment.status in ("authorized", "captured")]
         credited = await payments.confirm_all(report.run_id, [payment.id for payment in taken])
@@ -269,15 +290,18 @@ async def _credits(report: Report) -> None:
 
 
 async def _refunds(report: Report) -> None:
-    """Ours that are open are asked about; Razorpay's of the window are booked; ours exist there."""
+    """Ours that are open are asked about; Razorpay's of the window are booked; what is booked exists
+    there, and once a day it is asked whether a bank has sent it back since."""
 
     async def one(told: entities.Refund) -> None:
         before = await refundbook.known_at_gateway(told.id)
-        if before is not None and before["status"] == told.status:
+        # One that takes nothing is looked at again: its payment may have been credited since.
+        if before is not None and before["status"] == told.status and before["effect"] != "none":
             return
         await disputes.refund_seen(told)
         after = await refundbook.known_at_gateway(told.id)
-        if after is not None and (before is None or after["status"] != before["status"]):
+        now, then = ((r and (r["status"], r["effect"])) for r in (after, before))
+        if after is not None and now != then:
             report.repair(
                 "refund_booked",
                 refund_id=after["_id"],
@@ -287,26 +311,27 @@ async def _refunds(report: Report) -> None:
                 effect=after["effect"],
             )
 
+    async def again(record: Document) -> None:
+        try:
+            await one(await gateway.fetch_refund(record["gateway_id"]))
+        except NoSuchEntity:
+            report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
+
     async for batch in refundbook.open_before(report.until):
         report.count("open_refunds", len(batch))
         await _all(report, refunds.follow, batch)
-    async for page in gateway.refunds_between(report.since, report.until):
+    async for page in gateway.refunds_between(report.since, report.until, report.miss):
         report.count("refunds", len(page))
         await _all(report, one, page)
-    async for batch in refundbook.processed_between(report.since, report.until):
+    since = clock.after(-86_400 * _SENT_BACK_DAYS) if report.deep else report.since
+    async for batch in refundbook.processed_between(min(since, report.since), report.until):
         report.count("booked_refunds", len(batch))
-        await _all(report, lambda record: _refund_exists(report, record), batch)
-
-
-async def _refund_exists(report: Report, record: Document) -> None:
-    try:
-        await gateway.fetch_refund(record["gateway_id"])
-    except NoSuchEntity:
-        report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
+        await _all(report, again, batch)
 
 
 async def _disputes(report: Report) -> None:
-    """Razorpay's disputes of the window, and those that are open here however old they are."""
+    """Razorpay's disputes of the window; those that are open here however old they are; and once a
+    day the decided ones, because a bank may come again or think better of it."""
 
     async def one(told: entities.Dispute) -> None:
         before = await disputes.state_of(told.id)
@@ -317,22 +342,26 @@ async def _disputes(report: Report) -> None:
                 "dispute_booked", dispute_id=told.id, payment_id=told.payment_id, state=after
             )
 
-    async for page in gateway.disputes_between(report.since, report.until):
-        report.count("disputes", len(page))
-        await _all(report, one, page)
-    for record in await disputes.page("reserved", _TOLD_MAX):
-        report.count("open_disputes")
+    async def again(record: Document) -> None:
         try:
             await one(await gateway.fetch_dispute(record["_id"]))
         except NoSuchEntity:
             report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
+
+    async for page in gateway.disputes_between(report.since, report.until, report.miss):
+        report.count("disputes", len(page))
+        await _all(report, one, page)
+    decided_since = clock.after(-86_400 * _ASKED_DAYS) if report.deep else None
+    async for batch in disputes.known_here(decided_since=decided_since):
+        report.count("open_disputes", sum(each["state"] == "reserved" for each in batch))
+        await _all(report, again, batch)
 
 
 async def _settlements(report: Report) -> None:
     """What was paid out on the days of the window, matched line by line."""
     day, last = clock.ist_date(report.since), clock.ist_date(clock.now())
     while day <= last:
-        count, strangers = await settlements.match(day)
+        count, strangers = await settlements.match(day, report.miss)
         report.count("settlement_lines", count)
         for entity_id in strangers:
             report.count("settlement_lines_of_others")
@@ -340,31 +369,38 @@ async def _settlements(report: Report) -> None:
         day += dt.timedelta(days=1)
 
 
-_STEPS: Final = (_orders, _payments, _credits, _refunds, _disputes, _settlements)
+_WINDOW_STEPS: Final = (_payments, _credits, _refunds, _disputes, _settlements)
 
 
 async def _all(
     report: Report, work: Callable[[Item], Awaitable[object]], batch: Sequence[Item]
 ) -> None:
-    """`work` for each, some at once. One that Razorpay does not answer is left for the next run;
-    when most are not answered, Razorpay is away, and the step ends here."""
+    """`work` for each, some at once. One that is not answered is left for the next run; when most
+    are not, Razorpay is away, and the step ends here. A defect that one meets stops no other."""
     room = asyncio.Semaphore(_AT_ONCE)
+    missed: list[Exception] = []
 
     async def one(item: Item) -> None:
         async with room:
-            await work(item)
+            try:
+                await work(item)
+            except Exception as problem:
+                if isinstance(problem, _UNANSWERED) or database.is_away(problem):
+                    missed.append(problem)
+                    return
+                log.exception("reconciliation met a defect")
+                report.find("defect", item=_name_of(item), detail=repr(problem)[:200])
 
-    results = await asyncio.gather(*map(one, batch), return_exceptions=True)
-    missed: list[BaseException] = []
-    for result in results:
-        if isinstance(result, GatewayUnavailable | GatewayRefused):
-            missed.append(result)
-        elif isinstance(result, BaseException):
-            raise result
+    await asyncio.gather(*map(one, batch))
     if missed and len(missed) * 2 > len(batch):
         raise missed[0]
     if missed:
         report.unanswered.append(f"{len(missed)} of {len(batch)}: {missed[0]}")
+
+
+def _name_of(item: object) -> str:
+    found = item.get("_id") if isinstance(item, dict) else getattr(item, "id", None)
+    return str(found)
 
 
 # --- storage ------------------------------------------------------------------------------------

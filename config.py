@@ -91,6 +91,7 @@ class Settings(BaseSettings):
 
     razorpay_key_id: str = ""
     razorpay_key_secret: SecretStr = SecretStr("")
+    razorpay_key_secret_previous: SecretStr = SecretStr("")
     razorpay_webhook_secret: SecretStr = SecretStr("")
     razorpay_webhook_secret_previous: SecretStr = SecretStr("")
     razorpay_base_url: str = ""

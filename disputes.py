@@ -1,7 +1,9 @@
 """Disputes: a customer's bank wants a payment back; its money waits, and is taken once if it is lost."""
 
 import contextlib
+import datetime as dt
 import logging
+from collections.abc import AsyncIterator
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
@@ -38,6 +40,7 @@ State = Literal[
 ]
 
 _PHASES: Final = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitration")
+_BATCH: Final = 100
 _STATUSES: Final = {"open": 0, "under_review": 1, "won": 2, "lost": 2, "closed": 2}
 
 database.declare(
@@ -113,6 +116,21 @@ async def page(state: State | None, limit: int) -> list[Document]:
     """The latest disputes, those in one state if it is given."""
     where = {} if state is None else {"state": state}
     return await db.disputes.find(where).sort("created_at", -1).to_list(limit)
+
+
+async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Document]]:
+    """The disputes that are open, and of those made since then the decided ones, in batches."""
+    kinds: list[Document] = [{"state": "reserved"}]
+    if decided_since is not None:
+        kinds.append({"created_at": {"$gte": decided_since}})
+    last = ""
+    while True:
+        found = db.disputes.find({"$or": kinds, "_id": {"$gt": last}}).sort("_id", 1)
+        batch = await found.to_list(_BATCH)
+        if not batch:
+            return
+        yield batch
+        last = batch[-1]["_id"]
 
 
 # --- its life -----------------------------------------------------------------------------------

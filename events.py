@@ -21,6 +21,7 @@ _BATCH_MAX = 100
 _AT_ONCE = 16
 _LEASE_SECONDS = 60
 _ATTEMPTS_MAX = 20
+_AWAY_SECONDS_MAX = 86_400
 _KEPT_DAYS = 90
 
 _handlers: dict[str, list[Handler]] = {}
@@ -99,7 +100,8 @@ async def deliver() -> int:
 
     A batch is claimed by moving `due_at` ahead in one conditional update a process; a process
     that dies leaves its claims to be due again. A failing handler is tried again with a growing
-    pause, and after `_ATTEMPTS_MAX` the event is `dead`, with the reason, for a person to see.
+    pause, and after `_ATTEMPTS_MAX` the event is `dead`, with the reason, for a person to see. Where
+    somebody did not answer, that is not the event's fault: it is tried for a day.
     """
     claimed = await _claim()
     room = asyncio.Semaphore(_AT_ONCE)
@@ -161,11 +163,7 @@ async def _handle(event: Document) -> None:
         await _put_back(event, problem)
         return
     done = {"state": "done", "outcome": told if isinstance(told, str) else None, "failure": None}
-    # Only while it is this claim's: an event that was asked for again meanwhile stays pending.
-    await db.events.update_one(
-        {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}},
-        {"$set": done, "$unset": {"due_at": ""}},
-    )
+    await db.events.update_one(_mine(event), {"$set": done, "$unset": {"due_at": ""}})
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -192,8 +190,14 @@ async def _claim() -> list[Document]:
     )
 
 
+def _mine(event: Document) -> Document:
+    """Only while it is this claim's: one that was asked for again meanwhile stays pending, and what
+    another process did after the lease stays done."""
+    return {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}}
+
+
 async def _put_back(event: Document, problem: Exception) -> None:
-    dead = event["attempts"] >= _ATTEMPTS_MAX or isinstance(problem, Hopeless)
+    dead = _is_hopeless(event, problem)
     log.log(
         logging.ERROR if dead else logging.WARNING,
         "event %s %s: attempt %d failed: %s",
@@ -206,7 +210,7 @@ async def _put_back(event: Document, problem: Exception) -> None:
     kind = "" if isinstance(problem, Hopeless) else f"{type(problem).__name__}: "
     pause_seconds = min(300, 2 ** event["attempts"])
     await db.events.update_one(
-        {"_id": event["_id"]},
+        _mine(event),
         {
             "$set": {
                 "state": "dead" if dead else "pending",
@@ -215,3 +219,10 @@ async def _put_back(event: Document, problem: Exception) -> None:
             }
         },
     )
+
+
+def _is_hopeless(event: Document, problem: Exception) -> bool:
+    if isinstance(problem, Hopeless) or event["attempts"] < _ATTEMPTS_MAX:
+        return isinstance(problem, Hopeless)
+    is_away = database.is_away(problem) or (isinstance(problem, Problem) and problem.status == 503)
+    return not is_away or event["at"] < clock.after(-_AWAY_SECONDS_MAX)

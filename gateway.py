@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 T = TypeVar("T")
+Missed = Callable[[str], None]
 
 CONNECT_SECONDS = 3.05
 READ_SECONDS = 10.0
@@ -190,64 +191,88 @@ async def fetch_dispute(dispute_id: str) -> Dispute:
     return await _look_up(lambda client: client.dispute.fetch(dispute_id), entities.dispute)
 
 
-async def payments_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Payment]]:
+async def payments_between(
+    since: dt.datetime, until: dt.datetime, missed: Missed | None = None
+) -> AsyncIterator[list[Payment]]:
     """The payments made from `since` on and before `until`, in pages. Raises as `create_order`.
 
-    The window should be closed (in the past), because the pages are counted off.
+    The window should be closed (in the past), because the pages are counted off. What cannot be
+    read is left out, and its id goes to `missed`: one odd entity must not hide all others.
     """
-    async for page in _pages(lambda client: client.payment.all, since, until, entities.payment):
+    lister, read = (lambda client: client.payment.all), entities.payment
+    async for page in _pages(lister, since, until, read, missed):
         yield page
 
 
-async def refunds_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Refund]]:
+async def refunds_between(
+    since: dt.datetime, until: dt.datetime, missed: Missed | None = None
+) -> AsyncIterator[list[Refund]]:
     """Likewise the refunds."""
-    async for page in _pages(lambda client: client.refund.all, since, until, entities.refund):
+    lister, read = (lambda client: client.refund.all), entities.refund
+    async for page in _pages(lister, since, until, read, missed):
         yield page
 
 
-async def disputes_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Dispute]]:
+async def disputes_between(
+    since: dt.datetime, until: dt.datetime, missed: Missed | None = None
+) -> AsyncIterator[list[Dispute]]:
     """Likewise the disputes."""
-    async for page in _pages(lambda client: client.dispute.all, since, until, entities.dispute):
+    lister, read = (lambda client: client.dispute.all), entities.dispute
+    async for page in _pages(lister, since, until, read, missed):
         yield page
 
 
-async def settlement_lines(day: dt.date) -> AsyncIterator[list[SettlementLine]]:
-    """What was settled on a day in India, in pages. Raises as `create_order`."""
-    skip = 0
-    while True:
-        query = {
-            **{"year": day.year, "month": day.month, "day": day.day},
-            **{"count": SETTLEMENT_PAGE_MAX, "skip": skip},
-        }
-        page = await _ask(
-            lambda client, query=query: client.settlement.report(query),  # type: ignore[misc]
-            _all(entities.settlement_line),
-        )
-        yield page
-        if len(page) < SETTLEMENT_PAGE_MAX:
-            return
-        skip += len(page)
+async def settlement_lines(
+    day: dt.date, missed: Missed | None = None
+) -> AsyncIterator[list[SettlementLine]]:
+    """Likewise what was settled on a day in India."""
+    that_day = {"year": day.year, "month": day.month, "day": day.day}
+    async for page in _counted_off(
+        lambda client: client.settlement.report, that_day, SETTLEMENT_PAGE_MAX
+    ):
+        yield _readable(page, entities.settlement_line, missed)
 
 
 async def _pages(
-    lister: Callable[[Any], Any], since: dt.datetime, until: dt.datetime, read: Callable[[Any], T]
+    lister: Callable[[Any], Any],
+    since: dt.datetime,
+    until: dt.datetime,
+    read: Callable[[Any], T],
+    missed: Missed | None,
 ) -> AsyncIterator[list[T]]:
+    window = {"from": int(since.timestamp()), "to": int(until.timestamp())}
+    async for page in _counted_off(lister, window, PAGE_MAX):
+        yield _readable(page, read, missed)
+
+
+async def _counted_off(
+    lister: Callable[[Any], Any], query: dict[str, int], count: int
+) -> AsyncIterator[list[Any]]:
     skip = 0
     while True:
-        query = {
-            "from": int(since.timestamp()),
-            "to": int(until.timestamp()),
-            "count": PAGE_MAX,
-            "skip": skip,
-        }
+        asked = {**query, "count": count, "skip": skip}
         page = await _ask(
-            lambda client, query=query: lister(client)(query),  # type: ignore[misc]
-            _all(read),
+            lambda client, asked=asked: lister(client)(asked),  # type: ignore[misc]
+            entities.items,
         )
         yield page
-        if len(page) < PAGE_MAX:
+        if len(page) < count:
             return
         skip += len(page)
+
+
+def _readable(page: list[Any], read: Callable[[Any], T], missed: Missed | None) -> list[T]:
+    found = []
+    for item in page:
+        try:
+            found.append(read(item))
+        except Nonsense as problem:
+            known = item if isinstance(item, dict) else {}
+            entity_id = entities.text(known.get("id")) or entities.text(known.get("entity_id"))
+            log.error("razorpay lists %s, which cannot be read: %s", entity_id or "it", problem)
+            if missed is not None:
+                missed(entity_id)
+    return found
 
 
 # --- the client ---------------------------------------------------------------------------------

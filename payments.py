@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 _POLL_BATCH = 8
+WENT_BACK = "It went back."  # the note of a review that needs nobody any more
 
 
 class InvalidSignature(Problem):
@@ -269,6 +270,13 @@ async def resolve(payment_id: str, *, by: str, note: str) -> Document | None:
     )
 
 
+async def wait_again(payment_id: str) -> None:
+    """A payment that needed nobody because it went back is here again."""
+    went_back = {"_id": payment_id, "review.note": WENT_BACK}
+    facts = {"review.at": clock.now(), "review.resolved_at": None, "review.note": None}
+    await db.payments.update_one(went_back, {"$set": facts})
+
+
 # --- steps --------------------------------------------------------------------------------------
 
 
@@ -300,13 +308,13 @@ async def _review(payment: Payment, order: Document, reason: Review) -> None:
     await _record(payment, order)
     review: Document = {"reason": reason, "at": clock.now()}
     if payment.status == "refunded":  # all of it went back: there is nothing to decide
-        review |= {"resolved_at": clock.now(), "resolved_by": "razorpay", "note": "It went back."}
+        review |= {"resolved_at": clock.now(), "resolved_by": "razorpay", "note": WENT_BACK}
     waits = {"_id": payment.id, "review.reason": {"$ne": reason}}
     fresh = await db.payments.update_one(waits, {"$set": {"review": review}})
     if fresh.matched_count:
         log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
     elif payment.status == "refunded":
-        await resolve(payment.id, by="razorpay", note="It went back.")
+        await resolve(payment.id, by="razorpay", note=WENT_BACK)
     raise PaymentMismatch(
         f"{_REVIEW_TEXT[reason]} Nothing was added to the wallet; the payment is kept for review.",
         reason=reason,

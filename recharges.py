@@ -298,7 +298,7 @@ def _order_out(order: Document, seen: list[Document], back: list[Document]) -> O
         currency=order["currency"],
         mode=order["mode"],
         status=order["status"],
-        message=_message(order, attempts, back),
+        message=_message(order, attempts, back, waits=any(map(_waits, seen))),
         payment_id=order["payment_id"],
         transaction_id=order.get("transaction_id"),
         attempts=attempts,
@@ -311,7 +311,14 @@ def _order_out(order: Document, seen: list[Document], back: list[Document]) -> O
     )
 
 
-def _message(order: Document, attempts: list[PaymentOut], back: list[Document]) -> str:
+def _waits(known: Document) -> bool:
+    """Whether a person has yet to deal with a payment that was not credited by itself."""
+    return "review" in known and known["review"].get("resolved_at") is None
+
+
+def _message(
+    order: Document, attempts: list[PaymentOut], back: list[Document], *, waits: bool
+) -> str:
     """What happened and what happens next, in plain words."""
     amount = f"Rs {money.text(int(order['amount_paise']))}"
     if order["status"] == "paid":
@@ -322,7 +329,8 @@ def _message(order: Document, attempts: list[PaymentOut], back: list[Document]) 
         again = f" We ask Razorpay again at {soon} and go on until {last}."
     outcomes = {attempt.outcome for attempt in attempts}
     if "review" in outcomes:
-        return "A payment arrived that could not be credited by itself; a person will look at it."
+        then = "a person will look at it" if waits else "it has been dealt with"
+        return f"A payment arrived that could not be credited by itself; {then}."
     if "pending" in outcomes or order.get("pending_payment_id"):
         return (
             "A payment is on its way: the bank or Razorpay has not confirmed it yet. It is credited "

@@ -5,8 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final, Literal
 
-from ulid import ULID
-
 import api
 import clock
 import database
@@ -37,7 +35,6 @@ Effect = Literal["debit", "none", "dispute"]
 OPEN: Final = ("reserved", "pending")
 _PAUSE_SECONDS_MIN: Final = 2.0
 _PAUSE_SECONDS_MAX: Final = 3_600.0
-_UNBORN_SECONDS: Final = 600.0
 _BATCH: Final = 100
 
 
@@ -184,7 +181,8 @@ async def _concern(record: Document) -> Document:
     payment = await payments.known(record["payment_id"])
     if payment is None or not payment.get("transaction_id"):
         return record
-    changed = {"effect": "debit", "status": "reserved", "failure": None}
+    changed: Document = {"effect": "debit", "status": "reserved", "failure": None}
+    changed["next_check_at"] = clock.after(_PAUSE_SECONDS_MIN)  # it is open again
     where = {"_id": record["_id"], "status": record["status"]}
     await wallet.post(
         ledger.Reserve(
@@ -227,6 +225,7 @@ async def _take(record: Document) -> Document:
     """It went off: take its money, once."""
     if record["effect"] != "debit":
         await _change(record, status="processed", next_check_at=None, failure=None)
+        await _end_review(record)
         return await latest(record["_id"])
 
     def with_record(outcome: Outcome) -> list[Write]:
@@ -266,6 +265,16 @@ async def _take(record: Document) -> Document:
     return await latest(record["_id"])
 
 
+async def _end_review(record: Document) -> None:
+    """A payment that waited for a person and went back whole waits for nobody any more."""
+    payment = await payments.known(record["payment_id"])
+    back = await of_payments([record["payment_id"]])
+    back_paise = sum(int(each["amount_paise"]) for each in back if each["status"] == "processed")
+    if payment is not None and back_paise >= payment["amount_paise"]:
+        by = record["requested_by"] or "razorpay"
+        await payments.resolve(payment["_id"], by=by, note=payments.WENT_BACK)
+
+
 async def give_back(record: Document, why: str) -> Document:
     """It did not go through: what was reserved is free again."""
     log.warning("refund %s failed: %s", record["_id"], why)
@@ -285,7 +294,9 @@ async def _reverse(record: Document) -> Document:
     """It failed after it had gone off: the money is here again, by an entry of its own."""
     failed = {"status": "failed", "failure": "The bank sent it back.", "next_check_at": None}
     if record["effect"] != "debit":
-        await _change(record, **failed)
+        where = {"_id": record["_id"], "status": "processed"}
+        await db.refunds.update_one(where, {"$set": {**failed, "updated_at": clock.now()}})
+        await payments.wait_again(record["payment_id"])
     else:
         await wallet.post(
             ledger.Credit(
@@ -352,22 +363,6 @@ async def processed_between(
     found = db.refunds.find(where | {"gateway_id": {"$type": "string"}})
     while batch := await found.to_list(_BATCH):
         yield batch
-
-
-async def forget_unborn(payment_id: str) -> None:
-    """Let go what was claimed of a payment by refunds whose process died before their record."""
-    payment = await payments.known(payment_id)
-    for refund_id in (payment or {}).get("refunds", {}):
-        asked_at = _asked_at(refund_id)
-        if asked_at < clock.after(-_UNBORN_SECONDS) and await known(refund_id) is None:
-            await payments.unclaim_refund(payment_id, refund_id)
-
-
-def _asked_at(refund_id: str) -> dt.datetime:
-    """When a refund of ours was asked for: its id carries the time."""
-    if not refund_id.startswith("refund_"):
-        return clock.now()
-    return ULID.from_str(refund_id.removeprefix("refund_")).datetime
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
+from ulid import ULID
 
 import api
 import clock
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _PAISE_MIN: Final = 100  # Razorpay, "create a normal refund"
 _REFUSED_DAYS_MAX: Final = 3
 _POLL_BATCH: Final = 16
+_UNBORN_SECONDS: Final = 600.0
 
 
 class RefundExceedsUnspent(Problem):
@@ -102,7 +104,7 @@ async def _open(
     if amount_paise > left_paise:
         raise too_much
     if not await payments.claim_refund(payment_id, refund_id, amount_paise):
-        await refundbook.forget_unborn(payment_id)
+        await _forget_unborn(payment_id)
         if not await payments.claim_refund(payment_id, refund_id, amount_paise):
             raise too_much
     fresh = refundbook.fresh(refund_id, known, amount_paise) | {
@@ -165,6 +167,22 @@ async def _refused(record: Document, refusal: GatewayRefused) -> Document:
         refusal.http_status,
     )
     return await refundbook.later(record, "Razorpay refuses it for now; it is asked for again.")
+
+
+async def _forget_unborn(payment_id: str) -> None:
+    """Let go what was claimed of a payment by refunds whose process died before their record."""
+    payment = await payments.known(payment_id)
+    for refund_id in (payment or {}).get("refunds", {}):
+        asked_at = _asked_at(refund_id)
+        if asked_at < clock.after(-_UNBORN_SECONDS) and await refundbook.known(refund_id) is None:
+            await payments.unclaim_refund(payment_id, refund_id)
+
+
+def _asked_at(refund_id: str) -> dt.datetime:
+    """When a refund of ours was asked for: its id carries the time."""
+    if not refund_id.startswith("refund_"):
+        return clock.now()
+    return ULID.from_str(refund_id.removeprefix("refund_")).datetime
 
 
 # --- what is still open -------------------------------------------------------------------------

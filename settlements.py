@@ -50,18 +50,18 @@ class _Sum:
 # --- verbs --------------------------------------------------------------------------------------
 
 
-async def match(day: dt.date) -> tuple[int, list[str]]:
+async def match(day: dt.date, missed: gateway.Missed | None = None) -> tuple[int, list[str]]:
     """Match what was settled on a day in India; how many lines there were, and the ids of those
     that settle nothing of ours.
 
     Every payment keeps its fee (which includes the tax), its tax and its settlement; every
     settlement keeps what its lines add up to. The fee is ours, not the user's, so no wallet is
-    touched. Harmless when repeated: the same lines lead to the same documents. Raises
-    GatewayUnavailable, GatewayRefused.
+    touched. Harmless when repeated: the same lines lead to the same documents. A line that cannot be
+    read goes to `missed`. Raises GatewayUnavailable, GatewayRefused.
     """
     sums: dict[str, _Sum] = {}
     count, unmatched = 0, []
-    async for page in gateway.settlement_lines(day):
+    async for page in gateway.settlement_lines(day, missed):
         for line in page:
             if not line.settled or not line.settlement_id:
                 continue

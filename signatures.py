@@ -28,15 +28,21 @@ def checkout_is_valid(order_id: str, payment_id: str, signature: str) -> bool:
     """Whether Razorpay signed this payment for this order; False for any input that is no such thing.
 
     `order_id` is the one from our own record. A valid signature says who sent it, not that money
-    was captured.
+    was captured. The key's previous secret counts, too: Checkout may have been open in a browser
+    when the key was changed.
     """
-    key_secret = settings().gateway_key_secret
-    if not key_secret or not _form.fullmatch(signature):
+    chosen = settings()
+    previous = chosen.razorpay_key_secret_previous.get_secret_value()
+    if not chosen.gateway_key_secret or not _form.fullmatch(signature):
         return False
     if not is_id("order", order_id) or not is_id("pay", payment_id):
         return False
-    return hmac.compare_digest(
-        sign_checkout(order_id, payment_id, key_secret).encode(), signature.encode("ascii")
+    return any(
+        hmac.compare_digest(
+            sign_checkout(order_id, payment_id, secret).encode(), signature.encode("ascii")
+        )
+        for secret in (chosen.gateway_key_secret, previous)
+        if secret
     )
 
 

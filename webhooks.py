@@ -99,6 +99,8 @@ async def handle(event: Document) -> str:
         if name.startswith("payment.dispute."):
             dispute_id = _entity_id(told, "dispute", "disp")
             return await disputes.notice(await gateway.fetch_dispute(dispute_id))
+        if name.startswith("payment.downtime."):
+            return "ignored: nothing is done about this event"
         if name.startswith("payment.") or name == "order.paid":
             return await _payment(_entity_id(told, "payment", "pay"))
         if name.startswith("refund."):

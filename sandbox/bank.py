@@ -145,6 +145,7 @@ class Bank:
 
     def __init__(self, mongodb_uri: str, database: str, key_secret: str) -> None:
         self._uri, self._name, self._key_secret = mongodb_uri, database, key_secret
+        self.send_back: Callable[[str, Session], Coroutine[Any, Any, object]] | None = None
 
     async def start(self) -> None:
         """Connect, and make the indexes."""
@@ -345,7 +346,10 @@ class Bank:
         await self._happened(None, payment, session)
 
     async def _captured(self, payment_id: str, *, although_paid: bool = False) -> Document:
-        """The payment, captured by this call. Raises Refusal when it or the order was before."""
+        """The payment, captured by this call. Raises Refusal when it or the order was before.
+
+        `although_paid`: a bank was late, and a second payment of an order goes back by itself.
+        """
 
         async def captured(session: Session) -> Document:
             before = await self.payments.find_one(
@@ -354,10 +358,13 @@ class Bank:
             if before is None:
                 raise Refusal("This payment has already been captured", "payment_already_captured")
             order = await self._orders.find_one({"_id": before["order_id"]}, session=session)
-            if order is not None and order["status"] == "paid" and not although_paid:
+            surplus = order is not None and order["status"] == "paid"
+            if surplus and not although_paid:
                 raise Refusal("The order is already paid", "order_already_paid")
             after = await self._change(payment_id, _capture(), session)
             await self._happened(before, after, session)
+            if surplus and self.send_back is not None:
+                await self.send_back(payment_id, session)
             return after
 
         return await self.atomic(captured)
@@ -411,7 +418,8 @@ class Bank:
         if "becomes_at" not in payment or payment["becomes_at"] > clock.now():
             return payment
         try:
-            return await self._captured(payment["_id"], although_paid=True)
+            await self._captured(payment["_id"], although_paid=True)
+            return await self.payments.find_one({"_id": payment["_id"]}) or payment
         except Refusal:  # somebody else was first
             await self.payments.update_one(
                 {"_id": payment["_id"]}, {"$unset": {"becomes": "", "becomes_at": ""}}

@@ -79,6 +79,7 @@ class Refunds:
     def __init__(self, bank: Bank, asked_for: Faults) -> None:
         self._bank, self._faults = bank, asked_for
         self.refunds, self._keys = bank.database["refunds"], bank.database["refund_keys"]
+        bank.send_back = lambda payment_id, session: self.open_usual(payment_id, Wish(), session)
 
     async def start(self) -> None:
         """Make the indexes."""

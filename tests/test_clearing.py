@@ -9,10 +9,18 @@ import pytest
 
 import clearing
 import clock
+import database
+import disputes
+import gateway
 import ledger
+import payments
+import refundbook
+import settlements
 import wallet
 import worker
-from database import db
+from database import Document, db
+from entities import Payment
+from errors import Unavailable
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -33,12 +41,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_poller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The browser and the webhooks are lost; the poller is to be, too."""
+    """The browser and the webhooks are lost; the worker's own looks are to be, too."""
 
     async def nothing() -> int:
         return 0
 
-    for name in ("poll payments", "poll refunds"):
+    for name in ("poll payments", "poll refunds", "reconcile"):
         pause_seconds = worker.CHORES[name][1]
         monkeypatch.setitem(worker.CHORES, name, (nothing, pause_seconds))
 
@@ -177,6 +185,85 @@ async def test_refunds_and_disputes_made_at_razorpay_are_booked_once(service: Se
     await customer.audited(service, person)
 
 
+async def test_a_refund_told_before_its_payment_was_credited_is_taken_without_another_webhook(
+    service: Service,
+) -> None:
+    """The payment was fetched before the refund and credited after it was told."""
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    early = {"$set": {"transaction_id": None}}
+    payment = await db.payments.find_one_and_update({"_id": payment_id}, early)
+    assert payment is not None
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    await asyncio.sleep(0.1)
+    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await db.payments.update_one(
+        {"_id": payment_id}, {"$set": {"transaction_id": payment["transaction_id"]}}
+    )
+    assert (await service.balance(person))["balance"] == 100.0
+    assert await kinds(await run(service, admin)) == ["refund_booked"]
+    assert (await service.balance(person))["balance"] == 60.0
+    assert (await run(service, admin))["ok"]
+    await customer.audited(service, person)
+
+
+async def test_one_entity_that_cannot_be_read_is_told_and_hides_no_other(service: Service) -> None:
+    """A status that Razorpay has thought of since; else no refund were booked any more."""
+    admin, person = await service.admin(), await service.signup()
+    first, second = [await customer.recharge(service, person) for _ in range(2)]
+    booked = {"amount": 2_500, "status": "processed"}
+    await customer.outside(service, f"/payments/{first}/refunds", **booked)
+    odd = await customer.outside(service, f"/payments/{second}/refunds", **booked)
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["refunds"].update_one({"_id": odd["id"]}, {"$set": {"status": "thought_over"}})
+    report = await run(service, admin)
+    assert (await kinds(report), report["unanswered"]) == (
+        ["refund_booked", "unreadable_at_razorpay"],
+        [],
+    )
+    assert report["findings"] == [{"kind": "unreadable_at_razorpay", "entity_id": odd["id"]}]
+    assert (await service.balance(person))["balance"] == 175.0
+
+
+async def test_a_defect_that_one_payment_meets_is_told_and_stops_no_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    odd, *others = [await customer.open_order(service, person) for _ in range(3)]
+    for order_id in (odd, *others):
+        await customer.pay(service, order_id)
+    credit = payments.credit
+
+    async def defective(order: Document, payment: Payment) -> payments.Receipt | None:
+        if payment.order_id == odd:
+            raise KeyError("a field of an old version")
+        return await credit(order, payment)
+
+    monkeypatch.setattr(payments, "credit", defective)
+    report = await run(service, admin)
+    told = ["defect", "defect", "payment_credited", "payment_credited"]  # by its order and itself
+    assert (await kinds(report), report["unanswered"]) == (told, [])
+    assert (await service.balance(person))["balance"] == 200.0
+
+
+async def test_a_refund_that_the_bank_sends_back_after_days_is_in_the_wallet_again(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", status="processed")
+    await run(service, admin)
+    assert (await service.balance(person))["balance"] == 0.0
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    days_ago = {"$set": {"created_at": clock.after(-9 * 86_400)}}
+    await there["refunds"].update_one({"_id": made["id"]}, days_ago)
+    await db.refunds.update_one({"_id": made["id"]}, days_ago)
+    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    assert await kinds(await run(service, admin)) == ["refund_booked"]
+    assert (await service.balance(person))["balance"] == 100.0
+    await customer.audited(service, person)
+
+
 async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Service) -> None:
     admin, person = await service.admin(), await service.signup()
     payment_id = await customer.recharge(service, person)
@@ -253,6 +340,162 @@ async def test_a_run_whose_process_died_blocks_the_next_one_for_two_minutes_at_m
     dead = {"lease_until": clock.after(0.5)}
     await db.reconciliations.update_one({"_id": "schedule"}, {"$set": dead}, upsert=True)
     assert (await run(service, admin))["ok"]
+
+
+async def schedule() -> dict[str, Any]:
+    found = await db.reconciliations.find_one({"_id": "schedule"})
+    return found or {}
+
+
+async def by_the_worker(**changes: Any) -> dict[str, Any]:
+    """The report of a run that is due now, and no deep one unless `changes` say so."""
+    changes = {"next_at": clock.after(-1), "deep_at": clock.now()} | changes
+    await db.reconciliations.update_one({"_id": "schedule"}, {"$set": changes}, upsert=True)
+    await clearing.tick()
+    [report] = await clearing.latest(1)
+    return report
+
+
+async def test_a_run_that_breaks_off_has_not_seen_its_window(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what lies in it is looked at by nobody, when the last run was long ago."""
+    long_ago = clock.after(-20 * 86_400)
+    await db.reconciliations.insert_one({"_id": "schedule", "seen_until": long_ago})
+    begun = asyncio.Event()
+
+    async def broken(*_: object) -> tuple[int, list[str]]:
+        raise RuntimeError("a defect")
+
+    async def endless(*_: object) -> tuple[int, list[str]]:
+        begun.set()
+        await asyncio.Event().wait()
+        return 0, []
+
+    monkeypatch.setattr(settlements, "match", broken)
+    report = await clearing.run(older_than_minutes=0, trigger="test")
+    assert report.unanswered == ["settlements: RuntimeError"]
+    found = await schedule()
+    assert (found["seen_until"], found.get("deep_at")) == (long_ago, None)
+    monkeypatch.setattr(settlements, "match", endless)
+    running_now = asyncio.create_task(clearing.run(older_than_minutes=0, trigger="test"))
+    await begun.wait()
+    running_now.cancel()  # the process is stopped, for a new version
+    with pytest.raises(asyncio.CancelledError):
+        await running_now
+    found = await schedule()
+    assert (found["seen_until"], found["lease_until"]) == (long_ago, None)
+
+
+async def test_a_ledger_that_does_not_answer_is_told_and_looked_at_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await customer.pay(service, await customer.open_order(service, person))
+    with monkeypatch.context() as away:
+
+        async def unavailable(*_: object) -> object:
+            raise Unavailable("The ledger did not answer in time.")
+
+        away.setattr(wallet, "post", unavailable)
+        report = await run(service, admin)
+    assert [each.partition(":")[0] for each in report["unanswered"]] == ["orders", "payments"]
+    assert "seen_until" not in await schedule()
+    assert await kinds(await run(service, admin)) == ["payment_credited"]
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_a_payment_that_cannot_be_captured_does_not_hold_the_window_open(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    order_id = await customer.open_order(service, person)
+    await customer.force_payment(service, order_id, status="authorized", amount=10_236)
+    report = await run(service, admin)
+    assert report["unanswered"] == [f"{order_id}: authorized, not captured yet"]
+    assert "seen_until" in await schedule()
+
+
+async def test_what_an_earlier_run_has_seen_stays_seen(service: Service) -> None:
+    admin = await service.admin()
+    await run(service, admin)
+    before = await schedule()
+    await run(service, admin, older_than_minutes=60 * 24 * 10)
+    assert (await schedule())["seen_until"] == before["seen_until"]
+
+
+async def test_orders_that_were_given_up_long_ago_are_asked_about_once_a_day(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    young, old = [await customer.open_order(service, person) for _ in range(2)]
+    for order_id, seconds in ((young, 3_600), (old, 10 * 86_400)):
+        made = {"created_at": clock.after(-seconds)}
+        await db.orders.update_one({"order_id": order_id}, {"$set": made})
+    assert (await by_the_worker())["checked"]["orders"] == 1
+    assert (await by_the_worker(deep_at=clock.after(-90_000)))["checked"]["orders"] == 2
+    await customer.pay(service, old)  # a new payment, which is in the window
+    report = await by_the_worker(seen_until=clock.after(-60))
+    assert report["checked"]["orders"] == 1
+    assert (await service.balance(person))["balance"] == 0.0  # and younger than 15 minutes
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["payments"].update_one(
+        {"order_id": old}, {"$set": {"created_at": clock.after(-1_800)}}
+    )
+    assert (await by_the_worker())["repaired_count"] == 1
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_a_new_payment_of_an_old_order_that_is_not_captured_yet_is_looked_at_soon(
+    service: Service,
+) -> None:
+    """The order's own turn may be a day away, and the window has passed the payment by then."""
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="authorized")
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    half_an_hour_ago = {"$set": {"created_at": clock.after(-1_800)}}
+    await there["payments"].update_one({"order_id": order_id}, half_an_hour_ago)
+    old = {"created_at": clock.after(-10 * 86_400), "next_check_at": clock.after(86_400)}
+    await db.orders.update_one({"order_id": order_id}, {"$set": old})
+    await customer.fault(service, "500", path="/capture", count=20)
+    assert (await by_the_worker())["repaired_count"] == 0
+    await customer.all_faults_over(service)
+    order = await db.orders.find_one({"order_id": order_id})
+    assert order is not None
+    assert order["pending_payment_id"] == forced["razorpay_payment_id"]
+    assert order["next_check_at"] < clock.after(60)
+
+
+async def test_a_decided_dispute_that_comes_back_after_weeks_is_found(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    made = await customer.outside(service, f"/payments/{payment_id}/disputes", amount=4_000)
+    await run(service, admin)
+    await customer.outside(service, f"/disputes/{made['id']}", status="won")
+    await run(service, admin)
+    assert (await service.balance(person))["held"] == 0.0
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    weeks_ago = {"$set": {"created_at": clock.after(-30 * 86_400)}}
+    for collection in (there["disputes"], db.disputes):
+        await collection.update_one({"_id": made["id"]}, weeks_ago)
+    await customer.outside(service, f"/disputes/{made['id']}", phase="pre_arbitration")
+    assert await kinds(await run(service, admin)) == ["dispute_booked"]
+    assert (await service.balance(person))["held"] == 40.0
+    assert (await run(service, admin))["ok"]
+
+
+async def test_every_open_dispute_is_asked_about(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disputes, "_BATCH", 2)
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await customer.recharge(service, person)
+    for _ in range(5):
+        await customer.outside(service, f"/payments/{payment_id}/disputes", amount=100)
+    await run(service, admin)
+    report = await run(service, admin)
+    assert (report["checked"]["open_disputes"], report["ok"]) == (5, True)
 
 
 async def test_only_an_admin_reconciles(service: Service) -> None:

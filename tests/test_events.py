@@ -10,6 +10,8 @@ import config
 import database
 import events
 from database import Document, db
+from errors import Problem, Unavailable
+from gateway import GatewayUnavailable
 from tests.test_wallet import book  # noqa: F401 - a fixture
 
 
@@ -69,6 +71,25 @@ async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead
     assert (found["state"], found["failure"]) == ("dead", "RuntimeError: not today")
 
 
+async def test_an_event_outlives_an_outage_of_hours_and_not_of_days(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    """It is not its fault that Razorpay, or the ledger, does not answer."""
+    away: list[Problem] = [Unavailable("away"), GatewayUnavailable("away")]
+
+    async def fail(_: Document) -> None:
+        raise away[-1]
+
+    events.on("SomethingHappened", fail)
+    event_id = await happen("SomethingHappened")
+    for age_seconds, state in ((43_200, "pending"), (43_200, "pending"), (172_800, "dead")):
+        old = {"due_at": clock.after(-1), "attempts": 300, "at": clock.after(-age_seconds)}
+        await db.events.update_one({"_id": event_id}, {"$set": old})
+        await events.deliver()
+        assert await state_of(event_id) == state
+        away.insert(0, away.pop())
+
+
 async def test_what_a_dead_process_had_claimed_is_due_again(
     book: config.Settings,  # noqa: F811
 ) -> None:
@@ -84,6 +105,20 @@ async def test_what_a_dead_process_had_claimed_is_due_again(
     await db.events.update_one({"_id": event_id}, {"$set": {"due_at": clock.after(-1)}})
     assert await events.deliver() == 1
     assert heard == [event_id]
+
+
+async def test_who_fails_after_its_lease_does_not_undo_what_another_process_did(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    async def too_late(event: Document) -> None:
+        theirs = {"claim": "claim_of_another", "state": "done", "attempts": 2}
+        await db.events.update_one({"_id": event["_id"]}, {"$set": theirs})
+        raise RuntimeError("after a minute")
+
+    events.on("SomethingHappened", too_late)
+    event_id = await happen("SomethingHappened")
+    await events.deliver()
+    assert await state_of(event_id) == "done"
 
 
 async def test_deliveries_at_once_hand_each_event_over_once(

@@ -9,6 +9,7 @@ import pytest
 
 import clock
 import gateway
+import payments
 import refundbook
 import refunds
 from database import Document, db
@@ -328,6 +329,44 @@ async def test_a_payment_in_review_is_refunded_without_touching_the_wallet(
     await customer.audited(service, person)
 
 
+async def test_a_payment_in_review_that_went_back_waits_for_nobody(
+    service: Service, admin: Person
+) -> None:
+    """Whoever sent it back, and in however many parts."""
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="captured", amount=10_500)
+    assert (await customer.verify(service, person, forced)).status_code == 409
+    payment_id = forced["razorpay_payment_id"]
+    first = await customer.outside(
+        service, f"/payments/{payment_id}/refunds", amount=500, status="processed"
+    )
+    await refundbook.notice(await gateway.fetch_refund(first["id"]))
+    assert payment_id in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    refund_id = await refunded(service, admin, payment_id)
+    await followed(refund_id, "processed")
+    assert payment_id not in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    shown = await service.get(f"/api/payment/orders/{order_id}", person)
+    assert "it has been dealt with" in shown.json()["message"]
+
+
+async def test_a_payment_in_review_waits_again_when_its_refund_fails_after_all(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    forced = await customer.force_payment(service, order_id, status="captured", amount=10_500)
+    assert (await customer.verify(service, person, forced)).status_code == 409
+    payment_id = forced["razorpay_payment_id"]
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", status="processed")
+    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    assert payment_id not in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    assert await refundbook.notice(await gateway.fetch_refund(made["id"])) == "refund failed"
+    assert payment_id in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    assert (await service.balance(person))["balance"] == 0.0
+
+
 async def test_a_refund_noticed_before_its_payment_was_credited_is_taken_afterwards(
     service: Service, admin: Person
 ) -> None:
@@ -359,6 +398,25 @@ async def test_row_25_a_refund_that_razorpay_made_after_we_gave_it_up_is_taken_a
     [told] = await gateway.fetch_refunds_of(payment_id)
     await refundbook.notice(told)
     assert (await refundbook.find(refund_id, None))["status"] == "processed"
+    assert (await service.balance(person))["balance"] == 60.0
+    await customer.audited(service, person)
+
+
+async def test_a_refund_that_we_gave_up_and_razorpay_still_makes_is_asked_about_again(
+    service: Service, admin: Person
+) -> None:
+    """Else its money is reserved for ever when no webhook tells how it ended."""
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    await customer.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    record = await refundbook.give_back(await refundbook.find(refund_id, None), "given up")
+    assert record["next_check_at"] is None
+    await refundbook.notice(await gateway.fetch_refund(record["gateway_id"]))
+    assert (await service.balance(person))["available"] == 60.0
+    assert (await refundbook.find(refund_id, None))["next_check_at"] is not None
+    await customer.outside(service, f"/refunds/{record['gateway_id']}", status="processed")
+    await followed(refund_id, "processed")
     assert (await service.balance(person))["balance"] == 60.0
     await customer.audited(service, person)
 

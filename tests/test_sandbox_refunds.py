@@ -10,7 +10,7 @@ import pytest
 import razorpay
 
 import clock
-from sandbox import refunds
+from sandbox import bank, refunds
 from tests import customer
 from tests.conftest import Service, running, test_settings
 from tests.test_sandbox import ask, opened, payment
@@ -235,6 +235,20 @@ async def test_a_refund_that_fails_gives_the_money_back_to_the_payment(service: 
     assert money_of(await payment(service, payment_id)) == ("captured", 0, None)
     assert await events(service, failing["id"]) == ["refund.created", "refund.failed"]
     await becomes(service, (await refunded(service, payment_id))["id"], "processed")
+
+
+async def test_a_late_payment_of_an_order_that_is_paid_by_then_goes_back_by_itself(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank, "LATE_SECONDS", 0.1)
+    order_id = (await opened(service))["id"]
+    late = (await customer.pay(service, order_id, customer.LATE))["razorpay_payment_id"]
+    await customer.pay(service, order_id)
+    await asyncio.sleep(0.1)
+    assert (await payment(service, late))["amount_refunded"] == 5_000
+    [sent_back] = (await ask(service, "GET", f"/payments/{late}/refunds")).json()["items"]
+    await becomes(service, sent_back["id"], "processed")
+    assert money_of(await payment(service, late)) == ("refunded", 5_000, "full")
 
 
 async def test_a_processed_refund_can_fail_late(service: Service) -> None:

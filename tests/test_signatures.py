@@ -17,13 +17,16 @@ import signatures
 def secrets() -> Iterator[Any]:
     """Settings with these secrets and nothing else."""
 
-    def use(*, key: str = "key_secret", hook: str = "", previous: str = "") -> None:
+    def use(
+        *, key: str = "key_secret", key_before: str = "", hook: str = "", previous: str = ""
+    ) -> None:
         config.use(
             config.Settings(
                 _env_file=None,
                 jwt_secret=SecretStr("a-secret-for-the-tests-only-0123456789"),
                 razorpay_key_id="rzp_test_elsewhere",
                 razorpay_key_secret=SecretStr(key),
+                razorpay_key_secret_previous=SecretStr(key_before),
                 razorpay_webhook_secret=SecretStr(hook),
                 razorpay_webhook_secret_previous=SecretStr(previous),
             )
@@ -63,6 +66,19 @@ def test_a_signature_is_valid_for_its_own_order_and_payment_alone(secrets: Any) 
         flipped = "0" if signature[place] != "0" else "1"
         tampered = signature[:place] + flipped + signature[place + 1 :]
         assert not signatures.checkout_is_valid(*VECTOR, tampered)
+
+
+def test_what_was_begun_with_the_key_before_is_still_believed(secrets: Any) -> None:
+    """Checkout was open in a browser when the key was changed."""
+    signature = signatures.sign_checkout(*VECTOR, "key_secret")
+    secrets(key="the new secret", key_before="key_secret")
+    assert signatures.checkout_is_valid(*VECTOR, signature)
+    assert signatures.checkout_is_valid(
+        *VECTOR, signatures.sign_checkout(*VECTOR, "the new secret")
+    )
+    secrets(key="the new secret")
+    assert not signatures.checkout_is_valid(*VECTOR, signature)
+    assert not signatures.checkout_is_valid(*VECTOR, signatures.sign_checkout(*VECTOR, ""))
 
 
 def test_no_odd_input_is_a_signature_and_none_raises(secrets: Any) -> None:

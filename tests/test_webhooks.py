@@ -343,6 +343,9 @@ async def test_row_19_foreign_orders_and_unknown_events_are_answered_200(service
         payload("payment.pending", payment={"id": payment_id}): "ignored: of an order",
         payload("payment_link.paid", payment_link={"id": "plink_1"}): "ignored: nothing is done",
         payload("order.notification.delivered"): "ignored: nothing is done",
+        payload("payment.downtime.started", **{"payment.downtime": {"id": "down_1"}}): (
+            "ignored: nothing is done"
+        ),
     }
     for body, outcome in told.items():
         assert (await send(service, body)).status_code == 200

@@ -173,7 +173,9 @@ async def stop() -> None:
     _stopping = True
     _wake.set()
     with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-        await asyncio.wait_for(asyncio.gather(_committer, *_apart), DEADLINE_SECONDS)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await _committer
+            await asyncio.gather(*_apart)
     _committer = None
 
 
@@ -253,11 +255,8 @@ def _answer(batch: Sequence[_Posting], answers: Sequence[Outcome | Exception]) -
 
 
 async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | Exception]:
-    """Load, fold, write and commit, again and again while another process was first.
-
-    Raises LostRace when that was so too often, and Unavailable when it is to go on (`apart`) but
-    everybody's deadline has passed.
-    """
+    """Load, fold, write and commit, again and again while another process was first: until that
+    was so too often (LostRace) or, when `apart`, until everybody's deadline passed (Unavailable)."""
     deadline = asyncio.get_running_loop().time() + DEADLINE_SECONDS
     attempt = 0
     while True:

@@ -185,7 +185,7 @@ async def _submit(call: Document, script: Simulate | None) -> Document:
     )
     try:
         if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
-            raise telephony.NotSent("the service was too slow")
+            raise telephony.NotSent(telephony.TOO_SLOW)
         provider_call_id = await network.place(dial)
     except (telephony.Refused, telephony.NotSent) as refusal:
         log.warning("call %s was not placed: %s", call_id, refusal)

@@ -27,6 +27,7 @@ PauseReason = Literal[
     "user",  # until its owner resumes it
     "balance",  # the money ran out; the next recharge resumes it
     "frozen",  # an admin has frozen the wallet; unfreezing it resumes it
+    "provider",  # the telephone network takes no calls; it is tried again by itself
     "cap",  # the day's calls cost, or are, as many as they may; the next day resumes it
 ]
 
@@ -40,6 +41,7 @@ _FOR_MONEY: Final[Document] = {
     "pause_reason": {"$in": ["balance", "frozen"]},
 }
 _FOR_THE_DAY: Final[Document] = {"status": "paused", "pause_reason": "cap"}
+_FOR_THE_NETWORK: Final[Document] = {"status": "paused", "pause_reason": "provider"}
 
 
 class InvalidTransition(Problem):
@@ -64,6 +66,7 @@ async def open_draft(campaign: Document) -> bool:
         "look_at": clock.after(LEASE_SECONDS),
         "busy_until": None,
         "paced_at": None,
+        "probes": 0,  # how often in a row the network was tried in vain
         "counts": None,
         "spent_paise": None,
     }
@@ -157,9 +160,10 @@ async def page(
 async def pause(campaign_id: str) -> Document:
     """Place no more calls; those that are up end as they will. Raises InvalidTransition.
 
-    A campaign that waits for money or for the next day waits for its owner from then on.
+    A campaign that waits for money, the next day or the network waits for its owner from then on.
     """
-    may = {"$or": [{"status": {"$in": ["running", "scheduled"]}}, _FOR_MONEY, _FOR_THE_DAY]}
+    waits = [_FOR_MONEY, _FOR_THE_DAY, _FOR_THE_NETWORK]
+    may = {"$or": [{"status": {"$in": ["running", "scheduled"]}}, *waits]}
     changes = {"status": "paused", "pause_reason": "user", "look_at": clock.now()}
     return await _move(campaign_id, may, changes, "paused")
 
@@ -290,6 +294,28 @@ async def resume_with_the_day(campaign: Document) -> None:
     """There is room for a call again."""
     running = {"status": "running", "pause_reason": None, "look_at": clock.now()}
     await db.campaigns.update_one({"_id": campaign["_id"], **_FOR_THE_DAY}, {"$set": running})
+
+
+async def pause_for_the_network(campaign: Document, why: str, probe_at: dt.datetime) -> None:
+    """The telephone network takes no calls: one more is tried from `probe_at` on."""
+    paused = await db.campaigns.update_one(
+        {"_id": campaign["_id"], "status": "running"},
+        {"$set": {**_FOR_THE_NETWORK, "probe_at": probe_at}, "$inc": {"probes": 1}},
+    )
+    if paused.matched_count:
+        log.error("campaign %s: paused, the telephone network: %s", campaign["_id"], why)
+
+
+async def probe_the_network(campaign: Document) -> None:
+    """Go on with one call, which shows whether the network takes calls again."""
+    running = {"status": "running", "pause_reason": None, "look_at": clock.now()}
+    await db.campaigns.update_one({"_id": campaign["_id"], **_FOR_THE_NETWORK}, {"$set": running})
+
+
+async def network_is_back(campaign: Document) -> None:
+    """It took a call."""
+    await db.campaigns.update_one({"_id": campaign["_id"]}, {"$set": {"probes": 0}})
+    log.info("campaign %s: the telephone network takes calls again", campaign["_id"])
 
 
 async def waits_for_money(user_id: str) -> bool:

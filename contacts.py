@@ -255,14 +255,18 @@ async def claim(campaign_id: str, count: int) -> list[Document]:
     return await db.contacts.find(mine, sort=[("row", 1)]).to_list(None)
 
 
-async def put_back(contact: Document) -> None:
+async def put_back(contact: Document, states: Sequence[str] = ("claimed",)) -> None:
     """Its call could not be placed now: its turn comes again, and no attempt was used."""
-    await _change(
-        contact,
-        ("claimed",),
-        {"state": "pending", "call_id": None, "lease_until": None},
-        attempts=-1,
-    )
+    waits: Document = {"state": "pending", "call_id": None, "lease_until": None}
+    await _change(contact, states, waits, attempts=-1)
+
+
+async def put_back_of(call_id: str) -> bool:
+    """Likewise for the contact of a call that reached nobody; False when that was done before."""
+    contact = await db.contacts.find_one({"call_id": {"$eq": call_id, "$type": "string"}})
+    if contact is not None:
+        await put_back(contact, LIVE)
+    return contact is not None
 
 
 async def in_call(contact: Document) -> None:

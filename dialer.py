@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,7 +26,7 @@ from errors import (
     Unavailable,
     WalletFrozen,
 )
-from telephony import OVER, Simulate
+from telephony import NETWORK_DOWN, NETWORK_FAULTS, OVER, Simulate
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,16 @@ _LIVE_SECONDS: Final = 5.0
 _NETWORK_SECONDS: Final = 5.0
 _BALANCE_SECONDS: Final = 30.0
 _DAY_SECONDS: Final = 60.0
+# When a network that takes no calls is tried again: twice as late each time, up to the maximum.
+_PROBE_SECONDS: Final = 15.0
+_PROBE_SECONDS_MAX: Final = 300.0
 # Calls that end together are one look at their campaign.
 _TOGETHER_SECONDS: Final = 0.05
+
+
+class _NetworkFault(Exception):
+    """The telephone network took no call, and the fault is not the number's."""
+
 
 # Which campaigns this process is about to look at, and the looks that go on.
 _soon: set[str] = set()
@@ -106,6 +115,8 @@ async def _work(campaign: Document) -> float | None:
             return 0.0 if await _has_money_again(campaign) else _BALANCE_SECONDS
         if campaign["pause_reason"] == "cap":
             return 0.0 if await _has_the_day_again(campaign) else _DAY_SECONDS
+        if campaign["pause_reason"] == "provider":
+            return await _try_the_network(campaign)
         return _LIVE_SECONDS if await contacts.has_any(campaign_id, contacts.LIVE) else None
     if await contacts.has_any(campaign_id, contacts.LIVE):
         return _LIVE_SECONDS
@@ -119,6 +130,8 @@ async def _recover(campaign: Document) -> None:
         call = await callbook.known(contact["call_id"])
         if call is None:
             await contacts.put_back(contact)
+        elif _was_never_called(call):
+            await contacts.put_back(contact, contacts.LIVE)
         elif call["rank"] == OVER and call["billing_status"] != "pending_duration":
             await contacts.end(
                 call["_id"],
@@ -159,6 +172,9 @@ async def _run(campaign: Document) -> float:
         calls_max - await contacts.live_count(campaign_id),
         _share(await billing.affordable_calls(user_id, number), running),
     )
+    probes = campaign.get("probes", 0)
+    if probes:
+        room = min(room, 1)
     while room > 0:
         wave = await contacts.claim(campaign_id, min(room, _WAVE))
         if not wave:
@@ -166,17 +182,26 @@ async def _run(campaign: Document) -> float:
         if not await campaignbook.goes_on(campaign, paced_at=_paced_after(campaign, len(wave))):
             await asyncio.gather(*(contacts.put_back(contact) for contact in wave))
             return 0.0
-        refusals = await _place_all(campaign, wave)
-        for problem in refusals:
-            if isinstance(problem, InsufficientBalance | WalletFrozen):
-                return await _pause_for_money(campaign, problem)
-        if any(isinstance(refusal, Unavailable) for refusal in refusals):
-            return _NETWORK_SECONDS
-        if refusals:
-            waits = [await _wait_for_room(campaign, refusal) for refusal in refusals]
-            return max(pause_seconds, *waits)
+        if refusals := await _place_all(campaign, wave):
+            return max(pause_seconds, await _heed(campaign, refusals))
+        if probes:
+            await campaignbook.network_is_back(campaign)
+            return 0.0
         room -= len(wave)
     return pause_seconds
+
+
+async def _heed(campaign: Document, refusals: Sequence[Exception]) -> float:
+    """Pause, or for how many seconds to wait, after what the whole campaign has to heed."""
+    for refusal in refusals:
+        if isinstance(refusal, InsufficientBalance | WalletFrozen):
+            return await _pause_for_money(campaign, refusal)
+    for refusal in refusals:
+        if isinstance(refusal, _NetworkFault) and str(refusal) in NETWORK_DOWN:
+            return await _pause_for_the_network(campaign, str(refusal))
+    if any(isinstance(refusal, Unavailable | _NetworkFault) for refusal in refusals):
+        return _NETWORK_SECONDS
+    return max([await _wait_for_room(campaign, refusal) for refusal in refusals])
 
 
 def _share(limit: int, running: int) -> int:
@@ -211,12 +236,12 @@ def _paced_after(campaign: Document, calls_placed: int) -> dt.datetime | None:
     return campaign["paced_at"]  # type: ignore[no-any-return]
 
 
-async def _place_all(campaign: Document, wave: Sequence[Document]) -> list[Problem]:
+async def _place_all(campaign: Document, wave: Sequence[Document]) -> list[Exception]:
     results = await asyncio.gather(*(_place(campaign, contact) for contact in wave))
     return [refusal for refusal in results if refusal is not None]
 
 
-async def _place(campaign: Document, contact: Document) -> Problem | None:
+async def _place(campaign: Document, contact: Document) -> Exception | None:
     """Call one contact; the refusal, when it is one that the whole campaign has to heed."""
     try:
         call = await calls.place(
@@ -243,7 +268,34 @@ async def _place(campaign: Document, contact: Document) -> Problem | None:
         return None
     if call["rank"] < OVER:
         await contacts.in_call(contact)
+    elif _was_never_called(call):
+        await contacts.put_back(contact)
+        return _NetworkFault(call["failure_reason"])
     return None
+
+
+def _was_never_called(call: Document) -> bool:
+    """Whether the network took no call, and the number has nothing to do with it."""
+    return call["status"] == "failed" and call["failure_reason"] in NETWORK_FAULTS
+
+
+# --- the network --------------------------------------------------------------------------------
+
+
+async def _pause_for_the_network(campaign: Document, why: str) -> float:
+    tries: int = min(campaign.get("probes", 0), 9)
+    wait_seconds = min(math.ldexp(_PROBE_SECONDS, tries), _PROBE_SECONDS_MAX)
+    await campaignbook.pause_for_the_network(campaign, why, clock.after(wait_seconds))
+    return wait_seconds
+
+
+async def _try_the_network(campaign: Document) -> float:
+    """Go on with one call when it is time; else in how many seconds it is."""
+    left_seconds = (campaign["probe_at"] - clock.now()).total_seconds()
+    if left_seconds > 0:
+        return float(left_seconds)
+    await campaignbook.probe_the_network(campaign)
+    return 0.0
 
 
 # --- money --------------------------------------------------------------------------------------
@@ -273,7 +325,7 @@ async def _resume_with_money(user_id: str, number: str | None = None) -> bool:
     return True
 
 
-async def _wait_for_room(campaign: Document, refusal: Problem) -> float:
+async def _wait_for_room(campaign: Document, refusal: Exception) -> float:
     """For how many seconds to wait after a refusal that is not for want of money. What only the
     next day brings pauses the campaign."""
     if await _is_for_the_day(campaign, refusal):
@@ -284,7 +336,7 @@ async def _wait_for_room(campaign: Document, refusal: Problem) -> float:
     return _WAITS_SECONDS
 
 
-async def _is_for_the_day(campaign: Document, refusal: Problem) -> bool:
+async def _is_for_the_day(campaign: Document, refusal: Exception) -> bool:
     if isinstance(refusal, SpendCapReached):
         return not refusal.is_held
     return isinstance(refusal, TooManyCalls) and await billing.calls_are_used_up(
@@ -318,12 +370,18 @@ async def _on_wallet_credited(event: Document) -> None:
 
 async def _on_call_ended(event: Document) -> None:
     data = event["data"]
-    await contacts.end(
-        data["call_id"],
-        status=data["status"],
-        duration_seconds=data["duration_seconds"],
-        cost_paise=data["cost_paise"],
-    )
+    call = await callbook.find(data["call_id"]) if data["status"] == "failed" else None
+    if call is not None and _was_never_called(call):
+        if await contacts.put_back_of(call["_id"]) and call["failure_reason"] in NETWORK_DOWN:
+            campaign = await campaignbook.find(data["campaign_id"])
+            await _pause_for_the_network(campaign, call["failure_reason"])
+    else:
+        await contacts.end(
+            data["call_id"],
+            status=data["status"],
+            duration_seconds=data["duration_seconds"],
+            cost_paise=data["cost_paise"],
+        )
     campaign_id = data["campaign_id"]
     if campaign_id not in _soon:
         _soon.add(campaign_id)

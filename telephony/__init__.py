@@ -8,8 +8,11 @@ from errors import NotFound
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
 from telephony.provider import (
+    NETWORK_DOWN,
+    NETWORK_FAULTS,
     OVER,
     RANK,
+    TOO_SLOW,
     Ambiguous,
     CannotHangUp,
     Capabilities,
@@ -27,9 +30,12 @@ from telephony.simulator import Simulator
 from telephony.twilio import Twilio
 
 __all__ = [
+    "NETWORK_DOWN",
+    "NETWORK_FAULTS",
     "OVER",
     "PATIENCE_SECONDS",
     "RANK",
+    "TOO_SLOW",
     "Ambiguous",
     "CannotHangUp",
     "Capabilities",

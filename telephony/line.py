@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from telephony.provider import OUT_OF_CREDIT, OVER, Ambiguous, NotSent, Refused
+from telephony.provider import (
+    BUSY,
+    CREDENTIALS_REFUSED,
+    OUT_OF_CREDIT,
+    OVER,
+    UNREACHABLE,
+    Ambiguous,
+    NotSent,
+    Refused,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -74,7 +83,7 @@ class Line:
             await asyncio.sleep(_retry_after(answer))
         status = answer.status_code
         if status == 429:
-            raise NotSent("provider_busy")
+            raise NotSent(BUSY)
         if status < 200 or 300 <= status < 400 or status == 408 or status >= 500:
             raise Ambiguous(f"{self.name} answered {status}")
         said = _object(answer)
@@ -89,21 +98,21 @@ class Line:
             return await self._client.post(path, **content)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as problem:
             log.warning("%s cannot be reached: %s", self.name, type(problem).__name__)
-            raise NotSent("provider_unreachable") from problem
+            raise NotSent(UNREACHABLE) from problem
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
-            raise NotSent("provider_unreachable") from problem
+            raise NotSent(UNREACHABLE) from problem
         except httpx.HTTPError as problem:
             raise Ambiguous(f"{self.name}: {type(problem).__name__}") from problem
 
-    def _refusal(self, status: int, said: Mapping[str, Any] | None) -> Refused:
+    def _refusal(self, status: int, said: Mapping[str, Any] | None) -> Refused | NotSent:
         """Why there is no call, in words that tell nothing of the account."""
         code = (said or {}).get("code")
         if status == 402 or _NO_CREDIT.search(str(said)):
             log.error("%s is out of credit: it refuses calls until it is paid", self.name)
-            return Refused(OUT_OF_CREDIT)
+            return NotSent(OUT_OF_CREDIT)
         if status == 401:
             log.error("%s refuses the credentials of this service", self.name)
-            return Refused("provider_credentials_refused")
+            return NotSent(CREDENTIALS_REFUSED)
         number = f", code {code}" if isinstance(code, int) else ""
         return Refused(f"provider_refused: {status}{number}")
 

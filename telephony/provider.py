@@ -120,7 +120,8 @@ class Refused(Exception):
 
 
 class NotSent(Exception):
-    """The network was never asked (no connection): there is no call, and it may be tried again."""
+    """There is no call, for a reason that is not the call's: the network was never asked (no
+    connection), or takes no call of ours. It may be tried again. The reason is a network fault."""
 
 
 class Ambiguous(Exception):
@@ -143,6 +144,14 @@ class CannotHangUp(Problem):
 # What a call failed with when the account at the network is empty. It is the operator's to mend,
 # and has nothing to do with the wallet of the user.
 OUT_OF_CREDIT: Final = "provider_out_of_credit"
+# Likewise nobody can be called before the operator has mended it, or the network itself.
+UNREACHABLE: Final = "provider_unreachable"
+CREDENTIALS_REFUSED: Final = "provider_credentials_refused"
+NETWORK_DOWN: Final = frozenset({UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED})
+# And these pass in a moment. With all of them it is certain that nobody was called.
+BUSY: Final = "provider_busy"
+TOO_SLOW: Final = "service_too_slow"
+NETWORK_FAULTS: Final = NETWORK_DOWN | {BUSY, TOO_SLOW}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

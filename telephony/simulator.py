@@ -14,6 +14,7 @@ from errors import NotFound
 from telephony.provider import (
     OVER,
     RANK,
+    UNREACHABLE,
     Ambiguous,
     Capabilities,
     Dial,
@@ -73,7 +74,7 @@ class Simulator:
         """Place the call; the id of one that is placed twice is the same."""
         board = self._switchboard
         if board is None:
-            raise NotSent("the simulator is not running in this process")
+            raise NotSent(UNREACHABLE)
         call = document_of(dial, clock.now(), board.me)
         try:
             await db.simulated_calls.insert_one(call)

@@ -13,9 +13,12 @@ import calls
 import clock
 import contacts
 import database
-from telephony import Simulate
+import dialer
+from telephony import Dial, NotSent, Refused, Simulate
+from telephony.simulator import Simulator
 from tests.campaigning import (
     FAST,
+    SLOW,
     act,
     calls_of,
     create,
@@ -135,6 +138,120 @@ async def test_a_campaign_that_its_owner_paused_is_not_resumed_by_a_recharge(
     found = await shown(service, person, created)
     assert (found["status"], found["pause_reason"]) == ("paused", "user")
     assert found["counts"]["pending"] == 1
+
+
+# --- a network that takes no calls ----------------------------------------------------------------
+
+
+class Outage:
+    """Has the network take no call, for a reason, as long as there is one; counts what was tried."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+        self.reason: str | None = reason
+        self.tried: list[str] = []
+        place = Simulator.place
+
+        async def placed(network: Simulator, dial: Dial) -> str:
+            if self.reason is not None:
+                self.tried.append(dial.to)
+                raise NotSent(self.reason)
+            return await place(network, dial)
+
+        monkeypatch.setattr(Simulator, "place", placed)
+
+
+async def all_were_called_once(service: Service, person: Person, outage: Outage) -> None:
+    calls_made = await calls_of(service, person)
+    reached = [call["to"] for call in calls_made if call["status"] == "completed"]
+    assert sorted(reached) == sorted(numbers_of(6))
+    assert len(calls_made) == len(reached) + len(outage.tried)
+    assert (await service.balance(person))["balance"] == 1_000 - 30
+    assert (await service.balance(person))["held"] == 0
+
+
+async def test_a_network_that_takes_no_calls_pauses_it_and_nobody_of_the_list_is_lost(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialer, "_PROBE_SECONDS", 0.1)
+    outage = Outage(monkeypatch, "provider_credentials_refused")
+    created = await create(service, person, 6, max_concurrent=3)
+    paused = await until(service, person, created, lambda c: c["status"] == "paused")
+    assert paused["pause_reason"] == "provider"
+    assert len(outage.tried) >= 3  # the first three at once, then one at a time
+    await until(service, person, created, lambda _: len(outage.tried) >= 5)
+    waiting = await list_of(service, person, created, "?state=pending")
+    assert {c["attempts"] for c in waiting} == {0}
+    outage.reason = None
+    over = await until(service, person, created, is_over)
+    assert over["counts"]["answered"] == over["counts"]["total"] == 6
+    await all_were_called_once(service, person, outage)
+
+
+async def test_while_the_network_is_down_its_owner_may_try_it_with_one_call_and_stop_it(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(monkeypatch, "provider_unreachable")
+    created = await create(service, person, 6, max_concurrent=3)
+    await until(service, person, created, lambda c: c["pause_reason"] == "provider")
+    assert await act(service, person, created, "resume") == 200
+    await until(service, person, created, lambda _: len(outage.tried) == 4)
+    again = await until(service, person, created, lambda c: c["status"] == "paused")
+    assert (again["pause_reason"], again["counts"]["pending"]) == ("provider", 6)
+    assert await act(service, person, created, "pause") == 200
+    assert (await shown(service, person, created))["pause_reason"] == "user"
+    outage.reason = None
+    assert await act(service, person, created, "resume") == 200
+    await until(service, person, created, is_over)
+    assert len(outage.tried) == 4
+    await all_were_called_once(service, person, outage)
+
+
+async def test_a_busy_network_is_waited_for_without_a_pause(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialer, "_NETWORK_SECONDS", 0.3)
+    outage = Outage(monkeypatch, "provider_busy")
+    created = await create(service, person, 6, max_concurrent=3)
+    seen = set()
+
+    def watched(campaign: dict[str, Any]) -> bool:
+        seen.add((campaign["status"], campaign["pause_reason"]))
+        if len(outage.tried) >= 6:
+            outage.reason = None
+        return is_over(campaign)
+
+    over = await until(service, person, created, watched)
+    assert over["counts"]["answered"] == 6
+    assert ("paused", "provider") not in seen
+    await all_were_called_once(service, person, outage)
+
+
+async def test_a_network_that_takes_a_call_and_has_no_credit_for_it_pauses_it_too(
+    service: Service, person: Person
+) -> None:
+    created = await create(service, person, 2, max_concurrent=1, simulate=SLOW)
+    await until(service, person, created, lambda c: c["counts"]["in_call"] == 1)
+    [call] = await calls_of(service, person)
+    reason = "provider_out_of_credit"  # Plivo says so in the report of the end
+    await calls.finish(call["call_id"], status="failed", duration_seconds=0, reason=reason)
+    paused = await until(service, person, created, lambda c: c["status"] == "paused")
+    assert (paused["pause_reason"], paused["counts"]["pending"]) == ("provider", 2)
+
+
+async def test_a_number_that_the_network_refuses_has_failed_and_the_others_are_called(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Simulator.place
+
+    async def placed(network: Simulator, dial: Dial) -> str:
+        if dial.to == numbers_of(1)[0]:
+            raise Refused("provider_refused: 400")
+        return await place(network, dial)
+
+    monkeypatch.setattr(Simulator, "place", placed)
+    created = await create(service, person, 3)
+    over = await until(service, person, created, is_over)
+    assert (over["counts"]["answered"], over["counts"]["failed"]) == (2, 1)
 
 
 # --- how fast -------------------------------------------------------------------------------------

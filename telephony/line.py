@@ -16,6 +16,8 @@ from telephony.provider import (
     CREDENTIALS_REFUSED,
     OUT_OF_CREDIT,
     OVER,
+    SUSPENDED,
+    TOO_SLOW,
     UNREACHABLE,
     Ambiguous,
     NotSent,
@@ -44,6 +46,7 @@ _EARLIER_SECONDS: Final = 10
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _NO_CREDIT: Final = re.compile(r"(insufficient|low|not enough|out of) (balance|credit|fund)", re.I)
+_SUSPENDED: Final = re.compile(r"account.{0,30}(suspended|not active|inactive|closed)", re.I)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -96,7 +99,9 @@ class Line:
     async def _post_call(self, path: str, content: dict[str, Any]) -> httpx.Response:
         try:
             return await self._client.post(path, **content)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as problem:
+        except httpx.PoolTimeout as problem:  # all our connections were in use
+            raise NotSent(TOO_SLOW) from problem
+        except (httpx.ConnectError, httpx.ConnectTimeout) as problem:
             log.warning("%s cannot be reached: %s", self.name, type(problem).__name__)
             raise NotSent(UNREACHABLE) from problem
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
@@ -113,6 +118,9 @@ class Line:
         if status == 401:
             log.error("%s refuses the credentials of this service", self.name)
             return NotSent(CREDENTIALS_REFUSED)
+        if _SUSPENDED.search(str(said)):
+            log.error("%s has suspended the account of this service", self.name)
+            return NotSent(SUSPENDED)
         number = f", code {code}" if isinstance(code, int) else ""
         return Refused(f"provider_refused: {status}{number}")
 

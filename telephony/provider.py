@@ -147,7 +147,8 @@ OUT_OF_CREDIT: Final = "provider_out_of_credit"
 # Likewise nobody can be called before the operator has mended it, or the network itself.
 UNREACHABLE: Final = "provider_unreachable"
 CREDENTIALS_REFUSED: Final = "provider_credentials_refused"
-NETWORK_DOWN: Final = frozenset({UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED})
+SUSPENDED: Final = "provider_account_suspended"
+NETWORK_DOWN: Final = frozenset({UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED, SUSPENDED})
 # And these pass in a moment. With all of them it is certain that nobody was called.
 BUSY: Final = "provider_busy"
 TOO_SLOW: Final = "service_too_slow"

@@ -127,6 +127,8 @@ class Network:
         fault = self.faults.pop(0) if self.faults else ""
         if fault.isdigit():
             return self.refusal(int(fault))
+        if fault == "suspended":
+            return self.refusal(403, code=20005, message="Account not active")
         if fault == "never took it":
             return Response("<html>Bad gateway</html>", status_code=502)
         self.phones.append(phone)
@@ -140,8 +142,10 @@ class Network:
             return Response("<html>Bad gateway</html>", status_code=502)
         return answer
 
-    def refusal(self, status: int) -> Response:
-        said = {"code": 21211, "message": "Invalid 'To' number", "status": status}
+    def refusal(
+        self, status: int, *, code: int = 21211, message: str = "Invalid 'To' number"
+    ) -> Response:
+        said = {"code": code, "message": message, "status": status}
         return JSONResponse(said, status_code=status, headers={"Retry-After": "0"})
 
     def found(self, one_id: str) -> Phone | None:

@@ -329,6 +329,9 @@ async def test_the_networks_own_empty_account_is_not_the_users(
     network.faults = ["401"]
     call = await caller.place(network.service, person)
     assert call["failure_reason"] == "provider_credentials_refused"
+    network.faults = ["suspended"]
+    call = await caller.place(network.service, person)
+    assert call["failure_reason"] == "provider_account_suspended"
     assert {r.levelno for r in caplog.records if r.name == "telephony.line"} == {logging.ERROR}
     if isinstance(network, PlivoHere):  # it takes the call, and says so at its end
         call_id, phone = await placed(network, person)

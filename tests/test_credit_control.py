@@ -156,7 +156,7 @@ async def test_of_three_hundred_calls_at_once_the_wallet_pays_a_hundred_and_two_
 async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles_all_its_calls(
     tmp_path: Path,
 ) -> None:
-    """200 calls of three minutes, each of which passes in two seconds: all need several slices, and
+    """200 calls of three minutes, each of which passes in five seconds: all need several slices, and
     one process is killed when they have begun to talk."""
     async with contextlib.AsyncExitStack() as stack:
         whole = await stack.enter_async_context(
@@ -166,7 +166,7 @@ async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles
         stack.push_async_callback(database.close)
         person = await whole.service.signup()
         await whole.recharge(person, 50_000)
-        wanted = request_of(whole, person, duration_seconds=LONG_SECONDS, wall_seconds=9)
+        wanted = request_of(whole, person, duration_seconds=LONG_SECONDS, wall_seconds=20)
         async with watched(person.id):
             answers = await exchange(whole, [wanted] * 200)
             assert Counter(status for status, _ in answers) == {202: 200}
@@ -198,10 +198,10 @@ async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles
 async def talking(person: Person, *, calls: int) -> None:
     """Until so many were answered and have reserved more than their first slice."""
     where = {"user_id": person.id, "status": "in_progress", "limit_seconds": {"$gt": 60}}
-    for _ in range(400):
+    for _ in range(600):
         if await db.calls.count_documents(where) >= calls:
             return
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
     raise AssertionError(f"only {await db.calls.count_documents(where)} calls were extended")
 
 
@@ -215,7 +215,7 @@ async def limits_of(person: Person) -> dict[str, int]:
 
 async def settled(person: Person, *, calls: int) -> list[Document]:
     """All calls, once the money of each is resolved."""
-    for _ in range(400):
+    for _ in range(1_200):
         open_ones = {"user_id": person.id, "rank": {"$lt": telephony.OVER}}
         if not await db.calls.count_documents(open_ones):
             break

@@ -62,7 +62,7 @@ async def shown(service: Service, person: Person, call_id: str) -> dict[str, Any
 
 
 async def over(
-    service: Service, person: Person, call_id: str, *, seconds: float = 15
+    service: Service, person: Person, call_id: str, *, seconds: float = 30
 ) -> dict[str, Any]:
     """The call when its money is resolved."""
     for _ in range(int(seconds / 0.05)):
@@ -74,7 +74,7 @@ async def over(
 
 
 async def until(service: Service, person: Person, call_id: str, status: str) -> dict[str, Any]:
-    for _ in range(200):
+    for _ in range(600):
         call = await shown(service, person, call_id)
         if call["status"] == status:
             return call

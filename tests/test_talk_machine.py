@@ -149,7 +149,7 @@ class World:
                 raise answer
         wallet._waiting.clear()
         usage._lanes.clear()
-        for _ in range(2_000):  # what MongoDB was told before goes on without us
+        for _ in range(10_000):  # what MongoDB was told before goes on without us
             status = await database.client().admin.command("serverStatus")
             if not status["transactions"]["currentOpen"]:
                 break

@@ -293,7 +293,7 @@ async def test_without_mongodb_it_is_503_and_it_recovers_without_a_restart(tmp_p
             with pytest.raises(Unavailable):
                 await wallet.post(spend(1_00, "while away"))
             running = mongod.start(tmp_path)
-            for _ in range(40):
+            for _ in range(120):
                 try:
                     outcome = await wallet.post(spend(1_00, "while away"))
                     break

@@ -464,14 +464,14 @@ async def test_the_sandboxes_webhooks_credit_a_closed_browsers_payment_by_themse
         if kind is not None:
             await customer.fault(service, kind, path="payment.captured", seconds=0.5)
         person = await service.signup()
-        began = clock.now()
         await paid_and_forgotten(service, person)
-        for _ in range(100):
+        without_the_poller = {"$set": {"next_check_at": clock.after(600)}}
+        await db.orders.update_many({"user_id": person.id}, without_the_poller)
+        for _ in range(400):
             if await rupees(service, person) == 100.0:
                 break
             await asyncio.sleep(0.05)
         assert await rupees(service, person) == 100.0
-        assert (clock.now() - began).total_seconds() < 4.5  # before the poller would
         assert await db.transactions.count_documents({"user_id": person.id}) == 1
     finally:
         await customer.webhooks(service, enabled=False)

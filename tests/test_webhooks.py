@@ -312,14 +312,14 @@ async def test_row_20_the_same_bytes_are_stored_once_whatever_their_event_id(
 async def test_row_20_a_hanging_razorpay_holds_up_no_webhook(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(gateway, "READ_SECONDS", 2.0)
     person = await service.signup()
     _, payment_id = await paid_and_forgotten(service, person)
-    await customer.fault(service, "timeout", path=f"/payments/{payment_id}", seconds=1)
+    await customer.fault(service, "timeout", path=f"/payments/{payment_id}", seconds=3)
     body = payload("payment.captured", payment={"id": payment_id})
     began = asyncio.get_running_loop().time()
     assert (await send(service, body)).status_code == 200
-    assert asyncio.get_running_loop().time() - began < 0.4
+    assert asyncio.get_running_loop().time() - began < 1.5
     assert (await handled(body))["outcome"] == "credited"
 
 

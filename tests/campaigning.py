@@ -9,7 +9,7 @@ import database
 from tests.conftest import Person, Service
 
 FAST = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 0.1}
-SLOW = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 30.0}
+SLOW = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 120.0}
 
 
 def numbers_of(count: int, first: int = 0) -> list[str]:
@@ -52,7 +52,7 @@ async def until(
     person: Person,
     campaign: dict[str, Any],
     is_so: Callable[[dict[str, Any]], bool],
-    seconds: float = 20,
+    seconds: float = 60,
 ) -> dict[str, Any]:
     """The campaign as soon as it is as the test waits for."""
     deadline = asyncio.get_running_loop().time() + seconds
@@ -78,6 +78,18 @@ async def act(service: Service, person: Person, campaign: dict[str, Any], verb: 
 async def calls_of(service: Service, person: Person) -> list[dict[str, Any]]:
     answer = await service.get("/api/calls?limit=200", person)
     found: list[dict[str, Any]] = answer.json()["calls"]
+    return found
+
+
+async def calls_placed(
+    service: Service, person: Person, count: int, seconds: float = 60
+) -> list[dict[str, Any]]:
+    """The calls, as soon as there are so many. A contact counts as in a call from its claim on, a
+    moment before its call is there."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while len(found := await calls_of(service, person)) < count:
+        assert asyncio.get_running_loop().time() < deadline, found
+        await asyncio.sleep(0.05)
     return found
 
 

@@ -14,6 +14,7 @@ from tests.campaigning import (
     SLOW,
     act,
     calls_of,
+    calls_placed,
     create,
     is_over,
     list_of,
@@ -135,10 +136,7 @@ async def test_a_canceled_campaign_lets_its_calls_end_and_calls_nobody_else(
 ) -> None:
     created = await create(service, person, 5, max_concurrent=2, simulate=SLOW)
     await until(service, person, created, lambda c: c["counts"]["in_call"] == 2)
-    for _ in range(1_000):  # claimed is not dialled yet
-        if len(await calls_of(service, person)) == 2:
-            break
-        await asyncio.sleep(0.02)
+    await calls_placed(service, person, 2)
     assert await act(service, person, created, "cancel") == 200
     found = await shown(service, person, created)
     assert (found["counts"]["canceled"], found["counts"]["in_call"]) == (3, 2)

@@ -21,6 +21,7 @@ from tests.campaigning import (
     SLOW,
     act,
     calls_of,
+    calls_placed,
     create,
     is_over,
     list_of,
@@ -230,8 +231,7 @@ async def test_a_network_that_takes_a_call_and_has_no_credit_for_it_pauses_it_to
     service: Service, person: Person
 ) -> None:
     created = await create(service, person, 2, max_concurrent=1, simulate=SLOW)
-    await until(service, person, created, lambda c: c["counts"]["in_call"] == 1)
-    [call] = await calls_of(service, person)
+    [call] = await calls_placed(service, person, 1)
     reason = "provider_out_of_credit"  # Plivo says so in the report of the end
     await calls.finish(call["call_id"], status="failed", duration_seconds=0, reason=reason)
     paused = await until(service, person, created, lambda c: c["status"] == "paused")

@@ -49,8 +49,8 @@ RESOLVED: Final = ("settled", "released")
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
 _EVENTS_KEPT: Final = 30
-# A network that queues may begin a call so much later than we placed it.
-_NEAR_SECONDS: Final = 1_000
+# A network that queues may begin a call so many seconds later than we placed it.
+_NEAR: Final = 1_000
 _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 16
 
@@ -89,13 +89,13 @@ async def page(
 
 async def queued(call: Document, provider_call_id: str) -> Document:
     """The network took the call; the call as it stands (a callback may have been faster)."""
-    changes = _awaited(call)
-    took = {"status": "queued", "rank": RANK["queued"], "provider_call_id": provider_call_id}
+    its_id = {"provider_call_id": provider_call_id}
+    took = _awaited(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
     found = await db.calls.find_one_and_update(
-        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
-        {"$set": changes | took},
-        return_document=True,
+        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}}, {"$set": took}, return_document=True
     )
+    if found is None:  # not every callback carries the network's id
+        await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
     return found or await find(call["_id"])
 
 
@@ -142,11 +142,11 @@ def limit_raised(call: Document, reservation: Reservation) -> Update:
 async def siblings(call: Document) -> list[Document]:
     """Our other calls to the same number that are up or were placed at about that time, for a
     network that cannot tell them apart."""
-    near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
-    near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
+    since, until = (clock.after(at, since=call["created_at"]) for at in (-_NEAR, _NEAR))
+    near, up = {"$gte": since, "$lte": until}, {"$exists": True}
     found = db.calls.find(
         {
-            "$or": [{"created_at": near}, {"next_check_at": {"$exists": True}}],
+            "$or": [{"created_at": near}, {"next_check_at": up}],
             "to": call["to"],
             "provider": call["provider"],
             "_id": {"$ne": call["_id"]},

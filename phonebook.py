@@ -245,6 +245,7 @@ async def _answers_of_child(
         **task,
         "region": chosen.default_region,
         "countries": ",".join(chosen.allowed_countries),
+        "types": ",".join(chosen.allowed_number_types),
     }
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -287,6 +288,7 @@ def _serve(source: BinaryIO, sink: BinaryIO) -> None:
             _env_file=None,
             default_region=head["region"],
             allowed_countries=head["countries"],
+            allowed_number_types=head["types"],
         )
     )
     content = source.read()

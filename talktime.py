@@ -1,5 +1,6 @@
 """The talk-time contract: a call lasts as long as money is reserved for it, and its end is found."""
 
+import asyncio
 import logging
 import math
 from collections.abc import Iterable
@@ -12,11 +13,12 @@ import config
 import deadlines
 import events
 import telephony
+import wallet
 from billing import Reservation
 from callbook import RESOLVED
 from database import Document, Write
 from deadlines import LEAD_SECONDS, WARNED_AT_SECONDS
-from errors import HoldNotFound, PaymentRequired
+from errors import HoldNotFound, PaymentRequired, Unavailable
 from telephony import OVER, RANK, Report
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ _EARLY_SECONDS: Final = 3
 _RINGING_PAUSE_SECONDS: Final = 5.0
 _CHECKS_MAX: Final = 30
 _FROZEN_BATCH: Final = 10_000
+_PARALLEL_MAX: Final = 16
 _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
 
 # --- the next slice -----------------------------------------------------------------------------
@@ -228,13 +231,33 @@ async def _check_later(call: Document, reason: str) -> None:
 
 
 async def _end_calls_of_frozen(event: Document) -> None:
-    """Hang up what is live. None can have begun since: a frozen wallet takes no hold."""
+    """Hang up what is live. None can have begun since: a frozen wallet takes no hold.
+
+    Raises Unavailable when the network left one up, after all were tried: the event is tried again,
+    as long as the wallet is frozen.
+    """
+    if not (await wallet.balance_of(event["user_id"])).frozen:
+        return
     live = {"user_id": event["user_id"], "rank": {"$lt": OVER}}
-    for call in await callbook.page(live, after=None, limit=_FROZEN_BATCH):
+    found = await callbook.page(live, after=None, limit=_FROZEN_BATCH)
+    slots = asyncio.Semaphore(_PARALLEL_MAX)
+
+    async def end(call: Document) -> bool:
         network = telephony.provider(call["provider"])
-        if network.can.can_hang_up:  # else it ends at its limit, which is paid for
-            log.warning("call %s: hung up, its wallet was frozen", call["_id"])
-            await network.hang_up(call)
+        if not network.can.can_hang_up:  # it ends at its limit, which is paid for
+            return True
+        async with slots:
+            try:
+                await network.hang_up(call)
+            except telephony.Ambiguous as problem:
+                log.warning("call %s: not hung up, its wallet is frozen: %s", call["_id"], problem)
+                return False
+        log.warning("call %s: hung up, its wallet was frozen", call["_id"])
+        return True
+
+    left = (await asyncio.gather(*map(end, found))).count(False)
+    if left:
+        raise Unavailable(f"{left} calls of a frozen wallet are not hung up yet.")
 
 
 events.on("WalletFrozen", _end_calls_of_frozen)

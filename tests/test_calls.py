@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import callbook
 import calls
 import clock
 import config
@@ -16,7 +17,7 @@ import reconcile
 import telephony
 import worker
 from database import db
-from telephony import Ambiguous, Dial, NotSent, Refused
+from telephony import Ambiguous, Dial, NotSent, Refused, Report
 from telephony.simulator import Simulator, sign
 from tests import caller
 from tests.conftest import Person, Service, running, test_settings
@@ -391,6 +392,28 @@ async def test_a_callback_may_come_before_the_networks_answer(
     call = await caller.place(service, person, caller.SILENT)
     assert (call["status"], call["billing_status"], call["cost"]) == ("completed", "settled", 2.0)
     assert (await service.balance(person))["balance"] == 8.0
+
+
+async def test_the_networks_id_is_kept_when_the_callback_that_was_faster_did_not_carry_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: Simulator, dial: Dial) -> str:
+        bare = Report(
+            event_id="1",
+            provider_call_id=None,
+            status="in_progress",
+            duration_seconds=None,
+            occurred_at=clock.now(),
+        )
+        await callbook.receive(dial.call_id, bare, via="simulator")
+        return f"sim_{dial.call_id.removeprefix('call_')}"
+
+    monkeypatch.setattr(Simulator, "place", slow)
+    person = await service.signup()
+    await service.fund(person, 10)
+    call = await caller.place(service, person, caller.SILENT)
+    assert call["status"] == "in_progress"
+    assert call["provider_call_id"] == f"sim_{call['call_id'].removeprefix('call_')}"
 
 
 # --- who may report -----------------------------------------------------------------------------

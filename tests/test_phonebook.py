@@ -152,6 +152,23 @@ async def test_a_large_file_is_read_in_another_process_with_the_same_result() ->
     assert [(r.row, r.code) for r in found.rejected] == [(5_002, "duplicate_in_file")]
 
 
+async def test_the_other_process_allows_the_countries_and_kinds_that_this_one_does() -> None:
+    config.use(
+        config.Settings(
+            _env_file=None,
+            default_region="GB",
+            allowed_countries=["GB"],
+            allowed_number_types=["TOLL_FREE"],
+        )
+    )
+    lines = ["0800 123 4567", "+919876543210", "020 7946 0958"] + ["9"] * 40_000
+    content = "\n".join(lines).encode()
+    assert len(content) > phonebook._SMALL_BYTES
+    found = await read(content)
+    assert found.usable == [(1, "+448001234567")]
+    assert [r.code for r in found.rejected[:2]] == ["country_not_allowed", "wrong_type"]
+
+
 async def test_a_list_that_is_too_long_is_refused_before_anything_is_handed_out() -> None:
     values = [f"98{i:08d}" for i in range(phonebook.ROWS_MAX + 1)]
     with pytest.raises(TooManyRows):

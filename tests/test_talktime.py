@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import adjustments
 import calls
 import clock
 import deadlines
@@ -290,3 +291,43 @@ async def test_the_answer_whose_news_was_lost_does_not_cut_the_call(
     call = await caller.place(service, person, {"duration_seconds": 100, "wall_seconds": 1})
     call = await caller.over(service, person, call["call_id"])
     assert (call["duration_seconds"], call["cost"]) == (100, 16.67)
+
+
+# --- the frozen wallet ----------------------------------------------------------------------------
+
+
+async def test_a_call_that_cannot_be_hung_up_does_not_keep_the_others_of_a_frozen_wallet_up(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await funded(service, 100)
+    call_ids = [await talking(service, person) for _ in range(3)]
+    network_answers = False
+    hang_up = Simulator.hang_up
+
+    async def hung_up(network: Simulator, call: Document) -> None:
+        if call["_id"] == call_ids[1] and not network_answers:
+            raise Ambiguous("it answered 502")
+        await hang_up(network, call)
+
+    monkeypatch.setattr(Simulator, "hang_up", hung_up)
+    await adjustments.freeze(person.id, frozen=True, reason="fraud", by="usr_admin")
+    for call_id in (call_ids[0], call_ids[2]):
+        await caller.over(service, person, call_id)
+    assert (await kept(call_ids[1]))["status"] == "in_progress"
+    network_answers = True
+    await caller.over(service, person, call_ids[1])  # it is tried again by itself
+
+
+async def test_the_calls_of_a_wallet_that_was_thawed_meanwhile_go_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await funded(service, 100)
+    await talking(service, person)
+    hung_up: list[str] = []
+
+    async def hang_up(network: Simulator, call: Document) -> None:
+        hung_up.append(call["_id"])
+
+    monkeypatch.setattr(Simulator, "hang_up", hang_up)
+    await talktime._end_calls_of_frozen({"user_id": person.id})
+    assert hung_up == []

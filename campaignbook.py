@@ -67,6 +67,8 @@ async def open_draft(campaign: Document) -> bool:
         "busy_until": None,
         "paced_at": None,
         "probes": 0,  # how often in a row the network was tried in vain
+        "probe_call_id": None,  # the call that shows whether it takes calls again
+        "rests_until": None,  # it takes no more calls for a moment
         "counts": None,
         "spent_paise": None,
     }
@@ -300,7 +302,10 @@ async def pause_for_the_network(campaign: Document, why: str, probe_at: dt.datet
     """The telephone network takes no calls: one more is tried from `probe_at` on."""
     paused = await db.campaigns.update_one(
         {"_id": campaign["_id"], "status": "running"},
-        {"$set": {**_FOR_THE_NETWORK, "probe_at": probe_at}, "$inc": {"probes": 1}},
+        {
+            "$set": {**_FOR_THE_NETWORK, "probe_at": probe_at, "probe_call_id": None},
+            "$inc": {"probes": 1},
+        },
     )
     if paused.matched_count:
         log.error("campaign %s: paused, the telephone network: %s", campaign["_id"], why)
@@ -312,9 +317,23 @@ async def probe_the_network(campaign: Document) -> None:
     await db.campaigns.update_one({"_id": campaign["_id"], **_FOR_THE_NETWORK}, {"$set": running})
 
 
+async def probed_with(campaign: Document, call_id: str) -> None:
+    """This call is the one."""
+    await db.campaigns.update_one(
+        {"_id": campaign["_id"], "status": "running"}, {"$set": {"probe_call_id": call_id}}
+    )
+
+
+async def rest(campaign_id: str, until: dt.datetime) -> None:
+    """The network takes no more calls for a moment: place none until then."""
+    await db.campaigns.update_one({"_id": campaign_id}, {"$max": {"rests_until": until}})
+
+
 async def network_is_back(campaign: Document) -> None:
-    """It took a call."""
-    await db.campaigns.update_one({"_id": campaign["_id"]}, {"$set": {"probes": 0}})
+    """It let a call ring."""
+    await db.campaigns.update_one(
+        {"_id": campaign["_id"]}, {"$set": {"probes": 0, "probe_call_id": None}}
+    )
     log.info("campaign %s: the telephone network takes calls again", campaign["_id"])
 
 

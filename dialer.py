@@ -26,7 +26,7 @@ from errors import (
     Unavailable,
     WalletFrozen,
 )
-from telephony import NETWORK_DOWN, NETWORK_FAULTS, OVER, Simulate
+from telephony import NETWORK_DOWN, NETWORK_FAULTS, OVER, RANK, Simulate
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ _TOGETHER_SECONDS: Final = 0.05
 
 class _NetworkFault(Exception):
     """The telephone network took no call, and the fault is not the number's."""
+
+
+class _NoAnswer(Exception):
+    """Nobody knows whether the telephone network took the call."""
 
 
 # Which campaigns this process is about to look at, and the looks that go on.
@@ -149,6 +153,12 @@ async def _recover(campaign: Document) -> None:
 async def _run(campaign: Document) -> float:
     """Place as many calls as the limits and the money allow."""
     campaign_id, user_id = campaign["_id"], campaign["user_id"]
+    if (rest_seconds := _rest_seconds(campaign)) > 0:
+        return rest_seconds
+    if probing := bool(campaign.get("probes")):
+        shown = await _what_the_probe_shows(campaign)
+        if shown is not None:
+            return shown
     # A price may depend on the destination: what can be afforded is guessed by whom it calls next.
     number = await contacts.next_number(campaign_id)
     try:
@@ -172,8 +182,7 @@ async def _run(campaign: Document) -> float:
         calls_max - await contacts.live_count(campaign_id),
         _share(await billing.affordable_calls(user_id, number), running),
     )
-    probes = campaign.get("probes", 0)
-    if probes:
+    if probing:
         room = min(room, 1)
     while room > 0:
         wave = await contacts.claim(campaign_id, min(room, _WAVE))
@@ -182,11 +191,14 @@ async def _run(campaign: Document) -> float:
         if not await campaignbook.goes_on(campaign, paced_at=_paced_after(campaign, len(wave))):
             await asyncio.gather(*(contacts.put_back(contact) for contact in wave))
             return 0.0
-        if refusals := await _place_all(campaign, wave):
+        refusals, unknown_count = await _place_all(campaign, wave)
+        if unknown_count == len(wave):
+            return await _pause_for_the_network(campaign, "it does not answer")
+        if refusals:
             return max(pause_seconds, await _heed(campaign, refusals))
-        if probes:
-            await campaignbook.network_is_back(campaign)
-            return 0.0
+        if probing:
+            await campaignbook.probed_with(campaign, wave[0]["call_id"])
+            return _WAITS_SECONDS
         room -= len(wave)
     return pause_seconds
 
@@ -200,6 +212,7 @@ async def _heed(campaign: Document, refusals: Sequence[Exception]) -> float:
         if isinstance(refusal, _NetworkFault) and str(refusal) in NETWORK_DOWN:
             return await _pause_for_the_network(campaign, str(refusal))
     if any(isinstance(refusal, Unavailable | _NetworkFault) for refusal in refusals):
+        await campaignbook.rest(campaign["_id"], clock.after(_NETWORK_SECONDS))
         return _NETWORK_SECONDS
     return max([await _wait_for_room(campaign, refusal) for refusal in refusals])
 
@@ -236,9 +249,11 @@ def _paced_after(campaign: Document, calls_placed: int) -> dt.datetime | None:
     return campaign["paced_at"]  # type: ignore[no-any-return]
 
 
-async def _place_all(campaign: Document, wave: Sequence[Document]) -> list[Exception]:
+async def _place_all(campaign: Document, wave: Sequence[Document]) -> tuple[list[Exception], int]:
+    """What the whole campaign has to heed, and of how many calls nobody knows whether they are."""
     results = await asyncio.gather(*(_place(campaign, contact) for contact in wave))
-    return [refusal for refusal in results if refusal is not None]
+    refusals = [r for r in results if r is not None and not isinstance(r, _NoAnswer)]
+    return refusals, sum(isinstance(r, _NoAnswer) for r in results)
 
 
 async def _place(campaign: Document, contact: Document) -> Exception | None:
@@ -271,7 +286,7 @@ async def _place(campaign: Document, contact: Document) -> Exception | None:
     elif _was_never_called(call):
         await contacts.put_back(contact)
         return _NetworkFault(call["failure_reason"])
-    return None
+    return _NoAnswer() if call["status"] == "unknown" else None
 
 
 def _was_never_called(call: Document) -> bool:
@@ -287,6 +302,28 @@ async def _pause_for_the_network(campaign: Document, why: str) -> float:
     wait_seconds = min(math.ldexp(_PROBE_SECONDS, tries), _PROBE_SECONDS_MAX)
     await campaignbook.pause_for_the_network(campaign, why, clock.after(wait_seconds))
     return wait_seconds
+
+
+def _rest_seconds(campaign: Document) -> float:
+    until: dt.datetime | None = campaign.get("rests_until")
+    return 0.0 if until is None else (until - clock.now()).total_seconds()
+
+
+async def _what_the_probe_shows(campaign: Document) -> float | None:
+    """After how many seconds to look again while one call shows whether the network is back; None
+    when there is no such call (any more): it takes another one.
+
+    It is back when that call rings or ends. What a network only took, it may yet refuse.
+    """
+    call_id = campaign.get("probe_call_id")
+    call = await callbook.known(call_id) if call_id is not None else None
+    if call is None or _was_never_called(call):
+        return None
+    tells_ringing = telephony.provider(call["provider"]).can.reports_ringing
+    if call["rank"] < RANK["ringing" if tells_ringing else "queued"]:
+        return _WAITS_SECONDS
+    await campaignbook.network_is_back(campaign)
+    return 0.0
 
 
 async def _try_the_network(campaign: Document) -> float:
@@ -372,9 +409,12 @@ async def _on_call_ended(event: Document) -> None:
     data = event["data"]
     call = await callbook.find(data["call_id"]) if data["status"] == "failed" else None
     if call is not None and _was_never_called(call):
-        if await contacts.put_back_of(call["_id"]) and call["failure_reason"] in NETWORK_DOWN:
+        if await contacts.put_back_of(call["_id"]):
             campaign = await campaignbook.find(data["campaign_id"])
-            await _pause_for_the_network(campaign, call["failure_reason"])
+            if call["failure_reason"] in NETWORK_DOWN:
+                await _pause_for_the_network(campaign, call["failure_reason"])
+            else:
+                await campaignbook.rest(campaign["_id"], clock.after(_NETWORK_SECONDS))
     else:
         await contacts.end(
             data["call_id"],

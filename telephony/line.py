@@ -14,6 +14,7 @@ import httpx
 from telephony.provider import (
     BUSY,
     CREDENTIALS_REFUSED,
+    MISCONFIGURED,
     OUT_OF_CREDIT,
     OVER,
     SUSPENDED,
@@ -47,6 +48,8 @@ _EARLIER_SECONDS: Final = 10
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _NO_CREDIT: Final = re.compile(r"(insufficient|low|not enough|out of) (balance|credit|fund)", re.I)
 _SUSPENDED: Final = re.compile(r"account.{0,30}(suspended|not active|inactive|closed)", re.I)
+# Twilio's: the number that we call from is not ours there.
+_CALLER_ID_REFUSED: Final = 21210
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -121,6 +124,9 @@ class Line:
         if _SUSPENDED.search(str(said)):
             log.error("%s has suspended the account of this service", self.name)
             return NotSent(SUSPENDED)
+        if status == 404 or code == _CALLER_ID_REFUSED:  # all that is in the address is the account
+            log.error("%s does not know the account or the caller id of this service", self.name)
+            return NotSent(MISCONFIGURED)
         number = f", code {code}" if isinstance(code, int) else ""
         return Refused(f"provider_refused: {status}{number}")
 

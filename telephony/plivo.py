@@ -9,6 +9,7 @@ import config
 from telephony import signatures
 from telephony.line import Networked, moment, seconds, the_one, usable_id, was_placed_then
 from telephony.provider import (
+    BUSY,
     OUT_OF_CREDIT,
     RANK,
     Ambiguous,
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 # Why a call ended, by `HangupCauseCode`. What is not here is a failure.
 CAUSE: Final = {1000: "canceled", 3000: "no_answer", 6010: "no_answer", 3010: "busy"}
 OUT_OF_CREDIT_CAUSE: Final = 1010
+# More calls at once, or in a second, than the account may have: Plivo takes them and rings nobody.
+TOO_MANY_CAUSE: Final = 5030
 
 # Where there is no code, by what Plivo calls the status.
 _ENDED: Final = {
@@ -275,6 +278,8 @@ def _end(
     if code == OUT_OF_CREDIT_CAUSE:
         log.error("plivo is out of credit: its calls fail until it is paid")
         return "failed", 0, OUT_OF_CREDIT
+    if code == TOO_MANY_CAUSE:
+        return "failed", 0, BUSY
     if told == "completed" and code in (None, 4000, 4010):
         return "completed", duration, None
     status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(told, "failed")

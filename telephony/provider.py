@@ -148,7 +148,11 @@ OUT_OF_CREDIT: Final = "provider_out_of_credit"
 UNREACHABLE: Final = "provider_unreachable"
 CREDENTIALS_REFUSED: Final = "provider_credentials_refused"
 SUSPENDED: Final = "provider_account_suspended"
-NETWORK_DOWN: Final = frozenset({UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED, SUSPENDED})
+# The account or the caller id of this service is not what the network knows.
+MISCONFIGURED: Final = "provider_misconfigured"
+NETWORK_DOWN: Final = frozenset(
+    {UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED, SUSPENDED, MISCONFIGURED}
+)
 # And these pass in a moment. With all of them it is certain that nobody was called.
 BUSY: Final = "provider_busy"
 TOO_SLOW: Final = "service_too_slow"

@@ -129,6 +129,8 @@ class Network:
             return self.refusal(int(fault))
         if fault == "suspended":
             return self.refusal(403, code=20005, message="Account not active")
+        if fault == "not our number":
+            return self.refusal(400, code=21210, message="'From' number is not yours")
         if fault == "never took it":
             return Response("<html>Bad gateway</html>", status_code=502)
         self.phones.append(phone)

@@ -14,8 +14,9 @@ import clock
 import contacts
 import database
 import dialer
-from telephony import Dial, NotSent, Refused, Simulate
+from telephony import Ambiguous, Dial, NotSent, Refused, Simulate
 from telephony.simulator import Simulator
+from tests import caller
 from tests.campaigning import (
     FAST,
     SLOW,
@@ -236,6 +237,93 @@ async def test_a_network_that_takes_a_call_and_has_no_credit_for_it_pauses_it_to
     await calls.finish(call["call_id"], status="failed", duration_seconds=0, reason=reason)
     paused = await until(service, person, created, lambda c: c["status"] == "paused")
     assert (paused["pause_reason"], paused["counts"]["pending"]) == ("provider", 2)
+
+
+async def test_as_long_as_the_network_takes_calls_and_fails_them_it_is_tried_ever_more_rarely(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def placed(network: Simulator, dial: Dial) -> str:
+        return f"sim_{dial.call_id.removeprefix('call_')}"  # and it says nothing more
+
+    monkeypatch.setattr(dialer, "_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(Simulator, "place", placed)
+    created = await create(service, person, 4, max_concurrent=1)
+    for tries in range(1, 5):
+        newest = (await calls_placed(service, person, tries))[0]
+        call_id = newest["call_id"]
+        await caller.until(service, person, call_id, "queued")
+        reason = "provider_out_of_credit"
+        await calls.finish(call_id, status="failed", duration_seconds=0, reason=reason)
+        while (await kept_campaign(created))["probes"] < tries:  # noqa: ASYNC110 - nobody says
+            await asyncio.sleep(0.02)
+        assert (await kept_campaign(created))["probes"] == tries
+    waiting = await list_of(service, person, created, "?state=pending")
+    assert {c["attempts"] for c in waiting} <= {0}
+    call_id = (await calls_placed(service, person, 5))[0]["call_id"]
+    await caller.until(service, person, call_id, "queued")
+    await caller.report(service, call_id, "ringing")
+    while (await kept_campaign(created))["probes"]:  # noqa: ASYNC110 - nobody says
+        await asyncio.sleep(0.02)
+    assert (await shown(service, person, created))["status"] == "running"
+
+
+async def kept_campaign(created: dict[str, Any]) -> dict[str, Any]:
+    found = await database.db.campaigns.find_one({"_id": created["campaign_id"]})
+    assert found is not None
+    return found
+
+
+async def test_a_network_that_does_not_answer_pauses_it_and_is_not_dialled_through_the_list(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def placed(network: Simulator, dial: Dial) -> str:
+        raise Ambiguous("it answered 502")
+
+    monkeypatch.setattr(Simulator, "place", placed)
+    created = await create(service, person, 20, max_concurrent=3)
+    paused = await until(service, person, created, lambda c: c["status"] == "paused")
+    assert paused["pause_reason"] == "provider"
+    # Those three may have been called: they keep their calls, and nobody dials them again.
+    assert (paused["counts"]["in_call"], paused["counts"]["pending"]) == (3, 17)
+    assert {c["status"] for c in await calls_of(service, person)} == {"unknown"}
+
+
+async def test_one_call_without_an_answer_does_not_stop_the_others(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Simulator.place
+
+    async def placed(network: Simulator, dial: Dial) -> str:
+        if dial.to == numbers_of(1)[0]:
+            raise Ambiguous("it answered 502")
+        return await place(network, dial)
+
+    monkeypatch.setattr(Simulator, "place", placed)
+    created = await create(service, person, 6, max_concurrent=3)
+    found = await until(service, person, created, lambda c: c["counts"]["answered"] == 5)
+    assert (found["status"], found["counts"]["in_call"]) == ("running", 1)
+
+
+async def test_too_many_calls_for_the_network_are_waited_for_also_when_it_says_so_late(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialer, "_NETWORK_SECONDS", 0.5)
+    place = Simulator.place
+    refused: list[str] = []
+
+    async def placed(network: Simulator, dial: Dial) -> str:
+        taken = await place(network, dial)
+        if len(refused) < 3:
+            refused.append(dial.to)
+            await calls.finish(
+                dial.call_id, status="failed", duration_seconds=0, reason="provider_busy"
+            )
+        return taken
+
+    monkeypatch.setattr(Simulator, "place", placed)
+    created = await create(service, person, 6, max_concurrent=3)
+    over = await until(service, person, created, is_over)
+    assert (over["counts"]["answered"], over["counts"]["failed"]) == (6, 0)
 
 
 async def test_a_number_that_the_network_refuses_has_failed_and_the_others_are_called(

@@ -332,6 +332,10 @@ async def test_the_networks_own_empty_account_is_not_the_users(
     network.faults = ["suspended"]
     call = await caller.place(network.service, person)
     assert call["failure_reason"] == "provider_account_suspended"
+    for fault in ("404", "not our number"):
+        network.faults = [fault]
+        call = await caller.place(network.service, person)
+        assert call["failure_reason"] == "provider_misconfigured"
     assert {r.levelno for r in caplog.records if r.name == "telephony.line"} == {logging.ERROR}
     if isinstance(network, PlivoHere):  # it takes the call, and says so at its end
         call_id, phone = await placed(network, person)
@@ -339,6 +343,10 @@ async def test_the_networks_own_empty_account_is_not_the_users(
         await network.tell(phone, HangupCauseCode="1010", CallStatus="failed")
         assert (await kept(call_id))["failure_reason"] == OUT_OF_CREDIT
         assert "plivo is out of credit" in caplog.text
+        call_id, phone = await placed(network, person)  # likewise when there are too many at once
+        await network.finish(phone, "failed")
+        await network.tell(phone, HangupCauseCode="5030", CallStatus="failed")
+        assert (await kept(call_id))["failure_reason"] == "provider_busy"
 
 
 @over(*REAL)

@@ -16,6 +16,7 @@ import clock
 import config
 import database
 import deadlines
+import pacing
 import talktime
 import tariffs
 import telephony
@@ -184,6 +185,7 @@ async def _submit(call: Document, script: Simulate | None) -> Document:
         simulate=script,
     )
     try:
+        await pacing.turn(network)
         if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
             raise telephony.NotSent(telephony.TOO_SLOW)
         provider_call_id = await network.place(dial)

@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     max_call_minutes: Annotated[int, Field(ge=1, le=1440)] = 240
 
     telephony_provider: Literal["simulator", "twilio", "plivo", "exotel"] = "simulator"
+    telephony_calls_per_second: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0
     twilio_account_sid: str = ""
     twilio_auth_token: SecretStr = SecretStr("")
     twilio_from: str = ""

@@ -15,6 +15,7 @@ import clock
 import contacts
 import database
 import events
+import pacing
 import telephony
 from database import Document
 from errors import (
@@ -153,12 +154,8 @@ async def _recover(campaign: Document) -> None:
 async def _run(campaign: Document) -> float:
     """Place as many calls as the limits and the money allow."""
     campaign_id, user_id = campaign["_id"], campaign["user_id"]
-    if (rest_seconds := _rest_seconds(campaign)) > 0:
-        return rest_seconds
-    if probing := bool(campaign.get("probes")):
-        shown = await _what_the_probe_shows(campaign)
-        if shown is not None:
-            return shown
+    if (network_seconds := await _network_seconds(campaign)) is not None:
+        return network_seconds
     # A price may depend on the destination: what can be afforded is guessed by whom it calls next.
     number = await contacts.next_number(campaign_id)
     try:
@@ -181,8 +178,9 @@ async def _run(campaign: Document) -> float:
         paced,
         calls_max - await contacts.live_count(campaign_id),
         _share(await billing.affordable_calls(user_id, number), running),
+        await pacing.room(telephony.chosen(), most=_BATCH_MAX),
     )
-    if probing:
+    if probing := campaign.get("probes", 0) > 0:
         room = min(room, 1)
     while room > 0:
         wave = await contacts.claim(campaign_id, min(room, _WAVE))
@@ -304,17 +302,15 @@ async def _pause_for_the_network(campaign: Document, why: str) -> float:
     return wait_seconds
 
 
-def _rest_seconds(campaign: Document) -> float:
-    until: dt.datetime | None = campaign.get("rests_until")
-    return 0.0 if until is None else (until - clock.now()).total_seconds()
-
-
-async def _what_the_probe_shows(campaign: Document) -> float | None:
-    """After how many seconds to look again while one call shows whether the network is back; None
-    when there is no such call (any more): it takes another one.
+async def _network_seconds(campaign: Document) -> float | None:
+    """After how many seconds to look again, because the network rests or is tried with a call; None
+    when a call may be placed.
 
     It is back when that call rings or ends. What a network only took, it may yet refuse.
     """
+    rests_until, now = campaign.get("rests_until"), clock.now()
+    if rests_until is not None and rests_until > now:
+        return float((rests_until - now).total_seconds())
     call_id = campaign.get("probe_call_id")
     call = await callbook.known(call_id) if call_id is not None else None
     if call is None or _was_never_called(call):

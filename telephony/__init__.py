@@ -8,6 +8,7 @@ from errors import NotFound
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
 from telephony.provider import (
+    BUSY,
     NETWORK_DOWN,
     NETWORK_FAULTS,
     OVER,
@@ -30,6 +31,7 @@ from telephony.simulator import Simulator
 from telephony.twilio import Twilio
 
 __all__ = [
+    "BUSY",
     "NETWORK_DOWN",
     "NETWORK_FAULTS",
     "OVER",

@@ -51,6 +51,7 @@ class Exotel(Networked):
         can_hang_up=False,
         reports_ringing=False,
         duration_in_callback=False,
+        calls_per_second=3,
         limit_seconds_max=14_400,
         visible_after_seconds=600,
         duration_after_seconds=300,  # duration, price and end come about five minutes later

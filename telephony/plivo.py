@@ -66,6 +66,7 @@ class Plivo(Networked):
         can_hang_up=True,
         reports_ringing=True,
         duration_in_callback=True,
+        calls_per_second=2,
         visible_after_seconds=600,  # a call is in the records only some time after its end
     )
 

@@ -38,6 +38,7 @@ class Capabilities:
     duration_in_callback: bool  # else it has to be looked up after the end
     can_simulate: bool = False
     limit_seconds_max: int = 86_400  # the longest call that it takes
+    calls_per_second: float | None = None  # new ones that an account may ask for; None: any number
     visible_after_seconds: int = 60  # what it took, it knows by then when it is asked
     duration_after_seconds: int = 0  # how long after the end it may take until it tells how long
 

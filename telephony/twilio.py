@@ -51,6 +51,7 @@ class Twilio(Networked):
         can_hang_up=True,
         reports_ringing=True,
         duration_in_callback=True,
+        calls_per_second=1,
         visible_after_seconds=120,
     )
 

@@ -82,7 +82,8 @@ async def network(
             return await chosen.place_faultily(real, simulator, dial)
 
         monkeypatch.setattr(Simulator, "place", place)
-    config.use(service.settings.model_copy(update=settings))
+    unpaced = {"telephony_calls_per_second": 1_000}
+    config.use(service.settings.model_copy(update=settings | unpaced))
     yield chosen
     config.use(service.settings)
 

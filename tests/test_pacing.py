@@ -1,0 +1,110 @@
+"""The turns of new calls: no network is asked faster than it takes them, by however many processes."""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+
+import pytest
+
+import calls
+import clock
+import config
+import pacing
+import telephony
+from database import db
+from telephony import Dial, NotSent
+from telephony.simulator import Simulator
+from tests import caller
+from tests.conftest import Service, running
+from tests.conftest import test_settings as settings_of_tests
+
+SIMULATOR = Simulator()
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    settings = settings_of_tests(mongodb_uri, signups_per_hour=100_000)
+    async with running(settings) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+async def _no_queue(service: Service) -> AsyncIterator[None]:
+    await db.turns.delete_many({})
+    yield
+    config.use(service.settings)
+
+
+def calls_per_second(service: Service, rate: float) -> None:
+    config.use(service.settings.model_copy(update={"telephony_calls_per_second": rate}))
+
+
+async def test_calls_that_are_placed_at_once_reach_the_network_one_after_the_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls_per_second(service, 20)
+    asked: list[dt.datetime] = []
+    place = Simulator.place
+
+    async def placed(network: Simulator, dial: Dial) -> str:
+        asked.append(clock.now())
+        return await place(network, dial)
+
+    monkeypatch.setattr(Simulator, "place", placed)
+    person = await service.signup()
+    await service.fund(person, 1_000)
+    begun_at = clock.now()
+    made = await asyncio.gather(
+        *(calls.place(person.id, call_id=f"call_paced_{i}", to="+919876543210") for i in range(8))
+    )
+    assert {call["status"] for call in made} == {"queued"}
+    # Never before its turn; a busy machine may come later.
+    for turn, at in enumerate(sorted(asked)):
+        assert (at - begun_at).total_seconds() > turn / 20 - 0.01
+
+
+async def test_a_queue_that_is_too_long_takes_nobody_and_a_call_in_it_costs_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls_per_second(service, 0.01)
+    person = await service.signup()
+    await service.fund(person, 100)
+    assert (await caller.place(service, person))["status"] == "queued"
+    assert await pacing.room(SIMULATOR, most=200) == 0
+    before = await db.turns.find_one({"_id": "simulator"})
+    call = await caller.place(service, person)
+    assert (call["status"], call["failure_reason"]) == ("failed", "provider_busy")
+    assert (call["billing_status"], call["cost"]) == ("released", 0.0)
+    after = await db.turns.find_one({"_id": "simulator"})
+    assert before is not None
+    assert after is not None
+    assert after["next_at"] == before["next_at"]  # who was sent away made the queue no longer
+
+
+async def test_a_turn_that_nobody_used_is_not_made_up_for(service: Service) -> None:
+    calls_per_second(service, 0.01)
+    await pacing.turn(SIMULATOR)
+    past = {"$set": {"next_at": clock.after(-1_000)}}
+    await db.turns.update_one({"_id": "simulator"}, past)
+    await pacing.turn(SIMULATOR)
+    with pytest.raises(NotSent):
+        await pacing.turn(SIMULATOR)
+
+
+async def test_a_network_without_a_limit_has_no_queue(service: Service) -> None:
+    for _ in range(3):
+        await pacing.turn(SIMULATOR)
+    assert await pacing.room(SIMULATOR, most=200) == 200
+    assert await db.turns.find_one({}) is None
+
+
+@pytest.mark.parametrize(("name", "rate"), [("twilio", 1), ("plivo", 2), ("exotel", 3)])
+async def test_each_real_network_has_the_limit_that_it_gives_every_account(
+    service: Service, name: str, rate: int
+) -> None:
+    network = telephony.provider(name)
+    assert await pacing.room(network, most=200) == rate * pacing.PATIENCE_SECONDS
+    await pacing.turn(network)
+    assert await pacing.room(network, most=200) >= rate * pacing.PATIENCE_SECONDS - 2
+    calls_per_second(service, 30)
+    assert await pacing.room(network, most=500) > 200

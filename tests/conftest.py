@@ -160,7 +160,7 @@ async def running(settings: config.Settings) -> AsyncIterator[Service]:
             await asyncio.sleep(0.01)
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{settings.port}",
-            timeout=30,
+            timeout=120,
             limits=httpx.Limits(max_connections=200),
         ) as client:
             yield Service(client, settings)

@@ -46,7 +46,7 @@ class Processes:
         )
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.settings.port}",
-            timeout=30,
+            timeout=120,
             limits=httpx.Limits(max_connections=128, max_keepalive_connections=128),
         )
         self.command = [sys.executable, str(ROOT / "manage.py"), "run"]

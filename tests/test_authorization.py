@@ -181,7 +181,7 @@ class World:
 
 async def stored_webhook() -> str:
     """The id of some webhook of the sandbox."""
-    for _ in range(400):
+    for _ in range(1_200):
         if found := await events.page(webhooks.EVENT, state=None, after=None, limit=1):
             return str(found[0]["_id"])
         await asyncio.sleep(0.05)

@@ -432,7 +432,7 @@ async def test_a_call_whose_end_nobody_heard_of_is_looked_up(
         to=contact["to"],
         simulate=Simulate(wall_seconds=0.1),
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await calls_of(service, person))[0]["ended_at"]:  # noqa: ASYNC110 - nobody says
             await asyncio.sleep(0.05)
     assert (await shown(service, person, created))["counts"]["in_call"] == 1

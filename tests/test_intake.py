@@ -177,13 +177,15 @@ async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
 
     done = asyncio.Event()
     waiting = asyncio.create_task(somebody_else())
+    began = time.perf_counter()
     created = await upload(service, person, content, start="false")
+    whole = time.perf_counter() - began
     done.set()
     await waiting
     assert (created["counts"]["pending"], created["counts"]["total"]) == (100_000, 100_000)
     waits.sort()
-    # Reading it takes seconds of a processor. Nobody waits for that; the bound is for slow machines.
-    assert waits[len(waits) * 99 // 100] < 0.5, waits[-10:]
+    # Reading it takes seconds of a processor. Nobody waits for that, on a slow machine neither.
+    assert waits[len(waits) * 99 // 100] < whole / 4, (waits[-10:], whole)
     answer = await service.get(f"/api/campaigns/{created['campaign_id']}/results", person)
     assert answer.text.count("\n") == 100_001
     assert await act(service, person, created, "cancel") == 200
@@ -219,7 +221,7 @@ async def test_a_list_whose_process_died_is_forgotten_and_may_be_sent_again(
     await database.db.campaigns.update_one(
         {"_id": "cmp_dead"}, {"$set": {"look_at": clock.after(-1)}}
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await nothing_of(service, person):  # noqa: ASYNC110 - the dialer does not say
             await asyncio.sleep(0.05)
 

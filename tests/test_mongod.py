@@ -89,7 +89,7 @@ def test_the_guard_starts_a_killed_mongod_again(data_dir: Path) -> None:
         client.shop.rows.insert_one({"_id": "kept"})
         killed = running.pid
         os.kill(killed, signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while running.pid == killed and time.monotonic() < deadline:
             time.sleep(0.05)
         assert running.pid != killed
@@ -105,7 +105,7 @@ def test_a_log_that_grows_too_long_is_rotated_while_mongod_runs(
     running = mongod.start(data_dir)
     running.guard()
     log_file = data_dir / "mongod" / "mongod.log"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not log_file.with_name("mongod.log.1").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     while not log_file.exists() and time.monotonic() < deadline:

@@ -58,7 +58,7 @@ async def credited_by_the_poller(service: Service, person: Person, expected: flo
 
 
 async def credited_by_itself(service: Service, person: Person, expected: float) -> None:
-    for _ in range(150):
+    for _ in range(600):
         if await rupees(service, person) == expected:
             return
         await asyncio.sleep(0.1)

@@ -120,10 +120,10 @@ async def test_a_hanging_razorpay_holds_up_a_look_only_shortly(
     person = await service.signup()
     order_id = await customer.open_order(service, person)
     await nobody_else_checks(order_id)
-    await customer.fault(service, "timeout", seconds=4, path=order_id)
+    await customer.fault(service, "timeout", seconds=15, path=order_id)
     began = clock.now()
     assert (await shown(service, person, order_id))["status"] == "created"
-    assert (clock.now() - began).total_seconds() < 3
+    assert (clock.now() - began).total_seconds() < 8
 
 
 async def test_reloading_a_page_does_not_ask_razorpay_each_time(

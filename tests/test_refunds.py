@@ -54,7 +54,7 @@ async def refunded(service: Service, admin: Person, payment_id: str, **body: Any
 
 async def followed(refund_id: str, status: str) -> Document:
     """The refund, followed as the worker does it, until it is there."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             record = await refunds.follow(await refundbook.find(refund_id, None))
             if record["status"] == status:

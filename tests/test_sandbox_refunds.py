@@ -54,7 +54,7 @@ async def outside(service: Service, path: str, **body: Any) -> httpx.Response:
 
 
 async def becomes(service: Service, refund_id: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             found: dict[str, Any] = (await ask(service, "GET", f"/refunds/{refund_id}")).json()
             if found["status"] == status:

@@ -64,7 +64,7 @@ class Receiver:
 
     async def about(self, entity_id: str, count: int) -> list[Receipt]:
         """The first `count` that arrived about an entity, when they have."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             while True:
                 found = [receipt for receipt in self.arrived if entity_id.encode() in receipt.body]
                 if len(found) >= count:
@@ -144,7 +144,7 @@ async def listed(service: Service, about: str, **query: Any) -> list[dict[str, A
 
 async def until(service: Service, about: str, *states: str) -> list[dict[str, Any]]:
     """The events about an entity, once their states are these."""
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(60):
         while True:
             found = await listed(service, about)
             if [event["state"] for event in found] == list(states):

@@ -17,7 +17,7 @@ import history
 import money
 from auth import Admin
 from database import Document, Update, db
-from errors import Forbidden, InvalidRequest, Unauthenticated, Unavailable
+from errors import Forbidden, InvalidRequest, Unauthenticated, Unavailable, invalid
 from money import RupeesOut
 from transactions import TYPES, Period
 
@@ -107,12 +107,12 @@ def windows_of(period: Period) -> list[Window]:
     try:
         since = period.since or clock.ist_day_start(last - dt.timedelta(days=DAYS_DEFAULT - 1))
     except OverflowError:
-        raise history.invalid("to", "is too early") from None
+        raise invalid("to", "is too early") from None
     if since >= until:
-        raise history.invalid("from", "must not be after `to`, which is today unless given")
+        raise invalid("from", "must not be after `to`, which is today unless given")
     first = clock.ist_date(since)
     if (last - first).days >= DAYS_MAX:
-        raise history.invalid("from", f"the range must not be longer than {DAYS_MAX} days")
+        raise invalid("from", f"the range must not be longer than {DAYS_MAX} days")
     days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     return [
         Window(day, max(since, clock.ist_day_start(day)), min(until, clock.ist_day_end(day)))

@@ -157,15 +157,17 @@ async def siblings(call: Document) -> list[Document]:
 
 async def runs_out(call: Document, *, seconds_left: int, warned_at: int) -> None:
     """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
-    change = Update(
-        "calls",
-        {"_id": call["_id"], "billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}},
-        {"$set": {"warned_at": warned_at}},
-    )
+    not_yet = {"billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}}
+    change = Update("calls", {"_id": call["_id"], **not_yet}, {"$set": {"warned_at": warned_at}})
     facts = {"call_id": call["_id"], "campaign_id": call["campaign_id"]}
     event = events.record(
         "CallRunsOut", user_id=call["user_id"], seconds_left=seconds_left, **facts
     )
+    await _with_event(change, event)
+
+
+async def _with_event(change: Update, event: Insert) -> None:
+    """The change, and the event if there was something to change, in one commit."""
 
     async def both(session: Session) -> None:
         if await database.write_all([change], session):
@@ -224,7 +226,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
         raise InvalidSignature("The report is about another call.")
     if report.rank == OVER and report.hearsay and report.status != "completed":
         await _note(call, report)
-        await change(call, next_check_at=clock.now(), **_ids(report))
+        await change(call, next_check_at=clock.now(), **_facts(report))
     elif report.rank == OVER:
         await _end(call, report)
     elif report.rank > call["rank"]:
@@ -234,7 +236,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
 
 
 async def _advance(call: Document, report: Report) -> None:
-    changes: Document = {"status": report.status, "rank": report.rank, **_ids(report)}
+    changes: Document = {"status": report.status, "rank": report.rank, **_facts(report)}
     if call["rank"] < RANK["queued"]:  # faster than the network's answer, or that was lost
         changes |= _awaited(call)
     if report.status == "in_progress":
@@ -250,9 +252,10 @@ async def _advance(call: Document, report: Report) -> None:
     )
 
 
-def _ids(report: Report) -> Document:
-    ids = {"provider_call_id": report.provider_call_id, "provider_leg_id": report.leg_id}
-    return {name: value for name, value in ids.items() if value is not None}
+def _facts(report: Report) -> Document:
+    facts = {"provider_call_id": report.provider_call_id, "provider_leg_id": report.leg_id}
+    facts["answered_by"] = report.answered_by
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 async def finish(
@@ -308,7 +311,7 @@ async def _end(call: Document, report: Report) -> None:
                     "$push": _event(report),
                 },
             ),
-            _call_ended(call, report.status, seconds, charge.cost_paise),
+            _call_ended(call, report, seconds, charge.cost_paise),
         ]
 
     try:
@@ -336,20 +339,21 @@ def _ended(report: Report) -> Document:
     changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
     if report.answered_at is not None:
         changes["answered_at"] = report.answered_at
-    changes |= _ids(report)
+    changes |= _facts(report)
     if report.status != "completed":
         changes["failure_reason"] = report.reason or report.status
     return changes
 
 
-def _call_ended(call: Document, status: str, seconds: int, cost_paise: int) -> Insert:
+def _call_ended(call: Document, report: Report, seconds: int, cost_paise: int) -> Insert:
     return events.record(
         "CallEnded",
         user_id=call["user_id"],
         pending=call["campaign_id"] is not None,
         call_id=call["_id"],
         campaign_id=call["campaign_id"],
-        status=status,
+        status=report.status,
+        answered_by=report.answered_by or call.get("answered_by"),
         duration_seconds=seconds,
         cost_paise=cost_paise,
     )
@@ -357,8 +361,7 @@ def _call_ended(call: Document, status: str, seconds: int, cost_paise: int) -> I
 
 async def _await_duration(call: Document, report: Report) -> None:
     """It ended, and the network will say after how long: not before it can know."""
-    known_after_seconds = max(1, deadlines.can(call).duration_after_seconds)
-    next_check_at = clock.after(known_after_seconds)
+    next_check_at = clock.after(max(1, deadlines.can(call).duration_after_seconds))
     await db.calls.update_one(
         {"_id": call["_id"], "billing_status": "held"},
         {
@@ -386,12 +389,7 @@ async def _review(call: Document, report: Report, reason: str) -> None:
             "$push": _event(report),
         },
     )
-
-    async def both(session: Session) -> None:
-        if await database.write_all([change], session):
-            await database.write_all([_call_ended(call, report.status, 0, 0)], session)
-
-    await database.atomic(both)
+    await _with_event(change, _call_ended(call, report, 0, 0))
 
 
 async def _note(call: Document, report: Report) -> None:
@@ -399,6 +397,8 @@ async def _note(call: Document, report: Report) -> None:
     if any(event["id"] == report.event_id for event in call["events"]):
         return
     update: Document = {"$push": _event(report)}
+    if report.answered_by is not None:
+        update["$set"] = {"answered_by": report.answered_by}
     known = (call["status"], call["duration_seconds"] or 0)
     told = (report.status, report.duration_seconds or 0)
     if report.duration_seconds is None and report.status == call["status"]:
@@ -406,7 +406,7 @@ async def _note(call: Document, report: Report) -> None:
     if report.rank == OVER and told != known and not report.hearsay:
         reason = f"the network later reported {report.status}, {report.duration_seconds} s"
         log.error("call %s needs a review: %s", call["_id"], reason)
-        update["$set"] = {"review_reason": reason}
+        update["$set"] = update.get("$set", {}) | {"review_reason": reason}
     await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
 
 

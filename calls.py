@@ -34,6 +34,7 @@ from errors import (
     TooManyCalls,
     Unauthenticated,
     Unavailable,
+    invalid,
 )
 from money import RupeesOut
 from quotes import Phone
@@ -45,6 +46,11 @@ from telephony.numbers import DestinationNotAllowed, InvalidNumber
 log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
+MachineDetection = Literal[
+    "report",  # say who answered
+    "hang_up",  # and end the call when it was a machine
+]
 
 RING_SECONDS: Final = 60
 # After this long it is too late to ask the network: the sweeper may have given the hold back.
@@ -67,6 +73,7 @@ async def place(
     audio_url: str | None = None,
     connect_to: str | None = None,
     max_duration_seconds: int | None = None,
+    machine_detection: MachineDetection | None = None,
     simulate: Simulate | None = None,
     campaign_id: str | None = None,
 ) -> Document:
@@ -82,10 +89,9 @@ async def place(
         return known
     network = telephony.chosen()
     if simulate is not None and not network.can.can_simulate:
-        reason = "works only where the simulator is the telephone network"
-        raise InvalidRequest(
-            f"simulate: {reason}", errors=[{"field": "simulate", "message": reason}]
-        )
+        raise invalid("simulate", "works only where the simulator is the telephone network")
+    if machine_detection is not None and not network.can.can_detect_machines:
+        raise invalid("machine_detection", f"{network.name.title()} does not find out who answers")
     script = (simulate or Simulate()) if network.can.can_simulate else None
     longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
     number = numbers.checked(to)
@@ -95,6 +101,7 @@ async def place(
         "audio_url": audio_url,
         "connect_to": numbers.checked(connect_to) if connect_to is not None else None,
         "max_duration_seconds": min(longest_seconds, max_duration_seconds or longest_seconds),
+        "machine_detection": machine_detection,
         "campaign_id": campaign_id,
         "provider": network.name,
     }
@@ -182,6 +189,7 @@ async def _submit(call: Document, script: Simulate | None) -> Document:
         message=call["message"],
         audio_url=call["audio_url"],
         connect_to=call["connect_to"],
+        machine_detection=call["machine_detection"],
         simulate=script,
     )
     try:
@@ -221,6 +229,12 @@ async def hang_up(call_id: str) -> Document:
     return call
 
 
+async def hang_up_on_machine(call_id: str) -> None:
+    """A machine answered: end the call, if that is what its user wants. Raises Unavailable."""
+    if (await callbook.find(call_id)).get("machine_detection") == "hang_up":
+        await hang_up(call_id)
+
+
 # --- routes: shapes -----------------------------------------------------------------------------
 
 router = APIRouter(tags=["calls"])
@@ -242,6 +256,7 @@ class SimulateIn(BaseModel):
     outcome: Literal["completed", "busy", "no_answer", "failed"] = "completed"
     duration_seconds: Annotated[int, Field(strict=True, ge=0, le=14_400)] = 30
     wall_seconds: Annotated[float, Field(strict=True, ge=0, le=3_600, allow_inf_nan=False)] = 1.0
+    answered_by: Literal["human", "machine"] = "human"
 
 
 class CallIn(BaseModel):
@@ -252,6 +267,7 @@ class CallIn(BaseModel):
     audio_url: Url | None = None
     connect_to: Phone | None = None
     max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
+    machine_detection: MachineDetection | None = None
     simulate: SimulateIn | None = None
 
     @model_validator(mode="after")
@@ -281,6 +297,8 @@ class CallOut(BaseModel):
     held: RupeesOut
     max_duration_seconds: int
     limit_seconds: int
+    machine_detection: MachineDetection | None
+    answered_by: Literal["human", "machine"] | None
     duration_seconds: int | None
     billable_seconds: int | None
     pulse_count: int | None
@@ -359,6 +377,7 @@ async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Respo
             audio_url=body.audio_url,
             connect_to=body.connect_to,
             max_duration_seconds=body.max_duration_seconds,
+            machine_detection=body.machine_detection,
             simulate=script,
         )
         return api.Answer(202, _out(call))

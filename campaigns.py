@@ -20,6 +20,7 @@ import intake
 import money
 import phonebook
 from auth import CurrentUser, Instant
+from calls import MachineDetection
 from campaignbook import InvalidTransition, PauseReason, Status
 from contacts import Contact, Counted, Counts, Tally
 from database import Document
@@ -80,6 +81,7 @@ class CampaignOut(BaseModel):
     audio_url: str | None
     connect_to: str | None
     max_duration_seconds: int | None
+    machine_detection: MachineDetection | None = None
     max_concurrent: int
     calls_per_minute: int | None
     start_at: Instant | None

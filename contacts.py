@@ -282,17 +282,23 @@ async def skip(contact: Document, reason: str) -> None:
 
 
 async def end(
-    call_id: str, *, status: str, duration_seconds: int, cost_paise: int, reason: str | None = None
+    call_id: str,
+    *,
+    status: str,
+    duration_seconds: int,
+    cost_paise: int,
+    answered_by: str | None = None,
 ) -> None:
     """The call with this id ended; harmless when repeated, and when the call is not a contact's."""
     state, disposition = _ENDS[status]
+    by_machine = disposition == "answered" and answered_by == "machine"
     await db.contacts.update_one(
         {"call_id": {"$eq": call_id, "$type": "string"}, "state": {"$in": list(LIVE)}},
         {
             "$set": {
                 "state": state,
                 "disposition": disposition,
-                "reason": reason,
+                "reason": "answered_by_machine" if by_machine else None,
                 "duration_seconds": duration_seconds,
                 "cost_paise": database.long(cost_paise),
                 "lease_until": None,

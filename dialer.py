@@ -141,6 +141,7 @@ async def _recover(campaign: Document) -> None:
             await contacts.end(
                 call["_id"],
                 status=call["status"],
+                answered_by=call.get("answered_by"),
                 duration_seconds=call["duration_seconds"] or 0,
                 cost_paise=int(call["cost_paise"] or 0),
             )
@@ -265,6 +266,7 @@ async def _place(campaign: Document, contact: Document) -> Exception | None:
             audio_url=campaign["audio_url"],
             connect_to=campaign["connect_to"],
             max_duration_seconds=campaign["max_duration_seconds"],
+            machine_detection=campaign.get("machine_detection"),
             simulate=Simulate(**campaign["simulate"]) if campaign["simulate"] else None,
             campaign_id=campaign["_id"],
         )
@@ -415,6 +417,7 @@ async def _on_call_ended(event: Document) -> None:
         await contacts.end(
             data["call_id"],
             status=data["status"],
+            answered_by=data.get("answered_by"),
             duration_seconds=data["duration_seconds"],
             cost_paise=data["cost_paise"],
         )

@@ -60,6 +60,11 @@ class InvalidRequest(Problem):
     code, status, title = "validation_error", 422, "Invalid request"
 
 
+def invalid(field: str, message: str) -> InvalidRequest:
+    """The refusal of one field or query parameter."""
+    return InvalidRequest(f"{field}: {message}", errors=[{"field": field, "message": message}])
+
+
 class InvalidCursor(Problem):
     """The cursor was not made by this list; start again without one."""
 

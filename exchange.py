@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 import api
 import callbook
+import calls
 import telephony
 from errors import NotFound, Unavailable
 from telephony import InvalidSignature, Report
@@ -69,6 +70,8 @@ async def status(request: Request) -> Response:
     # Every call ends here, and a hundred may end at once: no model, no dependency, no query more.
     name, call_id, report = _told(request.scope, request.headers, await request.body())
     await callbook.receive(call_id, report, via=name)
+    if report.answered_by == "machine":
+        await calls.hang_up_on_machine(call_id)
     return Response(status_code=204)
 
 

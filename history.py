@@ -19,7 +19,15 @@ import money
 import transactions
 import users
 from auth import CurrentUser, Instant
-from errors import Forbidden, InvalidCursor, InvalidRequest, NotFound, Unauthenticated, Unavailable
+from errors import (
+    Forbidden,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    invalid,
+)
 from ledger import Category, Entry, Type
 from money import RupeesOut
 from transactions import Filter, Period
@@ -59,11 +67,6 @@ def span_of(field: str, text: str) -> tuple[dt.datetime, dt.datetime]:
     except (ValueError, OverflowError):
         pass
     raise invalid(field, "must be a day (2026-11-01) or a moment (2026-11-01T09:00:00Z)")
-
-
-def invalid(field: str, message: str) -> InvalidRequest:
-    """The refusal of one query parameter."""
-    return InvalidRequest(f"{field}: {message}", errors=[{"field": field, "message": message}])
 
 
 # --- the CSV ------------------------------------------------------------------------------------

@@ -16,12 +16,11 @@ import billing
 import campaignbook
 import clock
 import contacts
-import history
 import telephony
-from calls import SimulateIn, Url
+from calls import MachineDetection, SimulateIn, Url
 from campaignbook import LEASE_SECONDS
 from database import Document
-from errors import Problem
+from errors import Problem, invalid
 from phonebook import Chunk
 from quotes import Phone
 from telephony import numbers
@@ -100,6 +99,7 @@ class Options(BaseModel):
     audio_url: Url | None = None
     connect_to: Phone | None = None
     max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
+    machine_detection: MachineDetection | None = None
     max_concurrent: Annotated[int, Field(strict=True, ge=1, le=1_000)] = MAX_CONCURRENT_DEFAULT
     calls_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = None
     simulate: SimulateIn | None = None
@@ -129,6 +129,7 @@ class UploadIn(Options):
     audio_url: Annotated[Url | None, _blank] = None
     connect_to: Annotated[Phone | None, _blank] = None
     max_duration_seconds: Annotated[Annotated[int, Field(ge=1, le=86_400)] | None, _blank] = None
+    machine_detection: Annotated[MachineDetection | None, _blank] = None
     max_concurrent: Annotated[int, Field(ge=1, le=1_000)] = MAX_CONCURRENT_DEFAULT
     calls_per_minute: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, _blank] = None
     simulate: Annotated[SimulateIn | None, BeforeValidator(_json), _blank] = None
@@ -144,9 +145,11 @@ def planned(campaign_id: str, user_id: str, options: Options) -> Document:
     InvalidNumber and DestinationNotAllowed for `connect_to`."""
     chosen = [n for n in ("message", "audio_url", "connect_to") if getattr(options, n) is not None]
     if len(chosen) > 1:
-        raise history.invalid(chosen[1], "send one of message, audio_url and connect_to")
+        raise invalid(chosen[1], "send one of message, audio_url and connect_to")
     if options.simulate is not None and not telephony.chosen().can.can_simulate:
-        raise history.invalid("simulate", "works only where the simulator is the network")
+        raise invalid("simulate", "works only where the simulator is the network")
+    if options.machine_detection and not telephony.chosen().can.can_detect_machines:
+        raise invalid("machine_detection", "works only where the network detects machines")
     connect_to = options.connect_to
     return {
         "_id": campaign_id,
@@ -156,6 +159,7 @@ def planned(campaign_id: str, user_id: str, options: Options) -> Document:
         "audio_url": options.audio_url,
         "connect_to": numbers.checked(connect_to) if connect_to is not None else None,
         "max_duration_seconds": options.max_duration_seconds,
+        "machine_detection": options.machine_detection,
         "max_concurrent": options.max_concurrent,
         "calls_per_minute": options.calls_per_minute,
         "simulate": options.simulate and options.simulate.model_dump(),

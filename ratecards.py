@@ -32,6 +32,7 @@ from errors import (
     StillRunning,
     Unauthenticated,
     Unavailable,
+    invalid,
 )
 from rates import Rate
 from ratesheets import InvalidRateCard, Price
@@ -352,7 +353,7 @@ def _since(text: str | None) -> dt.datetime | None:
     moment = history.span_of("effective_from", text)[0]
     ahead = moment - clock.now()
     if not dt.timedelta(days=-1) < ahead < dt.timedelta(days=_AHEAD_DAYS):
-        raise history.invalid("effective_from", f"must be within the next {_AHEAD_DAYS} days")
+        raise invalid("effective_from", f"must be within the next {_AHEAD_DAYS} days")
     return moment
 
 

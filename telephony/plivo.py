@@ -32,6 +32,8 @@ CAUSE: Final = {1000: "canceled", 3000: "no_answer", 6010: "no_answer", 3010: "b
 OUT_OF_CREDIT_CAUSE: Final = 1010
 # More calls at once, or in a second, than the account may have: Plivo takes them and rings nobody.
 TOO_MANY_CAUSE: Final = 5030
+# It was told to hang up on machines, and did.
+MACHINE_CAUSE: Final = 9100
 
 # Where there is no code, by what Plivo calls the status.
 _ENDED: Final = {
@@ -67,6 +69,7 @@ class Plivo(Networked):
         reports_ringing=True,
         duration_in_callback=True,
         calls_per_second=2,
+        can_detect_machines=True,
         visible_after_seconds=600,  # a call is in the records only some time after its end
     )
 
@@ -96,6 +99,7 @@ class Plivo(Networked):
                 "hangup_method": "POST",
                 "time_limit": dial.limit_seconds,
                 "ring_timeout": dial.ring_seconds,
+                **(_detection(dial) if dial.machine_detection else {}),
             },
         )
         ids = said.get("request_uuid")
@@ -228,6 +232,7 @@ class Plivo(Networked):
             duration_seconds=duration,
             occurred_at=moment(said.get("end_time")) or clock.now(),
             answered_at=moment(said.get("answer_time")) if status == "completed" else None,
+            answered_by=_answered_by(None, seconds(said.get("hangup_cause_code"))),
             reason=reason,
         )
 
@@ -258,6 +263,7 @@ class Plivo(Networked):
             duration_seconds=duration,
             occurred_at=moment(said.get("EndTime")) or clock.now(),
             answered_at=answered_at,
+            answered_by=_answered_by(said.get("Machine"), seconds(said.get("HangupCauseCode"))),
             reason=reason,
         )
 
@@ -274,7 +280,7 @@ def _end(
     Plivo's own word for the status is not always the outcome. Whatever was answered is `completed`,
     also when our answer document then failed: it was talk time.
     """
-    if answered or (told == "completed" and (duration or 0) > 0):
+    if answered or code == MACHINE_CAUSE or (told == "completed" and (duration or 0) > 0):
         return "completed", duration, None
     if code == OUT_OF_CREDIT_CAUSE:
         log.error("plivo is out of credit: its calls fail until it is paid")
@@ -285,6 +291,21 @@ def _end(
         return "completed", duration, None
     status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(told, "failed")
     return status, 0, f"failed: cause {code}" if status == "failed" else None
+
+
+def _detection(dial: Dial) -> dict[str, str]:
+    """Have Plivo listen for a machine beside the call, and say so or hang up."""
+    return {
+        "machine_detection": "hangup" if dial.machine_detection == "hang_up" else "true",
+        "machine_detection_url": dial.callback_url,
+        "machine_detection_method": "POST",
+    }
+
+
+def _answered_by(machine: str | None, code: int | None) -> str | None:
+    if code == MACHINE_CAUSE or machine == "true":
+        return "machine"
+    return "human" if machine == "false" else None
 
 
 def _digits(number: str) -> str:

@@ -37,6 +37,7 @@ class Capabilities:
     reports_ringing: bool
     duration_in_callback: bool  # else it has to be looked up after the end
     can_simulate: bool = False
+    can_detect_machines: bool = False
     limit_seconds_max: int = 86_400  # the longest call that it takes
     calls_per_second: float | None = None  # new ones that an account may ask for; None: any number
     visible_after_seconds: int = 60  # what it took, it knows by then when it is asked
@@ -55,6 +56,7 @@ class Simulate:
     outcome: str = "completed"
     duration_seconds: int = 30
     wall_seconds: float = 1.0
+    answered_by: str = "human"
 
     @property
     def talk_wall_seconds(self) -> float:
@@ -87,6 +89,7 @@ class Dial:
     message: str | None = None
     audio_url: str | None = None
     connect_to: str | None = None
+    machine_detection: str | None = None  # `report` who answered, or `hang_up` on a machine
     simulate: Simulate | None = None
 
 
@@ -96,8 +99,9 @@ class Report:
 
     `duration_seconds` is the time that was talked, never computed from timestamps; None when the
     network has not told it. `event_id` is the same when the same news comes again. `leg_id` is the
-    second id that some networks give a call. `hearsay` came without a signature: an end that is
-    told like this has to be asked about before money moves.
+    second id that some networks give a call. `answered_by` is `human` or `machine`, where the
+    network was asked to find out and did. `hearsay` came without a signature: an end that is told
+    like this has to be asked about before money moves.
     """
 
     event_id: str
@@ -108,6 +112,7 @@ class Report:
     answered_at: dt.datetime | None = None
     reason: str | None = None
     leg_id: str | None = None
+    answered_by: str | None = None
     hearsay: bool = False
 
     @property

@@ -87,6 +87,7 @@ def document_of(dial: Dial, now: dt.datetime, owner: str) -> Document:
         "callback_url": dial.callback_url,
         "outcome": script.outcome,
         "duration_seconds": script.duration_seconds,
+        "answered_by": script.answered_by if dial.machine_detection else None,
         "pace": script.pace,
         "placed_at": now,
         "ring_at": clock.after(rings_seconds * 0.3, since=now),
@@ -111,13 +112,15 @@ def id_of(call_id: str) -> str:
 def report_of(call: Document, state: State) -> Report:
     """What the network tells of the call in this state."""
     answered = call["outcome"] == "completed" and RANK[state.status] >= RANK["in_progress"]
+    is_answered = answered and state.status != "canceled"
     return Report(
         event_id=f"{call['_id']}:{RANK[state.status]}",
         provider_call_id=call["_id"],
         status=state.status,
         duration_seconds=state.duration_seconds,
         occurred_at=state.at,
-        answered_at=call["pick_up_at"] if answered and state.status != "canceled" else None,
+        answered_at=call["pick_up_at"] if is_answered else None,
+        answered_by=call.get("answered_by") if is_answered else None,
     )
 
 

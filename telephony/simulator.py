@@ -54,6 +54,7 @@ class Simulator:
         reports_ringing=True,
         duration_in_callback=True,
         can_simulate=True,
+        can_detect_machines=True,
     )
 
     def __init__(self) -> None:
@@ -133,10 +134,12 @@ class Simulator:
             answered_at = told["answered_at"]
             if told["status"] not in RANK:
                 raise ValueError(told["status"])
-            duration = told["duration_seconds"]
+            duration, answered_by = told["duration_seconds"], told.get("answered_by")
             occurred_at = dt.datetime.fromisoformat(told["occurred_at"])
             if occurred_at.tzinfo is None or abs(duration or 0) > _SECONDS_MAX:
                 raise ValueError("no moment, or no duration")
+            if answered_by not in (None, "human", "machine"):
+                raise ValueError("nobody answers")
             return Report(
                 event_id=str(told["event_id"]),
                 provider_call_id=str(told["provider_call_id"]),
@@ -144,6 +147,7 @@ class Simulator:
                 duration_seconds=None if duration is None else int(duration),
                 occurred_at=occurred_at,
                 answered_at=dt.datetime.fromisoformat(answered_at) if answered_at else None,
+                answered_by=answered_by,
             )
         except (ValueError, KeyError, TypeError):
             raise InvalidSignature("The simulator does not send such a body.") from None

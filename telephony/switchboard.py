@@ -155,6 +155,7 @@ class Switchboard:
             "duration_seconds": report.duration_seconds,
             "occurred_at": clock.iso(report.occurred_at),
             "answered_at": clock.iso(report.answered_at) if report.answered_at else None,
+            "answered_by": report.answered_by,
             "simulated": True,
         }
         body = json.dumps(told).encode()

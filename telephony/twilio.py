@@ -52,6 +52,7 @@ class Twilio(Networked):
         reports_ringing=True,
         duration_in_callback=True,
         calls_per_second=1,
+        can_detect_machines=True,
         visible_after_seconds=120,
     )
 
@@ -81,6 +82,7 @@ class Twilio(Networked):
                 "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
                 "Timeout": str(dial.ring_seconds),
                 "TimeLimit": str(dial.limit_seconds),
+                **(_detection(dial) if dial.machine_detection else {}),
             },
         )
         return usable_id(said.get("sid"))
@@ -151,6 +153,7 @@ class Twilio(Networked):
             status=status,
             duration_seconds=seconds(said.get("duration")) if status == "completed" else None,
             occurred_at=moment(said.get("end_time")) or clock.now(),
+            answered_by=_answered_by(said.get("answered_by")),
             # When it was answered is not told. At the earliest then: its money is not overdrawn.
             answered_at=(moment(said.get("start_time")) or call["created_at"])
             if status == "in_progress"
@@ -172,15 +175,36 @@ class Twilio(Networked):
             raise InvalidSignature("This is not the account of this service.")
         status = STATUS.get(said.get("CallStatus", ""), "created")
         code = said.get("ErrorCode") or said.get("SipResponseCode")
+        answered_by = _answered_by(said.get("AnsweredBy"))
+        number = said.get("SequenceNumber", answered_by or "")
         return Report(
-            event_id=f"{said.get('CallSid')}:{said.get('SequenceNumber', '')}:{status}",
+            event_id=f"{said.get('CallSid')}:{number}:{status}",
             provider_call_id=said.get("CallSid") or None,
             status=status,
             duration_seconds=seconds(said.get("CallDuration")) if status == "completed" else None,
             occurred_at=moment(said.get("Timestamp")) or clock.now(),
+            answered_by=answered_by,
             reason=f"failed: code {code}" if status == "failed" and code else None,
         )
 
     def script(self, call: Mapping[str, Any]) -> Script:
         """TwiML."""
         return twiml(call, caller_id=config.settings().twilio_from)
+
+
+def _detection(dial: Dial) -> dict[str, str]:
+    """Have Twilio listen for a machine beside the call, which goes on meanwhile."""
+    return {
+        "MachineDetection": "Enable",
+        "AsyncAmd": "true",
+        "AsyncAmdStatusCallback": dial.callback_url + _RETRIES,
+        "AsyncAmdStatusCallbackMethod": "POST",
+    }
+
+
+def _answered_by(text: object) -> str | None:
+    """`machine_start`, `machine_end_beep`, ... and `fax` are machines; `unknown` is nobody."""
+    told = str(text or "")
+    if told.startswith("machine") or told == "fax":
+        return "machine"
+    return "human" if told == "human" else None

@@ -62,7 +62,7 @@ async def shown(service: Service, person: Person, call_id: str) -> dict[str, Any
 
 
 async def over(
-    service: Service, person: Person, call_id: str, *, seconds: float = 30
+    service: Service, person: Person, call_id: str, *, seconds: float = 60
 ) -> dict[str, Any]:
     """The call when its money is resolved."""
     for _ in range(int(seconds / 0.05)):

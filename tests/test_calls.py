@@ -77,6 +77,7 @@ async def test_the_end_of_a_call_is_an_event_that_commits_with_it(service: Servi
         "call_id": call["call_id"],
         "campaign_id": None,
         "status": "completed",
+        "answered_by": None,
         "duration_seconds": 30,
         "cost_paise": 500,
     }
@@ -414,6 +415,24 @@ async def test_the_networks_id_is_kept_when_the_callback_that_was_faster_did_not
     call = await caller.place(service, person, caller.SILENT)
     assert call["status"] == "in_progress"
     assert call["provider_call_id"] == f"sim_{call['call_id'].removeprefix('call_')}"
+
+
+async def test_the_simulator_says_who_answered_when_it_is_asked_to_find_out(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    await service.fund(person, 100)
+    machine = {"duration_seconds": 30, "wall_seconds": 0.1, "answered_by": "machine"}
+    for detection, told in ((None, None), ("report", "machine")):
+        call = await caller.place(service, person, machine, machine_detection=detection)
+        call = await caller.over(service, person, call["call_id"])
+        assert (call["machine_detection"], call["answered_by"]) == (detection, told)
+        assert (call["duration_seconds"], call["cost"]) == (30, 5.0)
+    slow = {"duration_seconds": 600, "wall_seconds": 12.0, "answered_by": "machine"}
+    call = await caller.place(service, person, slow, machine_detection="hang_up")
+    call = await caller.over(service, person, call["call_id"])
+    assert (call["status"], call["answered_by"]) == ("completed", "machine")
+    assert call["duration_seconds"] < 600
 
 
 # --- who may report -----------------------------------------------------------------------------

@@ -131,6 +131,22 @@ async def test_a_paused_campaign_places_no_calls_and_goes_on_where_it_was(
         assert await act(service, person, created, verb) == 409
 
 
+async def test_of_a_machine_that_answered_the_result_says_so(
+    service: Service, person: Person
+) -> None:
+    script = FAST | {"answered_by": "machine"}
+    options: dict[str, Any] = {"machine_detection": "hang_up", "simulate": script}
+    created = await create(service, person, 2, **options)
+    assert created["machine_detection"] == "hang_up"
+    over = await until(service, person, created, is_over)
+    assert over["counts"]["answered"] == 2
+    found = await list_of(service, person, created, "?state=answered")
+    assert [c["reason"] for c in found] == ["answered_by_machine"] * 2
+    plain = await create(service, person, 1)
+    await until(service, person, plain, is_over)
+    assert [c["reason"] for c in await list_of(service, person, plain)] == [None]
+
+
 async def test_a_canceled_campaign_lets_its_calls_end_and_calls_nobody_else(
     service: Service, person: Person
 ) -> None:

@@ -581,6 +581,82 @@ async def test_exotel_is_believed_only_at_its_addresses_when_they_are_listed(
     assert (await kept(call_id))["status"] == "in_progress"
 
 
+# --- who answers --------------------------------------------------------------------------------
+
+
+async def said_who_answered(network: Network, phone: Phone, who: str) -> int:
+    """What Twilio and Plivo report beside the call; the status of our answer."""
+    if isinstance(network, TwilioHere):
+        fields = {"CallSid": phone.id, "AccountSid": network.sid, "AnsweredBy": who}
+        fields["MachineDetectionDuration"] = "3200"
+        url = phone.asked["AsyncAmdStatusCallback"].split("#")[0]
+    else:
+        assert isinstance(network, PlivoHere)
+        fields = network.fields(phone) | {"Event": "MachineDetection"}
+        fields["Machine"] = "true" if who.startswith("machine") else "false"
+        url = phone.asked["machine_detection_url"]
+    answer = await network._post(url, fields, network.signed(url, fields))
+    return answer.status_code
+
+
+@over("twilio", "plivo")
+async def test_a_machine_is_found_out_while_the_call_goes_on(network: Network) -> None:
+    person = await funded(network.service, 100)
+    for told, known in (("human", "human"), ("machine_start", "machine")):
+        call_id, phone = await placed(network, person, machine_detection="report")
+        await network.answer(phone)
+        for _ in range(2):
+            assert await said_who_answered(network, phone, told) == 204
+        shown = await caller.shown(network.service, person, call_id)
+        assert (shown["answered_by"], shown["status"]) == (known, "in_progress")
+        assert not phone.is_hung_up
+        await network.end(phone, "completed", 30)
+        shown = await caller.shown(network.service, person, call_id)
+        assert (shown["answered_by"], shown["cost"]) == (
+            known,
+            5.0,
+        )  # an answered call like another
+    asked = phone.asked.get("MachineDetection"), phone.asked.get("machine_detection")
+    assert asked in (("Enable", None), (None, "true"))
+
+
+@over("twilio", "plivo")
+async def test_on_a_machine_it_is_hung_up_if_the_call_says_so(network: Network) -> None:
+    person = await funded(network.service, 100)
+    _, phone = await placed(network, person, machine_detection="hang_up")
+    await network.answer(phone)
+    assert await said_who_answered(network, phone, "human") == 204
+    assert not phone.is_hung_up
+    await network.end(phone, "completed", 30)
+    call_id, phone = await placed(network, person, machine_detection="hang_up")
+    await network.answer(phone)
+    assert await said_who_answered(network, phone, "machine_end_beep") == 204
+    assert phone.is_hung_up
+    causes = {"HangupCauseCode": "9100"} if network.name == "plivo" else {}
+    await network.finish(phone, "completed", 4)
+    assert (await network.tell(phone, **causes)).status_code == 204  # type: ignore[union-attr]
+    shown = await caller.shown(network.service, person, call_id)
+    assert (shown["status"], shown["answered_by"]) == ("completed", "machine")
+    assert (shown["duration_seconds"], shown["cost"]) == (4, 0.67)
+    assert await said_who_answered(network, phone, "machine_end_beep") == 204  # late, and harmless
+
+
+@over("exotel")
+async def test_where_no_machine_is_found_out_it_cannot_be_asked_for(network: Network) -> None:
+    person = await funded(network.service, 100)
+    for refused in (
+        await caller.ask(network.service, person, machine_detection="report"),
+        await network.service.post(
+            "/api/campaigns",
+            person,
+            json={"name": "x", "numbers": [caller.NUMBER], "machine_detection": "hang_up"},
+        ),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (422, "validation_error")
+        assert refused.json()["errors"][0]["field"] == "machine_detection"
+    assert (await network.service.balance(person))["held"] == 0
+
+
 # --- what is said -------------------------------------------------------------------------------
 
 

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Literal, get_args
 
 import billing
+import callreports
 import clock
 import database
 import deadlines
 import events
 from billing import Charge, Reservation
 from database import Document, Index, Insert, Session, Update, Write, db
-from errors import HoldNotFound, NotFound
+from errors import HoldNotFound, NotFound, invalid
 from telephony import OVER, RANK, InvalidSignature, Report
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,10 @@ BillingStatus = Literal[
     "review",  # a person has to look; the hold stays
 ]
 
-# What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
-OVERRUN_SECONDS: Final = 60
 RESOLVED: Final = ("settled", "released")
 
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
-_EVENTS_KEPT: Final = 30
 # A network that queues may begin a call so many seconds later than we placed it.
 _NEAR: Final = 1_000
 _BATCH_MAX: Final = 200
@@ -226,7 +224,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
         raise InvalidSignature("The report is about another call.")
     if report.rank == OVER and report.hearsay and report.status != "completed":
         await _note(call, report)
-        await change(call, next_check_at=clock.now(), **_facts(report))
+        await change(call, next_check_at=clock.now(), **callreports.facts(report))
     elif report.rank == OVER:
         await _end(call, report)
     elif report.rank > call["rank"]:
@@ -236,7 +234,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
 
 
 async def _advance(call: Document, report: Report) -> None:
-    changes: Document = {"status": report.status, "rank": report.rank, **_facts(report)}
+    changes: Document = {"status": report.status, "rank": report.rank, **callreports.facts(report)}
     if call["rank"] < RANK["queued"]:  # faster than the network's answer, or that was lost
         changes |= _awaited(call)
     if report.status == "in_progress":
@@ -248,14 +246,8 @@ async def _advance(call: Document, report: Report) -> None:
             )
     await db.calls.update_one(
         {"_id": call["_id"], "rank": {"$lt": report.rank}},
-        {"$set": changes, "$push": _event(report)},
+        {"$set": changes, "$push": callreports.event(report)},
     )
-
-
-def _facts(report: Report) -> Document:
-    facts = {"provider_call_id": report.provider_call_id, "provider_leg_id": report.leg_id}
-    facts["answered_by"] = report.answered_by
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 async def finish(
@@ -280,27 +272,21 @@ async def _end(call: Document, report: Report) -> None:
         if call["billing_status"] in RESOLVED:
             await billing.count(call, int(call["cost_paise"] or 0))  # if a crash came in between
         return await _note(call, report)
-    answered, duration = report.status == "completed", report.duration_seconds
-    if answered and duration is None:
+    if report.status == "completed" and report.duration_seconds is None:
         return await _await_duration(call, report)
-    limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
-    if duration is not None and not 0 <= duration <= limit_seconds + OVERRUN_SECONDS:
-        reason = f"{duration} s reported, {limit_seconds} s were the limit"
+    if (reason := callreports.impossible(call, report)) is not None:
         return await _review(call, report, reason)
-    seconds = duration if answered and duration else 0
-    rate = billing.rate_of(call)
+    seconds = report.duration_seconds or 0 if report.status == "completed" else 0
+    if not await _settle(call, report, seconds=seconds):
+        await _note(await find(call["_id"]), report)  # another messenger was first
+    return None
+
+
+async def _settle(call: Document, report: Report, *, seconds: int, **also: Any) -> bool:
+    """Charge what was talked; False when that was done before."""
 
     def with_charge(charge: Charge) -> Iterable[Write]:
-        changes = _ended(report) | {
-            "billing_status": "settled" if charge.cost_paise else "released",
-            "duration_seconds": seconds,
-            "billable_seconds": billing.billable_seconds(seconds, rate),
-            "pulse_count": billing.pulse_count(seconds, rate),
-            "cost_paise": database.long(charge.cost_paise),
-            "due_paise": database.long(charge.due_paise),
-            "held_paise": database.long(0),
-            "explanation": billing.explanation(seconds, rate),
-        }
+        changes = callreports.charged(call, report, charge, seconds=seconds) | also
         return [
             Update(
                 "calls",
@@ -308,10 +294,10 @@ async def _end(call: Document, report: Report) -> None:
                 {
                     "$set": changes,
                     "$unset": {"next_check_at": "", "next_extend_at": ""},
-                    "$push": _event(report),
+                    "$push": callreports.event(report),
                 },
             ),
-            _call_ended(call, report, seconds, charge.cost_paise),
+            callreports.ended_event(call, report, seconds=seconds, cost_paise=charge.cost_paise),
         ]
 
     try:
@@ -319,11 +305,11 @@ async def _end(call: Document, report: Report) -> None:
             charge = await billing.settle(call, duration_seconds=seconds, companions=with_charge)
         else:
             charge = await billing.release(call, companions=with_charge)
-        if not charge.repeated:
-            return _complain(call, charge)
     except HoldNotFound:
-        pass
-    return await _note(await find(call["_id"]), report)  # another messenger was first
+        return False
+    if not charge.repeated:
+        _complain(call, charge)
+    return not charge.repeated
 
 
 def _complain(call: Document, charge: Charge) -> None:
@@ -334,45 +320,20 @@ def _complain(call: Document, charge: Charge) -> None:
         )
 
 
-def _ended(report: Report) -> Document:
-    """What every end sets."""
-    changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
-    if report.answered_at is not None:
-        changes["answered_at"] = report.answered_at
-    changes |= _facts(report)
-    if report.status != "completed":
-        changes["failure_reason"] = report.reason or report.status
-    return changes
-
-
-def _call_ended(call: Document, report: Report, seconds: int, cost_paise: int) -> Insert:
-    return events.record(
-        "CallEnded",
-        user_id=call["user_id"],
-        pending=call["campaign_id"] is not None,
-        call_id=call["_id"],
-        campaign_id=call["campaign_id"],
-        status=report.status,
-        answered_by=report.answered_by or call.get("answered_by"),
-        duration_seconds=seconds,
-        cost_paise=cost_paise,
-    )
-
-
 async def _await_duration(call: Document, report: Report) -> None:
     """It ended, and the network will say after how long: not before it can know."""
     next_check_at = clock.after(max(1, deadlines.can(call).duration_after_seconds))
     await db.calls.update_one(
         {"_id": call["_id"], "billing_status": "held"},
         {
-            "$set": _ended(report)
+            "$set": callreports.ended(report)
             | {
                 "billing_status": "pending_duration",
                 "next_check_at": next_check_at,
                 "checks": 0,
             },
             "$unset": {"next_extend_at": ""},
-            "$push": _event(report),
+            "$push": callreports.event(report),
         },
     )
 
@@ -384,45 +345,61 @@ async def _review(call: Document, report: Report, reason: str) -> None:
         "calls",
         {"_id": call["_id"], "billing_status": {"$in": ["held", "pending_duration"]}},
         {
-            "$set": _ended(report) | {"billing_status": "review", "review_reason": reason},
+            "$set": callreports.ended(report)
+            | {"billing_status": "review", "review_reason": reason},
             "$unset": {"next_check_at": "", "next_extend_at": ""},
-            "$push": _event(report),
+            "$push": callreports.event(report),
         },
     )
-    await _with_event(change, _call_ended(call, report, 0, 0))
+    await _with_event(change, callreports.ended_event(call, report, seconds=0, cost_paise=0))
 
 
 async def _note(call: Document, report: Report) -> None:
     """Keep news that changes nothing; a second end that contradicts the first is for a person."""
     if any(event["id"] == report.event_id for event in call["events"]):
         return
-    update: Document = {"$push": _event(report)}
+    update: Document = {"$push": callreports.event(report)}
     if report.answered_by is not None:
         update["$set"] = {"answered_by": report.answered_by}
-    known = (call["status"], call["duration_seconds"] or 0)
-    told = (report.status, report.duration_seconds or 0)
-    if report.duration_seconds is None and report.status == call["status"]:
-        told = known  # it does not say how long, so it contradicts nothing
-    if report.rank == OVER and told != known and not report.hearsay:
-        reason = f"the network later reported {report.status}, {report.duration_seconds} s"
+    if (reason := callreports.contradiction(call, report)) is not None:
         log.error("call %s needs a review: %s", call["_id"], reason)
         update["$set"] = update.get("$set", {}) | {"review_reason": reason}
     await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
 
 
-def _event(report: Report) -> Document:
-    event = {
-        "id": report.event_id,
-        "status": report.status,
-        "duration_seconds": report.duration_seconds,
-        "occurred_at": report.occurred_at,
-        "received_at": clock.now(),
-    }
-    return {"events": {"$each": [event], "$slice": -_EVENTS_KEPT}}
+async def resolve(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Document:
+    """A person has looked: charge what was talked, if the money is still held, and take the call out
+    of the review; the call as it stands.
+
+    Raises InvalidRequest when the money is held and no duration is given, NotFound when the call
+    waits for nobody, and Unavailable.
+    """
+    call = await find(call_id)
+    reviewed = {"review_reason": None, "reviewed": {"by": by, "note": note, "at": clock.now()}}
+    if call["billing_status"] == "review":
+        if duration_seconds is None:
+            raise invalid("duration_seconds", "must be given: the money of this call is still held")
+        report = callreports.decided(call, duration_seconds, by=by)
+        if await _settle(call, report, seconds=duration_seconds, **reviewed):
+            log.warning("call %s: %s decided that it lasted %d s", call_id, by, duration_seconds)
+            return await find(call_id)
+    waits = {"billing_status": {"$in": list(RESOLVED)}, "review_reason": {"$type": "string"}}
+    taken_out = await db.calls.update_one({"_id": call_id, **waits}, {"$set": reviewed})
+    if not taken_out.matched_count:
+        raise NotFound("There is no call with this id that waits for a person.")
+    return await find(call_id)
+
+
+async def waiting(limit: int) -> list[Document]:
+    """The calls that wait for a person, the oldest first: their money is held, or what their
+    network said of them does not fit together."""
+    found = db.calls.find(_WAITS, sort=[("created_at", 1)], limit=limit)
+    return await found.to_list(None)
 
 
 # --- storage ------------------------------------------------------------------------------------
 
+_WAITS: Final[Document] = {"review_reason": {"$type": "string"}}
 _PAISE = ("rate_paise_per_minute", "connection_fee_paise", "held_paise", "due_paise")
 
 database.declare(
@@ -431,7 +408,8 @@ database.declare(
         Index(("user_id", "-created_at", "-_id")),
         Index(("user_id", "status", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
-        # Only what is open is in these two, so finding work costs nothing.
+        # Only what is open, or waits for a person, is in these, so finding it costs nothing.
+        Index(("created_at",), only_where=_WAITS),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
     ],

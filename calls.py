@@ -321,7 +321,8 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-def _out(call: Document) -> CallOut:
+def shown(call: Document) -> CallOut:
+    """A stored call as its owner sees it."""
     rate = billing.rate_of(call)
     facts: Document = {
         "call_id": call["_id"],
@@ -380,7 +381,7 @@ async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Respo
             machine_detection=body.machine_detection,
             simulate=script,
         )
-        return api.Answer(202, _out(call))
+        return api.Answer(202, shown(call))
 
     return await api.once(request, user.id, work)
 
@@ -413,7 +414,7 @@ async def list_calls(
     more = len(found) > limit
     found = found[:limit]
     last = api.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CallsOut(calls=[_out(call) for call in found], next_cursor=last)
+    return CallsOut(calls=[shown(call) for call in found], next_cursor=last)
 
 
 @router.get(
@@ -423,7 +424,7 @@ async def list_calls(
 )
 async def one_call(call_id: str, user: CurrentUser) -> CallOut:
     """One call."""
-    return _out(await _visible(call_id, user))
+    return shown(await _visible(call_id, user))
 
 
 @router.post(
@@ -436,4 +437,4 @@ async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     """End a call. The seconds talked until now are charged when the network reports the end; a
     call that is over stays as it is, so this may be repeated."""
     await _visible(call_id, user)
-    return _out(await hang_up(call_id))
+    return shown(await hang_up(call_id))

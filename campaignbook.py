@@ -349,12 +349,8 @@ async def resume_with_money(user_id: str) -> None:
 
 
 async def close(campaign: Document) -> None:
-    """Nothing can change any more: keep what the contacts add up to."""
-    summed = (await contacts.tally([campaign["_id"]]))[campaign["_id"]]
-    kept: Document = {
-        "counts": summed.counts.model_dump(),
-        "spent_paise": database.long(summed.spent_paise),
-    }
+    """Nobody is called any more: keep what the contacts add up to."""
+    kept = await _summed(campaign["_id"])
     if campaign["status"] != "canceled":
         kept |= {"status": "completed", "pause_reason": None, "completed_at": clock.now()}
     await db.campaigns.update_one(
@@ -362,6 +358,20 @@ async def close(campaign: Document) -> None:
         {"$set": kept},
     )
     log.info("campaign %s: over", campaign["_id"])
+
+
+async def recount(campaign_id: str) -> None:
+    """What its contacts add up to has changed after it was over."""
+    over = {"_id": campaign_id, "counts": {"$ne": None}}
+    await db.campaigns.update_one(over, {"$set": await _summed(campaign_id)})
+
+
+async def _summed(campaign_id: str) -> Document:
+    summed = (await contacts.tally([campaign_id]))[campaign_id]
+    return {
+        "counts": summed.counts.model_dump(),
+        "spent_paise": database.long(summed.spent_paise),
+    }
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -288,12 +288,19 @@ async def end(
     duration_seconds: int,
     cost_paise: int,
     answered_by: str | None = None,
-) -> None:
-    """The call with this id ended; harmless when repeated, and when the call is not a contact's."""
+) -> bool:
+    """The call with this id ended; harmless when repeated, and when the call is not a contact's.
+
+    True when the end was known and only its cost is news: a person decided on it later.
+    """
     state, disposition = _ENDS[status]
     by_machine = disposition == "answered" and answered_by == "machine"
-    await db.contacts.update_one(
-        {"call_id": {"$eq": call_id, "$type": "string"}, "state": {"$in": list(LIVE)}},
+    costs_more = {"state": {"$in": ["done", "canceled"]}, "cost_paise": {"$lt": cost_paise}}
+    before = await db.contacts.find_one_and_update(
+        {
+            "call_id": {"$eq": call_id, "$type": "string"},
+            "$or": [{"state": {"$in": list(LIVE)}}, costs_more],
+        },
         {
             "$set": {
                 "state": state,
@@ -305,7 +312,9 @@ async def end(
                 "updated_at": clock.now(),
             }
         },
+        projection={"state": 1},
     )
+    return before is not None and before["state"] not in LIVE
 
 
 async def cancel_pending(campaign_id: str) -> None:

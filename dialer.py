@@ -414,13 +414,9 @@ async def _on_call_ended(event: Document) -> None:
             else:
                 await campaignbook.rest(campaign["_id"], clock.after(_NETWORK_SECONDS))
     else:
-        await contacts.end(
-            data["call_id"],
-            status=data["status"],
-            answered_by=data.get("answered_by"),
-            duration_seconds=data["duration_seconds"],
-            cost_paise=data["cost_paise"],
-        )
+        facts = ("status", "duration_seconds", "cost_paise", "answered_by")
+        if await contacts.end(data["call_id"], **{name: data.get(name) for name in facts}):
+            await campaignbook.recount(data["campaign_id"])
     campaign_id = data["campaign_id"]
     if campaign_id not in _soon:
         _soon.add(campaign_id)

@@ -7,6 +7,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, StringConstraints
 
 import api
+import callbook
+import calls
 import clearing
 import clock
 import events
@@ -14,8 +16,9 @@ import payments
 import settlements
 import webhooks
 from auth import Admin, Instant
+from calls import CallOut
 from database import Document, db
-from errors import Forbidden, InvalidRequest, NotFound, StillRunning, Unauthenticated
+from errors import Forbidden, InvalidRequest, NotFound, StillRunning, Unauthenticated, Unavailable
 from money import RupeesOut
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -29,13 +32,12 @@ async def waiting() -> Document:
     """What waits for a person now, by kind: how many, and the oldest fifty of them."""
     reviews = await payments.waiting(_SHOWN)
     dead = await events.page(webhooks.EVENT, state="dead", after=None, limit=_SHOWN)
-    calls = db.calls.find({"billing_status": "review"}, {"_id": 1, "review_reason": 1})
     open_disputes = db.disputes.find({"state": "reserved"}, {"_id": 1, "respond_by": 1})
     refunds = db.refunds.find({"status": "reserved", "failure": {"$type": "string"}})
     return {
         "payments": reviews,
         "webhooks": dead,
-        "calls": await calls.to_list(_SHOWN),
+        "calls": await callbook.waiting(_SHOWN),
         "disputes": await open_disputes.to_list(_SHOWN),
         "refunds": await refunds.to_list(_SHOWN),
     }
@@ -111,6 +113,12 @@ class ResolveIn(BaseModel):
     note: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
 
 
+class ResolveCallIn(ResolveIn):
+    """What was done about it; for a call whose money is still held, how long it was talked."""
+
+    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)] | None = None
+
+
 class SettlementOut(BaseModel):
     """What Razorpay paid out at once. The fee includes its tax; `net` went to our bank."""
 
@@ -174,6 +182,20 @@ async def resolve_payment(payment_id: str, body: ResolveIn, admin: Admin) -> Wai
     if resolved is None:
         raise NotFound("There is no payment with this id that waits for a person.")
     return _payment(resolved)
+
+
+@router.post(
+    "/calls/{call_id}/resolve",
+    response_model=CallOut,
+    responses=api.documented(*_refusals, NotFound, InvalidRequest, Unavailable),
+)
+async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallOut:
+    """Take a call out of the review. One whose money is still held is charged for `duration_seconds`,
+    at the rate that it was placed at, and the rest is free again; 0 costs nothing."""
+    resolved = await callbook.resolve(
+        call_id, duration_seconds=body.duration_seconds, by=admin.id, note=body.note
+    )
+    return calls.shown(resolved)
 
 
 @router.get("/settlements", response_model=SettlementsOut, responses=api.documented(*_refusals))

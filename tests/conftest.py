@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import uvicorn
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -21,6 +22,12 @@ import mongod
 import wallet
 from ledger import Credit
 from sandbox.service import create_app
+
+# How long an example takes says more of what else the machine does than of the code.
+hypothesis.settings.register_profile(
+    "wallet", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("wallet")
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "correct horse battery"

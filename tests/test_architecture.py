@@ -18,7 +18,7 @@ ORDER = [
     *("commands", "ledger", "transactions", "history", "wallet", "balances", "adjustments"),
     *("rates", "ratesheets", "ratecards", "tariffs", "usage", "billing", "quotes"),
     *("orders", "payments", "refundbook", "refunds", "disputes", "recharges"),
-    *("deadlines", "pacing", "callbook", "talktime", "calls", "exchange"),
+    *("deadlines", "pacing", "callreports", "callbook", "talktime", "calls", "exchange"),
     *("phonebook", "contacts", "campaignbook", "dialer", "intake", "campaigns"),
     *("settlements", "webhooks", "clearing", "openitems", "analytics", "people", "reconcile"),
     *("worker", "main"),

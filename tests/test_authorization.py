@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+import database
 import events
 import main
 import webhooks
-from tests import customer
+from tests import caller, customer
 from tests.conftest import PASSWORD, Person, Service
 
 ACTORS = ("nobody", "owner", "other", "admin")
@@ -85,6 +86,7 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "GET /api/admin/reconciliation": (401, 403, 403, 200),
     "POST /api/admin/reconciliation/run": (401, 403, 403, 200),
     "POST /api/admin/payments/{review_id}/resolve": (401, 403, 403, 200),
+    "POST /api/admin/calls/{doubtful_id}/resolve": (401, 403, 403, 200),
     "GET /api/admin/settlements": (401, 403, 403, 200),
     # --- last, because they end what the rows above need ---
     "POST /api/auth/change-password": (401, 204, 204, 204),
@@ -141,6 +143,7 @@ class World:
             "POST /api/admin/users/{owner_id}/freeze": {"json": {"reason": "a test"}},
             "POST /api/admin/users/{owner_id}/unfreeze": {"json": {"reason": "a test"}},
             "POST /api/admin/payments/{review_id}/resolve": {"json": {"note": "refunded"}},
+            "POST /api/admin/calls/{doubtful_id}/resolve": {"json": {"note": "asked them"}},
             "POST /api/payment/verify": {"json": self.proof},
             "POST /api/call": {"json": {"to": NUMBER, "simulate": {"outcome": "busy"}}},
             "POST /api/calls/quote": {"json": {"to": NUMBER, "duration_seconds": 30}},
@@ -188,6 +191,15 @@ async def stored_webhook() -> str:
     raise AssertionError("the sandbox reports nothing")
 
 
+async def doubtful_call(service: Service, owner: Person) -> str:
+    """A call of which the network later said something else."""
+    call = await caller.place(service, owner, {"outcome": "busy", "wall_seconds": 0})
+    await caller.over(service, owner, call["call_id"])
+    doubt = {"$set": {"review_reason": "the network later reported completed, 50 s"}}
+    await database.db.calls.update_one({"_id": call["call_id"]}, doubt)
+    return str(call["call_id"])
+
+
 @pytest.fixture
 async def world(service: Service) -> World:
     owner, other = await service.signup("owner@example.org"), await service.signup()
@@ -220,6 +232,7 @@ async def world(service: Service) -> World:
             "mode": "live",
             "refund_id": refund.json()["refund_id"],
             "review_id": forced["razorpay_payment_id"],
+            "doubtful_id": await doubtful_call(service, owner),
             "webhook_id": await stored_webhook(),
             "version": "1",
         },
@@ -232,6 +245,7 @@ def test_every_route_is_in_the_table() -> None:
     paths = main.create_app().openapi()["paths"]
     routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     place = {"{owner_id}": "{user_id}", "{review_id}": "{payment_id}"}
+    place["{doubtful_id}"] = "{call_id}"
     rows = {row.split("?")[0] for row in MATRIX}
     assert routes == {reduce(lambda r, p: r.replace(*p), place.items(), row) for row in rows}
 

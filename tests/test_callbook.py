@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
 import callbook
@@ -227,6 +228,107 @@ async def test_an_impossible_duration_is_not_charged_and_its_money_stays_held(
     call = await caller.shown(service, person, call_id)
     assert (call["billing_status"], call["cost"]) == ("settled", 5.0)
     await assert_sound(person)
+
+
+# --- a person decides -----------------------------------------------------------------------------
+
+
+async def in_review(service: Service) -> tuple[Person, str]:
+    """A call whose network says that it lasted an hour and its limit was a minute."""
+    person, call_id = await with_call(service)
+    await caller.report(service, call_id, "completed", 3_600)
+    return person, call_id
+
+
+async def resolve(
+    service: Service, call_id: str, duration_seconds: Any = None, note: str = "asked the network"
+) -> httpx.Response:
+    body = {"note": note, "duration_seconds": duration_seconds}
+    return await service.post(
+        f"/api/admin/calls/{call_id}/resolve", await service.admin(), json=body
+    )
+
+
+async def waits_for_a_person(service: Service, call_id: str) -> str | None:
+    """Why, if it does."""
+    page = await service.get("/api/admin/reconciliation", await service.admin())
+    found = [w["detail"] for w in page.json()["waiting"] if w["id"] == call_id]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(("seconds", "cost"), [(40, 6.67), (0, 0.0), (3_600, 600.0)])
+async def test_a_person_says_how_long_a_call_in_review_was_and_it_is_charged(
+    service: Service, seconds: int, cost: float
+) -> None:
+    person, call_id = await in_review(service)
+    assert await waits_for_a_person(service, call_id) == "3600 s reported, 60 s were the limit"
+    for wrong in (None, -1, 86_401, 1.5, "40"):
+        refused = await resolve(service, call_id, wrong)
+        assert (refused.status_code, refused.json()["code"]) == (422, "validation_error"), wrong
+    answer = await resolve(service, call_id, seconds)
+    assert answer.status_code == 200, answer.text
+    call = answer.json()
+    assert (call["status"], call["duration_seconds"]) == ("completed", seconds)
+    assert call["billing_status"] == ("settled" if cost else "released")
+    assert (call["cost"], call["due"]) == (cost, max(0.0, cost - 100))
+    balance = await service.balance(person)
+    assert (balance["held"], balance["balance"]) == (0.0, round(max(0.0, 100 - cost), 2))
+    assert await waits_for_a_person(service, call_id) is None
+    assert (await resolve(service, call_id, seconds)).status_code == 404
+    reviewed = (await kept(call_id))["reviewed"]
+    assert (reviewed["by"], reviewed["note"]) == (
+        (await service.admin()).id,
+        "asked the network",
+    )
+    await assert_sound(person)
+
+
+async def test_a_decision_and_the_network_at_once_charge_once(service: Service) -> None:
+    person, call_id = await in_review(service)
+    answers = await asyncio.gather(
+        *(resolve(service, call_id, 40) for _ in range(5)),
+        *(caller.report(service, call_id, "completed", 40) for _ in range(5)),
+    )
+    assert {answer.status_code for answer in answers} <= {200, 204, 404}
+    assert await caller.debits(service, person) == [6.67]
+    assert (await service.balance(person))["held"] == 0.0
+    await assert_sound(person)
+
+
+async def test_a_call_whose_ends_contradict_each_other_is_taken_out_with_a_note(
+    service: Service,
+) -> None:
+    person, call_id = await with_call(service)
+    await caller.report(service, call_id, "completed", 30)
+    await caller.report(service, call_id, "completed", 50)
+    why = "the network later reported completed, 50 s"
+    assert await waits_for_a_person(service, call_id) == why
+    answer = await resolve(service, call_id)
+    assert (answer.status_code, answer.json()["cost"]) == (200, 5.0)
+    assert await waits_for_a_person(service, call_id) is None
+    assert (await resolve(service, call_id)).status_code == 404
+    assert await caller.debits(service, person) == [5.0]
+
+
+async def test_a_call_that_waits_for_nobody_is_not_decided(service: Service) -> None:
+    person, call_id = await with_call(service)
+    for some_id in (call_id, "call_none"):
+        assert (await resolve(service, some_id, 30)).status_code == 404
+    assert (await service.balance(person))["held"] == 10.0
+
+
+async def test_what_cost_more_than_was_reserved_waits_for_a_person(service: Service) -> None:
+    person, call_id = await with_call(service, 10)
+    await caller.report(service, call_id, "completed", 90)
+    call = await caller.shown(service, person, call_id)
+    assert (call["billing_status"], call["cost"], call["due"]) == ("settled", 15.0, 5.0)
+    why = "it cost 1500 paise, 1000 were reserved"
+    assert await waits_for_a_person(service, call_id) == why
+    assert (await resolve(service, call_id)).status_code == 200
+    assert await waits_for_a_person(service, call_id) is None
+
+
+# --- what is missing ------------------------------------------------------------------------------
 
 
 async def test_what_the_wallet_cannot_cover_is_due_and_collected_first(service: Service) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import clock
+from tests import caller
 from tests.campaigning import (
     FAST,
     SLOW,
@@ -145,6 +146,27 @@ async def test_of_a_machine_that_answered_the_result_says_so(
     plain = await create(service, person, 1)
     await until(service, person, plain, is_over)
     assert [c["reason"] for c in await list_of(service, person, plain)] == [None]
+
+
+async def test_what_a_person_decides_after_the_campaign_is_counted_to_it(
+    service: Service, person: Person
+) -> None:
+    created = await create(service, person, 2, max_concurrent=2, simulate=SLOW)
+    placed = await calls_placed(service, person, 2)
+    for call, seconds in zip(placed, (30, 99_999), strict=True):
+        told = await caller.report(service, call["call_id"], "completed", seconds)
+        assert told.status_code == 204
+    over = await until(service, person, created, is_over)
+    assert (over["spent"], over["counts"]["answered"]) == (5.0, 2)
+    decided = await service.post(
+        f"/api/admin/calls/{placed[1]['call_id']}/resolve",
+        await service.admin(),
+        json={"note": "asked the network", "duration_seconds": 60},
+    )
+    assert decided.json()["cost"] == 10.0
+    await until(service, person, created, lambda c: c["spent"] == 15.0)
+    costs = sorted(c["cost"] for c in await list_of(service, person, created))
+    assert costs == [5.0, 10.0]
 
 
 async def test_a_canceled_campaign_lets_its_calls_end_and_calls_nobody_else(

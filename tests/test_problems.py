@@ -45,6 +45,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/admin/users/{user_id}/freeze": {"reason": "looks like fraud"},
     "/api/admin/users/{user_id}/unfreeze": {"reason": "all is well"},
     "/api/admin/payments/{payment_id}/resolve": {"note": "refunded"},
+    "/api/admin/calls/{call_id}/resolve": {"note": "asked them", "duration_seconds": 30},
     "/api/admin/reconciliation/run": {"older_than_minutes": 15},
     "/api/payment/verify": {
         "razorpay_order_id": "order_ABCDEFGHIJKLMN",

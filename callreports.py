@@ -1,0 +1,126 @@
+"""What a report of a telephone network changes in the record of a call; no database."""
+
+from typing import Final
+
+import billing
+import clock
+import database
+import events
+from billing import Charge
+from database import Document, Insert
+from telephony import OVER, Report
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
+# What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
+OVERRUN_SECONDS: Final = 60
+_EVENTS_KEPT: Final = 30
+
+# --- what a report sets -------------------------------------------------------------------------
+
+
+def facts(report: Report) -> Document:
+    """What it says beside the status: ids, and who answered."""
+    told = {
+        "provider_call_id": report.provider_call_id,
+        "provider_leg_id": report.leg_id,
+        "answered_by": report.answered_by,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def event(report: Report) -> Document:
+    """The `$push` that keeps it among the latest reports of the call."""
+    kept = {
+        "id": report.event_id,
+        "status": report.status,
+        "duration_seconds": report.duration_seconds,
+        "occurred_at": report.occurred_at,
+        "received_at": clock.now(),
+    }
+    return {"events": {"$each": [kept], "$slice": -_EVENTS_KEPT}}
+
+
+def ended(report: Report) -> Document:
+    """What every end sets."""
+    changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
+    if report.answered_at is not None:
+        changes["answered_at"] = report.answered_at
+    changes |= facts(report)
+    if report.status != "completed":
+        changes["failure_reason"] = report.reason or report.status
+    return changes
+
+
+def charged(call: Document, report: Report, charge: Charge, *, seconds: int) -> Document:
+    """What the end sets that settles or releases the call; what cost more than was reserved is for
+    a person to look at."""
+    rate = billing.rate_of(call)
+    too_much = charge.cost_paise > charge.reserved_paise
+    overrun = f"it cost {charge.cost_paise} paise, {charge.reserved_paise} were reserved"
+    return ended(report) | {
+        "billing_status": "settled" if charge.cost_paise else "released",
+        "review_reason": overrun if too_much else None,
+        "duration_seconds": seconds,
+        "billable_seconds": billing.billable_seconds(seconds, rate),
+        "pulse_count": billing.pulse_count(seconds, rate),
+        "cost_paise": database.long(charge.cost_paise),
+        "due_paise": database.long(charge.due_paise),
+        "held_paise": database.long(0),
+        "explanation": billing.explanation(seconds, rate),
+    }
+
+
+def ended_event(call: Document, report: Report, *, seconds: int, cost_paise: int) -> Insert:
+    """The event that goes with every end."""
+    return events.record(
+        "CallEnded",
+        user_id=call["user_id"],
+        pending=call["campaign_id"] is not None,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
+        status=report.status,
+        answered_by=report.answered_by or call.get("answered_by"),
+        duration_seconds=seconds,
+        cost_paise=cost_paise,
+    )
+
+
+def decided(call: Document, duration_seconds: int, *, by: str) -> Report:
+    """The end that a person decided on."""
+    status = "completed" if duration_seconds else "failed"
+    if call["rank"] == OVER and not duration_seconds:
+        status = call["status"]
+    return Report(
+        event_id=f"reviewed:{by}",
+        provider_call_id=None,
+        status=status,
+        duration_seconds=duration_seconds,
+        occurred_at=call["ended_at"] or clock.now(),
+        reason=call["failure_reason"] or "reviewed",
+    )
+
+
+# --- what a person has to look at ---------------------------------------------------------------
+
+
+def impossible(call: Document, report: Report) -> str | None:
+    """Why the duration cannot be true; None when it can."""
+    limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
+    duration = report.duration_seconds
+    if duration is None or 0 <= duration <= limit_seconds + OVERRUN_SECONDS:
+        return None
+    return f"{duration} s reported, {limit_seconds} s were the limit"
+
+
+def contradiction(call: Document, report: Report) -> str | None:
+    """How a second end contradicts the first; None when it does not."""
+    if report.rank < OVER or report.hearsay:
+        return None
+    known = (call["status"], call["duration_seconds"] or 0)
+    told = (report.status, report.duration_seconds or 0)
+    if report.duration_seconds is None and report.status == call["status"]:
+        told = known  # it does not say how long, so it contradicts nothing
+    if told == known:
+        return None
+    return f"the network later reported {report.status}, {report.duration_seconds} s"

@@ -121,7 +121,7 @@ async def settled(network: Network, person: Person, call_id: str) -> dict[str, A
     """The call when its money is resolved; a network that tells no duration is asked for it."""
     if not telephony.provider(network.name).can.duration_in_callback:
         await asks(call_id)
-    return await caller.over(network.service, person, call_id, seconds=5)
+    return await caller.over(network.service, person, call_id)
 
 
 # --- the flow -----------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
             assert answer is not None
             assert answer.status_code in (200, 204)
         await settled(network, person, call["call_id"])
-    call = await caller.over(service, person, call["call_id"], seconds=3)
+    call = await caller.over(service, person, call["call_id"])
     assert (call["status"], call["cost"]) == ("completed", 5.0)
     assert network.asked == 1
     assert await caller.debits(service, person) == [5.0]

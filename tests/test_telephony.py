@@ -352,7 +352,7 @@ async def test_the_calls_of_a_process_that_died_go_on(service: Service) -> None:
         {"reference": call["call_id"], "open": True}, {"$set": {"owner": "proc_DEAD"}}
     )
     assert changed.modified_count == 1
-    call = await caller.over(service, person, call["call_id"], seconds=8)
+    call = await caller.over(service, person, call["call_id"])
     assert (call["status"], call["cost"]) == ("completed", 5.0)
     simulated = await db.simulated_calls.find_one({"reference": call["call_id"]})
     assert simulated is not None
@@ -367,5 +367,5 @@ async def test_calls_go_on_after_the_network_was_restarted(service: Service) -> 
     await asyncio.sleep(0.6)
     assert (await caller.shown(service, person, call["call_id"]))["billing_status"] == "held"
     await telephony.start()
-    call = await caller.over(service, person, call["call_id"], seconds=8)
+    call = await caller.over(service, person, call["call_id"])
     assert (call["duration_seconds"], call["cost"]) == (30, 5.0)

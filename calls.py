@@ -76,10 +76,12 @@ async def place(
     machine_detection: MachineDetection | None = None,
     simulate: Simulate | None = None,
     campaign_id: str | None = None,
+    turn_at: dt.datetime | None = None,
 ) -> Document:
     """Reserve the money for a call, then ask the network for it; the call as it stands.
 
-    With the `call_id` of a call that exists, that call: nothing is dialled twice. Raises
+    With the `call_id` of a call that exists, that call: nothing is dialled twice. It waits for its
+    turn at the network: that of `turn_at`, or the next. Raises
     InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and
     Unavailable; then there is no call. A call that the network refuses comes back as `failed`, its
     money released.
@@ -119,7 +121,7 @@ async def place(
     )
     if reservation.repeated:  # another attempt with this id is at it
         return await callbook.find(call_id)
-    return await _submit(call | _reserved(reservation, network.can), script)
+    return await _submit(call | _reserved(reservation, network.can), script, turn_at)
 
 
 def _fresh(
@@ -176,7 +178,7 @@ def _reserved(reservation: Reservation, can: Capabilities) -> Document:
     }
 
 
-async def _submit(call: Document, script: Simulate | None) -> Document:
+async def _submit(call: Document, script: Simulate | None, turn_at: dt.datetime | None) -> Document:
     """Ask the network for a call that is committed. Whatever happens, its hold has an owner."""
     call_id, network = call["_id"], telephony.provider(call["provider"])
     dial = telephony.Dial(
@@ -193,7 +195,7 @@ async def _submit(call: Document, script: Simulate | None) -> Document:
         simulate=script,
     )
     try:
-        await pacing.turn(network)
+        await pacing.wait(network, turn_at)
         if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
             raise telephony.NotSent(telephony.TOO_SLOW)
         provider_call_id = await network.place(dial)

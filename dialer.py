@@ -5,6 +5,7 @@ import datetime as dt
 import logging
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import billing
@@ -179,18 +180,18 @@ async def _run(campaign: Document) -> float:
         paced,
         calls_max - await contacts.live_count(campaign_id),
         _share(await billing.affordable_calls(user_id, number), running),
-        await pacing.room(telephony.chosen(), most=_BATCH_MAX),
     )
     if probing := campaign.get("probes", 0) > 0:
         room = min(room, 1)
     while room > 0:
-        wave = await contacts.claim(campaign_id, min(room, _WAVE))
+        turns = await pacing.turns(telephony.chosen(), min(room, _WAVE))
+        wave = await contacts.claim(campaign_id, len(turns)) if turns else []
         if not wave:
             break
         if not await campaignbook.goes_on(campaign, paced_at=_paced_after(campaign, len(wave))):
             await asyncio.gather(*(contacts.put_back(contact) for contact in wave))
             return 0.0
-        refusals, unknown_count = await _place_all(campaign, wave)
+        refusals, unknown_count = await _place_all(campaign, wave, turns)
         if unknown_count == len(wave):
             return await _pause_for_the_network(campaign, "it does not answer")
         if refusals:
@@ -248,14 +249,16 @@ def _paced_after(campaign: Document, calls_placed: int) -> dt.datetime | None:
     return campaign["paced_at"]  # type: ignore[no-any-return]
 
 
-async def _place_all(campaign: Document, wave: Sequence[Document]) -> tuple[list[Exception], int]:
+async def _place_all(
+    campaign: Document, wave: Sequence[Document], turns: Sequence[dt.datetime]
+) -> tuple[list[Exception], int]:
     """What the whole campaign has to heed, and of how many calls nobody knows whether they are."""
-    results = await asyncio.gather(*(_place(campaign, contact) for contact in wave))
+    results = await asyncio.gather(*map(partial(_place, campaign), wave, turns))
     refusals = [r for r in results if r is not None and not isinstance(r, _NoAnswer)]
     return refusals, sum(isinstance(r, _NoAnswer) for r in results)
 
 
-async def _place(campaign: Document, contact: Document) -> Exception | None:
+async def _place(campaign: Document, contact: Document, turn_at: dt.datetime) -> Exception | None:
     """Call one contact; the refusal, when it is one that the whole campaign has to heed."""
     try:
         call = await calls.place(
@@ -269,6 +272,7 @@ async def _place(campaign: Document, contact: Document) -> Exception | None:
             machine_detection=campaign.get("machine_detection"),
             simulate=Simulate(**campaign["simulate"]) if campaign["simulate"] else None,
             campaign_id=campaign["_id"],
+            turn_at=turn_at,
         )
     except (PaymentRequired, TooManyCalls) as refusal:
         await contacts.put_back(contact)

@@ -1,6 +1,7 @@
 """How fast a telephone network is asked for new calls: each has its turn, over all processes."""
 
 import asyncio
+import datetime as dt
 from typing import Final
 
 import clock
@@ -19,43 +20,40 @@ database.declare("turns")
 # --- verbs --------------------------------------------------------------------------------------
 
 
-async def turn(network: Provider) -> None:
-    """Wait until the network may be asked for one more call. Raises NotSent when the queue is long.
+async def turns(network: Provider, count: int) -> list[dt.datetime]:
+    """Up to `count` moments from now on at which the network may be asked for a call; fewer, or
+    none, when the queue is long. What is not used is lost.
 
-    Turns are an interval apart, by the database's clock, and one that is not used is not made up
-    for: what networks count is calls in a second. Source: `Capabilities.calls_per_second`.
+    They are an interval apart, by the database's clock, and none is made up for: what networks
+    count is calls in a second. Source: `Capabilities.calls_per_second`.
     """
-    interval_seconds = _interval_seconds(network)
-    if interval_seconds == 0:
-        return
-    too_late = {"$add": ["$asked_at", PATIENCE_SECONDS * 1_000]}
-    after_it = {"$add": ["$turn_at", interval_seconds * 1_000]}
+    rate = config.settings().telephony_calls_per_second or network.can.calls_per_second
+    if rate is None:
+        return [clock.now()] * count
+    interval_ms = 1_000 / rate
+    left_ms = {"$subtract": [{"$add": ["$asked_at", PATIENCE_SECONDS * 1_000]}, "$first_at"]}
+    fitting = {"$add": [1, {"$floor": {"$divide": [left_ms, interval_ms]}}]}
     queue = await db.turns.find_one_and_update(
         {"_id": network.name},
         [
-            {"$set": {"asked_at": "$$NOW", "turn_at": {"$max": ["$next_at", "$$NOW"]}}},
-            {"$set": {"is_taken": {"$lte": ["$turn_at", too_late]}}},
-            {"$set": {"next_at": {"$cond": ["$is_taken", after_it, "$next_at"]}}},
+            {"$set": {"asked_at": "$$NOW", "first_at": {"$max": ["$next_at", "$$NOW"]}}},
+            {"$set": {"taken": {"$max": [0, {"$min": [count, fitting]}]}}},
+            {"$set": {"next_at": {"$add": ["$first_at", {"$multiply": ["$taken", interval_ms]}]}}},
         ],
         upsert=True,
         return_document=True,
     )
-    if not queue["is_taken"]:
-        raise NotSent(BUSY)
-    await asyncio.sleep((queue["turn_at"] - queue["asked_at"]).total_seconds())
+    wait_seconds = (queue["first_at"] - queue["asked_at"]).total_seconds()
+    return [
+        clock.after(wait_seconds + place * interval_ms / 1_000)
+        for place in range(int(queue["taken"]))
+    ]
 
 
-async def room(network: Provider, *, most: int) -> int:
-    """How many calls would have their turn now, about, and at `most`."""
-    interval_seconds = _interval_seconds(network)
-    if interval_seconds == 0:
-        return most
-    queue = await db.turns.find_one({"_id": network.name})
-    queued_seconds = 0.0 if queue is None else (queue["next_at"] - clock.now()).total_seconds()
-    return min(most, int((PATIENCE_SECONDS - max(0.0, queued_seconds)) / interval_seconds))
-
-
-def _interval_seconds(network: Provider) -> float:
-    calls_per_second = config.settings().telephony_calls_per_second
-    rate = calls_per_second or network.can.calls_per_second
-    return 0.0 if rate is None else 1 / rate
+async def wait(network: Provider, turn_at: dt.datetime | None) -> None:
+    """Wait for the turn at `turn_at`, or with None for the next one; NotSent when that is far."""
+    if turn_at is None:
+        if not (found := await turns(network, 1)):
+            raise NotSent(BUSY)
+        turn_at = found[0]
+    await asyncio.sleep((turn_at - clock.now()).total_seconds())

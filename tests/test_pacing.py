@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 
@@ -12,9 +13,9 @@ import config
 import pacing
 import telephony
 from database import db
-from telephony import Dial, NotSent
+from telephony import Dial
 from telephony.simulator import Simulator
-from tests import caller
+from tests import caller, campaigning
 from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests
 
@@ -64,13 +65,13 @@ async def test_calls_that_are_placed_at_once_reach_the_network_one_after_the_oth
 
 
 async def test_a_queue_that_is_too_long_takes_nobody_and_a_call_in_it_costs_nothing(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service,
 ) -> None:
     calls_per_second(service, 0.01)
     person = await service.signup()
     await service.fund(person, 100)
     assert (await caller.place(service, person))["status"] == "queued"
-    assert await pacing.room(SIMULATOR, most=200) == 0
+    assert await pacing.turns(SIMULATOR, 5) == []
     before = await db.turns.find_one({"_id": "simulator"})
     call = await caller.place(service, person)
     assert (call["status"], call["failure_reason"]) == ("failed", "provider_busy")
@@ -81,20 +82,38 @@ async def test_a_queue_that_is_too_long_takes_nobody_and_a_call_in_it_costs_noth
     assert after["next_at"] == before["next_at"]  # who was sent away made the queue no longer
 
 
-async def test_a_turn_that_nobody_used_is_not_made_up_for(service: Service) -> None:
-    calls_per_second(service, 0.01)
-    await pacing.turn(SIMULATOR)
+async def test_campaigns_place_no_more_calls_than_have_their_turn(service: Service) -> None:
+    calls_per_second(service, 1)
+    person = await service.signup()
+    await service.fund(person, 2_000)
+    both = [await campaigning.create(service, person, 20, max_concurrent=20) for _ in range(2)]
+    for campaign in both:
+        await campaigning.until(service, person, campaign, lambda c: c["counts"]["answered"] >= 2)
+        await campaigning.act(service, person, campaign, "pause")
+    placed = await campaigning.calls_of(service, person)
+    assert [call["failure_reason"] for call in placed if call["failure_reason"]] == []
+    for campaign in both:
+        await campaigning.act(service, person, campaign, "cancel")
+
+
+async def test_turns_are_given_as_far_as_the_queue_goes_and_none_is_made_up_for(
+    service: Service,
+) -> None:
+    calls_per_second(service, 0.5)
+    given = await pacing.turns(SIMULATOR, 4)
+    assert [(b - a).total_seconds() for a, b in pairwise(given)] == pytest.approx(
+        [2.0] * 3, abs=0.1
+    )
     past = {"$set": {"next_at": clock.after(-1_000)}}
     await db.turns.update_one({"_id": "simulator"}, past)
-    await pacing.turn(SIMULATOR)
-    with pytest.raises(NotSent):
-        await pacing.turn(SIMULATOR)
+    assert len(await pacing.turns(SIMULATOR, 100)) == 6  # one now, and one every two seconds
+    future = {"$set": {"next_at": clock.after(100)}}
+    await db.turns.update_one({"_id": "simulator"}, future)
+    assert await pacing.turns(SIMULATOR, 1) == []
 
 
 async def test_a_network_without_a_limit_has_no_queue(service: Service) -> None:
-    for _ in range(3):
-        await pacing.turn(SIMULATOR)
-    assert await pacing.room(SIMULATOR, most=200) == 200
+    assert len(await pacing.turns(SIMULATOR, 200)) == 200
     assert await db.turns.find_one({}) is None
 
 
@@ -103,8 +122,7 @@ async def test_each_real_network_has_the_limit_that_it_gives_every_account(
     service: Service, name: str, rate: int
 ) -> None:
     network = telephony.provider(name)
-    assert await pacing.room(network, most=200) == rate * pacing.PATIENCE_SECONDS
-    await pacing.turn(network)
-    assert await pacing.room(network, most=200) >= rate * pacing.PATIENCE_SECONDS - 2
+    assert len(await pacing.turns(network, 200)) == rate * pacing.PATIENCE_SECONDS + 1
+    await db.turns.delete_many({})
     calls_per_second(service, 30)
-    assert await pacing.room(network, most=500) > 200
+    assert len(await pacing.turns(network, 500)) >= 300

@@ -206,12 +206,14 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/health")
+@router.head("/health", include_in_schema=False)
 async def health() -> dict[str, str]:
     """200 while the process lives."""
     return {"status": "ok"}
 
 
 @router.get("/ready", responses=api.documented(Unavailable))
+@router.head("/ready", include_in_schema=False)
 async def ready() -> dict[str, str]:
     """200 when the database answers and the committer and the worker run; else 503."""
     await database.ping()

@@ -18,6 +18,9 @@ from tests.conftest import test_settings as settings_of_tests
 async def test_health_ready_and_metrics_answer_anybody(service: Service) -> None:
     assert (await service.get("/health")).json() == {"status": "ok"}
     assert (await service.get("/ready")).json() == {"status": "ready"}
+    for address in ("/health", "/ready"):  # load balancers ask for the head alone
+        answer = await service.client.head(address)
+        assert (answer.status_code, answer.content) == (200, b"")
     metrics = await service.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
     assert "wallet_commit_seconds" in metrics.text

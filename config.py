@@ -161,6 +161,10 @@ class Settings(BaseSettings):
         """Where a 402 sends the user to recharge."""
         return self.recharge_url or f"{self.base_url}/docs"
 
+    def is_replaced(self, network: str) -> bool:
+        """Whether this telephone network is asked at another address than its own, as tests do."""
+        return bool(getattr(self, f"{network}_base_url", ""))
+
     @property
     def signup_limit(self) -> int:
         """Sign-ups an hour from one address. Unless set: room for an office behind one address in

@@ -27,7 +27,7 @@ async def turns(network: Provider, count: int) -> list[dt.datetime]:
     They are an interval apart, by the database's clock, and none is made up for: what networks
     count is calls in a second. Source: `Capabilities.calls_per_second`.
     """
-    rate = config.settings().telephony_calls_per_second or network.can.calls_per_second
+    rate = _calls_per_second(network)
     if rate is None:
         return [clock.now()] * count
     interval_ms = 1_000 / rate
@@ -57,3 +57,11 @@ async def wait(network: Provider, turn_at: dt.datetime | None) -> None:
             raise NotSent(BUSY)
         turn_at = found[0]
     await asyncio.sleep((turn_at - clock.now()).total_seconds())
+
+
+def _calls_per_second(network: Provider) -> float | None:
+    chosen = config.settings()
+    if chosen.telephony_calls_per_second:
+        return chosen.telephony_calls_per_second
+    # What stands in for a network has no account, and so none of its limits.
+    return None if chosen.is_replaced(network.name) else network.can.calls_per_second

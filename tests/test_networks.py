@@ -82,8 +82,7 @@ async def network(
             return await chosen.place_faultily(real, simulator, dial)
 
         monkeypatch.setattr(Simulator, "place", place)
-    unpaced = {"telephony_calls_per_second": 1_000}
-    config.use(service.settings.model_copy(update=settings | unpaced))
+    config.use(service.settings.model_copy(update=settings))
     yield chosen
     config.use(service.settings)
 

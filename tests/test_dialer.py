@@ -288,17 +288,21 @@ async def test_a_network_that_does_not_answer_pauses_it_and_is_not_dialled_throu
     assert {c["status"] for c in await calls_of(service, person)} == {"unknown"}
 
 
-async def test_one_call_without_an_answer_does_not_stop_the_others(
-    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def the_first_number_meets(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
     place = Simulator.place
 
     async def placed(network: Simulator, dial: Dial) -> str:
         if dial.to == numbers_of(1)[0]:
-            raise Ambiguous("it answered 502")
+            raise problem
         return await place(network, dial)
 
     monkeypatch.setattr(Simulator, "place", placed)
+
+
+async def test_one_call_without_an_answer_does_not_stop_the_others(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    the_first_number_meets(monkeypatch, Ambiguous("it answered 502"))
     created = await create(service, person, 6, max_concurrent=3)
     found = await until(service, person, created, lambda c: c["counts"]["answered"] == 5)
     assert (found["status"], found["counts"]["in_call"]) == ("running", 1)
@@ -329,14 +333,7 @@ async def test_too_many_calls_for_the_network_are_waited_for_also_when_it_says_s
 async def test_a_number_that_the_network_refuses_has_failed_and_the_others_are_called(
     service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Simulator.place
-
-    async def placed(network: Simulator, dial: Dial) -> str:
-        if dial.to == numbers_of(1)[0]:
-            raise Refused("provider_refused: 400")
-        return await place(network, dial)
-
-    monkeypatch.setattr(Simulator, "place", placed)
+    the_first_number_meets(monkeypatch, Refused("provider_refused: 400"))
     created = await create(service, person, 3)
     over = await until(service, person, created, is_over)
     assert (over["counts"]["answered"], over["counts"]["failed"]) == (2, 1)

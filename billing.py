@@ -390,6 +390,19 @@ async def count(call: Mapping[str, Any], price_paise: int) -> None:
         log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
 
 
+async def uncount(call: Mapping[str, Any]) -> None:
+    """A call that the network did not take is none of its user's calls of that day.
+
+    If this fails, the rest of that day is stricter.
+    """
+    user_id, at = call["user_id"], call["created_at"]
+    try:
+        if (await usage.limits_of(user_id)).are_counted:
+            await usage.give_back_on(user_id, call_id=call["_id"], at=at)
+    except (Unavailable, AnyError) as problem:
+        log.warning("call %s: still counted: %s", call["_id"], type(problem).__name__)
+
+
 def _reservation(
     outcome: Outcome, rate: Rate, seconds_max: int, counted_on: str | None
 ) -> Reservation:

@@ -15,7 +15,7 @@ import events
 from billing import Charge, Reservation
 from database import Document, Index, Insert, Session, Update, Write, db
 from errors import HoldNotFound, NotFound, invalid
-from telephony import OVER, RANK, InvalidSignature, Report
+from telephony import NETWORK_FAULTS, OVER, RANK, InvalidSignature, Report
 
 log = logging.getLogger(__name__)
 
@@ -307,9 +307,12 @@ async def _settle(call: Document, report: Report, *, seconds: int, **also: Any) 
             charge = await billing.release(call, companions=with_charge)
     except HoldNotFound:
         return False
-    if not charge.repeated:
-        _complain(call, charge)
-    return not charge.repeated
+    if charge.repeated:
+        return False
+    _complain(call, charge)
+    if report.status == "failed" and report.reason in NETWORK_FAULTS:
+        await billing.uncount(call)
+    return True
 
 
 def _complain(call: Document, charge: Charge) -> None:

@@ -264,6 +264,12 @@ async def settle_on(user_id: str, on: str, *, call_id: str, cost_paise: int) -> 
     await _change(user_id, on, lambda day: settle(day, call_id=call_id, cost_paise=cost_paise))
 
 
+async def give_back_on(user_id: str, *, call_id: str, at: dt.datetime) -> None:
+    """`give_back` a call that was placed at the moment `at`, because its network did not take it."""
+    on = clock.ist_date(at).isoformat()
+    await _change(user_id, on, lambda day: give_back(day, call_id=call_id, at=at))
+
+
 async def refuse_when_spent(user_id: str, limits: Limits, required_paise: int) -> None:
     """SpendCapReached when the day's cap leaves less than `required_paise`; reserves nothing."""
     if limits.spend_cap_paise is not None:

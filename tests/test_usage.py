@@ -14,12 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import billing
+import calls
 import clock
 import config
 import dialer
 import usage
 from database import db
 from errors import SpendCapReached, TooManyCalls, Unavailable
+from telephony import Dial, NotSent
+from telephony.simulator import Simulator
 from tests import caller, campaigning
 from tests.conftest import Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
@@ -212,6 +215,30 @@ async def test_calls_at_once_cannot_pass_the_limits_of_the_minute_and_the_day(
     with limited(service, max_concurrent_calls=6):
         refused = await caller.ask(service, person, caller.SILENT)
         assert refused.json()["limited_by"] == "concurrent_calls"
+
+
+async def test_a_call_that_the_network_did_not_take_is_none_of_the_days_calls(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await funded(service)
+    place = Simulator.place
+
+    async def not_placed(network: Simulator, dial: Dial) -> str:
+        raise NotSent("provider_unreachable")
+
+    with limited(service, calls_per_day=2):
+        monkeypatch.setattr(Simulator, "place", not_placed)
+        for _ in range(5):
+            call = await caller.place(service, person, caller.SILENT)
+            assert (call["status"], call["billing_status"]) == ("failed", "released")
+        assert (await day_of(person))["calls"] == 0
+        monkeypatch.setattr(Simulator, "place", place)
+        answers = [await caller.ask(service, person, caller.SILENT) for _ in range(3)]
+        assert outcomes(answers) == {"placed": 2, "too_many_calls": 1}
+        late = answers[0].json()["call_id"]  # a network that says so only when it is over
+        await calls.finish(late, status="failed", duration_seconds=0, reason="provider_busy")
+        assert (await day_of(person))["calls"] == 1
+        assert (await caller.ask(service, person, caller.SILENT)).status_code == 202
 
 
 async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(

@@ -253,7 +253,7 @@ async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
     body = {"to": to, **({"simulate": network.scenario} if network.scenario else {})}
     with monkeypatch.context() as impatient:
         if network.name != "simulator":
-            impatient.setattr(line, "READ_SECONDS", 0.3)
+            impatient.setattr(line, "READ_SECONDS", 1.0)
             await adapter.stop()  # its next line has the shorter patience
         call = (await service.post("/api/call", person, json=body, headers=key)).json()
     again = await service.post("/api/call", person, json=body, headers=key)

@@ -381,7 +381,7 @@ async def test_a_signed_payment_is_pending_while_razorpay_is_away_and_credited_a
 async def test_a_hanging_razorpay_makes_it_pending(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
     person = await service.signup()
     paid = await customer.pay(service, await customer.open_order(service, person))
     await customer.fault(service, "timeout", count=1, path="/v1/payments/")

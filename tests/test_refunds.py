@@ -29,7 +29,7 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 @pytest.fixture(autouse=True)
 async def quick(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(sandbox_refunds, "FAILS_LATE_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(sandbox_refunds, "FAILS_LATE_AFTER_SECONDS", 1.5)
     yield
     await customer.all_faults_over(service)
 
@@ -142,7 +142,7 @@ async def test_refunds_asked_for_at_once_never_pass_the_payment_together(
 async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made_once(
     service: Service, admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 0.4)
+    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
     person = await service.signup()
     payment_id = await customer.recharge(service, person)
     path = f"/payments/{payment_id}/refund"
@@ -166,7 +166,7 @@ async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made
 async def test_when_razorpay_does_not_answer_the_money_stays_reserved_until_it_does(
     service: Service, admin: Person, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 0.4)
+    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
     person = await service.signup()
     payment_id = await customer.recharge(service, person)
     await customer.fault(service, kind, path=f"/payments/{payment_id}/refund", seconds=2)

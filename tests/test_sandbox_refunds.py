@@ -26,7 +26,7 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 @pytest.fixture(autouse=True)
 async def quick(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr(refunds, "PROCESSED_AFTER_SECONDS", 0.15)
-    monkeypatch.setattr(refunds, "FAILS_LATE_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(refunds, "FAILS_LATE_AFTER_SECONDS", 1.5)
     yield
     await customer.all_faults_over(service)
 
@@ -240,7 +240,7 @@ async def test_a_refund_that_fails_gives_the_money_back_to_the_payment(service: 
 async def test_a_late_payment_of_an_order_that_is_paid_by_then_goes_back_by_itself(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bank, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(bank, "LATE_SECONDS", 3.0)
     order_id = (await opened(service))["id"]
     late = (await customer.pay(service, order_id, customer.LATE))["razorpay_payment_id"]
     await customer.pay(service, order_id)

@@ -248,8 +248,8 @@ async def test_what_is_not_answered_with_2xx_comes_again_and_the_same(
 async def test_an_answer_that_does_not_come_is_a_failure_and_stops_nobody_else(
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "TIMEOUT_SECONDS", 0.6)
-    receiver.slow_seconds = 1.0
+    monkeypatch.setattr(courier, "TIMEOUT_SECONDS", 3.0)
+    receiver.slow_seconds = 5.0
     slow = await pay(service, customer.DECLINED)
     await receiver.about(slow, 1)
     receiver.slow_seconds = 0.0

@@ -143,6 +143,8 @@ async def test_of_a_machine_that_answered_the_result_says_so(
     assert over["counts"]["answered"] == 2
     found = await list_of(service, person, created, "?state=answered")
     assert [c["reason"] for c in found] == ["answered_by_machine"] * 2
+    sent = await upload(service, person, "9876543210", machine_detection="report", start="false")
+    assert sent["machine_detection"] == "report"
     plain = await create(service, person, 1)
     await until(service, person, plain, is_over)
     assert [c["reason"] for c in await list_of(service, person, plain)] == [None]

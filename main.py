@@ -173,7 +173,7 @@ def create_app() -> FastAPI:
     auth.use_wallet(balance_of=_balance_paise_of, touch=wallet.touch)
     app = FastAPI(
         title="Wallet",
-        version="0.2.0",
+        version="0.2.1",
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,

@@ -577,7 +577,6 @@ class Machine:
             cost_paise = billing.cost_paise(duration, billing.rate_of(call))
         assert (call["duration_seconds"], call["cost_paise"]) == (duration, cost_paise), facts
         assert call["billing_status"] == ("settled" if cost_paise else "released"), facts
-        assert call["review_reason"] is None, facts
         limit_paise = billing.cost_paise(call["limit_seconds"], billing.rate_of(call))
         reserved_paise = max(self.reserved[call["_id"]], limit_paise)
         if line is None or not (line.overrun_seconds or line.is_excused):
@@ -587,7 +586,10 @@ class Machine:
             call["_id"] in text and "cost more than was reserved" in text
             for text in self.world.complaints.lines
         )
+        # That a person has to look commits with the charge; a log line may be lost.
+        assert (call["review_reason"] is not None) == (cost_paise > reserved_paise), facts
         if cost_paise > reserved_paise:
+            assert call["review_reason"].startswith("it cost "), facts
             assert logged or call["_id"] in self.complaint_lost, facts
             self.step("(cost more than was reserved)")
         else:

@@ -47,8 +47,8 @@ RESOLVED: Final = ("settled", "released")
 
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
-# A network that queues may begin a call so many seconds later than we placed it.
-_NEAR: Final = 1_000
+# A network that queues may begin a call so much later than we placed it.
+_NEAR_SECONDS: Final = 1_000
 _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 16
 
@@ -140,11 +140,11 @@ def limit_raised(call: Document, reservation: Reservation) -> Update:
 async def siblings(call: Document) -> list[Document]:
     """Our other calls to the same number that are up or were placed at about that time, for a
     network that cannot tell them apart."""
-    since, until = (clock.after(at, since=call["created_at"]) for at in (-_NEAR, _NEAR))
-    near, up = {"$gte": since, "$lte": until}, {"$exists": True}
+    near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
+    near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
     found = db.calls.find(
         {
-            "$or": [{"created_at": near}, {"next_check_at": up}],
+            "$or": [{"created_at": near}, {"next_check_at": {"$exists": True}}],
             "to": call["to"],
             "provider": call["provider"],
             "_id": {"$ne": call["_id"]},

@@ -49,6 +49,7 @@ _DUPLICATE_KEY = 11000
 _SERVER_SELECTION_MS = 3_000
 _SOCKET_MS = 30_000
 _SESSION_IDLE_SECONDS = 300  # the server forgets a session after 30 minutes
+_ATOMIC_SECONDS = 10.0
 
 
 class LostRace(Exception):
@@ -93,9 +94,8 @@ class Index:
             "expireAfterSeconds": self.expire_seconds,  # 0 is one: when the document says
         }
         options = {name: value for name, value in given.items() if value is not None}
-        return IndexModel(
-            [(key.lstrip("-"), -1 if key[0] == "-" else 1) for key in self.keys], **options
-        )
+        keys = [(key.lstrip("-"), -1 if key[0] == "-" else 1) for key in self.keys]
+        return IndexModel(keys, **options)
 
 
 _declared: dict[str, tuple[Document | None, tuple[Index, ...]]] = {}
@@ -182,9 +182,7 @@ async def close() -> None:
 
 def client() -> motor.AsyncIOMotorClient[Document]:
     """The connected client (for the start command and the tests)."""
-    if _client is None:
-        raise Unavailable("The database is not connected yet; try again in a moment.")
-    return _client
+    return _connected().client
 
 
 def database_name() -> str:
@@ -213,17 +211,13 @@ async def refuse_standalone() -> None:
 # --- collections and indexes --------------------------------------------------------------------
 
 
-def _fingerprint() -> str:
-    return hashlib.sha256(repr(sorted(_declared.items())).encode()).hexdigest()
-
-
 async def prepare(*, wait_seconds: float = 60) -> None:
     """Create what the modules declared: by one process, harmless when repeated.
 
     Their fingerprint is kept in `meta`, so a start that changes nothing asks one question. Other
     processes wait until the one that holds the lease is done.
     """
-    fingerprint = _fingerprint()
+    fingerprint = hashlib.sha256(repr(sorted(_declared.items())).encode()).hexdigest()
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         known = await db.meta.find_one({"_id": "schema"})
@@ -242,10 +236,8 @@ async def prepare(*, wait_seconds: float = 60) -> None:
             await asyncio.sleep(0.1)
             continue
         await _create_all()
-        await db.meta.update_one(
-            {"_id": "schema"},
-            {"$set": {"fingerprint": fingerprint, "lease_until": None, "at": now}},
-        )
+        done = {"fingerprint": fingerprint, "lease_until": None, "at": now}
+        await db.meta.update_one({"_id": "schema"}, {"$set": done})
         return
 
 
@@ -309,8 +301,18 @@ async def snapshot() -> AsyncIterator[Session]:
 
 async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
     """Run `body` in a transaction; it may run more than once and must not speak to a network."""
+    until = asyncio.get_running_loop().time() + _ATOMIC_SECONDS
+
+    async def attempt(session: Session) -> T:
+        try:
+            return await body(session)
+        except AWAY as away:
+            if asyncio.get_running_loop().time() < until:
+                raise  # the driver tries again, for two minutes: longer than anybody waits
+            raise Unavailable("The database cannot be reached right now; try again.") from away
+
     async with await client().start_session() as session:
-        return cast(T, await session.with_transaction(body, **_TRANSACTION))
+        return cast(T, await session.with_transaction(attempt, **_TRANSACTION))
 
 
 def is_transient(problem: BaseException) -> bool:
@@ -318,10 +320,8 @@ def is_transient(problem: BaseException) -> bool:
     unique key, an unknown commit result (the keys make it safe to fold again)."""
     if isinstance(problem, LostRace) or is_duplicate(problem):
         return True
-    return isinstance(problem, PyMongoError) and (
-        problem.has_error_label("TransientTransactionError")
-        or problem.has_error_label("UnknownTransactionCommitResult")
-    )
+    labels = ("TransientTransactionError", "UnknownTransactionCommitResult")
+    return isinstance(problem, PyMongoError) and any(map(problem.has_error_label, labels))
 
 
 def is_duplicate(problem: BaseException) -> bool:

@@ -37,6 +37,8 @@ def paise_of(rupees: object) -> int:
 def paise_of_text(text: str) -> int:
     """Rupees as they stand in a query string or a CSV cell (`15.0`) to paise; ValueError as above."""
     try:
+        if "_" in text or not text.isascii():  # Decimal takes `1_5` for 15
+            raise decimal.InvalidOperation
         amount = Decimal(text.strip())
     except decimal.InvalidOperation:
         raise ValueError("must be a number in rupees, such as 15.0") from None

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 import config
 import database
@@ -89,6 +90,26 @@ async def test_a_snapshot_reads_one_moment_whatever_is_written_meanwhile(
     assert first == {"_id": 1, "paise": 5}
     assert second == [first]
     assert await db.things.count_documents({}) == 2
+
+
+async def test_a_transaction_does_not_wait_for_minutes_for_a_database_that_stays_away(
+    book: config.Settings,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database, "_ATOMIC_SECONDS", 0.5)
+    attempts = 0
+
+    async def unreachable(_: database.Session) -> None:
+        nonlocal attempts
+        attempts += 1
+        await asyncio.sleep(0.01)
+        # What the driver raises inside of a transaction: it calls that worth another attempt.
+        raise AutoReconnect("no server", errors={"errorLabels": ["TransientTransactionError"]})
+
+    async with asyncio.timeout(60):
+        with pytest.raises(Unavailable):
+            await database.atomic(unreachable)
+    assert attempts > 1, "a short absence is worth another attempt"
 
 
 async def test_without_a_connection_it_is_503_and_not_nothing() -> None:

@@ -57,7 +57,7 @@ def test_what_is_no_amount_is_refused(sent: str) -> None:
 
 def test_text_is_read_where_there_is_only_text() -> None:
     assert money.paise_of_text(" 15.0 ") == 1500
-    for text in ("", "abc", "1,5", "NaN", "inf", "1.005", "0x10"):
+    for text in ("", "abc", "1,5", "1_5", "\u0967\u096b", "NaN", "inf", "1.005", "0x10"):
         with pytest.raises(ValueError, match="must"):
             money.paise_of_text(text)
 

@@ -76,10 +76,11 @@ async def receive(body: bytes, *, signature: str, event_id: str) -> bool:
 
 def _name_of(body: bytes) -> str:
     try:
-        name = json.loads(body)["event"]
-    except (ValueError, TypeError, KeyError):
+        name: str = json.loads(body)["event"]
+        name.encode()  # JSON can name half a character, which MongoDB cannot keep
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "unreadable"
-    return name[:_NAME_LENGTH_MAX] if isinstance(name, str) else "unreadable"
+    return name[:_NAME_LENGTH_MAX]
 
 
 async def handle(event: Document) -> str:
@@ -91,7 +92,7 @@ async def handle(event: Document) -> str:
     """
     try:
         told = json.loads(event["data"]["body"])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Hopeless("The body is no JSON.") from None
     name = event["data"]["event"]
     log.info("webhook %s: %s", event["_id"], name)

@@ -365,6 +365,8 @@ async def test_row_19_foreign_orders_and_unknown_events_are_answered_200(service
         b"{}",
         b"\xff\xfe",
         b'{"event": 5}',
+        b'{"event": "\\ud83d"}',  # half a character
+        pytest.param(b"[" * 50_000, id="deeper than Python reads"),
         b'{"event": "payment.captured"}',
         b'{"event": "payment.captured", "payload": []}',
         b'{"event": "payment.captured", "payload": {"payment": []}}',

@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 
 _POLL_BATCH = 8
 WENT_BACK = "It went back."  # the note of a review that needs nobody any more
+# Not in the wallet: a refund may have failed, and the payment been credited, since it was kept.
+_WAITS: Document = {
+    "review.at": {"$type": "date"},
+    "review.resolved_at": None,
+    "transaction_id": None,
+}
 
 
 class InvalidSignature(Problem):
@@ -256,7 +262,7 @@ async def settled(payment_id: str, facts: Document) -> bool:
 
 async def waiting(limit: int) -> list[Document]:
     """The payments that wait for a person, the oldest first."""
-    found = db.payments.find({"review.at": {"$type": "date"}, "review.resolved_at": None})
+    found = db.payments.find(_WAITS)
     return await found.sort("review.at", 1).to_list(limit)
 
 
@@ -264,7 +270,7 @@ async def resolve(payment_id: str, *, by: str, note: str) -> Document | None:
     """A person has dealt with a payment that waited; None when it did not wait."""
     facts = {"review.resolved_at": clock.now(), "review.resolved_by": by, "review.note": note}
     return await db.payments.find_one_and_update(
-        {"_id": payment_id, "review.at": {"$type": "date"}, "review.resolved_at": None},
+        {"_id": payment_id, **_WAITS},
         {"$set": facts},
         return_document=True,
     )

@@ -331,7 +331,8 @@ def _message(
     if "review" in outcomes:
         then = "a person will look at it" if waits else "it has been dealt with"
         return f"A payment arrived that could not be credited by itself; {then}."
-    if "pending" in outcomes or order.get("pending_payment_id"):
+    failed_ids = {attempt.payment_id for attempt in attempts if attempt.outcome == "failed"}
+    if "pending" in outcomes or order.get("pending_payment_id") not in {None, *failed_ids}:
         return (
             "A payment is on its way: the bank or Razorpay has not confirmed it yet. It is credited "
             f"by itself as soon as they do; there is nothing to do.{again}"

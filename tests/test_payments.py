@@ -43,6 +43,11 @@ async def check_now(order_id: str) -> None:
     await payments.look(order)
 
 
+async def waiting_payments(service: Service, admin: Person) -> set[str]:
+    answer = await service.get("/api/admin/reconciliation", admin)
+    return {payment["payment_id"] for payment in answer.json()["payments_in_review"]}
+
+
 async def credited_by_the_poller(service: Service, person: Person, expected: float) -> None:
     """What the worker does, without its pauses."""
     for _ in range(50):
@@ -327,6 +332,28 @@ async def test_money_that_went_back_is_not_credited(
     answer = await customer.verify(service, person, paid)
     assert (answer.status_code, answer.json()["reason"]) == (409, "refunded")
     assert await rupees(service, person) == 0
+
+
+async def test_a_payment_whose_refund_failed_is_credited_and_waits_for_nobody_any_more(
+    service: Service,
+) -> None:
+    """A person who found it waiting would put its money into the wallet a second time."""
+    admin, person = await service.admin(), await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id)
+    payment_id = paid["razorpay_payment_id"]
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    await check_now(order_id)
+    assert payment_id in await waiting_payments(service, admin)
+    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    await check_now(order_id)
+    assert await rupees(service, person) == 100.0
+    assert payment_id not in await waiting_payments(service, admin)
+    answer = await service.post(
+        f"/api/admin/payments/{payment_id}/resolve", admin, json={"note": "by hand"}
+    )
+    assert answer.status_code == 404
+    await customer.audited(service, person)
 
 
 async def test_an_order_buys_once_and_a_second_payment_goes_to_review(service: Service) -> None:

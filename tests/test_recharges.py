@@ -94,6 +94,21 @@ async def test_a_payment_on_its_way_is_called_so(service: Service) -> None:
     assert order["message"].startswith("A payment is on its way")
 
 
+async def test_a_payment_that_fails_after_it_was_on_its_way_is_said_to_have_failed(
+    service: Service,
+) -> None:
+    """Who is told to wait for it does not pay again."""
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    await nobody_else_checks(order_id)
+    paid = await customer.pay(service, order_id, customer.LATE)
+    assert (await customer.verify(service, person, paid)).status_code == 202
+    await customer.outside(service, f"/payments/{paid['razorpay_payment_id']}", status="failed")
+    order = await shown(service, person, order_id)
+    assert [p["outcome"] for p in order["payments"]] == ["failed"]
+    assert order["message"].startswith("The last attempt to pay failed")
+
+
 async def test_money_that_was_not_credited_is_told_to_its_owner(service: Service) -> None:
     person = await service.signup()
     order_id = await customer.open_order(service, person)

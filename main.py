@@ -186,7 +186,12 @@ def create_app() -> FastAPI:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
-            expose_headers=["Idempotency-Replayed", "Retry-After", "X-Request-Id"],
+            expose_headers=[
+                "Content-Disposition",
+                "Idempotency-Replayed",
+                "Retry-After",
+                "X-Request-Id",
+            ],
         )
     for part in _ROUTERS:
         app.include_router(part)

@@ -11,7 +11,7 @@ import config
 import errors
 import main
 import wallet
-from tests.conftest import Service
+from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests
 
 
@@ -86,3 +86,20 @@ def test_a_line_of_the_log_names_its_request(log_format: str) -> None:
         api.request_id.reset(token)
         root.handlers[:], root.level = before
         config.use(None)
+
+
+async def test_a_page_of_a_named_origin_may_ask_and_read_what_it_needs(mongodb_uri: str) -> None:
+    page, stranger = "https://app.example.com", "https://evil.example.com"
+    async with running(settings_of_tests(mongodb_uri, cors_origins=[page])) as service:
+        asked = {"Access-Control-Request-Method": "POST"}
+        asked["Access-Control-Request-Headers"] = "authorization,content-type,idempotency-key"
+        for origin, status in ((page, 200), (stranger, 400)):
+            answer = await service.client.options("/api/call", headers={"Origin": origin} | asked)
+            assert answer.status_code == status
+        refused = await service.client.get("/api/wallet/balance", headers={"Origin": page})
+        assert refused.status_code == 401
+        assert refused.headers["Access-Control-Allow-Origin"] == page
+        exposed = refused.headers["Access-Control-Expose-Headers"]
+        assert {"Content-Disposition", "Retry-After"} <= set(exposed.split(", "))
+        refused = await service.client.get("/api/wallet/balance", headers={"Origin": stranger})
+        assert "Access-Control-Allow-Origin" not in refused.headers

@@ -3,7 +3,7 @@
 import logging
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, StringConstraints
 
 import api
@@ -20,6 +20,7 @@ from errors import (
     Forbidden,
     IdempotencyKeyReused,
     InsufficientBalance,
+    InvalidCursor,
     InvalidRequest,
     NotFound,
     StillRunning,
@@ -105,11 +106,15 @@ async def freeze(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
     return not outcome.replayed
 
 
-async def latest(user_id: str, limit: int) -> list[Document]:
-    """What was done by hand to a wallet, the newest first. Raises NotFound for no user."""
+async def page(
+    user_id: str, *, limit: int, cursor: str | None
+) -> tuple[list[Document], str | None]:
+    """What was done by hand to a wallet, the newest first, and the next cursor. Raises NotFound for
+    no user."""
     await _require(user_id)
-    found = db.adjustments.find({"user_id": user_id}, sort=[("at", -1), ("_id", -1)], limit=limit)
-    return await found.to_list(None)
+    where: Document = {"user_id": user_id} | api.behind(cursor, "at")
+    found = db.adjustments.find(where, sort=[("at", -1), ("_id", -1)])
+    return api.cut(await found.to_list(limit + 1), "at", limit)
 
 
 async def _require(user_id: str) -> None:
@@ -198,9 +203,10 @@ class ByHandOut(BaseModel):
 
 
 class ByHandListOut(BaseModel):
-    """What was done by hand, the newest first."""
+    """A page of what was done by hand, the newest first."""
 
     adjustments: list[ByHandOut]
+    next_cursor: str | None
 
 
 @router.post(
@@ -246,15 +252,21 @@ async def post_adjustment(
 @router.get(
     "/adjustments",
     response_model=ByHandListOut,
-    responses=api.documented(Unauthenticated, Forbidden, NotFound),
+    responses=api.documented(Unauthenticated, Forbidden, NotFound, InvalidRequest, InvalidCursor),
 )
-async def get_adjustments(user_id: str, _: Admin) -> ByHandListOut:
-    """The latest 200 things that were done to a wallet by hand: who, what, why."""
-    rows = await latest(user_id, api.PAGE_LIMIT_MAX)
+async def get_adjustments(
+    user_id: str,
+    _: Admin,
+    limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> ByHandListOut:
+    """What was done to a wallet by hand: who, what, why."""
+    rows, next_cursor = await page(user_id, limit=limit, cursor=cursor)
     return ByHandListOut(
         adjustments=[
             ByHandOut(**{name: row[name] for name in ByHandOut.model_fields}) for row in rows
-        ]
+        ],
+        next_cursor=next_cursor,
     )
 
 

@@ -295,6 +295,21 @@ def decode_cursor(cursor: str, *kinds: type) -> list[Any]:
     return parts
 
 
+def behind(cursor: str | None, by: str, kind: type = dt.datetime) -> dict[str, Any]:
+    """What stands behind the cursor in a list that is sorted by `by` and `_id`, the latest first."""
+    if cursor is None:
+        return {}
+    at, last = decode_cursor(cursor, kind, str)
+    return {"$or": [{by: {"$lt": at}}, {by: at, "_id": {"$lt": last}}]}
+
+
+def cut(rows: list[dict[str, Any]], by: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """The page, of rows of which one more than `limit` was asked for, and the next cursor."""
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], encode_cursor(rows[limit - 1][by], rows[limit - 1]["_id"])
+
+
 def _moment(text: str) -> dt.datetime:
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:

@@ -23,7 +23,14 @@ import refundbook
 import wallet
 from auth import Admin, Instant
 from database import Document, Index, Insert, Update, Write, db
-from errors import Forbidden, HoldNotFound, NotFound, Unauthenticated
+from errors import (
+    Forbidden,
+    HoldNotFound,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    Unauthenticated,
+)
 from ledger import Outcome
 from money import RupeesOut
 
@@ -45,7 +52,11 @@ _STATUSES: Final = {"open": 0, "under_review": 1, "won": 2, "lost": 2, "closed":
 
 database.declare(
     "disputes",
-    indexes=[Index(("payment_id",)), Index(("state", "-created_at"))],
+    indexes=[
+        Index(("payment_id",)),
+        Index(("state", "-created_at", "-_id")),
+        Index(("-created_at", "-_id")),
+    ],
     schema={
         "bsonType": "object",
         "required": ["payment_id", "user_id", "amount_paise", "status", "state", "created_at"],
@@ -112,10 +123,14 @@ async def of_payments(payment_ids: list[str]) -> list[Document]:
     return await db.disputes.find({"payment_id": {"$in": payment_ids}}).to_list(None)
 
 
-async def page(state: State | None, limit: int) -> list[Document]:
-    """The latest disputes, those in one state if it is given."""
-    where = {} if state is None else {"state": state}
-    return await db.disputes.find(where).sort("created_at", -1).to_list(limit)
+async def page(
+    state: State | None, *, limit: int, cursor: str | None
+) -> tuple[list[Document], str | None]:
+    """Disputes, the newest first, those in one state if it is given; and the next cursor."""
+    where: Document = {} if state is None else {"state": state}
+    where |= api.behind(cursor, "created_at")
+    found = db.disputes.find(where).sort([("created_at", -1), ("_id", -1)])
+    return api.cut(await found.to_list(limit + 1), "created_at", limit)
 
 
 async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Document]]:
@@ -384,23 +399,26 @@ class DisputeOut(BaseModel):
 
 
 class DisputesOut(BaseModel):
-    """Disputes, the newest first."""
+    """A page of disputes, the newest first."""
 
     disputes: list[DisputeOut]
+    next_cursor: str | None
 
 
 @router.get(
     "/disputes",
     response_model=DisputesOut,
-    responses=api.documented(Unauthenticated, Forbidden),
+    responses=api.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCursor),
 )
 async def get_disputes(
     _: Admin,
     state: State | None = None,
     limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> DisputesOut:
     """The latest disputes; answer the open ones in Razorpay's dashboard before `respond_by`."""
-    return DisputesOut(disputes=[_out(record) for record in await page(state, limit)])
+    found, next_cursor = await page(state, limit=limit, cursor=cursor)
+    return DisputesOut(disputes=[_out(each) for each in found], next_cursor=next_cursor)
 
 
 def _out(record: Document) -> DisputeOut:

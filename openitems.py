@@ -18,7 +18,15 @@ import webhooks
 from auth import Admin, Instant
 from calls import CallOut
 from database import Document, db
-from errors import Forbidden, InvalidRequest, NotFound, StillRunning, Unauthenticated, Unavailable
+from errors import (
+    Forbidden,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    StillRunning,
+    Unauthenticated,
+    Unavailable,
+)
 from money import RupeesOut
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -137,6 +145,7 @@ class SettlementsOut(BaseModel):
     """Settlements, the latest first."""
 
     settlements: list[SettlementOut]
+    next_cursor: str | None
 
 
 @router.get(
@@ -198,13 +207,19 @@ async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallO
     return calls.shown(resolved)
 
 
-@router.get("/settlements", response_model=SettlementsOut, responses=api.documented(*_refusals))
+@router.get(
+    "/settlements",
+    response_model=SettlementsOut,
+    responses=api.documented(*_refusals, InvalidRequest, InvalidCursor),
+)
 async def get_settlements(
     _: Admin,
     limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> SettlementsOut:
     """What Razorpay paid out to our bank, with its fees and their tax."""
-    return SettlementsOut(settlements=[_settlement(each) for each in await settlements.page(limit)])
+    found, next_cursor = await settlements.page(limit=limit, cursor=cursor)
+    return SettlementsOut(settlements=[_settlement(s) for s in found], next_cursor=next_cursor)
 
 
 def _report(run: Document) -> ReportOut:

@@ -148,15 +148,9 @@ async def page(
     where: Document = {"order_id": {"$type": "string"}}
     if user_id is not None:
         where["user_id"] = user_id
-    if cursor is not None:
-        at, last = api.decode_cursor(cursor, dt.datetime, str)
-        where["$or"] = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": last}}]
-    found = db.orders.find(where).sort([("created_at", -1), ("_id", -1)]).limit(limit + 1)
-    rows = await found.to_list(None)
-    if len(rows) <= limit:
-        return rows, None
-    last_row = rows[limit - 1]
-    return rows[:limit], api.encode_cursor(last_row["created_at"], last_row["_id"])
+    where |= api.behind(cursor, "created_at")
+    found = db.orders.find(where).sort([("created_at", -1), ("_id", -1)])
+    return api.cut(await found.to_list(limit + 1), "created_at", limit)
 
 
 async def claim(order: Document, payment_id: str) -> bool:

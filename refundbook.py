@@ -386,15 +386,9 @@ async def page(
     where: Document = {} if user_id is None else {"user_id": user_id}
     if payment_id is not None:
         where["payment_id"] = payment_id
-    if cursor is not None:
-        at, last = api.decode_cursor(cursor, dt.datetime, str)
-        where["$or"] = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": last}}]
-    found = db.refunds.find(where).sort([("created_at", -1), ("_id", -1)]).limit(limit + 1)
-    rows = await found.to_list(None)
-    if len(rows) <= limit:
-        return rows, None
-    last_row = rows[limit - 1]
-    return rows[:limit], api.encode_cursor(last_row["created_at"], last_row["_id"])
+    where |= api.behind(cursor, "created_at")
+    found = db.refunds.find(where).sort([("created_at", -1), ("_id", -1)])
+    return api.cut(await found.to_list(limit + 1), "created_at", limit)
 
 
 async def of_payments(payment_ids: list[str]) -> list[Document]:

@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 from dataclasses import dataclass, field
 
+import api
 import clock
 import database
 import gateway
@@ -78,9 +79,10 @@ async def match(day: dt.date, missed: gateway.Missed | None = None) -> tuple[int
     return count, unmatched
 
 
-async def page(limit: int) -> list[Document]:
-    """The latest settlements."""
-    return await db.settlements.find({}).sort([("day", -1), ("_id", -1)]).to_list(limit)
+async def page(*, limit: int, cursor: str | None) -> tuple[list[Document], str | None]:
+    """Settlements, the latest first, and the next cursor."""
+    found = db.settlements.find(api.behind(cursor, "day", str)).sort([("day", -1), ("_id", -1)])
+    return api.cut(await found.to_list(limit + 1), "day", limit)
 
 
 def _add(total: _Sum, line: SettlementLine) -> None:

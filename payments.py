@@ -51,12 +51,14 @@ Review = Literal[
     "amount_mismatch",  # another amount or currency than the order's (a fee on top, an offer)
     "second_payment",  # the order is paid by another payment; Razorpay sends this one back itself
     "refunded",  # it went back, in whole or in part, before it was credited
+    "came_back",  # its refund failed after a person had decided, perhaps by an adjustment
 ]
 
 _REVIEW_TEXT: dict[Review, str] = {
     "amount_mismatch": "Another amount was paid than was ordered.",
     "second_payment": "The order had been paid by another payment before.",
     "refunded": "The payment was refunded before it could be credited.",
+    "came_back": "The payment's refund failed after a person had dealt with it.",
 }
 
 
@@ -308,6 +310,16 @@ async def _refuse_doubtful(order: Document, payment: Payment) -> None:
         await _review(payment, order, "refunded")
     if order["payment_id"] not in (None, payment.id):
         await _review(payment, order, "second_payment")
+    if not in_the_wallet and await _is_decided(payment.id):
+        await _review(payment, order, "came_back")
+
+
+async def _is_decided(payment_id: str) -> bool:
+    """Whether a person has dealt with this payment: its money may be in the wallet already."""
+    by_hand = {"review.resolved_at": {"$type": "date"}, "review.note": {"$ne": WENT_BACK}}
+    decided: Document = {"_id": payment_id, "transaction_id": None}
+    decided["$or"] = [by_hand, {"review.earlier": {"$type": "object"}}]
+    return await db.payments.find_one(decided, {"_id": 1}) is not None
 
 
 async def _review(payment: Payment, order: Document, reason: Review) -> None:
@@ -316,7 +328,8 @@ async def _review(payment: Payment, order: Document, reason: Review) -> None:
     if payment.status == "refunded":  # all of it went back: there is nothing to decide
         review |= {"resolved_at": clock.now(), "resolved_by": "razorpay", "note": WENT_BACK}
     waits = {"_id": payment.id, "review.reason": {"$ne": reason}}
-    fresh = await db.payments.update_one(waits, {"$set": {"review": review}})
+    kept = {"$mergeObjects": [{"$literal": review}, {"earlier": "$review"}]}
+    fresh = await db.payments.update_one(waits, [{"$set": {"review": kept}}])
     if fresh.matched_count:
         log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
     elif payment.status == "refunded":

@@ -356,6 +356,32 @@ async def test_a_payment_whose_refund_failed_is_credited_and_waits_for_nobody_an
     await customer.audited(service, person)
 
 
+async def test_a_payment_that_a_person_has_dealt_with_is_not_credited_when_its_refund_fails(
+    service: Service,
+) -> None:
+    """The person may have put its money into the wallet by an adjustment."""
+    admin, person = await service.admin(), await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id)
+    payment_id = paid["razorpay_payment_id"]
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    await check_now(order_id)
+    resolve, note = f"/api/admin/payments/{payment_id}/resolve", {"note": "Rs 60 credited by hand"}
+    assert (await service.post(resolve, admin, json=note)).status_code == 200
+    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    await check_now(order_id)
+    assert await rupees(service, person) == 0
+    assert payment_id in await waiting_payments(service, admin)
+    known = await payments.known(payment_id)
+    assert known is not None
+    assert known["review"]["reason"] == "came_back"
+    assert known["review"]["earlier"]["note"] == "Rs 60 credited by hand"
+    assert (await service.post(resolve, admin, json=note)).status_code == 200
+    await check_now(order_id)
+    assert await rupees(service, person) == 0
+    assert payment_id not in await waiting_payments(service, admin)
+
+
 async def test_an_order_buys_once_and_a_second_payment_goes_to_review(service: Service) -> None:
     person = await service.signup()
     order_id = await customer.open_order(service, person)

@@ -33,6 +33,8 @@ READ_SECONDS = 10.0
 # Waiting for a thread counts, too: when Razorpay hangs, callers are told so instead of queueing.
 TOTAL_SECONDS = 20.0
 THREADS = 16
+# Codes of errors that are not ours, whatever the HTTP status beside them.
+_ITS_OWN_TROUBLE = ("GATEWAY_ERROR", "SERVER_ERROR", "SERVICE_UNAVAILABLE")
 CONNECTIONS = 32
 
 CURRENCY = "INR"
@@ -390,6 +392,8 @@ def _refuse_errors(response: requests.Response) -> None:
     error = body.get("error")
     if not isinstance(error, dict):
         raise _nonsense(f"HTTP {status} with an error that says nothing")
+    if error.get("code") in _ITS_OWN_TROUBLE:
+        raise GatewayUnavailable(f"Razorpay has a problem of its own ({error['code']}).")
     reason = entities.text(error.get("reason"))
     description = entities.text(error.get("description"))
     log.warning("razorpay refused: HTTP %d, reason %s, %s", status, reason or "-", description)

@@ -1,12 +1,14 @@
 """The SDK against the sandbox over HTTP, and everything that may go wrong on the way."""
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import requests
 from pydantic import SecretStr
 
 import config
@@ -195,6 +197,27 @@ async def test_an_unknown_id_is_told_from_a_refusal(service: Service) -> None:
         await gateway.fetch_order("order_AAAAAAAAAAAAAA")
     with pytest.raises(NoSuchEntity):
         await gateway.fetch_payment("pay_AAAAAAAAAAAAAA")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        (400, {"code": "SERVER_ERROR"}, GatewayUnavailable),
+        (400, {"code": "GATEWAY_ERROR"}, GatewayUnavailable),
+        (200, {"code": "SERVICE_UNAVAILABLE"}, GatewayUnavailable),
+        (400, {"code": "BAD_REQUEST_ERROR"}, GatewayRefused),
+        (400, {"code": {"$ne": 1}}, GatewayRefused),
+        (400, {}, GatewayRefused),
+    ],
+)
+def test_trouble_of_razorpays_own_is_no_refusal_whatever_its_http_status(
+    status: int, error: dict[str, Any], expected: type[Exception]
+) -> None:
+    answer = requests.Response()
+    answer.status_code = status
+    answer._content = json.dumps({"error": error}).encode()
+    with pytest.raises(expected):
+        gateway._refuse_errors(answer)
 
 
 async def test_a_silent_gateway_holds_nobody_longer_than_the_limit(

@@ -217,6 +217,23 @@ async def test_an_order_of_another_mode_is_refused(service: Service) -> None:
     assert await rupees(service, person) == 0
 
 
+async def test_row_29_what_was_credited_is_confirmed_also_after_a_change_of_mode(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    order_id = await customer.open_order(service, person)
+    paid = await customer.pay(service, order_id)
+    assert (await customer.verify(service, person, paid)).status_code == 200
+    await db.orders.update_one({"order_id": order_id}, {"$set": {"mode": "test"}})
+    paid["razorpay_signature"] = "0" * 64  # of a key that is not known here any more
+    again = await customer.verify(service, person, paid)
+    assert (again.status_code, again.json()["already_processed"]) == (200, True)
+    assert await rupees(service, person) == 100.0
+    paid["razorpay_payment_id"] = "pay_AAAAAAAAAAAAAA"
+    other = await customer.verify(service, person, paid)
+    assert (other.status_code, other.json()["reason"]) == (409, "mode")
+
+
 # --- states -------------------------------------------------------------------------------------
 
 

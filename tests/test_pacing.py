@@ -83,7 +83,7 @@ async def test_a_queue_that_is_too_long_takes_nobody_and_a_call_in_it_costs_noth
 
 
 async def test_campaigns_place_no_more_calls_than_have_their_turn(service: Service) -> None:
-    calls_per_second(service, 1)
+    calls_per_second(service, 3)
     person = await service.signup()
     await service.fund(person, 2_000)
     both = [await campaigning.create(service, person, 20, max_concurrent=20) for _ in range(2)]

@@ -318,6 +318,10 @@ class Machine:
             for payment in shown["payments"]:
                 if payment["outcome"] == "credited":
                     net_paise += await self._kept_paise(payment["payment_id"])
+                elif payment["review_reason"] == "second_payment" and (
+                    payment["status"] == "authorized"
+                ):
+                    continue  # it came to an order that was paid: its money is never taken
                 elif payment["outcome"] == "review":  # it went back before it could be credited
                     refunds = await self._razorpay(f"/payments/{payment['payment_id']}/refunds")
                     assert refunds["items"], str((payment, shown["message"]))

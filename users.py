@@ -15,7 +15,7 @@ import database
 import security
 from config import settings
 from database import Document, Index, db
-from errors import InvalidRequest, NotFound, Problem
+from errors import NotFound, Problem, invalid
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def refuse_weak(password: str, *, field: str = "password", about: Iterable[str] 
     elif lower in {text.casefold().strip() for text in about}:
         message = "must not be your e-mail address or your name"
     if message:
-        raise InvalidRequest(f"{field}: {message}", errors=[{"field": field, "message": message}])
+        raise invalid(field, message)
 
 
 # --- accounts -----------------------------------------------------------------------------------

@@ -351,18 +351,23 @@ async def test_money_that_went_back_is_not_credited(
     assert await rupees(service, person) == 0
 
 
+async def refunded_before_it_was_credited(service: Service, person: Person) -> tuple[str, str, str]:
+    """A payment of which a part went back first; its order, its own id, and the refund's."""
+    order_id = await customer.open_order(service, person)
+    payment_id = (await customer.pay(service, order_id))["razorpay_payment_id"]
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    await check_now(order_id)
+    return order_id, payment_id, made["id"]
+
+
 async def test_a_payment_whose_refund_failed_is_credited_and_waits_for_nobody_any_more(
     service: Service,
 ) -> None:
     """A person who found it waiting would put its money into the wallet a second time."""
     admin, person = await service.admin(), await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id)
-    payment_id = paid["razorpay_payment_id"]
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
-    await check_now(order_id)
+    order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
     assert payment_id in await waiting_payments(service, admin)
-    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    await customer.outside(service, f"/refunds/{refund_id}", status="failed")
     await check_now(order_id)
     assert await rupees(service, person) == 100.0
     assert payment_id not in await waiting_payments(service, admin)
@@ -378,14 +383,10 @@ async def test_a_payment_that_a_person_has_dealt_with_is_not_credited_when_its_r
 ) -> None:
     """The person may have put its money into the wallet by an adjustment."""
     admin, person = await service.admin(), await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id)
-    payment_id = paid["razorpay_payment_id"]
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
-    await check_now(order_id)
+    order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
     resolve, note = f"/api/admin/payments/{payment_id}/resolve", {"note": "Rs 60 credited by hand"}
     assert (await service.post(resolve, admin, json=note)).status_code == 200
-    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    await customer.outside(service, f"/refunds/{refund_id}", status="failed")
     await check_now(order_id)
     assert await rupees(service, person) == 0
     assert payment_id in await waiting_payments(service, admin)

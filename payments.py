@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 import clock
 import database
@@ -25,7 +25,26 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 _POLL_BATCH = 8
-WENT_BACK = "It went back."  # the note of a review that needs nobody any more
+_WENT_BACK_NOTE = "It went back."
+_CLAIMS: Document = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
+_CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _CLAIMS, "in": "$$this.v"}}}
+# Needs nobody because it went back. Release 0.2.1 kept no resolution, only the note, and a person
+# could type the same sentence: without a resolution it counts only when Razorpay's refund wrote it,
+# or when refunds cover the whole payment (then an admin's refund did, who stands in `resolved_by`).
+# Anything else is what a person decided.
+_REFUNDED: Document = {
+    "$or": [
+        {"review.resolution": "refunded"},
+        {
+            "review.resolution": {"$exists": False},
+            "review.note": _WENT_BACK_NOTE,
+            "$or": [
+                {"review.resolved_by": "razorpay"},
+                {"$expr": {"$gte": [_CLAIMED_PAISE, "$amount_paise"]}},
+            ],
+        },
+    ]
+}
 # Not in the wallet: a refund may have failed, and the payment been credited, since it was kept.
 _WAITS: Document = {
     "review.at": {"$type": "date"},
@@ -53,6 +72,9 @@ Review = Literal[
     "refunded",  # it went back, in whole or in part, before it was credited
     "came_back",  # its refund failed after a person had decided, perhaps by an adjustment
 ]
+
+# How a review ended: the whole payment went back, or a person dealt with it.
+Resolution = Literal["refunded", "manual"]
 
 _REVIEW_TEXT: dict[Review, str] = {
     "amount_mismatch": "Another amount was paid than was ordered.",
@@ -155,7 +177,7 @@ async def credit(order: Document, payment: Payment) -> Receipt | None:
         return None
     await _refuse_doubtful(order, payment)
     if not await orders.claim(order, payment.id):
-        await _review(payment, order, "second_payment")
+        await _reject_for_review(payment, order, "second_payment")
     return await _post(order, payment)
 
 
@@ -225,13 +247,11 @@ async def claim_refund(payment_id: str, refund_id: str, amount_paise: int) -> bo
 
     One conditional update: refunds of one payment asked for at once never pass its amount together.
     """
-    others = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
-    claimed = {"$sum": {"$map": {"input": others, "in": "$$this.v"}}}
     claim = await db.payments.update_one(
         {
             "_id": payment_id,
             f"refunds.{refund_id}": None,
-            "$expr": {"$lte": [{"$add": [claimed, amount_paise]}, "$amount_paise"]},
+            "$expr": {"$lte": [{"$add": [_CLAIMED_PAISE, amount_paise]}, "$amount_paise"]},
         },
         {"$set": {f"refunds.{refund_id}": database.long(amount_paise)}},
     )
@@ -273,7 +293,23 @@ async def waiting(limit: int) -> list[Document]:
 
 async def resolve(payment_id: str, *, by: str, note: str) -> Document | None:
     """A person has dealt with a payment that waited; None when it did not wait."""
-    facts = {"review.resolved_at": clock.now(), "review.resolved_by": by, "review.note": note}
+    return await _resolve(payment_id, "manual", by=by, note=note)
+
+
+async def resolve_refunded(payment_id: str, *, by: str) -> None:
+    """A payment that waited went back whole, by the refund that `by` asked for: nobody has to decide."""
+    await _resolve(payment_id, "refunded", by=by, note=_WENT_BACK_NOTE)
+
+
+async def _resolve(
+    payment_id: str, resolution: Resolution, *, by: str, note: str
+) -> Document | None:
+    facts = {
+        "review.resolved_at": clock.now(),
+        "review.resolved_by": by,
+        "review.resolution": resolution,
+        "review.note": note,
+    }
     return await db.payments.find_one_and_update(
         {"_id": payment_id, **_WAITS},
         {"$set": facts},
@@ -283,9 +319,13 @@ async def resolve(payment_id: str, *, by: str, note: str) -> Document | None:
 
 async def wait_again(payment_id: str) -> None:
     """A payment that needed nobody because it went back is here again."""
-    went_back = {"_id": payment_id, "review.note": WENT_BACK}
-    facts = {"review.at": clock.now(), "review.resolved_at": None, "review.note": None}
-    await db.payments.update_one(went_back, {"$set": facts})
+    facts = {
+        "review.at": clock.now(),
+        "review.resolved_at": None,
+        "review.resolution": None,
+        "review.note": None,
+    }
+    await db.payments.update_one({"_id": payment_id, **_REFUNDED}, {"$set": facts})
 
 
 # --- steps --------------------------------------------------------------------------------------
@@ -306,37 +346,43 @@ async def _captured(payment: Payment, amount_paise: int) -> Payment:
 async def _refuse_doubtful(order: Document, payment: Payment) -> None:
     """PaymentMismatch, kept for review, for money that is not exactly what was ordered."""
     if payment.amount_paise != order["amount_paise"] or payment.currency != order["currency"]:
-        await _review(payment, order, "amount_mismatch")
+        await _reject_for_review(payment, order, "amount_mismatch")
     went_back = payment.status == "refunded" or payment.amount_refunded_paise > 0
     in_the_wallet = order["status"] == "paid" and order["payment_id"] == payment.id
     if went_back and not in_the_wallet:
-        await _review(payment, order, "refunded")
+        await _reject_for_review(payment, order, "refunded")
     if order["payment_id"] not in (None, payment.id):
-        await _review(payment, order, "second_payment")
+        await _reject_for_review(payment, order, "second_payment")
     if not in_the_wallet and await _is_decided(payment.id):
-        await _review(payment, order, "came_back")
+        await _reject_for_review(payment, order, "came_back")
 
 
 async def _is_decided(payment_id: str) -> bool:
     """Whether a person has dealt with this payment: its money may be in the wallet already."""
-    by_hand = {"review.resolved_at": {"$type": "date"}, "review.note": {"$ne": WENT_BACK}}
+    by_hand = {"review.resolved_at": {"$type": "date"}, "$nor": [_REFUNDED]}
     decided: Document = {"_id": payment_id, "transaction_id": None}
     decided["$or"] = [by_hand, {"review.earlier": {"$type": "object"}}]
     return await db.payments.find_one(decided, {"_id": 1}) is not None
 
 
-async def _review(payment: Payment, order: Document, reason: Review) -> None:
+async def _reject_for_review(payment: Payment, order: Document, reason: Review) -> NoReturn:
+    """PaymentMismatch, after the payment is kept for a person to look at."""
     await _record(payment, order)
     review: Document = {"reason": reason, "at": clock.now()}
     if payment.status == "refunded":  # all of it went back: there is nothing to decide
-        review |= {"resolved_at": clock.now(), "resolved_by": "razorpay", "note": WENT_BACK}
+        review |= {
+            "resolved_at": clock.now(),
+            "resolved_by": "razorpay",
+            "resolution": "refunded",
+            "note": _WENT_BACK_NOTE,
+        }
     waits = {"_id": payment.id, "review.reason": {"$ne": reason}}
     kept = {"$mergeObjects": [{"$literal": review}, {"earlier": "$review"}]}
     fresh = await db.payments.update_one(waits, [{"$set": {"review": kept}}])
     if fresh.matched_count:
         log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
     elif payment.status == "refunded":
-        await resolve(payment.id, by="razorpay", note=WENT_BACK)
+        await resolve_refunded(payment.id, by="razorpay")
     raise PaymentMismatch(
         f"{_REVIEW_TEXT[reason]} Nothing was added to the wallet; the payment is kept for review.",
         reason=reason,

@@ -272,7 +272,7 @@ async def _end_review(record: Document) -> None:
     back_paise = sum(int(each["amount_paise"]) for each in back if each["status"] == "processed")
     if payment is not None and back_paise >= payment["amount_paise"]:
         by = record["requested_by"] or "razorpay"
-        await payments.resolve(payment["_id"], by=by, note=payments.WENT_BACK)
+        await payments.resolve_refunded(payment["_id"], by=by)
 
 
 async def give_back(record: Document, why: str) -> Document:

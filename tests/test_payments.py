@@ -378,13 +378,15 @@ async def test_a_payment_whose_refund_failed_is_credited_and_waits_for_nobody_an
     await customer.audited(service, person)
 
 
+# The second one is what the service itself writes when a payment went back.
+@pytest.mark.parametrize("text", ["Rs 60 credited by hand", "It went back."])
 async def test_a_payment_that_a_person_has_dealt_with_is_not_credited_when_its_refund_fails(
-    service: Service,
+    service: Service, text: str
 ) -> None:
-    """The person may have put its money into the wallet by an adjustment."""
+    """The person may have put its money into the wallet by an adjustment, whatever they wrote."""
     admin, person = await service.admin(), await service.signup()
     order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
-    resolve, note = f"/api/admin/payments/{payment_id}/resolve", {"note": "Rs 60 credited by hand"}
+    resolve, note = f"/api/admin/payments/{payment_id}/resolve", {"note": text}
     assert (await service.post(resolve, admin, json=note)).status_code == 200
     await customer.outside(service, f"/refunds/{refund_id}", status="failed")
     await check_now(order_id)
@@ -393,11 +395,57 @@ async def test_a_payment_that_a_person_has_dealt_with_is_not_credited_when_its_r
     known = await payments.known(payment_id)
     assert known is not None
     assert known["review"]["reason"] == "came_back"
-    assert known["review"]["earlier"]["note"] == "Rs 60 credited by hand"
+    assert known["review"]["earlier"]["note"] == text
+    assert known["review"]["earlier"]["resolution"] == "manual"
     assert (await service.post(resolve, admin, json=note)).status_code == 200
     await check_now(order_id)
     assert await rupees(service, person) == 0
     assert payment_id not in await waiting_payments(service, admin)
+
+
+async def resolved_by_release_0_2_1(payment_id: str, by: str, refunds: dict[str, int]) -> None:
+    """The review as 0.2.1 kept it: the sentence is there, who decided is not."""
+    review = {"review.resolved_at": clock.now(), "review.resolved_by": by}
+    await db.payments.update_one(
+        {"_id": payment_id},
+        {
+            "$set": {**review, "review.note": "It went back.", "refunds": refunds},
+            "$unset": {"review.resolution": ""},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("by", "refunds", "balance"),
+    [
+        ("razorpay", {}, 100.0),  # Razorpay's own refund wrote it
+        ("usr_of_an_admin", {"refund_whole": 10_000}, 100.0),  # an admin's refunds wrote it
+        ("usr_of_an_admin", {"rfnd_a": 4_000, "refund_b": 6_000}, 100.0),
+        ("usr_of_an_admin", {"rfnd_a": 4_000}, 0.0),  # an admin wrote it
+        ("usr_of_an_admin", {}, 0.0),
+    ],
+)
+async def test_a_review_of_release_0_2_1_tells_a_refund_from_a_person(
+    service: Service, by: str, refunds: dict[str, int], balance: float
+) -> None:
+    person = await service.signup()
+    order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
+    await resolved_by_release_0_2_1(payment_id, by, refunds)
+    await customer.outside(service, f"/refunds/{refund_id}", status="failed")
+    await check_now(order_id)
+    assert await rupees(service, person) == balance
+    await customer.audited(service, person)
+
+
+@pytest.mark.parametrize(("by", "waits"), [("razorpay", True), ("usr_of_an_admin", False)])
+async def test_what_went_back_under_release_0_2_1_waits_again_and_what_a_person_decided_does_not(
+    service: Service, by: str, waits: bool
+) -> None:
+    person = await service.signup()
+    _, payment_id, _ = await refunded_before_it_was_credited(service, person)
+    await resolved_by_release_0_2_1(payment_id, by, {})
+    await payments.wait_again(payment_id)
+    assert (payment_id in await waiting_payments(service, await service.admin())) == waits
 
 
 async def test_an_order_buys_once_and_a_second_payment_goes_to_review(service: Service) -> None:

@@ -1,7 +1,8 @@
 """What a person does to a wallet by hand: correct it, freeze it, and say who did it and why."""
 
+import datetime as dt
 import logging
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, StringConstraints
@@ -35,6 +36,19 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 Action = Literal["credit", "debit", "freeze", "unfreeze"]
+
+
+class Adjustment(TypedDict):
+    """A record of `adjustments`: one thing that was done by hand."""
+
+    _id: str
+    user_id: str
+    action: Action
+    reason: str
+    by: str  # the id of an admin, or `policy`
+    transaction_id: str | None  # None: it moved no money
+    at: dt.datetime
+
 
 database.declare(
     "adjustments",
@@ -108,13 +122,14 @@ async def freeze(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
 
 async def page(
     user_id: str, *, limit: int, cursor: str | None
-) -> tuple[list[Document], str | None]:
+) -> tuple[list[Adjustment], str | None]:
     """What was done by hand to a wallet, the newest first, and the next cursor. Raises NotFound for
     no user."""
     await _require(user_id)
     where: Document = {"user_id": user_id} | api.behind(cursor, "at")
     found = db.adjustments.find(where, sort=[("at", -1), ("_id", -1)])
-    return api.cut(await found.to_list(limit + 1), "at", limit)
+    rows, next_cursor = api.cut(await found.to_list(limit + 1), "at", limit)
+    return cast(list[Adjustment], rows), next_cursor
 
 
 async def _require(user_id: str) -> None:
@@ -131,18 +146,16 @@ def _record(
     *,
     transaction_id: str | None = None,
 ) -> Insert:
-    return Insert(
-        "adjustments",
-        {
-            "_id": record_id,
-            "user_id": user_id,
-            "action": action,
-            "reason": reason,
-            "by": by,
-            "transaction_id": transaction_id,
-            "at": clock.now(),
-        },
-    )
+    record: Adjustment = {
+        "_id": record_id,
+        "user_id": user_id,
+        "action": action,
+        "reason": reason,
+        "by": by,
+        "transaction_id": transaction_id,
+        "at": clock.now(),
+    }
+    return Insert("adjustments", record)
 
 
 # --- routes -------------------------------------------------------------------------------------
@@ -262,12 +275,7 @@ async def get_adjustments(
 ) -> ByHandListOut:
     """What was done to a wallet by hand: who, what, why."""
     rows, next_cursor = await page(user_id, limit=limit, cursor=cursor)
-    return ByHandListOut(
-        adjustments=[
-            ByHandOut(**{name: row[name] for name in ByHandOut.model_fields}) for row in rows
-        ],
-        next_cursor=next_cursor,
-    )
+    return ByHandListOut(adjustments=[_out(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.post("/freeze", response_model=FrozenOut, responses=api.documented(*_refusals))
@@ -282,3 +290,13 @@ async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut
     """Calls are possible again, and campaigns that waited go on. Harmless when repeated."""
     changed = await freeze(user_id, frozen=False, reason=body.reason, by=admin.id)
     return FrozenOut(user_id=user_id, frozen=False, changed=changed)
+
+
+def _out(record: Adjustment) -> ByHandOut:
+    return ByHandOut(
+        action=record["action"],
+        reason=record["reason"],
+        by=record["by"],
+        transaction_id=record["transaction_id"],
+        at=record["at"],
+    )

@@ -5,7 +5,7 @@ import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final, NotRequired, TypedDict, TypeVar, cast
 
 from prometheus_client import Counter, Gauge
 
@@ -21,13 +21,15 @@ import refundbook
 import refunds
 import settlements
 import transactions
+import webhooks
 from config import settings
-from database import Document, Index, db
-from entities import Payment
+from database import Index, db
+from disputes import Dispute
 from errors import Problem, StillRunning, Unavailable
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
-from orders import OrderNotFound
+from orders import Order, OrderNotFound
 from payments import PaymentMismatch
+from refundbook import Refund
 from transactions import Filter, Period
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ _OVERLAP_SECONDS: Final = 3_600.0
 _LEASE_SECONDS: Final = 120.0
 _WAIT_SECONDS: Final = 30.0
 _AT_ONCE: Final = 8
-_TOLD_MAX: Final = 200
+_LISTED_MAX: Final = 200
 _PROGRESS_EVERY: Final = 500
 _UNANSWERED: Final = (GatewayUnavailable, GatewayRefused, Unavailable)
 
@@ -55,6 +57,45 @@ _findings = Gauge(
     "What the latest reconciliation found: repaired, or waiting for a person",
     multiprocess_mode="mostrecent",
 )
+
+Finding = dict[str, str | None]  # its `kind`, and the ids and words that say what it is
+
+
+class Reconciliation(TypedDict):
+    """A record of `reconciliations`: what one run found."""
+
+    _id: str
+    trigger: str  # the id of an admin, or `worker`, ...
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    mode: str
+    since: dt.datetime
+    until: dt.datetime
+    checked: dict[str, int]
+    repaired_count: int
+    repaired: list[Finding]
+    findings_count: int
+    findings: list[Finding]
+    unanswered: list[str]
+    ok: bool
+
+
+class Schedule(TypedDict):
+    """The one record of `reconciliations` that is no run (`schedule`): when to run, and who does."""
+
+    _id: str
+    next_at: NotRequired[dt.datetime]
+    lease_until: NotRequired[dt.datetime | None]  # until then another process runs
+    seen_until: NotRequired[dt.datetime]  # the end of the last window that was seen completely
+    deep_at: NotRequired[dt.datetime]  # when everything was looked at
+
+
+class _ScheduleChanges(TypedDict, total=False):
+    next_at: dt.datetime
+    lease_until: dt.datetime | None
+    seen_until: dt.datetime
+    deep_at: dt.datetime
+
 
 database.declare("reconciliations", indexes=[Index(("-started_at",))])
 
@@ -71,9 +112,9 @@ class Report:
     until: dt.datetime
     deep: bool = False
     checked: dict[str, int] = field(default_factory=dict)
-    repaired: list[Document] = field(default_factory=list)
+    repaired: list[Finding] = field(default_factory=list)
     repaired_count: int = 0
-    findings: list[Document] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     findings_count: int = 0
     unanswered: list[str] = field(default_factory=list)
 
@@ -89,19 +130,19 @@ class Report:
         if before // _PROGRESS_EVERY != self.checked[what] // _PROGRESS_EVERY:
             log.info("reconciliation: %d %s looked at", self.checked[what], what)
 
-    def repair(self, kind: str, **facts: Any) -> None:
+    def repair(self, kind: str, **facts: str | None) -> None:
         """Something was put right."""
         self.repaired_count += 1
         _repairs.labels(kind).inc()
         log.warning("reconciliation repaired %s: %s", kind, facts)
-        if len(self.repaired) < _TOLD_MAX:
+        if len(self.repaired) < _LISTED_MAX:
             self.repaired.append({"kind": kind, **facts})
 
-    def find(self, kind: str, **facts: Any) -> None:
+    def find(self, kind: str, **facts: str | None) -> None:
         """Something that only a person can decide."""
         self.findings_count += 1
         log.error("reconciliation found %s: %s", kind, facts)
-        if len(self.findings) < _TOLD_MAX:
+        if len(self.findings) < _LISTED_MAX:
             self.findings.append({"kind": kind, **facts})
 
     def miss(self, entity_id: str) -> None:
@@ -133,27 +174,30 @@ async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> 
 async def tick() -> None:
     """Run when it is time: every ten minutes; once a day over the last three days, and about every
     order and dispute of half a year."""
-    schedule = await db.reconciliations.find_one({"_id": "schedule"})
-    if schedule is None or schedule.get("next_at") is None:
-        await _schedule(next_at=clock.after(_EVERY_SECONDS))
+    schedule = await _find_schedule()
+    next_at = schedule.get("next_at") if schedule is not None else None
+    if schedule is None or next_at is None:
+        await _schedule({"next_at": clock.after(_EVERY_SECONDS)})
         return
-    if schedule["next_at"] > clock.now() or not await _lease():
+    if next_at > clock.now() or not await _lease():
         return
-    deep = schedule.get("deep_at") is None or schedule["deep_at"] < clock.after(-86_400)
+    deep_at = schedule.get("deep_at")
+    deep = deep_at is None or deep_at < clock.after(-86_400)
     await _run(clock.after(-60.0 * OLDER_THAN_MINUTES), deep=deep, trigger="worker")
 
 
 async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
     """All steps, while the lease is kept; a step that Razorpay does not answer is tried next time."""
-    schedule = await db.reconciliations.find_one({"_id": "schedule"}) or {}
+    schedule = await _find_schedule()
+    seen_until = schedule.get("seen_until") if schedule is not None else None
     since = clock.after(-86_400 * _DEEP_DAYS, since=until)
-    if (seen_until := schedule.get("seen_until")) is not None:
+    if seen_until is not None:
         overlapping = clock.after(-_OVERLAP_SECONDS, since=seen_until)
         since = min(since, overlapping) if deep else overlapping
     report = Report(database.new_id("recon"), since, max(until, since), deep)
-    kept = {"_id": report.run_id, "trigger": trigger, "started_at": clock.now()}
+    started_at = clock.now()
     keeping = asyncio.create_task(_keep_lease())
-    seen: Document = {}
+    changes: _ScheduleChanges = {}
     try:
         await _guarded(_orders, report)
         missed = len(report.unanswered)  # an order is asked about again wherever the window is
@@ -161,13 +205,17 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
             await _guarded(step, report)
         # Only here: a run that broke off, or whose process was stopped, has not seen its window.
         if len(report.unanswered) == missed:
-            seen = {"seen_until": max(report.until, seen_until or report.until)}
-            seen |= {"deep_at": clock.now()} if deep else {}
+            changes["seen_until"] = max(report.until, seen_until or report.until)
+            if deep:
+                changes["deep_at"] = clock.now()
     finally:
         keeping.cancel()
-        await _schedule(lease_until=None, next_at=clock.after(_EVERY_SECONDS), **seen)
+        changes["lease_until"] = None
+        changes["next_at"] = clock.after(_EVERY_SECONDS)
+        await _schedule(changes)
     _findings.set(report.repaired_count + report.findings_count)
-    await db.reconciliations.insert_one(kept | _document(report))
+    record = _record(report, trigger=trigger, started_at=started_at)
+    await db.reconciliations.insert_one(dict(record))
     log.info("reconciliation %s: %s", report.run_id, "all agrees" if report.ok else "see report")
     return report
 
@@ -185,17 +233,17 @@ async def _guarded(step: Callable[[Report], Awaitable[None]], report: Report) ->
         report.unanswered.append(f"{what}: {why}")
 
 
-async def latest(limit: int) -> list[Document]:
+async def latest(limit: int) -> list[Reconciliation]:
     """The latest reports."""
     found = db.reconciliations.find({"started_at": {"$type": "date"}}).sort("started_at", -1)
-    return await found.to_list(limit)
+    return cast(list[Reconciliation], await found.to_list(limit))
 
 
-async def find(run_id: str) -> Document:
-    """A kept report."""
+async def find(run_id: str) -> Reconciliation:
+    """A report that was kept."""
     found = await db.reconciliations.find_one({"_id": run_id})
     assert found is not None
-    return found
+    return cast(Reconciliation, found)
 
 
 # --- the steps ----------------------------------------------------------------------------------
@@ -206,7 +254,7 @@ async def _orders(report: Report) -> None:
     of lost webhooks arrives. The older ones once a day: there are many, most were given up, and a
     new payment of theirs is in the window."""
 
-    async def one(order: Document) -> None:
+    async def one(order: Order) -> None:
         try:
             receipts = await payments.look(order)
             if not receipts and await payments.is_uncaptured(order):
@@ -231,7 +279,7 @@ async def _orders(report: Report) -> None:
 async def _payments(report: Report) -> None:
     """Razorpay's payments of the window: each captured one is credited, or waits in review."""
 
-    async def one(payment: Payment) -> None:
+    async def one(payment: entities.Payment) -> None:
         try:
             order = await orders.find(payment.order_id, None)
         except OrderNotFound:
@@ -293,25 +341,26 @@ async def _refunds(report: Report) -> None:
     """Ours that are open are asked about; Razorpay's of the window are booked; what is booked exists
     there, and once a day it is asked whether a bank has sent it back since."""
 
-    async def one(told: entities.Refund) -> None:
-        before = await refundbook.known_at_gateway(told.id)
+    async def one(refund: entities.Refund) -> None:
+        before = await refundbook.known_at_gateway(refund.id)
         # One that takes nothing is looked at again: its payment may have been credited since.
-        if before is not None and before["status"] == told.status and before["effect"] != "none":
+        if before is not None and before["status"] == refund.status and before["effect"] != "none":
             return
-        await disputes.refund_seen(told)
-        after = await refundbook.known_at_gateway(told.id)
+        await webhooks.apply_refund_update(refund)
+        after = await refundbook.known_at_gateway(refund.id)
         now, then = ((r and (r["status"], r["effect"])) for r in (after, before))
         if after is not None and now != then:
             report.repair(
                 "refund_booked",
                 refund_id=after["_id"],
-                payment_id=told.payment_id,
+                payment_id=refund.payment_id,
                 user_id=after["user_id"],
                 status=after["status"],
                 effect=after["effect"],
             )
 
-    async def again(record: Document) -> None:
+    async def again(record: Refund) -> None:
+        assert record["gateway_id"] is not None  # as `processed_between` finds them
         try:
             await one(await gateway.fetch_refund(record["gateway_id"]))
         except NoSuchEntity:
@@ -333,16 +382,16 @@ async def _disputes(report: Report) -> None:
     """Razorpay's disputes of the window; those that are open here however old they are; and once a
     day the decided ones, because a bank may come again or think better of it."""
 
-    async def one(told: entities.Dispute) -> None:
-        before = await disputes.state_of(told.id)
-        await disputes.notice(told)
-        after = await disputes.state_of(told.id)
+    async def one(dispute: entities.Dispute) -> None:
+        before = await disputes.state_of(dispute.id)
+        await disputes.notice(dispute)
+        after = await disputes.state_of(dispute.id)
         if before != after:
             report.repair(
-                "dispute_booked", dispute_id=told.id, payment_id=told.payment_id, state=after
+                "dispute_booked", dispute_id=dispute.id, payment_id=dispute.payment_id, state=after
             )
 
-    async def again(record: Document) -> None:
+    async def again(record: Dispute) -> None:
         try:
             await one(await gateway.fetch_dispute(record["_id"]))
         except NoSuchEntity:
@@ -377,11 +426,11 @@ async def _all(
 ) -> None:
     """`work` for each, some at once. One that is not answered is left for the next run; when most
     are not, Razorpay is away, and the step ends here. A defect that one meets stops no other."""
-    room = asyncio.Semaphore(_AT_ONCE)
+    at_once = asyncio.Semaphore(_AT_ONCE)
     missed: list[Exception] = []
 
     async def one(item: Item) -> None:
-        async with room:
+        async with at_once:
             try:
                 await work(item)
             except Exception as problem:
@@ -423,15 +472,22 @@ async def _lease() -> bool:
 async def _keep_lease() -> None:
     while True:
         await asyncio.sleep(_LEASE_SECONDS / 4)
-        await _schedule(lease_until=clock.after(_LEASE_SECONDS))
+        await _schedule({"lease_until": clock.after(_LEASE_SECONDS)})
 
 
-async def _schedule(**changes: Any) -> None:
+async def _find_schedule() -> Schedule | None:
+    return cast(Schedule | None, await db.reconciliations.find_one({"_id": "schedule"}))
+
+
+async def _schedule(changes: _ScheduleChanges) -> None:
     await db.reconciliations.update_one({"_id": "schedule"}, {"$set": changes}, upsert=True)
 
 
-def _document(report: Report) -> Document:
+def _record(report: Report, *, trigger: str, started_at: dt.datetime) -> Reconciliation:
     return {
+        "_id": report.run_id,
+        "trigger": trigger,
+        "started_at": started_at,
         "finished_at": clock.now(),
         "mode": settings().gateway_mode,
         "since": report.since,

@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NotRequired, TypedDict, cast
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
@@ -33,6 +33,7 @@ from errors import (
 )
 from ledger import Outcome
 from money import RupeesOut
+from payments import Payment
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,31 @@ State = Literal[
 _PHASES: Final = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitration")
 _BATCH: Final = 100
 _STATUSES: Final = {"open": 0, "under_review": 1, "won": 2, "lost": 2, "closed": 2}
+
+
+class Dispute(TypedDict):
+    """A record of `disputes`."""
+
+    _id: str  # Razorpay's
+    payment_id: str
+    order_id: str
+    user_id: str
+    amount_paise: int
+    reserve_id: str  # of its phase: a dispute that comes back reserves anew
+    state: State
+    refund_id: str | None  # of the refund that paid it back
+    transaction_id: str | None
+    due_paise: int  # what had been spent when it was taken
+    taken_paise: NotRequired[int]  # once it is lost
+    created_at: dt.datetime
+    # As Razorpay has it:
+    status: entities.DisputeStatus
+    phase: str
+    deducted_paise: int
+    reason_code: str
+    respond_by: dt.datetime | None
+    updated_at: dt.datetime
+
 
 database.declare(
     "disputes",
@@ -67,73 +93,80 @@ database.declare(
     },
 )
 
-# --- what Razorpay tells ------------------------------------------------------------------------
+# --- what Razorpay reports ----------------------------------------------------------------------
 
 
-async def notice(told: entities.Dispute) -> str:
-    """Take in how a dispute stands, and say in words what it meant: once, whoever brings it.
+async def notice(reported: entities.Dispute) -> str:
+    """Take in how a dispute stands, and say in words what it meant: once, whoever reports it.
 
-    `told` has just been fetched, so the order in which messages come does not matter.
+    `reported` has just been fetched, so the order in which reports come does not matter.
     """
-    payment = await payments.known(told.payment_id)
+    payment = await payments.known(reported.payment_id)
     if payment is None:
         return "ignored: of a payment that is not ours"
-    record = await db.disputes.find_one({"_id": told.id})
+    record = await _find(reported.id)
     if record is None or record["state"] == "ignored":
-        record = await _open(told, payment)
-    if _rank(told.phase, told.status) < _rank(record["phase"], record["status"]):
+        record = await _open(reported, payment)
+    if _rank(reported.phase, reported.status) < _rank(record["phase"], record["status"]):
         return f"dispute {record['state']}: known further"
-    if _holds_again(record, told):
-        record = await _reopen(record, told)
-    await db.disputes.update_one({"_id": told.id}, {"$set": _facts(told)})
-    if record["state"] == "reserved" and told.status == "lost":
-        record = await _lose(record, told)
-    elif record["state"] == "reserved" and told.status in ("won", "closed"):
+    if _holds_again(record, reported):
+        record = await _reopen(record, reported)
+    await db.disputes.update_one({"_id": reported.id}, {"$set": _facts(reported)})
+    if record["state"] == "reserved" and reported.status == "lost":
+        record = await _lose(record, reported)
+    elif record["state"] == "reserved" and reported.status in ("won", "closed"):
         record = await _end(record, "released")
-    elif record["state"] == "debited" and told.status == "won" and record["refund_id"] is None:
-        record = await _credit_back(record, f"won:{told.phase}", "released")
+    elif record["state"] == "debited" and reported.status == "won" and record["refund_id"] is None:
+        record = await _credit_back(record, f"won:{reported.phase}", "released")
     return f"dispute {record['state']}"
 
 
-async def refund_seen(told: entities.Refund) -> str:
-    """Take in a refund that Razorpay told of: of its own, or the one that pays a lost dispute back."""
-    payment = await payments.known(told.payment_id)
-    if payment is not None and not told.receipt and await refundbook.known(told.id) is None:
-        record = await _paid_back_by(told)
-        if record is not None:
-            await refundbook.record_for_dispute(told, payment, record["_id"])
-            if record["state"] == "reserved":
-                await _debit(record, int(record["amount_paise"]))
-            return "refund of a dispute"
-    said = await refundbook.notice(told)
-    twice = {"payment_id": told.payment_id, "state": "debited", "refund_id": None}
-    async for record in db.disputes.find(twice):
-        await _once(record)
-    return said
+async def claim_refund(refund: entities.Refund) -> bool:
+    """Whether this refund, not known before, pays a lost dispute back. Then it is kept as that, and
+    its money is taken as the dispute's."""
+    payment = await payments.known(refund.payment_id)
+    if payment is None or refund.receipt or await refundbook.known(refund.id) is not None:
+        return False
+    record = await _paid_back_by(refund)
+    if record is None:
+        return False
+    await refundbook.record_for_dispute(refund, payment, record["_id"])
+    if record["state"] == "reserved":
+        await _debit(record, int(record["amount_paise"]))
+    return True
+
+
+async def give_back_what_was_taken_twice(payment_id: str) -> None:
+    """When a refund and a lost dispute of this payment were the same money, and both took it."""
+    twice = {"payment_id": payment_id, "state": "debited", "refund_id": None}
+    for record in cast(list[Dispute], await db.disputes.find(twice).to_list(None)):
+        await _taken_once(record)
 
 
 async def state_of(dispute_id: str) -> State | None:
     """What a dispute's money does, None when we do not know the dispute."""
-    found = await db.disputes.find_one({"_id": dispute_id}, {"state": 1})
+    found = await _find(dispute_id)
     return found["state"] if found else None
 
 
-async def of_payments(payment_ids: list[str]) -> list[Document]:
+async def of_payments(payment_ids: list[str]) -> list[Dispute]:
     """The disputes about these payments."""
-    return await db.disputes.find({"payment_id": {"$in": payment_ids}}).to_list(None)
+    found = db.disputes.find({"payment_id": {"$in": payment_ids}})
+    return cast(list[Dispute], await found.to_list(None))
 
 
 async def page(
     state: State | None, *, limit: int, cursor: str | None
-) -> tuple[list[Document], str | None]:
+) -> tuple[list[Dispute], str | None]:
     """Disputes, the newest first, those in one state if it is given; and the next cursor."""
     where: Document = {} if state is None else {"state": state}
     where |= api.behind(cursor, "created_at")
     found = db.disputes.find(where).sort([("created_at", -1), ("_id", -1)])
-    return api.cut(await found.to_list(limit + 1), "created_at", limit)
+    rows, next_cursor = api.cut(await found.to_list(limit + 1), "created_at", limit)
+    return cast(list[Dispute], rows), next_cursor
 
 
-async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Document]]:
+async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Dispute]]:
     """The disputes that are open, and of those made since then the decided ones, in batches."""
     kinds: list[Document] = [{"state": "reserved"}]
     if decided_since is not None:
@@ -141,7 +174,7 @@ async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list
     last = ""
     while True:
         found = db.disputes.find({"$or": kinds, "_id": {"$gt": last}}).sort("_id", 1)
-        batch = await found.to_list(_BATCH)
+        batch = cast(list[Dispute], await found.to_list(_BATCH))
         if not batch:
             return
         yield batch
@@ -151,28 +184,32 @@ async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list
 # --- its life -----------------------------------------------------------------------------------
 
 
-async def _open(told: entities.Dispute, payment: Document) -> Document:
+async def _open(reported: entities.Dispute, payment: Payment) -> Dispute:
     """The record, the disputed amount reserved as far as there is money."""
-    record: Document = {
-        "_id": told.id,
-        "payment_id": told.payment_id,
+    record: Dispute = {
+        "_id": reported.id,
+        "payment_id": reported.payment_id,
         "order_id": payment["order_id"],
         "user_id": payment["user_id"],
-        "amount_paise": database.long(told.amount_paise),
-        "reserve_id": _reserve_id(told),
+        "amount_paise": database.long(reported.amount_paise),
+        "reserve_id": _reserve_id(reported),
         "state": "reserved",
         "refund_id": None,
         "transaction_id": None,
         "due_paise": database.long(0),
-        "created_at": told.created_at or clock.now(),
-        **_facts(told),
+        "created_at": reported.created_at or clock.now(),
         "status": "open",
+        "phase": reported.phase,
+        "deducted_paise": database.long(reported.deducted_paise),
+        "reason_code": reported.reason_code,
+        "respond_by": reported.respond_by,
+        "updated_at": clock.now(),
     }
     if not payment.get("transaction_id"):
-        ignored = record | {"state": "ignored"}
-        await db.disputes.update_one({"_id": told.id}, {"$setOnInsert": ignored}, upsert=True)
-        return ignored
-    await db.disputes.delete_one({"_id": told.id, "state": "ignored"})  # credited since
+        record["state"] = "ignored"
+        await db.disputes.update_one({"_id": reported.id}, {"$setOnInsert": record}, upsert=True)
+        return record
+    await db.disputes.delete_one({"_id": reported.id, "state": "ignored"})  # credited since
     await _freeze(record)
     try:
         await wallet.post(
@@ -183,11 +220,13 @@ async def _open(told: entities.Dispute, payment: Document) -> Document:
         if not database.is_duplicate(problem):
             raise
     else:
-        log.error("dispute %s of %s: %d paise", told.id, told.payment_id, told.amount_paise)
-    return await _latest(told.id)
+        log.error(
+            "dispute %s of %s: %d paise", reported.id, reported.payment_id, reported.amount_paise
+        )
+    return await _get(reported.id)
 
 
-async def _freeze(record: Document) -> None:
+async def _freeze(record: Dispute) -> None:
     """By policy, before the dispute is written: a crash in between repeats this, and forgets nothing."""
     if config.settings().dispute_freezes_wallet:
         reason = f"Dispute {record['_id']}"
@@ -195,32 +234,32 @@ async def _freeze(record: Document) -> None:
             await adjustments.freeze(record["user_id"], frozen=True, reason=reason, by="policy")
 
 
-async def _reopen(record: Document, told: entities.Dispute) -> Document:
+async def _reopen(record: Dispute, reported: entities.Dispute) -> Dispute:
     """It came back in a new phase: reserve again."""
-    again = record | {"reserve_id": _reserve_id(told)}
-    changes = {"state": "reserved", "reserve_id": again["reserve_id"], "phase": told.phase}
+    again: Dispute = {**record, "reserve_id": _reserve_id(reported)}
+    changes = {"state": "reserved", "reserve_id": again["reserve_id"], "phase": reported.phase}
     where = {"_id": record["_id"], "state": "released"}
     await _freeze(record)
     await wallet.post(
         _reserve(again),
         lambda _: [Update("disputes", where, {"$set": changes}), _event(record, "DisputeOpened")],
     )
-    log.error("dispute %s is back: %s", told.id, told.phase)
-    return await _latest(told.id)
+    log.error("dispute %s is back: %s", reported.id, reported.phase)
+    return await _get(reported.id)
 
 
-async def _lose(record: Document, told: entities.Dispute) -> Document:
+async def _lose(record: Dispute, reported: entities.Dispute) -> Dispute:
     """Lost: the money is gone, by this debit or by the refund that said the same."""
-    amount_paise = told.deducted_paise or told.amount_paise
-    since = told.created_at or record["created_at"]
-    if await refundbook.claim_for_dispute(told.payment_id, amount_paise, since, told.id):
+    amount_paise = reported.deducted_paise or reported.amount_paise
+    since = reported.created_at or record["created_at"]
+    if await refundbook.claim_for_dispute(reported.payment_id, amount_paise, since, reported.id):
         return await _end(record, "refunded")
-    return await _once(await _debit(record, amount_paise))
+    return await _taken_once(await _debit(record, amount_paise))
 
 
-async def _once(record: Document) -> Document:
-    """If the refund and the dispute were told at the same moment and both took the money, give it
-    back once."""
+async def _taken_once(record: Dispute) -> Dispute:
+    """If the refund and the dispute were reported at the same moment and both took the money, give
+    it back once."""
     amount_paise, since = int(record.get("taken_paise", 0)), record["created_at"]
     if record["state"] == "debited" and await refundbook.claim_for_dispute(
         record["payment_id"], amount_paise, since, record["_id"]
@@ -229,7 +268,7 @@ async def _once(record: Document) -> Document:
     return record
 
 
-async def _debit(record: Document, amount_paise: int) -> Document:
+async def _debit(record: Dispute, amount_paise: int) -> Dispute:
     def with_record(outcome: Outcome) -> list[Write]:
         facts = {
             "state": "debited",
@@ -258,22 +297,22 @@ async def _debit(record: Document, amount_paise: int) -> Document:
             ),
             with_record,
         )
-    except HoldNotFound:  # another messenger was first
-        return await _latest(record["_id"])
+    except HoldNotFound:  # another report of it was first
+        return await _get(record["_id"])
     if outcome.due_paise:
         log.error("dispute %s: %d paise were spent, they are due", record["_id"], outcome.due_paise)
-    return await _latest(record["_id"])
+    return await _get(record["_id"])
 
 
-async def _end(record: Document, state: State) -> Document:
+async def _end(record: Dispute, state: State) -> Dispute:
     await wallet.post(
         ledger.Unreserve(user_id=record["user_id"], reserve_id=record["reserve_id"]),
         lambda _: [Update("disputes", {"_id": record["_id"]}, {"$set": {"state": state}})],
     )
-    return await _latest(record["_id"])
+    return await _get(record["_id"])
 
 
-async def _credit_back(record: Document, why: str, state: State) -> Document:
+async def _credit_back(record: Dispute, why: str, state: State) -> Dispute:
     """What was taken comes back: a later phase was won, or the refund had taken it, too."""
     await wallet.post(
         ledger.Credit(
@@ -289,19 +328,20 @@ async def _credit_back(record: Document, why: str, state: State) -> Document:
         ),
         lambda _: [Update("disputes", {"_id": record["_id"]}, {"$set": {"state": state}})],
     )
-    return await _latest(record["_id"])
+    return await _get(record["_id"])
 
 
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _facts(told: entities.Dispute) -> Document:
+def _facts(reported: entities.Dispute) -> Document:
+    """What of a dispute is as Razorpay has it."""
     return {
-        "status": told.status,
-        "phase": told.phase,
-        "deducted_paise": database.long(told.deducted_paise),
-        "reason_code": told.reason_code,
-        "respond_by": told.respond_by,
+        "status": reported.status,
+        "phase": reported.phase,
+        "deducted_paise": database.long(reported.deducted_paise),
+        "reason_code": reported.reason_code,
+        "respond_by": reported.respond_by,
         "updated_at": clock.now(),
     }
 
@@ -311,17 +351,17 @@ def _rank(phase: str, status: str) -> tuple[int, int]:
     return (_PHASES.index(phase) if phase in _PHASES else 0, _STATUSES.get(status, 0))
 
 
-def _holds_again(record: Document, told: entities.Dispute) -> bool:
+def _holds_again(record: Dispute, reported: entities.Dispute) -> bool:
     """Whether a decided dispute wants its money again: in a new phase, or lost after all."""
-    further = _rank(told.phase, "open") > _rank(record["phase"], "open")
-    return record["state"] == "released" and (further or told.status == "lost")
+    further = _rank(reported.phase, "open") > _rank(record["phase"], "open")
+    return record["state"] == "released" and (further or reported.status == "lost")
 
 
-def _reserve_id(told: entities.Dispute) -> str:
-    return f"{told.id}:{told.phase}"
+def _reserve_id(reported: entities.Dispute) -> str:
+    return f"{reported.id}:{reported.phase}"
 
 
-def _reserve(record: Document) -> ledger.Reserve:
+def _reserve(record: Dispute) -> ledger.Reserve:
     return ledger.Reserve(
         user_id=record["user_id"],
         reserve_id=record["reserve_id"],
@@ -330,7 +370,7 @@ def _reserve(record: Document) -> ledger.Reserve:
     )
 
 
-def _event(record: Document, name: str) -> Insert:
+def _event(record: Dispute, name: str) -> Insert:
     return events.record(
         name,
         user_id=record["user_id"],
@@ -340,32 +380,37 @@ def _event(record: Document, name: str) -> Insert:
     )
 
 
-async def _latest(dispute_id: str) -> Document:
-    found = await db.disputes.find_one({"_id": dispute_id})
+async def _find(dispute_id: str) -> Dispute | None:
+    return cast(Dispute | None, await db.disputes.find_one({"_id": dispute_id}))
+
+
+async def _get(dispute_id: str) -> Dispute:
+    found = await _find(dispute_id)
     assert found is not None
     return found
 
 
-async def _paid_back_by(told: entities.Refund) -> Document | None:
+async def _paid_back_by(refund: entities.Refund) -> Dispute | None:
     """The lost dispute that this refund pays back, if there is one; it is this refund's from then on.
 
     Razorpay is asked which are lost: we may not have heard, and an open one takes nothing yet.
     """
     same = {
-        "payment_id": told.payment_id,
-        "amount_paise": told.amount_paise,
+        "payment_id": refund.payment_id,
+        "amount_paise": refund.amount_paise,
         "state": {"$in": ["reserved", "debited"]},
-        "refund_id": {"$in": [None, told.id]},
-        "created_at": {"$lte": told.created_at or clock.now()},
+        "refund_id": {"$in": [None, refund.id]},
+        "created_at": {"$lte": refund.created_at or clock.now()},
     }
-    for record in await db.disputes.find(same).sort("created_at", 1).to_list(None):
+    found = await db.disputes.find(same).sort("created_at", 1).to_list(None)
+    for record in cast(list[Dispute], found):
         dispute = await gateway.fetch_dispute(record["_id"])
-        if dispute.status == "lost" and await _pair(record, told.id):
+        if dispute.status == "lost" and await _mark_paid_back(record, refund.id):
             return record
     return None
 
 
-async def _pair(record: Document, refund_id: str) -> bool:
+async def _mark_paid_back(record: Dispute, refund_id: str) -> bool:
     """Whether this refund is the one that pays the dispute back; the first one is."""
     paired = await db.disputes.update_one(
         {"_id": record["_id"], "refund_id": {"$in": [None, refund_id]}},
@@ -421,11 +466,20 @@ async def get_disputes(
     return DisputesOut(disputes=[_out(each) for each in found], next_cursor=next_cursor)
 
 
-def _out(record: Document) -> DisputeOut:
-    same = {name: record[name] for name in DisputeOut.model_fields if name in record}
+def _out(record: Dispute) -> DisputeOut:
     return DisputeOut(
         dispute_id=record["_id"],
+        payment_id=record["payment_id"],
+        order_id=record["order_id"],
+        user_id=record["user_id"],
         amount=record["amount_paise"],
         due=record["due_paise"],
-        **same,
+        status=record["status"],
+        phase=record["phase"],
+        state=record["state"],
+        reason_code=record["reason_code"],
+        refund_id=record["refund_id"],
+        transaction_id=record["transaction_id"],
+        respond_by=record["respond_by"],
+        created_at=record["created_at"],
     )

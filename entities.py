@@ -7,13 +7,19 @@ strict in what money depends on: ids, amounts, states.
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # The SDK puts ids into URLs as they are, so nothing of another form may reach it.
 # Razorpay's ids have 14 characters after the prefix; those of a stand-in may be shorter or longer.
 _id_form = re.compile(r"(order|pay|rfnd|disp|setl)_[A-Za-z0-9]{1,40}")
+
+
+RefundStatus = Literal["pending", "processed", "failed"]
+DisputeStatus = Literal["open", "under_review", "won", "lost", "closed"]
+_refund_statuses: dict[str, RefundStatus] = {status: status for status in get_args(RefundStatus)}
+_dispute_statuses: dict[str, DisputeStatus] = {status: status for status in get_args(DisputeStatus)}
 
 
 class Nonsense(ValueError):
@@ -61,7 +67,7 @@ class Refund:
     id: str
     payment_id: str
     amount_paise: int
-    status: str  # pending | processed | failed
+    status: RefundStatus
     receipt: str
     created_at: dt.datetime | None
 
@@ -74,7 +80,7 @@ class Dispute:
     payment_id: str
     amount_paise: int
     deducted_paise: int
-    status: str  # open | under_review | won | lost | closed
+    status: DisputeStatus
     phase: str  # fraud | retrieval | chargeback | pre_arbitration | arbitration
     reason_code: str
     respond_by: dt.datetime | None
@@ -152,8 +158,8 @@ def payment(answer: Any) -> Payment:
 def refund(answer: Any) -> Refund:
     """A refund. Raises Nonsense."""
     body = _body(answer)
-    status = text(body.get("status"))
-    if status not in ("pending", "processed", "failed"):
+    status = _refund_statuses.get(text(body.get("status")))
+    if status is None:
         raise Nonsense("a refund of an unknown status")
     return Refund(
         id=_id("rfnd", body.get("id")),
@@ -168,8 +174,8 @@ def refund(answer: Any) -> Refund:
 def dispute(answer: Any) -> Dispute:
     """A dispute. Raises Nonsense."""
     body = _body(answer)
-    status = text(body.get("status"))
-    if status not in ("open", "under_review", "won", "lost", "closed"):
+    status = _dispute_statuses.get(text(body.get("status")))
+    if status is None:
         raise Nonsense("a dispute of an unknown status")
     return Dispute(
         id=_id("disp", body.get("id")),

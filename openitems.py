@@ -1,7 +1,9 @@
 """What is open between Razorpay, the networks and us: reports, and what waits for a person."""
 
 import datetime as dt
-from typing import Annotated, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, StringConstraints
@@ -17,7 +19,9 @@ import settlements
 import webhooks
 from auth import Admin, Instant
 from calls import CallOut
+from clearing import Reconciliation
 from database import Document, db
+from disputes import Dispute
 from errors import (
     Forbidden,
     InvalidCursor,
@@ -28,27 +32,40 @@ from errors import (
     Unavailable,
 )
 from money import RupeesOut
+from payments import Payment
+from refundbook import Refund
+from settlements import Settlement
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 _SHOWN = 50
 
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for a person now: of each kind the oldest fifty."""
+
+    payments: list[Payment]
+    webhooks: list[Document]
+    calls: list[Document]
+    disputes: list[Dispute]
+    refunds: list[Refund]
+
+
 # --- verbs --------------------------------------------------------------------------------------
 
 
-async def waiting() -> Document:
-    """What waits for a person now, by kind: how many, and the oldest fifty of them."""
-    reviews = await payments.waiting(_SHOWN)
-    dead = await events.page(webhooks.EVENT, state="dead", after=None, limit=_SHOWN)
-    open_disputes = db.disputes.find({"state": "reserved"}, {"_id": 1, "respond_by": 1})
+async def waiting() -> Waiting:
+    """What waits for a person now."""
+    disputed = await db.disputes.find({"state": "reserved"}).to_list(_SHOWN)
     refunds = db.refunds.find({"status": "reserved", "failure": {"$type": "string"}})
-    return {
-        "payments": reviews,
-        "webhooks": dead,
-        "calls": await callbook.waiting(_SHOWN),
-        "disputes": await open_disputes.to_list(_SHOWN),
-        "refunds": await refunds.to_list(_SHOWN),
-    }
+    return Waiting(
+        payments=await payments.waiting(_SHOWN),
+        webhooks=await events.page(webhooks.EVENT, state="dead", after=None, limit=_SHOWN),
+        calls=await callbook.waiting(_SHOWN),
+        disputes=cast(list[Dispute], disputed),
+        refunds=cast(list[Refund], await refunds.to_list(_SHOWN)),
+    )
 
 
 # --- routes -------------------------------------------------------------------------------------
@@ -158,12 +175,12 @@ async def get_reconciliation(
     found = await waiting()
     return ReconciliationOut(
         runs=[_report(run) for run in await clearing.latest(limit)],
-        payments_in_review=[_payment(each) for each in found["payments"]],
+        payments_in_review=[_payment(each) for each in found.payments],
         waiting=[
-            *_waiting("webhook", found["webhooks"], "failure"),
-            *_waiting("refund", found["refunds"], "failure"),
-            *_waiting("dispute", found["disputes"], "respond_by"),
-            *_waiting("call", found["calls"], "review_reason"),
+            *(_waiting("webhook", row, row.get("failure")) for row in found.webhooks),
+            *(_waiting("refund", row, row["failure"]) for row in found.refunds),
+            *(_waiting("dispute", row, row["respond_by"]) for row in found.disputes),
+            *(_waiting("call", row, row.get("review_reason")) for row in found.calls),
         ],
     )
 
@@ -222,40 +239,50 @@ async def get_settlements(
     return SettlementsOut(settlements=[_settlement(s) for s in found], next_cursor=next_cursor)
 
 
-def _report(run: Document) -> ReportOut:
-    same = {name: run[name] for name in ReportOut.model_fields if name != "run_id"}
-    return ReportOut(run_id=run["_id"], **same)
-
-
-def _payment(known: Document) -> WaitingPaymentOut:
-    return WaitingPaymentOut(
-        payment_id=known["_id"],
-        order_id=known["order_id"],
-        user_id=known["user_id"],
-        amount=known["amount_paise"],
-        status=known["status"],
-        reason=known["review"]["reason"],
-        since=known["review"]["at"],
+def _report(run: Reconciliation) -> ReportOut:
+    return ReportOut(
+        run_id=run["_id"],
+        trigger=run["trigger"],
+        started_at=run["started_at"],
+        finished_at=run["finished_at"],
+        since=run["since"],
+        until=run["until"],
+        ok=run["ok"],
+        checked=run["checked"],
+        repaired_count=run["repaired_count"],
+        repaired=run["repaired"],
+        findings_count=run["findings_count"],
+        findings=run["findings"],
+        unanswered=run["unanswered"],
     )
 
 
-def _waiting(kind: str, rows: list[Document], why: str) -> list[WaitingOut]:
-    return [WaitingOut(kind=kind, id=row["_id"], detail=_detail(row.get(why))) for row in rows]
+def _payment(record: Payment) -> WaitingPaymentOut:
+    return WaitingPaymentOut(
+        payment_id=record["_id"],
+        order_id=record["order_id"],
+        user_id=record["user_id"],
+        amount=record["amount_paise"],
+        status=record["status"],
+        reason=record["review"]["reason"],
+        since=record["review"]["at"],
+    )
 
 
-def _detail(why: dt.datetime | str | None) -> str | None:
-    return clock.iso(why) if isinstance(why, dt.datetime) else why
+def _waiting(kind: str, row: Mapping[str, Any], why: dt.datetime | str | None) -> WaitingOut:
+    detail = clock.iso(why) if isinstance(why, dt.datetime) else why
+    return WaitingOut(kind=kind, id=row["_id"], detail=detail)
 
 
-def _settlement(known: Document) -> SettlementOut:
+def _settlement(record: Settlement) -> SettlementOut:
     return SettlementOut(
-        settlement_id=known["_id"],
-        day=known["day"],
-        utr=known["utr"],
-        lines=known["lines"],
-        gross=known["gross_paise"],
-        fee=known["fee_paise"],
-        tax=known["tax_paise"],
-        net=known["net_paise"],
-        unmatched=known["unmatched"],
+        settlement_id=record["_id"],
+        day=record["day"],
+        utr=record["utr"],
+        lines=record["lines"],
+        gross=record["gross_paise"],
+        fee=record["fee_paise"],
+        tax=record["tax_paise"],
+        net=record["net_paise"],
+        unmatched=record["unmatched"],
     )

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator
+from typing import Literal, NotRequired, TypedDict, cast
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -35,6 +36,42 @@ _EXPECTED_AFTER_SECONDS = 2.0
 _LAST_LOOK_SECONDS = 5.0
 _BATCH = 100
 _ASKED_AGAIN_AFTER_SECONDS = 2.0
+
+
+class _Opening(TypedDict):
+    """A record of `orders` that Razorpay has not confirmed yet (`creating`); never shown."""
+
+    _id: str  # the receipt
+    user_id: str
+    order_id: None
+    payment_id: None
+    mode: str
+    amount_paise: int
+    currency: str
+    status: Literal["creating"]
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class Order(TypedDict):
+    """A record of `orders`, as soon as Razorpay has confirmed the order."""
+
+    _id: str  # the receipt
+    user_id: str
+    order_id: str  # Razorpay's
+    payment_id: str | None  # of the payment that the order buys with
+    mode: str
+    amount_paise: int
+    currency: str
+    status: Literal["created", "attempted", "paid"]
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    next_check_at: NotRequired[dt.datetime]  # absent: Razorpay is not asked any more
+    asked_at: NotRequired[dt.datetime]  # when its owner's look last asked Razorpay
+    pending_payment_id: NotRequired[str]  # signed, and not credited yet
+    pending_since: NotRequired[dt.datetime]
+    transaction_id: NotRequired[str]
+    paid_at: NotRequired[dt.datetime]
 
 
 class AmountBelowMinimum(Problem):
@@ -82,7 +119,7 @@ database.declare(
 # --- verbs --------------------------------------------------------------------------------------
 
 
-async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Document:
+async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
     """An order over `amount_paise` for this user, at Razorpay and here.
 
     Our record comes first, and its id is the receipt, so a creation whose answer was lost is found
@@ -90,13 +127,13 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Document:
     AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
     """
     _check_limits(amount_paise)
-    receipt, now = f"rcpt_{seed}", clock.now()
-    fresh: Document = {
+    receipt, now, mode = f"rcpt_{seed}", clock.now(), settings().gateway_mode
+    opening: _Opening = {
         "_id": receipt,
         "user_id": user_id,
         "order_id": None,
         "payment_id": None,
-        "mode": settings().gateway_mode,
+        "mode": mode,
         "amount_paise": database.long(amount_paise),
         "currency": gateway.CURRENCY,
         "status": "creating",
@@ -104,38 +141,38 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Document:
         "updated_at": now,
     }
     try:
-        await db.orders.insert_one(fresh)
-        known = None
+        await db.orders.insert_one(dict(opening))
+        at_razorpay = None
     except database.DuplicateKey:
-        earlier = await db.orders.find_one({"_id": receipt, "user_id": user_id})
-        if earlier is not None and earlier["order_id"] is not None:
+        confirmed = {"_id": receipt, "user_id": user_id, "order_id": {"$type": "string"}}
+        if (earlier := await _find_one(confirmed)) is not None:
             return earlier
-        known = await gateway.find_order_by_receipt(receipt)
-    if known is None:
-        known = await _create_at_gateway(receipt, user_id, amount_paise)
+        at_razorpay = await gateway.find_order_by_receipt(receipt)
+    if at_razorpay is None:
+        at_razorpay = await _create_at_gateway(receipt, user_id, amount_paise)
     await db.orders.update_one(
         {"_id": receipt, "order_id": None},
         {
             "$set": {
-                "order_id": known.id,
+                "order_id": at_razorpay.id,
                 "status": "created",
-                "mode": settings().gateway_mode,
-                "next_check_at": clock.after(_pause_seconds(fresh)),
+                "mode": mode,
+                "next_check_at": clock.after(_pause_seconds(mode, since=now)),
                 "updated_at": now,
             }
         },
     )
-    found = await db.orders.find_one({"_id": receipt})
-    assert found is not None
-    assert found["amount_paise"] == known.amount_paise
-    log.info("order %s opened for %s: %d paise", found["order_id"], user_id, amount_paise)
-    return found
+    order = await _find_one({"_id": receipt})
+    assert order is not None
+    assert order["amount_paise"] == at_razorpay.amount_paise
+    log.info("order %s opened for %s: %d paise", order["order_id"], user_id, amount_paise)
+    return order
 
 
-async def find(order_id: str, user_id: str | None) -> Document:
+async def find(order_id: str, user_id: str | None) -> Order:
     """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
     where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
-    found = await db.orders.find_one(where) if entities.is_id("order", order_id) else None
+    found = await _find_one(where) if entities.is_id("order", order_id) else None
     if found is None:
         raise OrderNotFound("There is no such order.")
     return found
@@ -143,17 +180,18 @@ async def find(order_id: str, user_id: str | None) -> Document:
 
 async def page(
     user_id: str | None, *, limit: int, cursor: str | None
-) -> tuple[list[Document], str | None]:
+) -> tuple[list[Order], str | None]:
     """Orders, newest first, and the next cursor. `user_id` None: everybody's."""
     where: Document = {"order_id": {"$type": "string"}}
     if user_id is not None:
         where["user_id"] = user_id
     where |= api.behind(cursor, "created_at")
     found = db.orders.find(where).sort([("created_at", -1), ("_id", -1)])
-    return api.cut(await found.to_list(limit + 1), "created_at", limit)
+    rows, next_cursor = api.cut(await found.to_list(limit + 1), "created_at", limit)
+    return cast(list[Order], rows), next_cursor
 
 
-async def claim(order: Document, payment_id: str) -> bool:
+async def claim(order: Order, payment_id: str) -> bool:
     """Whether this payment is the one that the order buys with: the first captured one is."""
     claimed = await db.orders.update_one(
         {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
@@ -162,7 +200,7 @@ async def claim(order: Document, payment_id: str) -> bool:
     return claimed.matched_count == 1
 
 
-def paid(order: Document, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
+def paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
     """The companion write of the credit: the order is paid, and expected no longer.
 
     One last look at it comes a little later, for the attempts on it that failed before.
@@ -179,14 +217,14 @@ def paid(order: Document, *, payment_id: str, transaction_id: str, at: dt.dateti
     return Update("orders", {"_id": order["_id"]}, {"$set": facts, "$unset": ended})
 
 
-def checked_until(order: Document) -> dt.datetime | None:
+def checked_until(order: Order) -> dt.datetime | None:
     """Until when Razorpay is asked about the order; None once there is nothing to wait for."""
     if order["status"] == "paid" or not order.get("next_check_at"):
         return None
     return clock.after(86_400 * _CHECKED_DAYS_MAX, since=_waits_since(order))
 
 
-async def attempted(order: Document) -> None:
+async def attempted(order: Order) -> None:
     """Somebody tried to pay; never back from `paid`."""
     await db.orders.update_one(
         {"_id": order["_id"], "status": "created"},
@@ -194,7 +232,7 @@ async def attempted(order: Document) -> None:
     )
 
 
-async def expect(order: Document, payment_id: str) -> None:
+async def expect(order: Order, payment_id: str) -> None:
     """A signed payment that is not credited yet: check soon."""
     facts = {
         "pending_payment_id": payment_id,
@@ -204,7 +242,7 @@ async def expect(order: Document, payment_id: str) -> None:
     await db.orders.update_one({"_id": order["_id"], "status": {"$ne": "paid"}}, {"$set": facts})
 
 
-async def may_ask(order: Document) -> bool:
+async def may_ask(order: Order) -> bool:
     """Whether a look at this order may ask Razorpay now: it is open, and nobody asked just now."""
     if order["status"] == "paid" or order["mode"] != settings().gateway_mode:
         return False
@@ -216,7 +254,7 @@ async def may_ask(order: Document) -> bool:
     return asked.modified_count == 1
 
 
-async def due(limit: int) -> list[Document]:
+async def due(limit: int) -> list[Order]:
     """Orders whose time to be checked has come, taken by this process alone.
 
     In the sandbox that is every 5 seconds for half an hour; else at growing intervals, a quarter
@@ -229,7 +267,8 @@ async def due(limit: int) -> list[Document]:
         "next_check_at": {"$lte": now, "$type": "date"},
         "mode": settings().gateway_mode,
     }
-    for order in await db.orders.find(where).sort("next_check_at", 1).to_list(limit):
+    found = await db.orders.find(where).sort("next_check_at", 1).to_list(limit)
+    for order in cast(list[Order], found):
         waited = now - _waits_since(order)
         over = order["status"] == "paid" or waited > dt.timedelta(days=_CHECKED_DAYS_MAX)
         # The next time is set before the work: a process that dies loses a turn, not an order.
@@ -237,14 +276,14 @@ async def due(limit: int) -> list[Document]:
             {"_id": order["_id"], "next_check_at": order["next_check_at"]},
             {"$unset": {"next_check_at": ""}}
             if over
-            else {"$set": {"next_check_at": clock.after(_pause_seconds(order))}},
+            else {"$set": {"next_check_at": clock.after(_next_pause_seconds(order))}},
         )
         if taken.modified_count:
             mine.append(order)
     return mine
 
 
-async def open_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Document]]:
+async def open_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Order]]:
     """The orders of that time that are not paid, the oldest first, in batches."""
     last = (since, "")
     while True:
@@ -257,7 +296,8 @@ async def open_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[
                 "$or": [{"created_at": {"$gt": at}}, {"_id": {"$gt": order_id}}],
             }
         )
-        batch = await found.sort([("created_at", 1), ("_id", 1)]).to_list(_BATCH)
+        rows = await found.sort([("created_at", 1), ("_id", 1)]).to_list(_BATCH)
+        batch = cast(list[Order], rows)
         if not batch:
             return
         yield batch
@@ -280,7 +320,7 @@ def _check_limits(amount_paise: int) -> None:
 
 
 async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> entities.Order:
-    """Create the order, or find the one that was created although we were not told."""
+    """Create the order, or find the one that was created although the answer was lost."""
     try:
         return await gateway.create_order(amount_paise, receipt, {"user_id": user_id})
     except (GatewayUnavailable, GatewayRefused) as problem:
@@ -288,25 +328,35 @@ async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> e
         if isinstance(problem, GatewayUnavailable) and not problem.sent:
             raise
         try:
-            known = await gateway.find_order_by_receipt(receipt)
+            found = await gateway.find_order_by_receipt(receipt)
         except (GatewayUnavailable, GatewayRefused):
             raise problem from None
-        if known is None or known.amount_paise != amount_paise:
+        if found is None or found.amount_paise != amount_paise:
             raise
-        return known
+        return found
 
 
-def _waits_since(order: Document) -> dt.datetime:
-    since = order.get("pending_since") or order["created_at"]
-    assert isinstance(since, dt.datetime)
-    return since
+def _waits_since(order: Order) -> dt.datetime:
+    return order.get("pending_since") or order["created_at"]
 
 
-def _pause_seconds(order: Document) -> float:
-    age_seconds = (clock.now() - _waits_since(order)).total_seconds()
-    if order["mode"] == "sandbox" and age_seconds < _SANDBOX_EAGER_SECONDS:
+def _next_pause_seconds(order: Order) -> float:
+    return _pause_seconds(order["mode"], since=_waits_since(order))
+
+
+def _pause_seconds(mode: str, *, since: dt.datetime) -> float:
+    """How long to wait before Razorpay is asked about an order that has waited `since` then."""
+    age_seconds = (clock.now() - since).total_seconds()
+    if mode == "sandbox" and age_seconds < _SANDBOX_EAGER_SECONDS:
         return _SANDBOX_PAUSE_SECONDS
     return max(_PAUSE_SECONDS_MIN, min(_PAUSE_SECONDS_MAX, age_seconds / 4))
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+async def _find_one(where: Document) -> Order | None:
+    return cast(Order | None, await db.orders.find_one(where))
 
 
 # --- routes -------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """What pays an order: verified, asked about, and turned into money once."""
 
 import asyncio
+import datetime as dt
 import logging
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, NotRequired, TypedDict, cast
 
 import clock
 import database
+import entities
 import gateway
 import ledger
 import money
@@ -15,10 +17,10 @@ import signatures
 import wallet
 from config import settings
 from database import Document, Index, Update, db
-from entities import Payment
 from errors import Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from ledger import Outcome
+from orders import Order
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class PaymentMismatch(Problem):
 
 
 # Why a payment was kept for a person to look at. Money was taken, and not credited by itself.
-Review = Literal[
+ReviewReason = Literal[
     "amount_mismatch",  # another amount or currency than the order's (a fee on top, an offer)
     "second_payment",  # the order is paid by another payment; Razorpay sends this one back itself
     "refunded",  # it went back, in whole or in part, before it was credited
@@ -76,12 +78,51 @@ Review = Literal[
 # How a review ended: the whole payment went back, or a person dealt with it.
 Resolution = Literal["refunded", "manual"]
 
-_REVIEW_TEXT: dict[Review, str] = {
+_REVIEW_TEXT: dict[ReviewReason, str] = {
     "amount_mismatch": "Another amount was paid than was ordered.",
     "second_payment": "The order had been paid by another payment before.",
     "refunded": "The payment was refunded before it could be credited.",
     "came_back": "The payment's refund failed after a person had dealt with it.",
 }
+
+
+class Review(TypedDict):
+    """Why a payment was not credited by itself, and whether somebody has yet to look at it."""
+
+    reason: ReviewReason
+    at: dt.datetime
+    resolved_at: NotRequired[dt.datetime | None]  # None and absent: it waits for a person
+    resolved_by: NotRequired[str]
+    resolution: NotRequired[Resolution | None]  # absent in what release 0.2.1 resolved
+    note: NotRequired[str | None]
+    earlier: NotRequired["Review"]  # what it was kept for before
+
+
+class Payment(TypedDict):
+    """A record of `payments`: what Razorpay says of a payment, and what became of it here."""
+
+    _id: str  # Razorpay's
+    user_id: str
+    order_id: str
+    amount_paise: int
+    currency: str
+    status: str  # created | authorized | captured | refunded | failed
+    method: str
+    error_code: str
+    error_reason: str
+    error_description: str
+    amount_refunded_paise: int
+    fee_paise: NotRequired[int]  # includes the tax; absent until Razorpay knows it
+    tax_paise: NotRequired[int]
+    created_at: dt.datetime
+    seen_at: dt.datetime
+    transaction_id: NotRequired[str]  # of the credit
+    updated_at: NotRequired[dt.datetime]  # of the credit
+    review: NotRequired[Review]
+    refunds: NotRequired[dict[str, int]]  # refund id -> paise that it claims
+    confirmed_by: NotRequired[str]  # the reconciliation that found it at Razorpay
+    settlement_id: NotRequired[str]
+    settled_at: NotRequired[dt.datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +193,10 @@ async def confirm(
     return receipt
 
 
-async def credit(order: Document, payment: Payment) -> Receipt | None:
-    """Put a captured payment into the wallet of the order's user: once, whoever brings it.
+async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
+    """Put a captured payment into the wallet of the order's user: once, whoever reports it.
 
-    Every messenger ends here (browser, poller, whoever comes later). The amount and the user are
+    Browser, webhook, poller and reconciliation all end here. The amount and the user are
     our order's, the state is Razorpay's: `payment` has just been fetched. An authorized payment is
     captured first. The key is the payment's id, and the order's `paid` commits with the entry.
     None: not captured yet. Raises PaymentMismatch for what cannot be credited; if money was taken
@@ -195,10 +236,10 @@ async def poll_pending() -> int:
             return count
 
 
-async def look(order: Document, *, seconds: float | None = None) -> list[Receipt]:
-    """Ask Razorpay for the order's payments, keep what was seen, credit what was captured.
+async def look(order: Order, *, seconds: float | None = None) -> list[Receipt]:
+    """Ask Razorpay for the order's payments, keep what it says, credit what was captured.
 
-    What was credited by this. Raises GatewayUnavailable (also after `seconds` without an answer)
+    The credits that this made. Raises GatewayUnavailable (also after `seconds` without an answer)
     and GatewayRefused.
     """
     try:
@@ -221,22 +262,23 @@ async def look(order: Document, *, seconds: float | None = None) -> list[Receipt
     return credited
 
 
-async def seen(page: list[Document]) -> dict[str, list[Document]]:
-    """What we know of the payments of these orders, by order, the oldest first."""
-    by_order: dict[str, list[Document]] = {order["order_id"]: [] for order in page}
-    oldest_first = [("created_at", 1), ("seen_at", 1), ("_id", 1)]  # Razorpay tells whole seconds
+async def seen(page: list[Order]) -> dict[str, list[Payment]]:
+    """The payments of these orders as we know them, by order, the oldest first."""
+    by_order: dict[str, list[Payment]] = {order["order_id"]: [] for order in page}
+    # Razorpay's times are whole seconds.
+    oldest_first = [("created_at", 1), ("seen_at", 1), ("_id", 1)]
     found = db.payments.find({"order_id": {"$in": list(by_order)}}).sort(oldest_first)
-    async for payment in found:
+    for payment in cast(list[Payment], await found.to_list(None)):
         by_order[payment["order_id"]].append(payment)
     return by_order
 
 
-async def known(payment_id: str) -> Document | None:
-    """What we know of a payment."""
-    return await db.payments.find_one({"_id": payment_id})
+async def known(payment_id: str) -> Payment | None:
+    """The record of a payment, None when we do not know it."""
+    return cast(Payment | None, await db.payments.find_one({"_id": payment_id}))
 
 
-async def is_uncaptured(order: Document) -> bool:
+async def is_uncaptured(order: Order) -> bool:
     """Whether a payment of this order is authorized, and its money not taken yet."""
     where = {"order_id": order["order_id"], "status": "authorized"}
     return await db.payments.find_one(where, {"_id": 1}) is not None
@@ -279,19 +321,32 @@ async def confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
     return {payment["_id"] for payment in await found.to_list(None)}
 
 
-async def settled(payment_id: str, facts: Document) -> bool:
-    """Keep how a payment was settled (fee, tax, settlement); whether it is one of ours."""
+async def settled(
+    payment_id: str,
+    *,
+    fee_paise: int,
+    tax_paise: int,
+    settlement_id: str,
+    settled_at: dt.datetime | None,
+) -> bool:
+    """Keep how a payment was settled; whether it is one of ours."""
+    facts = {
+        "fee_paise": database.long(fee_paise),
+        "tax_paise": database.long(tax_paise),
+        "settlement_id": settlement_id,
+        "settled_at": settled_at,
+    }
     kept = await db.payments.update_one({"_id": payment_id}, {"$set": facts})
     return kept.matched_count == 1
 
 
-async def waiting(limit: int) -> list[Document]:
+async def waiting(limit: int) -> list[Payment]:
     """The payments that wait for a person, the oldest first."""
-    found = db.payments.find(_WAITS)
-    return await found.sort("review.at", 1).to_list(limit)
+    found = db.payments.find(_WAITS).sort("review.at", 1)
+    return cast(list[Payment], await found.to_list(limit))
 
 
-async def resolve(payment_id: str, *, by: str, note: str) -> Document | None:
+async def resolve(payment_id: str, *, by: str, note: str) -> Payment | None:
     """A person has dealt with a payment that waited; None when it did not wait."""
     return await _resolve(payment_id, "manual", by=by, note=note)
 
@@ -303,18 +358,19 @@ async def resolve_refunded(payment_id: str, *, by: str) -> None:
 
 async def _resolve(
     payment_id: str, resolution: Resolution, *, by: str, note: str
-) -> Document | None:
+) -> Payment | None:
     facts = {
         "review.resolved_at": clock.now(),
         "review.resolved_by": by,
         "review.resolution": resolution,
         "review.note": note,
     }
-    return await db.payments.find_one_and_update(
+    resolved = await db.payments.find_one_and_update(
         {"_id": payment_id, **_WAITS},
         {"$set": facts},
         return_document=True,
     )
+    return cast(Payment | None, resolved)
 
 
 async def wait_again(payment_id: str) -> None:
@@ -331,7 +387,7 @@ async def wait_again(payment_id: str) -> None:
 # --- steps --------------------------------------------------------------------------------------
 
 
-async def _captured(payment: Payment, amount_paise: int) -> Payment:
+async def _captured(payment: entities.Payment, amount_paise: int) -> entities.Payment:
     """The payment after trying to capture it; unchanged when Razorpay cannot tell."""
     try:
         try:
@@ -343,7 +399,7 @@ async def _captured(payment: Payment, amount_paise: int) -> Payment:
         return payment
 
 
-async def _refuse_doubtful(order: Document, payment: Payment) -> None:
+async def _refuse_doubtful(order: Order, payment: entities.Payment) -> None:
     """PaymentMismatch, kept for review, for money that is not exactly what was ordered."""
     if payment.amount_paise != order["amount_paise"] or payment.currency != order["currency"]:
         await _reject_for_review(payment, order, "amount_mismatch")
@@ -365,21 +421,21 @@ async def _is_decided(payment_id: str) -> bool:
     return await db.payments.find_one(decided, {"_id": 1}) is not None
 
 
-async def _reject_for_review(payment: Payment, order: Document, reason: Review) -> NoReturn:
+async def _reject_for_review(
+    payment: entities.Payment, order: Order, reason: ReviewReason
+) -> NoReturn:
     """PaymentMismatch, after the payment is kept for a person to look at."""
     await _record(payment, order)
-    review: Document = {"reason": reason, "at": clock.now()}
+    review: Review = {"reason": reason, "at": clock.now()}
     if payment.status == "refunded":  # all of it went back: there is nothing to decide
-        review |= {
-            "resolved_at": clock.now(),
-            "resolved_by": "razorpay",
-            "resolution": "refunded",
-            "note": _WENT_BACK_NOTE,
-        }
+        review["resolved_at"] = clock.now()
+        review["resolved_by"] = "razorpay"
+        review["resolution"] = "refunded"
+        review["note"] = _WENT_BACK_NOTE
     waits = {"_id": payment.id, "review.reason": {"$ne": reason}}
     kept = {"$mergeObjects": [{"$literal": review}, {"earlier": "$review"}]}
-    fresh = await db.payments.update_one(waits, [{"$set": {"review": kept}}])
-    if fresh.matched_count:
+    is_new = await db.payments.update_one(waits, [{"$set": {"review": kept}}])
+    if is_new.matched_count:
         log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
     elif payment.status == "refunded":
         await resolve_refunded(payment.id, by="razorpay")
@@ -389,7 +445,7 @@ async def _reject_for_review(payment: Payment, order: Document, reason: Review) 
     )
 
 
-async def _post(order: Document, payment: Payment) -> Receipt:
+async def _post(order: Order, payment: entities.Payment) -> Receipt:
     amount_paise, user_id = int(order["amount_paise"]), order["user_id"]
 
     def companions(outcome: Outcome) -> list[database.Write]:
@@ -425,7 +481,7 @@ async def _post(order: Document, payment: Payment) -> Receipt:
     )
 
 
-async def _check(order: Document) -> bool:
+async def _check(order: Order) -> bool:
     """Whether Razorpay answered."""
     try:
         await look(order)
@@ -440,7 +496,7 @@ async def _check(order: Document) -> bool:
 # --- storage ------------------------------------------------------------------------------------
 
 
-async def _record(payment: Payment, order: Document) -> None:
+async def _record(payment: entities.Payment, order: Order) -> None:
     """Keep what Razorpay says of a payment. A captured one never goes back to less."""
     where: Document = {"_id": payment.id}
     if payment.status not in ("captured", "refunded"):

@@ -1,6 +1,7 @@
 """Recharges as their owner sees them: the orders, their payments, and what became of them."""
 
 import logging
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -9,19 +10,20 @@ from pydantic import BaseModel, Field
 import api
 import clock
 import disputes
+import entities
 import gateway
 import money
 import orders
 import payments
 import refundbook
 from auth import CurrentUser
-from database import Document
-from entities import Payment
+from disputes import Dispute
 from errors import InvalidCursor, NotFound, Unauthenticated
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from money import RupeesOut
-from orders import OrderNotFound
-from payments import InvalidSignature, PaymentMismatch
+from orders import Order, OrderNotFound
+from payments import InvalidSignature, Payment, PaymentMismatch
+from refundbook import Refund
 from users import User
 
 log = logging.getLogger(__name__)
@@ -31,15 +33,23 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 3.0
 
 # What became of a payment. review: money was taken and a person decides what happens to it.
-Fate = Literal["credited", "pending", "failed", "review"]
+PaymentOutcome = Literal["credited", "pending", "failed", "review"]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderHistory:
+    """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""
+
+    order: Order
+    payments: list[Payment]
+    refunds: list[Refund]
+    disputes: list[Dispute]
+
 
 # --- verbs --------------------------------------------------------------------------------------
 
 
-Life = tuple[Document, list[Document], list[Document]]
-
-
-async def find_order(order_id: str, user_id: str | None) -> Life:
+async def find_order(order_id: str, user_id: str | None) -> OrderHistory:
     """An order, its payments, and what went back of them; an open one is checked first.
 
     `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
@@ -51,33 +61,38 @@ async def find_order(order_id: str, user_id: str | None) -> Life:
         except (GatewayUnavailable, GatewayRefused) as problem:
             log.info("order %s shown as known: %s", order_id, problem.detail)
         order = await orders.find(order_id, user_id)
-    return (await _lives([order]))[0]
+    return (await _histories([order]))[0]
 
 
 async def list_orders(
     user_id: str | None, *, limit: int, cursor: str | None
-) -> tuple[list[Life], str | None]:
+) -> tuple[list[OrderHistory], str | None]:
     """Orders, newest first, each with its payments and what went back of them as we know it, and
     the next cursor."""
-    page, following = await orders.page(user_id, limit=limit, cursor=cursor)
-    return await _lives(page), following
+    page, next_cursor = await orders.page(user_id, limit=limit, cursor=cursor)
+    return await _histories(page), next_cursor
 
 
-async def _lives(page: list[Document]) -> list[Life]:
-    by_order = await payments.seen(page)
-    paid = [order["payment_id"] for order in page if order["payment_id"] is not None]
-    back: dict[str, list[Document]] = {}
-    if paid:
-        found = [*await refundbook.of_payments(paid), *await disputes.of_payments(paid)]
-        for record in found:
-            back.setdefault(record["payment_id"], []).append(record)
+async def _histories(page: list[Order]) -> list[OrderHistory]:
+    attempts = await payments.seen(page)
+    paid_by = [order["payment_id"] for order in page if order["payment_id"] is not None]
+    refunded = await refundbook.of_payments(paid_by) if paid_by else []
+    disputed = await disputes.of_payments(paid_by) if paid_by else []
     return [
-        (order, by_order[order["order_id"]], back.get(order["payment_id"], [])) for order in page
+        OrderHistory(
+            order=order,
+            payments=attempts[order["order_id"]],
+            refunds=[each for each in refunded if each["payment_id"] == order["payment_id"]],
+            disputes=[each for each in disputed if each["payment_id"] == order["payment_id"]],
+        )
+        for order in page
     ]
 
 
-async def find_payment(payment_id: str, user_id: str | None) -> tuple[Payment, Document | None]:
-    """A payment as Razorpay has it now, and what we know of it; `user_id` None: anybody's.
+async def find_payment(
+    payment_id: str, user_id: str | None
+) -> tuple[entities.Payment, Payment | None]:
+    """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
 
     Raises NotFound, GatewayUnavailable, GatewayRefused.
     """
@@ -134,7 +149,7 @@ class PaymentOut(BaseModel):
     error_code: str
     error_reason: str
     error_description: str
-    outcome: Fate
+    outcome: PaymentOutcome
     review_reason: str | None
     transaction_id: str | None
     created_at: str | None
@@ -213,8 +228,8 @@ async def get_orders(
     cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> OrdersOut:
     """The user's orders, newest first; for an admin everybody's."""
-    page, following = await list_orders(_scope(user), limit=limit, cursor=cursor)
-    return OrdersOut(page=[_order_out(*row) for row in page], next_cursor=following)
+    page, next_cursor = await list_orders(_scope(user), limit=limit, cursor=cursor)
+    return OrdersOut(page=[_order_out(history) for history in page], next_cursor=next_cursor)
 
 
 @router.get(
@@ -224,7 +239,7 @@ async def get_orders(
 )
 async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
     """What became of an order. An open one is checked with Razorpay first."""
-    return _order_out(*await find_order(order_id, _scope(user)))
+    return _order_out(await find_order(order_id, _scope(user)))
 
 
 @router.get(
@@ -234,8 +249,8 @@ async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
 )
 async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
     """A payment as Razorpay has it now."""
-    payment, known = await find_payment(payment_id, _scope(user))
-    review = known.get("review") if known else None
+    payment, record = await find_payment(payment_id, _scope(user))
+    review = record.get("review") if record else None
     return FetchedPaymentOut(
         payment_id=payment.id,
         order_id=payment.order_id,
@@ -246,9 +261,9 @@ async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
         error_code=payment.error_code,
         error_reason=payment.error_reason,
         error_description=payment.error_description,
-        outcome=_fate(payment.status, known),
+        outcome=_outcome(payment.status, record),
         review_reason=review["reason"] if review else None,
-        transaction_id=known.get("transaction_id") if known else None,
+        transaction_id=record.get("transaction_id") if record else None,
         created_at=clock.iso(payment.created_at) if payment.created_at else None,
         amount_refunded=payment.amount_refunded_paise,
         fee=payment.fee_paise,
@@ -261,34 +276,38 @@ def _scope(user: User) -> str | None:
     return None if user.role == "admin" else user.id
 
 
-def _fate(status: str, known: Document | None) -> Fate:
-    if known is not None and known.get("transaction_id"):
+def _outcome(status: str, record: Payment | None) -> PaymentOutcome:
+    if record is not None and record.get("transaction_id"):
         return "credited"
-    if known is not None and known.get("review"):
+    if record is not None and record.get("review"):
         return "review"
     return "failed" if status == "failed" else "pending"
 
 
-def _payment_out(known: Document) -> PaymentOut:
+def _payment_out(record: Payment) -> PaymentOut:
+    review = record.get("review")
     return PaymentOut(
-        payment_id=known["_id"],
-        order_id=known["order_id"],
-        amount=known["amount_paise"],
-        currency=known["currency"],
-        status=known["status"],
-        method=known["method"],
-        error_code=known["error_code"],
-        error_reason=known["error_reason"],
-        error_description=known["error_description"],
-        outcome=_fate(known["status"], known),
-        review_reason=known["review"]["reason"] if known.get("review") else None,
-        transaction_id=known.get("transaction_id"),
-        created_at=clock.iso(known["created_at"]),
+        payment_id=record["_id"],
+        order_id=record["order_id"],
+        amount=record["amount_paise"],
+        currency=record["currency"],
+        status=record["status"],
+        method=record["method"],
+        error_code=record["error_code"],
+        error_reason=record["error_reason"],
+        error_description=record["error_description"],
+        outcome=_outcome(record["status"], record),
+        review_reason=review["reason"] if review else None,
+        transaction_id=record.get("transaction_id"),
+        created_at=clock.iso(record["created_at"]),
     )
 
 
-def _order_out(order: Document, seen: list[Document], back: list[Document]) -> OrderOut:
-    attempts = [_payment_out(known) for known in seen]
+def _order_out(history: OrderHistory) -> OrderOut:
+    order = history.order
+    attempts = [_payment_out(record) for record in history.payments]
+    refunded = [each for each in history.refunds if each["status"] == "processed"]
+    paid_at = order.get("paid_at")
     return OrderOut(
         order_id=order["order_id"],
         user_id=order["user_id"],
@@ -298,37 +317,41 @@ def _order_out(order: Document, seen: list[Document], back: list[Document]) -> O
         currency=order["currency"],
         mode=order["mode"],
         status=order["status"],
-        message=_message(order, attempts, back, waits=any(map(_waits, seen))),
+        message=_message(history, attempts),
         payment_id=order["payment_id"],
         transaction_id=order.get("transaction_id"),
         attempts=attempts,
-        refunded=sum(int(r["amount_paise"]) for r in back if r.get("status") == "processed"),
+        refunded=sum(int(each["amount_paise"]) for each in refunded),
         next_check_at=clock.iso(order["next_check_at"])
         if orders.checked_until(order) is not None
         else None,
         created_at=clock.iso(order["created_at"]),
-        paid_at=clock.iso(order["paid_at"]) if order.get("paid_at") else None,
+        paid_at=clock.iso(paid_at) if paid_at else None,
     )
 
 
-def _waits(known: Document) -> bool:
+def _waits(record: Payment) -> bool:
     """Whether a person has yet to deal with a payment that was not credited by itself."""
-    return "review" in known and known["review"].get("resolved_at") is None
+    return "review" in record and record["review"].get("resolved_at") is None
 
 
-def _message(
-    order: Document, attempts: list[PaymentOut], back: list[Document], *, waits: bool
-) -> str:
+def _message(history: OrderHistory, attempts: list[PaymentOut]) -> str:
     """What happened and what happens next, in plain words."""
+    order = history.order
     amount = f"Rs {money.text(int(order['amount_paise']))}"
     if order["status"] == "paid":
-        return " ".join([f"Paid: {amount} were added to the wallet.", *map(_went_back, back)])
+        went_back = [
+            *map(_refund_message, history.refunds),
+            *map(_dispute_message, history.disputes),
+        ]
+        return " ".join([f"Paid: {amount} were added to the wallet.", *went_back])
     again = ""
     if (until := orders.checked_until(order)) is not None:
         soon, last = clock.ist_text(order["next_check_at"]), clock.ist_date(until).isoformat()
         again = f" We ask Razorpay again at {soon} and go on until {last}."
     outcomes = {attempt.outcome for attempt in attempts}
     if "review" in outcomes:
+        waits = any(map(_waits, history.payments))
         then = "a person will look at it" if waits else "it has been dealt with"
         return f"A payment arrived that could not be credited by itself; {then}."
     failed_ids = {attempt.payment_id for attempt in attempts if attempt.outcome == "failed"}
@@ -347,18 +370,23 @@ def _message(
     return f"Not paid yet: {amount} are to be paid."
 
 
-def _went_back(record: Document) -> str:
-    """A sentence about a refund or a dispute."""
-    amount = f"Rs {money.text(int(record['amount_paise']))}"
-    if "phase" in record:
-        sentences = {
-            "reserved": f"The customer's bank disputes {amount}; they wait until it is decided.",
-            "debited": f"A dispute was lost: {amount} went back to the customer's bank.",
-            "released": f"A dispute over {amount} was decided for you.",
-        }
-        return sentences.get(record["state"], "")
-    sentences = {
-        "processed": f"{amount} were refunded.",
-        "failed": f"A refund of {amount} failed; the money is in the wallet.",
-    }
-    return sentences.get(record["status"], f"A refund of {amount} is on its way.")
+def _refund_message(refund: Refund) -> str:
+    amount = f"Rs {money.text(int(refund['amount_paise']))}"
+    match refund["status"]:
+        case "processed":
+            return f"{amount} were refunded."
+        case "failed":
+            return f"A refund of {amount} failed; the money is in the wallet."
+    return f"A refund of {amount} is on its way."
+
+
+def _dispute_message(dispute: Dispute) -> str:
+    amount = f"Rs {money.text(int(dispute['amount_paise']))}"
+    match dispute["state"]:
+        case "reserved":
+            return f"The customer's bank disputes {amount}; they wait until it is decided."
+        case "debited":
+            return f"A dispute was lost: {amount} went back to the customer's bank."
+        case "released":
+            return f"A dispute over {amount} was decided for you."
+    return ""

@@ -3,7 +3,7 @@
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, Final, Literal
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
 import api
 import clock
@@ -17,6 +17,7 @@ from config import settings
 from database import Document, Index, Insert, Update, Write, db
 from errors import HoldNotFound, NotFound
 from ledger import Outcome
+from payments import Payment
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,29 @@ OPEN: Final = ("reserved", "pending")
 _PAUSE_SECONDS_MIN: Final = 2.0
 _PAUSE_SECONDS_MAX: Final = 3_600.0
 _BATCH: Final = 100
+
+
+class Refund(TypedDict):
+    """A record of `refunds`."""
+
+    _id: str  # ours (`refund_…`), or Razorpay's when it was made there
+    gateway_id: str | None  # Razorpay's
+    payment_id: str
+    order_id: str
+    user_id: str
+    amount_paise: int
+    reason: str | None
+    requested_by: str | None  # the admin; None: it was made at Razorpay
+    status: Status
+    effect: Effect
+    dispute_id: str | None  # of the lost dispute that took the same money
+    transaction_id: str | None
+    due_paise: int  # what had been spent when it was taken
+    failure: str | None  # for people: why it is not further yet, or why it failed
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    next_check_at: dt.datetime | None  # None: it is at its end
+    told_at: NotRequired[dt.datetime]  # when it was made at Razorpay
 
 
 database.declare(
@@ -61,7 +85,7 @@ database.declare(
 # --- the record ---------------------------------------------------------------------------------
 
 
-def fresh(refund_id: str, payment: Document, amount_paise: int) -> Document:
+def fresh(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
     """A record of a refund over `amount_paise` of a payment that we know."""
     now = clock.now()
     return {
@@ -72,7 +96,7 @@ def fresh(refund_id: str, payment: Document, amount_paise: int) -> Document:
         "user_id": payment["user_id"],
         "amount_paise": database.long(amount_paise),
         "reason": None,
-        "requested_by": None,  # None: it was made at Razorpay
+        "requested_by": None,
         "status": "reserved",
         "effect": "debit" if payment.get("transaction_id") else "none",
         "dispute_id": None,
@@ -85,51 +109,57 @@ def fresh(refund_id: str, payment: Document, amount_paise: int) -> Document:
     }
 
 
-async def reserve(record: Document, *, amount_paise_min: int) -> None:
-    """The record and its reserve in one commit; the record alone if the wallet is not concerned."""
+async def reserve(record: Refund, *, amount_paise_min: int) -> None:
+    """The record and its reserve in one commit; the record alone if it takes nothing of the wallet."""
     if record["effect"] != "debit":
-        await db.refunds.insert_one(record)
+        await db.refunds.insert_one(dict(record))
         return
-    await wallet.post(
-        ledger.Reserve(
-            user_id=record["user_id"],
-            reserve_id=record["_id"],
-            amount_paise=int(record["amount_paise"]),
-            amount_paise_min=amount_paise_min,
-        ),
-        lambda _: [Insert("refunds", record)],
+    await wallet.post(_reserve(record, amount_paise_min), lambda _: [Insert("refunds", record)])
+
+
+def _reserve(record: Refund, amount_paise_min: int) -> ledger.Reserve:
+    return ledger.Reserve(
+        user_id=record["user_id"],
+        reserve_id=record["_id"],
+        amount_paise=int(record["amount_paise"]),
+        amount_paise_min=amount_paise_min,
     )
 
 
-# --- what Razorpay tells ------------------------------------------------------------------------
+# --- what Razorpay reports ----------------------------------------------------------------------
 
 
-async def notice(told: entities.Refund) -> str:
-    """Take in a refund that Razorpay told of, and say in words what it meant: once, whoever brings it.
+async def notice(reported: entities.Refund) -> str:
+    """Take in a refund as Razorpay has it, and say in words what it meant: once, whoever reports it.
 
     One of ours goes on. One that somebody made at Razorpay is taken from the wallet as far as there
     is money; what is missing is due. A payment that was never credited leaves nothing to take.
+    The refund that pays a lost dispute back is not told apart here: `disputes.claim_refund` is
+    asked first.
     """
-    record = await known_at_gateway(told.id)
-    if record is None and told.receipt.startswith("refund_"):
-        ours = {"_id": told.receipt, "payment_id": told.payment_id}
-        record = await db.refunds.find_one(ours)
+    record = await known_at_gateway(reported.id)
+    if record is None and reported.receipt.startswith("refund_"):
+        record = await _find_one({"_id": reported.receipt, "payment_id": reported.payment_id})
     if record is None:
-        record = await _adopt(told)
+        record = await _record_made_at_gateway(reported)
     if record is None:
         return "ignored: of a payment that is not ours"
     if record["effect"] == "none":
-        record = await _concern(record)
-    return f"refund {(await learn(record, told))['status']}"
+        record = await _reserve_if_credited(record)
+    return f"refund {(await learn(record, reported))['status']}"
 
 
-async def record_for_dispute(told: entities.Refund, payment: Document, dispute_id: str) -> None:
+async def record_for_dispute(reported: entities.Refund, payment: Payment, dispute_id: str) -> None:
     """Keep a refund that pays a dispute back; the dispute takes the money."""
-    record = _told(told, payment) | {"effect": "dispute", "dispute_id": dispute_id}
+    record = _made_at_gateway(reported, payment)
+    record["effect"] = "dispute"
+    record["dispute_id"] = dispute_id
+    record["status"] = reported.status
+    record["next_check_at"] = None
     try:
-        await db.refunds.insert_one(record | {"status": told.status, "next_check_at": None})
+        await db.refunds.insert_one(dict(record))
     except database.DuplicateKey:
-        await db.refunds.update_one({"_id": told.id}, {"$set": {"status": told.status}})
+        await db.refunds.update_one({"_id": reported.id}, {"$set": {"status": reported.status}})
 
 
 async def claim_for_dispute(
@@ -151,95 +181,83 @@ async def claim_for_dispute(
     return claimed.matched_count == 1
 
 
-def _told(told: entities.Refund, payment: Document) -> Document:
-    return fresh(told.id, payment, told.amount_paise) | {
-        "gateway_id": told.id,
-        "reason": "Made at Razorpay",
-        "told_at": told.created_at or clock.now(),
-    }
+def _made_at_gateway(reported: entities.Refund, payment: Payment) -> Refund:
+    record = fresh(reported.id, payment, reported.amount_paise)
+    record["gateway_id"] = reported.id
+    record["reason"] = "Made at Razorpay"
+    record["told_at"] = reported.created_at or clock.now()
+    return record
 
 
-async def _adopt(told: entities.Refund) -> Document | None:
+async def _record_made_at_gateway(reported: entities.Refund) -> Refund | None:
     """A record of a refund that was made at Razorpay, its money reserved; None if it is not ours."""
-    payment = await payments.known(told.payment_id)
+    payment = await payments.known(reported.payment_id)
     if payment is None:
         return None
-    record = _told(told, payment)
+    record = _made_at_gateway(reported, payment)
     try:
         await reserve(record, amount_paise_min=0)
     except database.AnyError as problem:
         if not database.is_duplicate(problem):
             raise
-        return await known_at_gateway(told.id)  # another messenger was first
-    await payments.claim_refund(payment["_id"], told.id, told.amount_paise)
-    log.warning("refund %s of %s was made at Razorpay", told.id, told.payment_id)
+        return await known_at_gateway(reported.id)  # another report of it was first
+    await payments.claim_refund(payment["_id"], reported.id, reported.amount_paise)
+    log.warning("refund %s of %s was made at Razorpay", reported.id, reported.payment_id)
     return record
 
 
-async def _concern(record: Document) -> Document:
+async def _reserve_if_credited(record: Refund) -> Refund:
     """The record, its money reserved (again) as far as there is any, if its payment was credited."""
     payment = await payments.known(record["payment_id"])
     if payment is None or not payment.get("transaction_id"):
         return record
-    changed: Document = {"effect": "debit", "status": "reserved", "failure": None}
-    changed["next_check_at"] = clock.after(_PAUSE_SECONDS_MIN)  # it is open again
+    changes: Document = {"effect": "debit", "status": "reserved", "failure": None}
+    changes["next_check_at"] = clock.after(_PAUSE_SECONDS_MIN)  # it is open again
     where = {"_id": record["_id"], "status": record["status"]}
-    await wallet.post(
-        ledger.Reserve(
-            user_id=record["user_id"],
-            reserve_id=record["_id"],
-            amount_paise=int(record["amount_paise"]),
-            amount_paise_min=0,
-        ),
-        lambda _: [Update("refunds", where, {"$set": changed})],
-    )
-    return await latest(record["_id"])
+    await wallet.post(_reserve(record, 0), lambda _: [Update("refunds", where, {"$set": changes})])
+    return await _get(record["_id"])
 
 
-async def learn(record: Document, told: entities.Refund) -> Document:
-    """Go on to what Razorpay told; never back."""
-    if record["amount_paise"] != told.amount_paise or record["payment_id"] != told.payment_id:
-        log.error("refund %s: Razorpay tells of another amount or payment", record["_id"])
+async def learn(record: Refund, reported: entities.Refund) -> Refund:
+    """Go on to what Razorpay reports; never back."""
+    is_other_money = record["amount_paise"] != reported.amount_paise
+    if is_other_money or record["payment_id"] != reported.payment_id:
+        log.error("refund %s: Razorpay reports another amount or payment", record["_id"])
         return record
     if record["gateway_id"] is None:
-        await db.refunds.update_one({"_id": record["_id"]}, {"$set": {"gateway_id": told.id}})
-    if record["status"] == "failed" and told.status != "failed":
+        record = await _set({"_id": record["_id"]}, {"gateway_id": reported.id}) or record
+    if record["status"] == "failed" and reported.status != "failed":
         if record["transaction_id"] is not None:
             return record  # it was taken, and has come back since
-        record = await _concern(record)  # we had given up, and Razorpay did it after all
-    if told.status == "processed" and record["status"] in OPEN:
+        record = await _reserve_if_credited(record)  # we had given up, Razorpay did it after all
+    if reported.status == "processed" and record["status"] in OPEN:
         return await _take(record)
-    if told.status == "failed" and record["status"] in OPEN:
+    if reported.status == "failed" and record["status"] in OPEN:
         return await give_back(record, "The bank did not take it.")
-    if told.status == "failed" and record["status"] == "processed":
+    if reported.status == "failed" and record["status"] == "processed":
         return await _reverse(record)
-    if told.status == "pending" and record["status"] == "reserved":
-        await _change(record, status="pending", failure=None)
-    return await latest(record["_id"])
+    if reported.status == "pending" and record["status"] == "reserved":
+        return await _change_open(record, {"status": "pending", "failure": None})
+    return record
 
 
 # --- the ends -----------------------------------------------------------------------------------
 
 
-async def _take(record: Document) -> Document:
+async def _take(record: Refund) -> Refund:
     """It went off: take its money, once."""
+    processed: Document = {"status": "processed", "failure": None, "next_check_at": None}
     if record["effect"] != "debit":
-        await _change(record, status="processed", next_check_at=None, failure=None)
+        record = await _change_open(record, processed)
         await _end_review(record)
-        return await latest(record["_id"])
+        return record
 
     def with_record(outcome: Outcome) -> list[Write]:
-        return [
-            _changed(
-                record,
-                status="processed",
-                failure=None,
-                transaction_id=outcome.entry.id if outcome.entry else None,
-                due_paise=database.long(outcome.due_paise),
-                next_check_at=None,
-            ),
-            _event(record, "RefundProcessed"),
-        ]
+        taken = {
+            "transaction_id": outcome.entry.id if outcome.entry else None,
+            "due_paise": database.long(outcome.due_paise),
+        }
+        return [_changed(record, processed | taken), _event(record, "RefundProcessed")]
 
     by_hand = record["requested_by"] is not None
     try:
@@ -258,14 +276,14 @@ async def _take(record: Document) -> Document:
             ),
             with_record,
         )
-    except HoldNotFound:  # another messenger was first
-        return await latest(record["_id"])
+    except HoldNotFound:  # another report of it was first
+        return await _get(record["_id"])
     if outcome.due_paise:
         log.error("refund %s: %d paise were spent, they are due", record["_id"], outcome.due_paise)
-    return await latest(record["_id"])
+    return await _get(record["_id"])
 
 
-async def _end_review(record: Document) -> None:
+async def _end_review(record: Refund) -> None:
     """A payment that waited for a person and went back whole waits for nobody any more."""
     payment = await payments.known(record["payment_id"])
     back = await of_payments([record["payment_id"]])
@@ -275,27 +293,31 @@ async def _end_review(record: Document) -> None:
         await payments.resolve_refunded(payment["_id"], by=by)
 
 
-async def give_back(record: Document, why: str) -> Document:
+async def give_back(record: Refund, why: str) -> Refund:
     """It did not go through: what was reserved is free again."""
     log.warning("refund %s failed: %s", record["_id"], why)
-    failed = {"status": "failed", "failure": why, "next_check_at": None}
+    failed: Document = {"status": "failed", "failure": why, "next_check_at": None}
     if record["effect"] != "debit":
-        await _change(record, **failed)
+        await _change_open(record, failed)
     else:
         await wallet.post(
             ledger.Unreserve(user_id=record["user_id"], reserve_id=record["_id"]),
-            lambda _: [_changed(record, **failed), _event(record, "RefundFailed")],
+            lambda _: [_changed(record, failed), _event(record, "RefundFailed")],
         )
     await payments.unclaim_refund(record["payment_id"], record["_id"])
-    return await latest(record["_id"])
+    return await _get(record["_id"])
 
 
-async def _reverse(record: Document) -> Document:
+async def _reverse(record: Refund) -> Refund:
     """It failed after it had gone off: the money is here again, by an entry of its own."""
-    failed = {"status": "failed", "failure": "The bank sent it back.", "next_check_at": None}
+    failed: Document = {
+        "status": "failed",
+        "failure": "The bank sent it back.",
+        "next_check_at": None,
+    }
     if record["effect"] != "debit":
         where = {"_id": record["_id"], "status": "processed"}
-        await db.refunds.update_one(where, {"$set": {**failed, "updated_at": clock.now()}})
+        await _set(where, {**failed, "updated_at": clock.now()})
         await payments.wait_again(record["payment_id"])
     else:
         await wallet.post(
@@ -310,14 +332,14 @@ async def _reverse(record: Document) -> Document:
                 payment_id=record["payment_id"],
                 refund_id=record["_id"],
             ),
-            lambda _: [_changed(record, **failed), _event(record, "RefundFailed")],
+            lambda _: [_changed(record, failed), _event(record, "RefundFailed")],
         )
     log.error("refund %s failed after it was processed", record["_id"])
     await payments.unclaim_refund(record["payment_id"], record["_id"])
-    return await latest(record["_id"])
+    return await _get(record["_id"])
 
 
-def _event(record: Document, name: str) -> Insert:
+def _event(record: Refund, name: str) -> Insert:
     return events.record(
         name,
         user_id=record["user_id"],
@@ -327,18 +349,18 @@ def _event(record: Document, name: str) -> Insert:
     )
 
 
-def pause_seconds(record: Document) -> float:
+def pause_seconds(record: Refund) -> float:
     """A quarter of its age: soon at first, hourly in the end; in the sandbox never slow."""
     age_seconds = (clock.now() - record["created_at"]).total_seconds()
     most = 5.0 if settings().gateway_mode == "sandbox" else _PAUSE_SECONDS_MAX
     return float(max(_PAUSE_SECONDS_MIN, min(most, age_seconds / 4)))
 
 
-async def claim_due(limit: int) -> list[Document]:
+async def claim_due(limit: int) -> list[Refund]:
     """The refunds whose time to be asked about has come, taken by this process alone."""
     found = db.refunds.find({"next_check_at": {"$lte": clock.now(), "$type": "date"}})
     mine = []
-    for record in await found.sort("next_check_at", 1).to_list(limit):
+    for record in cast(list[Refund], await found.sort("next_check_at", 1).to_list(limit)):
         taken = await db.refunds.update_one(
             {"_id": record["_id"], "next_check_at": record["next_check_at"]},
             {"$set": {"next_check_at": clock.after(pause_seconds(record))}},
@@ -348,32 +370,30 @@ async def claim_due(limit: int) -> list[Document]:
     return mine
 
 
-async def open_before(until: dt.datetime) -> AsyncIterator[list[Document]]:
+async def open_before(until: dt.datetime) -> AsyncIterator[list[Refund]]:
     """The refunds asked for before `until` that are not at their end, in batches."""
     found = db.refunds.find({"next_check_at": {"$type": "date"}, "created_at": {"$lt": until}})
-    while batch := await found.to_list(_BATCH):
+    while batch := cast(list[Refund], await found.to_list(_BATCH)):
         yield batch
 
 
-async def processed_between(
-    since: dt.datetime, until: dt.datetime
-) -> AsyncIterator[list[Document]]:
+async def processed_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Refund]]:
     """The refunds of that time that went off, in batches."""
     where = {"created_at": {"$gte": since, "$lt": until}, "status": "processed"}
     found = db.refunds.find(where | {"gateway_id": {"$type": "string"}})
-    while batch := await found.to_list(_BATCH):
+    while batch := cast(list[Refund], await found.to_list(_BATCH)):
         yield batch
 
 
 # --- storage ------------------------------------------------------------------------------------
 
 
-async def find(refund_id: str, user_id: str | None) -> Document:
+async def find(refund_id: str, user_id: str | None) -> Refund:
     """The refund with our id or Razorpay's; `user_id` None: anybody's. Raises NotFound."""
     where: Document = {"$or": [{"_id": refund_id}, {"gateway_id": refund_id}]}
     if user_id is not None:
         where["user_id"] = user_id
-    found = await db.refunds.find_one(where)
+    found = await _find_one(where)
     if found is None:
         raise NotFound("There is no such refund.")
     return found
@@ -381,54 +401,66 @@ async def find(refund_id: str, user_id: str | None) -> Document:
 
 async def page(
     user_id: str | None, *, payment_id: str | None, limit: int, cursor: str | None
-) -> tuple[list[Document], str | None]:
+) -> tuple[list[Refund], str | None]:
     """Refunds, newest first, and the next cursor. `user_id` None: everybody's."""
     where: Document = {} if user_id is None else {"user_id": user_id}
     if payment_id is not None:
         where["payment_id"] = payment_id
     where |= api.behind(cursor, "created_at")
     found = db.refunds.find(where).sort([("created_at", -1), ("_id", -1)])
-    return api.cut(await found.to_list(limit + 1), "created_at", limit)
+    rows, next_cursor = api.cut(await found.to_list(limit + 1), "created_at", limit)
+    return cast(list[Refund], rows), next_cursor
 
 
-async def of_payments(payment_ids: list[str]) -> list[Document]:
+async def of_payments(payment_ids: list[str]) -> list[Refund]:
     """The refunds of these payments, the oldest first."""
-    return await db.refunds.find({"payment_id": {"$in": payment_ids}}, sort=[("_id", 1)]).to_list(
-        None
-    )
+    found = db.refunds.find({"payment_id": {"$in": payment_ids}}, sort=[("_id", 1)])
+    return cast(list[Refund], await found.to_list(None))
 
 
-async def known(refund_id: str) -> Document | None:
+async def known(refund_id: str) -> Refund | None:
     """The record of a refund by our id, if there is one."""
-    return await db.refunds.find_one({"_id": refund_id})
+    return await _find_one({"_id": refund_id})
 
 
-async def known_at_gateway(gateway_id: str) -> Document | None:
+async def known_at_gateway(gateway_id: str) -> Refund | None:
     """The record of a refund by Razorpay's id, if there is one."""
-    return await db.refunds.find_one({"gateway_id": gateway_id})
+    return await _find_one({"gateway_id": gateway_id})
 
 
-async def latest(refund_id: str) -> Document:
-    """The record of a refund that there is."""
-    found = await db.refunds.find_one({"_id": refund_id})
+async def later(record: Refund, why: str) -> Refund:
+    """It is not known yet, `why`: the reserve stays, and it is asked again."""
+    again_at = clock.after(pause_seconds(record))
+    return await _change_open(record, {"failure": why, "next_check_at": again_at})
+
+
+async def _find_one(where: Document) -> Refund | None:
+    return cast(Refund | None, await db.refunds.find_one(where))
+
+
+async def _get(refund_id: str) -> Refund:
+    """The record as it is stored now. After a posting it has to be read: whether this process or
+    another one changed it is not known."""
+    found = await _find_one({"_id": refund_id})
     assert found is not None
     return found
 
 
-def _changed(record: Document, **changes: Any) -> Update:
+async def _set(where: Document, changes: Document) -> Refund | None:
+    """The changed record, None when `where` finds none."""
+    changed = await db.refunds.find_one_and_update(where, {"$set": changes}, return_document=True)
+    return cast(Refund | None, changed)
+
+
+async def _change_open(record: Refund, changes: Document) -> Refund:
+    """The record after these changes; as it is stored when it is at its end already."""
+    where = {"_id": record["_id"], "status": {"$in": list(OPEN)}}
+    changed = await _set(where, {**changes, "updated_at": clock.now()})
+    return changed or await _get(record["_id"])
+
+
+def _changed(record: Refund, changes: Document) -> Update:
+    """The companion write of these changes."""
     return Update(
         "refunds", {"_id": record["_id"]}, {"$set": {**changes, "updated_at": clock.now()}}
     )
-
-
-async def _change(record: Document, **changes: Any) -> None:
-    await db.refunds.update_one(
-        {"_id": record["_id"], "status": {"$in": list(OPEN)}},
-        {"$set": {**changes, "updated_at": clock.now()}},
-    )
-
-
-async def later(record: Document, why: str) -> Document:
-    """It is not known yet, `why`: the reserve stays, and it is asked again."""
-    await _change(record, failure=why, next_check_at=clock.after(pause_seconds(record)))
-    return await latest(record["_id"])

@@ -15,7 +15,6 @@ import money
 import payments
 import refundbook
 from auth import Admin, CurrentUser, Instant
-from database import Document
 from errors import (
     Forbidden,
     IdempotencyKeyReused,
@@ -29,6 +28,7 @@ from errors import (
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
 from money import PositiveRupeesIn, RupeesOut
 from orders import AmountBelowMinimum
+from refundbook import Refund
 from users import User
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _PAISE_MIN: Final = 100  # Razorpay, "create a normal refund"
 _REFUSED_DAYS_MAX: Final = 3
 _POLL_BATCH: Final = 16
-_UNBORN_SECONDS: Final = 600.0
+_ABANDONED_AFTER_SECONDS: Final = 600.0
 
 
 class RefundExceedsUnspent(Problem):
@@ -58,7 +58,7 @@ class NotRefundable(Problem):
 
 async def create(
     payment_id: str, *, amount_paise: int | None, reason: str, by: str, seed: str
-) -> Document:
+) -> Refund:
     """Refund a payment, whole or in part (None: all that is left of it); the refund as it stands.
 
     The wallet's money is reserved before Razorpay is asked, and only what is neither spent nor held:
@@ -78,9 +78,9 @@ async def create(
 
 async def _open(
     refund_id: str, payment_id: str, amount_paise: int | None, reason: str, by: str
-) -> Document:
-    known = await payments.known(payment_id)
-    if known is None:
+) -> Refund:
+    record = await payments.known(payment_id)
+    if record is None:
         raise NotFound("There is no such payment.")
     try:
         payment = await gateway.fetch_payment(payment_id)
@@ -104,15 +104,14 @@ async def _open(
     if amount_paise > left_paise:
         raise too_much
     if not await payments.claim_refund(payment_id, refund_id, amount_paise):
-        await _forget_unborn(payment_id)
+        await _unclaim_abandoned(payment_id)
         if not await payments.claim_refund(payment_id, refund_id, amount_paise):
             raise too_much
-    fresh = refundbook.fresh(refund_id, known, amount_paise) | {
-        "reason": reason,
-        "requested_by": by,
-    }
+    opened = refundbook.fresh(refund_id, record, amount_paise)
+    opened["reason"] = reason
+    opened["requested_by"] = by
     try:
-        await refundbook.reserve(fresh, amount_paise_min=amount_paise)
+        await refundbook.reserve(opened, amount_paise_min=amount_paise)
     except PaymentRequired as refusal:
         await payments.unclaim_refund(payment_id, refund_id)
         raise RefundExceedsUnspent(
@@ -121,14 +120,14 @@ async def _open(
             refundable=money.rupees(min(left_paise, refusal.available_paise)),
         ) from None
     log.info("refund %s of %s: %d paise, by %s", refund_id, payment_id, amount_paise, by)
-    return await refundbook.latest(refund_id)
+    return opened
 
 
-async def _ask(record: Document) -> Document:
+async def _ask(record: Refund) -> Refund:
     """Ask Razorpay for a refund whose money is reserved; the refund as it stands then."""
     refund_id, payment_id = record["_id"], record["payment_id"]
     try:
-        told = await gateway.create_refund(
+        reported = await gateway.create_refund(
             payment_id,
             int(record["amount_paise"]),
             key=refund_id,
@@ -139,18 +138,18 @@ async def _ask(record: Document) -> Document:
         return await refundbook.later(record, problem.detail)
     except GatewayRefused as refusal:
         return await _refused(record, refusal)
-    return await refundbook.learn(record, told)
+    return await refundbook.learn(record, reported)
 
 
-async def _refused(record: Document, refusal: GatewayRefused) -> Document:
+async def _refused(record: Refund, refusal: GatewayRefused) -> Refund:
     """Razorpay said no. Perhaps it has the refund already, perhaps our account there is short of
     money just now (it says so in ever different words): the reserve is kept until that is certain.
     """
     try:
         payment = await gateway.fetch_payment(record["payment_id"])
-        for told in await gateway.fetch_refunds_of(record["payment_id"]):
-            if told.receipt == record["_id"]:
-                return await refundbook.learn(record, told)
+        for reported in await gateway.fetch_refunds_of(record["payment_id"]):
+            if reported.receipt == record["_id"]:
+                return await refundbook.learn(record, reported)
     except (GatewayUnavailable, GatewayRefused) as problem:
         return await refundbook.later(record, problem.detail)
     # 409: the same refund is being made at this moment. 401, 403: it is our key that is refused.
@@ -169,12 +168,15 @@ async def _refused(record: Document, refusal: GatewayRefused) -> Document:
     return await refundbook.later(record, "Razorpay refuses it for now; it is asked for again.")
 
 
-async def _forget_unborn(payment_id: str) -> None:
+async def _unclaim_abandoned(payment_id: str) -> None:
     """Let go what was claimed of a payment by refunds whose process died before their record."""
     payment = await payments.known(payment_id)
-    for refund_id in (payment or {}).get("refunds", {}):
+    for refund_id in payment.get("refunds", {}) if payment is not None else ():
         asked_at = _asked_at(refund_id)
-        if asked_at < clock.after(-_UNBORN_SECONDS) and await refundbook.known(refund_id) is None:
+        if (
+            asked_at < clock.after(-_ABANDONED_AFTER_SECONDS)
+            and await refundbook.known(refund_id) is None
+        ):
             await payments.unclaim_refund(payment_id, refund_id)
 
 
@@ -196,7 +198,7 @@ async def poll() -> int:
     return len(mine)
 
 
-async def follow(record: Document) -> Document:
+async def follow(record: Refund) -> Refund:
     """Ask about an open refund, or for it if nobody knows whether Razorpay has it."""
     if record["status"] not in refundbook.OPEN:
         return record
@@ -312,7 +314,7 @@ def _scope(user: User) -> str | None:
     return None if user.role == "admin" else user.id
 
 
-def _out(record: Document) -> RefundOut:
+def _out(record: Refund) -> RefundOut:
     return RefundOut(
         refund_id=record["_id"],
         razorpay_refund_id=record["gateway_id"],
@@ -330,7 +332,7 @@ def _out(record: Document) -> RefundOut:
     )
 
 
-def _message(record: Document) -> str:
+def _message(record: Refund) -> str:
     """What happened and what happens next, in plain words."""
     amount = f"Rs {money.text(int(record['amount_paise']))}"
     match record["status"]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 from dataclasses import dataclass, field
+from typing import TypedDict, cast
 
 import api
 import clock
@@ -10,7 +11,7 @@ import database
 import gateway
 import payments
 import refundbook
-from database import Document, Index, db
+from database import Index, db
 from entities import SettlementLine
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,23 @@ database.declare(
         },
     },
 )
+
+
+class Settlement(TypedDict):
+    """A record of `settlements`: what Razorpay paid out at once."""
+
+    _id: str  # Razorpay's
+    day: str  # in India, 2026-01-31
+    utr: str  # of the bank transfer
+    settled_at: dt.datetime | None
+    lines: int
+    gross_paise: int
+    fee_paise: int  # includes the tax
+    tax_paise: int
+    refunded_paise: int
+    net_paise: int
+    unmatched: list[str]  # the first of the ids that settle nothing of ours
+    updated_at: dt.datetime
 
 
 @dataclass(slots=True)
@@ -73,16 +91,16 @@ async def match(day: dt.date, missed: gateway.Missed | None = None) -> tuple[int
                 unmatched.append(line.entity_id)
                 total.unmatched.append(line.entity_id)
     for settlement_id, total in sums.items():
-        await db.settlements.update_one(
-            {"_id": settlement_id}, {"$set": _document(total, day)}, upsert=True
-        )
+        record = _record(settlement_id, total, day)
+        await db.settlements.update_one({"_id": settlement_id}, {"$set": record}, upsert=True)
     return count, unmatched
 
 
-async def page(*, limit: int, cursor: str | None) -> tuple[list[Document], str | None]:
+async def page(*, limit: int, cursor: str | None) -> tuple[list[Settlement], str | None]:
     """Settlements, the latest first, and the next cursor."""
     found = db.settlements.find(api.behind(cursor, "day", str)).sort([("day", -1), ("_id", -1)])
-    return api.cut(await found.to_list(limit + 1), "day", limit)
+    rows, next_cursor = api.cut(await found.to_list(limit + 1), "day", limit)
+    return cast(list[Settlement], rows), next_cursor
 
 
 def _add(total: _Sum, line: SettlementLine) -> None:
@@ -99,20 +117,21 @@ def _add(total: _Sum, line: SettlementLine) -> None:
 async def _matches(line: SettlementLine) -> bool:
     """Whether the line settles something that we know; then it is noted there."""
     if line.type == "payment":
-        facts = {
-            "fee_paise": database.long(line.fee_paise),
-            "tax_paise": database.long(line.tax_paise),
-            "settlement_id": line.settlement_id,
-            "settled_at": line.settled_at,
-        }
-        return await payments.settled(line.entity_id, facts)
+        return await payments.settled(
+            line.entity_id,
+            fee_paise=line.fee_paise,
+            tax_paise=line.tax_paise,
+            settlement_id=line.settlement_id,
+            settled_at=line.settled_at,
+        )
     if line.type == "refund":
         return await refundbook.known_at_gateway(line.entity_id) is not None
     return line.type != "transfer"  # adjustments: disputes and Razorpay's own corrections
 
 
-def _document(total: _Sum, day: dt.date) -> Document:
+def _record(settlement_id: str, total: _Sum, day: dt.date) -> Settlement:
     return {
+        "_id": settlement_id,
         "day": day.isoformat(),
         "utr": total.utr,
         "settled_at": total.settled_at,

@@ -18,6 +18,7 @@ import events
 import gateway
 import orders
 import payments
+import refundbook
 import settlements
 import signatures
 from auth import Admin, Instant
@@ -87,34 +88,48 @@ async def handle(event: Document) -> str:
     """Do what a stored webhook asks for; in words, what it meant.
 
     It says what to look at, not what is true: it is a snapshot that may be days old and come in any
-    order, so what it tells of is fetched, and goes where every other messenger's goes. Raises
+    order, so what it is about is fetched, and handled as every other report of it. Raises
     Hopeless when trying again cannot help, and GatewayUnavailable to be tried again.
     """
     try:
-        told = json.loads(event["data"]["body"])
+        body = json.loads(event["data"]["body"])
     except (ValueError, RecursionError):
         raise Hopeless("The body is no JSON.") from None
     name = event["data"]["event"]
     log.info("webhook %s: %s", event["_id"], name)
     try:
         if name.startswith("payment.dispute."):
-            dispute_id = _entity_id(told, "dispute", "disp")
+            dispute_id = _entity_id(body, "dispute", "disp")
             return await disputes.notice(await gateway.fetch_dispute(dispute_id))
         if name.startswith("payment.downtime."):
             return "ignored: nothing is done about this event"
         if name.startswith("payment.") or name == "order.paid":
-            return await _payment(_entity_id(told, "payment", "pay"))
+            return await _payment(_entity_id(body, "payment", "pay"))
         if name.startswith("refund."):
-            refund_id = _entity_id(told, "refund", "rfnd")
-            return await disputes.refund_seen(await gateway.fetch_refund(refund_id))
+            refund_id = _entity_id(body, "refund", "rfnd")
+            return await apply_refund_update(await gateway.fetch_refund(refund_id))
         if name == "settlement.processed":
-            count, strangers = await settlements.match(_day_of(told))
+            count, strangers = await settlements.match(_day_of(body))
             return f"{count} lines settled, {len(strangers)} of them not ours"
     except NoSuchEntity:
         raise Hopeless(
             "Razorpay does not know what this tells of. A webhook of another mode or account?"
         ) from None
     return "ignored: nothing is done about this event"
+
+
+async def apply_refund_update(refund: entities.Refund) -> str:
+    """Take in a refund as Razorpay has it now, and say in words what it meant: once, whoever reports
+    it. Everything that is reported of refunds enters here.
+
+    Disputes are asked first, because the refund that pays a lost dispute back takes no money of its
+    own; what is no dispute's is `refundbook`'s.
+    """
+    if await disputes.claim_refund(refund):
+        return "refund of a dispute"
+    meaning = await refundbook.notice(refund)
+    await disputes.give_back_what_was_taken_twice(refund.payment_id)
+    return meaning
 
 
 async def _payment(payment_id: str) -> str:
@@ -134,10 +149,10 @@ async def _payment(payment_id: str) -> str:
     return "was credited before" if receipt.already_processed else "credited"
 
 
-def _entity_id(told: Any, name: str, kind: str) -> str:
-    """The id of what the payload tells of; it may lack anything else."""
+def _entity_id(body: Any, name: str, kind: str) -> str:
+    """The id of what the payload is about; it may lack anything else."""
     try:
-        found = told["payload"][name]["entity"]["id"]
+        found = body["payload"][name]["entity"]["id"]
     except (TypeError, KeyError, IndexError):
         found = None
     if not isinstance(found, str) or not entities.is_id(kind, found):
@@ -145,8 +160,8 @@ def _entity_id(told: Any, name: str, kind: str) -> str:
     return found
 
 
-def _day_of(told: Any) -> dt.date:
-    at = entities.moment(told.get("created_at")) if isinstance(told, dict) else None
+def _day_of(body: Any) -> dt.date:
+    at = entities.moment(body.get("created_at")) if isinstance(body, dict) else None
     return clock.ist_date(at or clock.now())
 
 

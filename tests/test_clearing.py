@@ -18,9 +18,10 @@ import refundbook
 import settlements
 import wallet
 import worker
-from database import Document, db
+from database import db
 from entities import Payment
 from errors import Unavailable
+from orders import Order
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -234,7 +235,7 @@ async def test_a_defect_that_one_payment_meets_is_told_and_stops_no_other(
         await customer.pay(service, order_id)
     credit = payments.credit
 
-    async def defective(order: Document, payment: Payment) -> payments.Receipt | None:
+    async def defective(order: Order, payment: Payment) -> payments.Receipt | None:
         if payment.order_id == odd:
             raise KeyError("a field of an old version")
         return await credit(order, payment)
@@ -347,7 +348,7 @@ async def schedule() -> dict[str, Any]:
     return found or {}
 
 
-async def by_the_worker(**changes: Any) -> dict[str, Any]:
+async def by_the_worker(**changes: Any) -> clearing.Reconciliation:
     """The report of a run that is due now, and no deep one unless `changes` say so."""
     changes = {"next_at": clock.after(-1), "deep_at": clock.now()} | changes
     await db.reconciliations.update_one({"_id": "schedule"}, {"$set": changes}, upsert=True)

@@ -10,6 +10,7 @@ import config
 import disputes
 import gateway
 import refundbook
+import webhooks
 from database import db
 from sandbox import refunds as sandbox_refunds
 from tests import customer
@@ -160,15 +161,15 @@ async def test_row_27_a_lost_dispute_that_also_arrives_as_a_refund_is_taken_once
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     if first == "both":
-        await asyncio.gather(told(dispute_id), disputes.refund_seen(refund))
+        await asyncio.gather(told(dispute_id), webhooks.apply_refund_update(refund))
     elif first == "refund":
-        await disputes.refund_seen(refund)
+        await webhooks.apply_refund_update(refund)
         await told(dispute_id)
     else:
         await told(dispute_id)
-        await disputes.refund_seen(refund)
+        await webhooks.apply_refund_update(refund)
     for _ in range(2):
-        await disputes.refund_seen(refund)
+        await webhooks.apply_refund_update(refund)
         await told(dispute_id)
     assert await money(service, person) == (60.0, 0.0, 0.0)
     await customer.audited(service, person)
@@ -187,7 +188,7 @@ async def test_a_refund_pays_back_the_lost_dispute_and_not_an_open_one_of_the_sa
     await customer.outside(service, f"/disputes/{lost}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
-    assert await disputes.refund_seen(refund) == "refund of a dispute"
+    assert await webhooks.apply_refund_update(refund) == "refund of a dispute"
     await told(lost)
     assert await money(service, person) == (70.0, 30.0, 0.0)
     await becomes(service, waiting, status="won")
@@ -207,10 +208,9 @@ async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     await refundbook.notice(refund)  # as if no dispute were known yet
-    record = await db.disputes.find_one({"_id": dispute_id})
-    assert record is not None
+    [record] = await disputes.of_payments([payment_id])
     await disputes._debit(record, 4_000)  # as if no refund were known yet
-    await disputes.refund_seen(refund)
+    await webhooks.apply_refund_update(refund)
     await told(dispute_id)
     assert await money(service, person) == (60.0, 0.0, 0.0)
     await customer.audited(service, person)

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +11,7 @@ import clock
 import gateway
 import orders
 from database import db
+from orders import Order
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
 
@@ -196,18 +197,19 @@ async def test_an_outage_is_told_and_leaves_no_order_to_pay(
     assert listed.json() == {"orders": [], "next_cursor": None}
 
 
-def order_of_age(mode: str, **age: float) -> dict[str, Any]:
-    return {"mode": mode, "created_at": clock.now() - dt.timedelta(**age)}
+def order_of_age(mode: str, **age: float) -> Order:
+    return cast(Order, {"mode": mode, "created_at": clock.now() - dt.timedelta(**age)})
 
 
 def test_an_open_order_is_asked_about_often_at_first_and_daily_at_last() -> None:
-    pause = orders._pause_seconds
+    pause = orders._next_pause_seconds
     assert pause(order_of_age("sandbox", minutes=29)) == 5
     assert pause(order_of_age("sandbox", hours=4)) == pytest.approx(3_600, abs=1)
     assert pause(order_of_age("live", seconds=1)) == 10
     assert pause(order_of_age("live", minutes=4)) == pytest.approx(60, abs=1)
     assert pause(order_of_age("live", days=100)) == 86_400
-    waiting = order_of_age("live", days=100) | {"pending_since": clock.now()}
+    waiting = order_of_age("live", days=100)
+    waiting["pending_since"] = clock.now()
     assert pause(waiting) == 10
 
 

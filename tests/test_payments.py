@@ -9,6 +9,7 @@ import pytest
 import clock
 import config
 import gateway
+import orders
 import payments
 import signatures
 import wallet
@@ -38,9 +39,7 @@ async def rupees(service: Service, person: Person) -> float:
 
 async def check_now(order_id: str) -> None:
     """What the worker does when the order's time has come."""
-    order = await db.orders.find_one({"order_id": order_id})
-    assert order is not None
-    await payments.look(order)
+    await payments.look(await orders.find(order_id, None))
 
 
 async def waiting_payments(service: Service, admin: Person) -> set[str]:

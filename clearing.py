@@ -199,11 +199,11 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
     keeping = asyncio.create_task(_keep_lease())
     changes: _ScheduleChanges = {}
     try:
-        await _guarded(_orders, report)
+        await _run_step(_orders, report)
         missed = len(report.unanswered)  # an order is asked about again wherever the window is
         for step in _WINDOW_STEPS:
-            await _guarded(step, report)
-        # Only here: a run that broke off, or whose process was stopped, has not seen its window.
+            await _run_step(step, report)
+        # Only here: a run that broke off, or whose process was stopped, has not checked its window.
         if len(report.unanswered) == missed:
             changes["seen_until"] = max(report.until, seen_until or report.until)
             if deep:
@@ -220,7 +220,7 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
     return report
 
 
-async def _guarded(step: Callable[[Report], Awaitable[None]], report: Report) -> None:
+async def _run_step(step: Callable[[Report], Awaitable[None]], report: Report) -> None:
     try:
         await step(report)
     except Exception as problem:

@@ -109,7 +109,7 @@ async def notice(reported: entities.Dispute) -> str:
         record = await _open(reported, payment)
     if _rank(reported.phase, reported.status) < _rank(record["phase"], record["status"]):
         return f"dispute {record['state']}: known further"
-    if _holds_again(record, reported):
+    if _claims_money_again(record, reported):
         record = await _reopen(record, reported)
     await db.disputes.update_one({"_id": reported.id}, {"$set": _facts(reported)})
     if record["state"] == "reserved" and reported.status == "lost":
@@ -122,8 +122,8 @@ async def notice(reported: entities.Dispute) -> str:
 
 
 async def claim_refund(refund: entities.Refund) -> bool:
-    """Whether this refund, not known before, pays a lost dispute back. Then it is kept as that, and
-    its money is taken as the dispute's."""
+    """Whether this refund, if we have no record of it, pays a lost dispute back. Then it is recorded
+    as that, and its money is taken as the dispute's."""
     payment = await payments.known(refund.payment_id)
     if payment is None or refund.receipt or await refundbook.known(refund.id) is not None:
         return False
@@ -181,7 +181,7 @@ async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list
         last = batch[-1]["_id"]
 
 
-# --- its life -----------------------------------------------------------------------------------
+# --- transitions --------------------------------------------------------------------------------
 
 
 async def _open(reported: entities.Dispute, payment: Payment) -> Dispute:
@@ -331,7 +331,7 @@ async def _credit_back(record: Dispute, why: str, state: State) -> Dispute:
     return await _get(record["_id"])
 
 
-# --- reading ------------------------------------------------------------------------------------
+# --- records ------------------------------------------------------------------------------------
 
 
 def _facts(reported: entities.Dispute) -> Document:
@@ -351,7 +351,7 @@ def _rank(phase: str, status: str) -> tuple[int, int]:
     return (_PHASES.index(phase) if phase in _PHASES else 0, _STATUSES.get(status, 0))
 
 
-def _holds_again(record: Dispute, reported: entities.Dispute) -> bool:
+def _claims_money_again(record: Dispute, reported: entities.Dispute) -> bool:
     """Whether a decided dispute wants its money again: in a new phase, or lost after all."""
     further = _rank(reported.phase, "open") > _rank(record["phase"], "open")
     return record["state"] == "released" and (further or reported.status == "lost")

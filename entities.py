@@ -23,7 +23,7 @@ _dispute_statuses: dict[str, DisputeStatus] = {status: status for status in get_
 
 
 class Nonsense(ValueError):
-    """This is not what Razorpay sends: nothing is known from it."""
+    """This is not what Razorpay sends: nothing can be concluded from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ Missed = Callable[[str], None]
 
 CONNECT_SECONDS = 3.05
 READ_SECONDS = 10.0
-# Waiting for a thread counts, too: when Razorpay hangs, callers are told so instead of queueing.
+# Waiting for a thread counts, too: when Razorpay hangs, callers get an error instead of queueing.
 TOTAL_SECONDS = 20.0
 THREADS = 16
 # Codes of errors that are not ours, whatever the HTTP status beside them.
@@ -76,7 +76,7 @@ class NoSuchEntity(GatewayRefused):
 async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]) -> Order:
     """Open an order that captures by itself. Raises GatewayUnavailable and GatewayRefused.
 
-    After GatewayUnavailable the order may exist all the same: `find_order_by_receipt` tells.
+    After GatewayUnavailable the order may exist all the same: ask `find_order_by_receipt`.
     """
     assert 0 < len(receipt) <= RECEIPT_LENGTH_MAX
     body = {
@@ -96,7 +96,7 @@ async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]
     }
     found = await _ask(lambda client: client.order.create(body), entities.order)
     if found.receipt != receipt or found.amount_paise != amount_paise:
-        raise _nonsense("an order that was not asked for")
+        raise _unreadable("an order that was not asked for")
     return found
 
 
@@ -112,24 +112,24 @@ async def find_order_by_receipt(receipt: str) -> Order | None:
 async def fetch_order(order_id: str) -> Order:
     """The order as Razorpay has it. Raises NoSuchEntity, GatewayUnavailable, GatewayRefused."""
     _require_id("order", order_id)
-    found = await _look_up(lambda client: client.order.fetch(order_id), entities.order)
+    found = await _ask_by_id(lambda client: client.order.fetch(order_id), entities.order)
     if found.id != order_id:
-        raise _nonsense("another order")
+        raise _unreadable("another order")
     return found
 
 
 async def fetch_order_payments(order_id: str) -> list[Payment]:
     """Every attempt to pay this order, failed ones too. Raises as `fetch_order`."""
     _require_id("order", order_id)
-    return await _look_up(lambda client: client.order.payments(order_id), _all(entities.payment))
+    return await _ask_by_id(lambda client: client.order.payments(order_id), _all(entities.payment))
 
 
 async def fetch_payment(payment_id: str) -> Payment:
     """The payment as Razorpay has it. Raises NoSuchEntity, GatewayUnavailable, GatewayRefused."""
     _require_id("pay", payment_id)
-    found = await _look_up(lambda client: client.payment.fetch(payment_id), entities.payment)
+    found = await _ask_by_id(lambda client: client.payment.fetch(payment_id), entities.payment)
     if found.id != payment_id:
-        raise _nonsense("another payment")
+        raise _unreadable("another payment")
     return found
 
 
@@ -155,7 +155,7 @@ async def create_refund(
     """Send money of a captured payment back. `key` is our own id of the refund: the idempotency
     header and the receipt, so that a repetition finds the first one. The amount is always sent:
     without one Razorpay refunds everything. Raises GatewayUnavailable and GatewayRefused; after
-    either the refund may exist (a 409 says so), `fetch_refunds_of` tells.
+    either the refund may exist (a 409 says so): ask `fetch_refunds_of`.
     """
     _require_id("pay", payment_id)
     assert amount_paise > 0
@@ -167,21 +167,21 @@ async def create_refund(
 
     found = await _ask(create, entities.refund)
     if found.payment_id != payment_id or found.amount_paise != amount_paise:
-        raise _nonsense("a refund that was not asked for")
+        raise _unreadable("a refund that was not asked for")
     return found
 
 
 async def fetch_refund(refund_id: str) -> Refund:
     """The refund as Razorpay has it. Raises as `fetch_order`."""
     _require_id("rfnd", refund_id)
-    return await _look_up(lambda client: client.refund.fetch(refund_id), entities.refund)
+    return await _ask_by_id(lambda client: client.refund.fetch(refund_id), entities.refund)
 
 
 async def fetch_refunds_of(payment_id: str) -> list[Refund]:
     """The refunds of a payment, at most a hundred. Raises as `fetch_order`."""
     _require_id("pay", payment_id)
     query = {"count": PAGE_MAX}
-    return await _look_up(
+    return await _ask_by_id(
         lambda client: client.payment.fetch_multiple_refund(payment_id, query),
         _all(entities.refund),
     )
@@ -190,7 +190,7 @@ async def fetch_refunds_of(payment_id: str) -> list[Refund]:
 async def fetch_dispute(dispute_id: str) -> Dispute:
     """The dispute as Razorpay has it. Raises as `fetch_order`."""
     _require_id("disp", dispute_id)
-    return await _look_up(lambda client: client.dispute.fetch(dispute_id), entities.dispute)
+    return await _ask_by_id(lambda client: client.dispute.fetch(dispute_id), entities.dispute)
 
 
 async def payments_between(
@@ -198,7 +198,7 @@ async def payments_between(
 ) -> AsyncIterator[list[Payment]]:
     """The payments made from `since` on and before `until`, in pages. Raises as `create_order`.
 
-    The window should be closed (in the past), because the pages are counted off. What cannot be
+    The window should be closed (in the past), because pages are asked for by offset. What cannot be
     read is left out, and its id goes to `missed`: one odd entity must not hide all others.
     """
     lister, read = (lambda client: client.payment.all), entities.payment
@@ -229,10 +229,10 @@ async def settlement_lines(
 ) -> AsyncIterator[list[SettlementLine]]:
     """Likewise what was settled on a day in India."""
     that_day = {"year": day.year, "month": day.month, "day": day.day}
-    async for page in _counted_off(
+    async for page in _paged(
         lambda client: client.settlement.report, that_day, SETTLEMENT_PAGE_MAX
     ):
-        yield _readable(page, entities.settlement_line, missed)
+        yield _read_page(page, entities.settlement_line, missed)
 
 
 async def _pages(
@@ -243,11 +243,11 @@ async def _pages(
     missed: Missed | None,
 ) -> AsyncIterator[list[T]]:
     window = {"from": int(since.timestamp()), "to": int(until.timestamp())}
-    async for page in _counted_off(lister, window, PAGE_MAX):
-        yield _readable(page, read, missed)
+    async for page in _paged(lister, window, PAGE_MAX):
+        yield _read_page(page, read, missed)
 
 
-async def _counted_off(
+async def _paged(
     lister: Callable[[Any], Any], query: dict[str, int], count: int
 ) -> AsyncIterator[list[Any]]:
     skip = 0
@@ -263,14 +263,14 @@ async def _counted_off(
         skip += len(page)
 
 
-def _readable(page: list[Any], read: Callable[[Any], T], missed: Missed | None) -> list[T]:
+def _read_page(page: list[Any], read: Callable[[Any], T], missed: Missed | None) -> list[T]:
     found = []
     for item in page:
         try:
             found.append(read(item))
         except Nonsense as problem:
-            known = item if isinstance(item, dict) else {}
-            entity_id = entities.text(known.get("id")) or entities.text(known.get("entity_id"))
+            fields = item if isinstance(item, dict) else {}
+            entity_id = entities.text(fields.get("id")) or entities.text(fields.get("entity_id"))
             log.error("razorpay lists %s, which cannot be read: %s", entity_id or "it", problem)
             if missed is not None:
                 missed(entity_id)
@@ -286,7 +286,7 @@ _client_of: tuple[str, str, str] | None = None
 
 async def start() -> None:
     """Make the client and the threads of this process."""
-    _ready(settings())
+    _connected(settings())
 
 
 async def stop() -> None:
@@ -299,7 +299,7 @@ async def stop() -> None:
     _threads, _client, _client_of = None, None, None
 
 
-def _ready(chosen: Settings) -> tuple[Any, concurrent.futures.ThreadPoolExecutor]:
+def _connected(chosen: Settings) -> tuple[Any, concurrent.futures.ThreadPoolExecutor]:
     global _threads, _client, _client_of
     wanted = (chosen.gateway_base_url, chosen.gateway_key_id, chosen.gateway_key_secret)
     if _client is None or _client_of != wanted:
@@ -314,7 +314,7 @@ def _ready(chosen: Settings) -> tuple[Any, concurrent.futures.ThreadPoolExecutor
     return _client, _threads
 
 
-# --- the wire -----------------------------------------------------------------------------------
+# --- HTTP ---------------------------------------------------------------------------------------
 
 
 class _Session(requests.Session):
@@ -384,14 +384,14 @@ def _refuse_errors(response: requests.Response) -> None:
     try:
         body = response.json()
     except ValueError:
-        raise _nonsense(f"HTTP {status} without JSON") from None
+        raise _unreadable(f"HTTP {status} without JSON") from None
     if not isinstance(body, dict):
-        raise _nonsense(f"HTTP {status} without a JSON object")
+        raise _unreadable(f"HTTP {status} without a JSON object")
     if 200 <= status < 300 and "error" not in body:
         return
     error = body.get("error")
     if not isinstance(error, dict):
-        raise _nonsense(f"HTTP {status} with an error that says nothing")
+        raise _unreadable(f"HTTP {status} with an error that says nothing")
     if error.get("code") in _ITS_OWN_TROUBLE:
         raise GatewayUnavailable(f"Razorpay has a problem of its own ({error['code']}).")
     reason = entities.text(error.get("reason"))
@@ -405,14 +405,14 @@ def _refuse_errors(response: requests.Response) -> None:
     )
 
 
-def _nonsense(what: str) -> GatewayUnavailable:
+def _unreadable(what: str) -> GatewayUnavailable:
     log.warning("razorpay answered %s", what)
     return GatewayUnavailable("Razorpay answered something that cannot be understood.")
 
 
 async def _ask(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
     """Run one SDK call in a thread of our own, and read its answer."""
-    client, threads = _ready(settings())
+    client, threads = _connected(settings())
     call = functools.partial(contextvars.copy_context().run, work, client)
     try:
         answer = await asyncio.wait_for(
@@ -423,14 +423,14 @@ async def _ask(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
     try:
         return read(answer)
     except Nonsense as problem:
-        raise _nonsense(str(problem)) from None
+        raise _unreadable(str(problem)) from None
 
 
 def _all(read: Callable[[Any], T]) -> Callable[[Any], list[T]]:
     return lambda answer: [read(item) for item in entities.items(answer)]
 
 
-async def _look_up(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
+async def _ask_by_id(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
     """`_ask` for an entity by its id, where a 400 can only mean that there is none.
 
     Razorpay answers an unknown id with 400, not with 404, and the id's form was checked before.

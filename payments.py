@@ -206,7 +206,7 @@ async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
     if payment.order_id != order["order_id"]:
         raise PaymentMismatch("This payment belongs to another order.", reason="other_order")
     if payment.status == "authorized":
-        await _refuse_doubtful(order, payment)
+        await _require_creditable(order, payment)
         payment = await _captured(payment, int(order["amount_paise"]))
     await _record(payment, order)
     if payment.status == "failed":
@@ -216,7 +216,7 @@ async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
         )
     if payment.status not in ("captured", "refunded"):
         return None
-    await _refuse_doubtful(order, payment)
+    await _require_creditable(order, payment)
     if not await orders.claim(order, payment.id):
         await _reject_for_review(payment, order, "second_payment")
     return await _post(order, payment)
@@ -309,7 +309,7 @@ async def unclaim_refund(payment_id: str, refund_id: str) -> None:
 
 
 async def confirm_all(run_id: str, payment_ids: list[str]) -> set[str]:
-    """Those of these captured payments that are credited; they are marked as seen by this run."""
+    """Those of these captured payments that are credited; they are marked as found by this run."""
     mine = {"_id": {"$in": payment_ids}, "transaction_id": {"$type": "string"}}
     await db.payments.update_many(mine, {"$set": {"confirmed_by": run_id}})
     return await confirmed(run_id, payment_ids)
@@ -388,7 +388,7 @@ async def wait_again(payment_id: str) -> None:
 
 
 async def _captured(payment: entities.Payment, amount_paise: int) -> entities.Payment:
-    """The payment after trying to capture it; unchanged when Razorpay cannot tell."""
+    """The payment after trying to capture it; unchanged when Razorpay does not answer."""
     try:
         try:
             await gateway.capture_payment(payment.id, amount_paise)
@@ -399,7 +399,7 @@ async def _captured(payment: entities.Payment, amount_paise: int) -> entities.Pa
         return payment
 
 
-async def _refuse_doubtful(order: Order, payment: entities.Payment) -> None:
+async def _require_creditable(order: Order, payment: entities.Payment) -> None:
     """PaymentMismatch, kept for review, for money that is not exactly what was ordered."""
     if payment.amount_paise != order["amount_paise"] or payment.currency != order["currency"]:
         await _reject_for_review(payment, order, "amount_mismatch")
@@ -409,11 +409,11 @@ async def _refuse_doubtful(order: Order, payment: entities.Payment) -> None:
         await _reject_for_review(payment, order, "refunded")
     if order["payment_id"] not in (None, payment.id):
         await _reject_for_review(payment, order, "second_payment")
-    if not in_the_wallet and await _is_decided(payment.id):
+    if not in_the_wallet and await _is_decided_by_hand(payment.id):
         await _reject_for_review(payment, order, "came_back")
 
 
-async def _is_decided(payment_id: str) -> bool:
+async def _is_decided_by_hand(payment_id: str) -> bool:
     """Whether a person has dealt with this payment: its money may be in the wallet already."""
     by_hand = {"review.resolved_at": {"$type": "date"}, "$nor": [_REFUNDED]}
     decided: Document = {"_id": payment_id, "transaction_id": None}

@@ -59,7 +59,7 @@ async def find_order(order_id: str, user_id: str | None) -> OrderHistory:
         try:
             await payments.look(order, seconds=_LOOK_SECONDS)
         except (GatewayUnavailable, GatewayRefused) as problem:
-            log.info("order %s shown as known: %s", order_id, problem.detail)
+            log.info("order %s shown as last known: %s", order_id, problem.detail)
         order = await orders.find(order_id, user_id)
     return (await _histories([order]))[0]
 

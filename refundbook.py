@@ -134,8 +134,7 @@ async def notice(reported: entities.Refund) -> str:
 
     One of ours goes on. One that somebody made at Razorpay is taken from the wallet as far as there
     is money; what is missing is due. A payment that was never credited leaves nothing to take.
-    The refund that pays a lost dispute back is not told apart here: `disputes.claim_refund` is
-    asked first.
+    A refund that pays a lost dispute back does not come here: `disputes.claim_refund` is asked first.
     """
     record = await known_at_gateway(reported.id)
     if record is None and reported.receipt.startswith("refund_"):
@@ -429,7 +428,7 @@ async def known_at_gateway(gateway_id: str) -> Refund | None:
 
 
 async def later(record: Refund, why: str) -> Refund:
-    """It is not known yet, `why`: the reserve stays, and it is asked again."""
+    """Nobody knows yet how it ended, `why` says why: the reserve stays, and Razorpay is asked again."""
     again_at = clock.after(pause_seconds(record))
     return await _change_open(record, {"failure": why, "next_check_at": again_at})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ import config
 import disputes
 import gateway
 import refundbook
+import refunds
 import webhooks
 from database import db
 from sandbox import refunds as sandbox_refunds
@@ -211,9 +213,102 @@ async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
     [record] = await disputes.of_payments([payment_id])
     await disputes._debit(record, 4_000)  # as if no refund were known yet
     await webhooks.apply_refund_update(refund)
+    assert await state(dispute_id) == ("refunded", 4_000, 0)
     await told(dispute_id)
     assert await money(service, person) == (60.0, 0.0, 0.0)
     await customer.audited(service, person)
+
+
+async def state(dispute_id: str) -> tuple[str | None, int, int]:
+    """What its money does, what was taken, and what of that is due."""
+    record = await db.disputes.find_one({"_id": dispute_id})
+    assert record is not None
+    return record["state"], record.get("taken_paise", 0), record["due_paise"]
+
+
+async def test_the_refund_of_a_lost_dispute_takes_its_money_before_the_dispute_is_reported_lost(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=4_000)
+    await told(dispute_id)
+    await customer.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    await asyncio.sleep(0.1)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    assert await webhooks.apply_refund_update(refund) == "refund of a dispute"
+    assert await money(service, person) == (60.0, 0.0, 0.0)
+    assert await state(dispute_id) == ("debited", 4_000, 0)
+    [entry] = await db.transactions.find({"user_id": person.id, "type": "debit"}).to_list(None)
+    assert (entry["category"], entry["contra"]) == ("refund", "gateway:razorpay")
+    kept = await refundbook.known(refund.id)
+    assert kept is not None
+    assert (kept["effect"], kept["dispute_id"]) == ("dispute", dispute_id)
+    assert kept["transaction_id"] is None
+    await customer.audited(service, person)
+
+
+async def test_a_lost_dispute_takes_what_razorpay_deducted(service: Service) -> None:
+    """Not what was disputed: a bank may take a part."""
+    person = await service.signup()
+    dispute_id = await disputed(service, await customer.recharge(service, person), amount=6_000)
+    await told(dispute_id)
+    dispute = await gateway.fetch_dispute(dispute_id)
+    lost = dataclasses.replace(dispute, status="lost", deducted_paise=2_500)
+    assert await disputes.notice(lost) == "dispute debited"
+    assert await money(service, person) == (75.0, 0.0, 0.0)
+    assert await state(dispute_id) == ("debited", 2_500, 0)
+    await customer.audited(service, person)
+
+
+async def test_a_lost_dispute_that_is_won_in_a_later_phase_gives_back_what_it_took(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await customer.recharge(service, person), amount=6_000)
+    assert await becomes(service, dispute_id, status="lost") == "dispute debited"
+    dispute = await gateway.fetch_dispute(dispute_id)
+    won = dataclasses.replace(dispute, phase="arbitration", status="won")
+    for _ in range(3):
+        assert await disputes.notice(won) == "dispute released"
+    assert await state(dispute_id) == ("released", 6_000, 0)
+    assert await money(service, person) == (100.0, 0.0, 0.0)
+    back = await db.transactions.find(
+        {"category": "refund_reversal", "user_id": person.id}
+    ).to_list(None)
+    assert [(entry["amount_paise"], entry["contra"]) for entry in back] == [
+        (6_000, "gateway:razorpay")
+    ]
+    await customer.audited(service, person)
+
+
+async def test_a_refund_made_before_the_dispute_is_not_the_disputes_money(
+    service: Service,
+) -> None:
+    """Of the same amount and reported late: both went back."""
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=3_000)
+    dispute_id = await disputed(service, payment_id, amount=3_000)
+    dispute = await gateway.fetch_dispute(dispute_id)
+    refund = await gateway.fetch_refund(made["id"])
+    assert dispute.created_at is not None
+    earlier = dispute.created_at - dt.timedelta(days=1)
+    await webhooks.apply_refund_update(dataclasses.replace(refund, created_at=earlier))
+    assert await becomes(service, dispute_id, status="lost") == "dispute debited"
+    await refunds_off(refund.id)
+    assert await money(service, person) == (40.0, 0.0, 0.0)
+    await customer.audited(service, person)
+
+
+async def refunds_off(refund_id: str) -> None:
+    """The refund went off, as the worker hears of it."""
+    async with asyncio.timeout(30):
+        while True:
+            record = await refunds.follow(await refundbook.find(refund_id, None))
+            if record["status"] == "processed":
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_a_dispute_about_somebody_elses_payment_is_none_of_ours(service: Service) -> None:

@@ -388,6 +388,114 @@ async def test_a_refund_noticed_before_its_payment_was_credited_is_taken_afterwa
     await customer.audited(service, person)
 
 
+async def test_a_refund_reported_before_its_payment_was_credited_is_due_when_the_money_is_spent(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    made = await customer.outside(
+        service, f"/payments/{payment_id}/refunds", amount=4_000, status="processed"
+    )
+    payment = await payments.known(payment_id)
+    assert payment is not None
+    del payment["transaction_id"]
+    early = refundbook.fresh(made["id"], payment, 4_000)
+    await db.refunds.insert_one({**early, "gateway_id": made["id"]})
+    spent = {"type": "debit", "amount": 90, "reason": "spent elsewhere"}
+    await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
+    assert await refundbook.notice(await gateway.fetch_refund(made["id"])) == "refund processed"
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["due"]) == (0.0, 30.0)
+    await customer.audited(service, person)
+
+
+async def test_a_run_finds_only_refunds_that_went_off_among_the_booked(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await customer.recharge(service, person)
+    since = clock.now()
+    await customer.fault(service, "refund_fails", count=1)
+    failed = await refunded(service, admin, payment_id, amount=10)
+    await followed(failed, "failed")
+    processed = await refunded(service, admin, payment_id, amount=20)
+    await followed(processed, "processed")
+    await customer.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
+    pending = await refunded(service, admin, payment_id, amount=30)
+    batches = refundbook.processed_between(since, clock.after(1))
+    found = {record["_id"] async for batch in batches for record in batch}
+    assert found & {failed, processed, pending} == {processed}
+
+
+async def test_refunds_are_paged_the_newest_first_and_those_of_one_moment_by_their_id(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    payment = await payments.known(await customer.recharge(service, person))
+    assert payment is not None
+    at = clock.now()
+    ids = [f"refund_{person.id}_{number}" for number in range(5)]
+    times = [at, clock.after(-1, since=at), at, clock.after(-2, since=at), at]
+    for refund_id, created_at in zip(ids, times, strict=True):
+        record = refundbook.fresh(refund_id, payment, 100)
+        ended = {"created_at": created_at, "status": "failed", "next_check_at": None}
+        await db.refunds.insert_one({**record, **ended})
+    listed: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        query = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await service.get("/api/payment/refunds", person, params=query)).json()
+        listed += [each["refund_id"] for each in page["refunds"]]
+        cursor = page["next_cursor"]
+    assert listed == [ids[4], ids[2], ids[0], ids[1], ids[3]]
+
+
+async def test_a_due_refund_is_taken_by_one_of_five_polls_and_asked_about_ever_later(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    payment = await payments.known(await customer.recharge(service, person))
+    assert payment is not None
+    record = refundbook.fresh(f"refund_{person.id}", payment, 100)
+    # Far in the past: it is the first in line, before what other tests have left.
+    await db.refunds.insert_one({**record, "next_check_at": clock.after(-86_400)})
+    claims = await asyncio.gather(*(refundbook.claim_due(1) for _ in range(5)))
+    taken = [each["_id"] for claim in claims for each in claim]
+    assert taken.count(record["_id"]) <= 1  # the worker of the service may have been the one
+    claimed = await refundbook.find(record["_id"], None)
+    assert claimed["next_check_at"] is not None
+    assert claimed["next_check_at"] > clock.now()
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "mode", "pause_seconds"),
+    [
+        (0, "live", 2),
+        (40, "live", 10),
+        (4_000, "live", 1_000),
+        (40_000, "live", 3_600),
+        (4, "sandbox", 2),
+        (40_000, "sandbox", 5),
+    ],
+)
+async def test_the_pauses_between_questions_about_a_refund_grow_to_an_hour(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    age_seconds: float,
+    mode: str,
+    pause_seconds: float,
+) -> None:
+    person = await service.signup()
+    payment = await payments.known(await customer.recharge(service, person))
+    assert payment is not None
+    record = refundbook.fresh("refund_of_some_age", payment, 100)
+    record["created_at"] = clock.after(-age_seconds)
+    if mode == "live":
+        other = service.settings.model_copy(update={"razorpay_key_id": "rzp_live_0123456789abcd"})
+        monkeypatch.setattr(refundbook, "settings", lambda: other)
+    assert refundbook.pause_seconds(record) == pytest.approx(pause_seconds, abs=0.5)
+
+
 async def test_row_25_a_refund_that_razorpay_made_after_we_gave_it_up_is_taken_all_the_same(
     service: Service, admin: Person
 ) -> None:

@@ -192,7 +192,7 @@ async def test_row_35_a_refusal_that_may_pass_keeps_the_refund_pending_and_asks_
     assert "asked for again" in shown["message"]
     waiting = (await service.get("/api/admin/reconciliation", admin)).json()["waiting"]
     assert ("refund", refund_id) in [(each["kind"], each["id"]) for each in waiting]
-    await followed(refund_id, "processed")
+    assert (await followed(refund_id, "processed"))["failure"] is None
     assert (await service.balance(person))["balance"] == 60.0
 
 
@@ -348,6 +348,10 @@ async def test_a_payment_in_review_that_went_back_waits_for_nobody(
     refund_id = await refunded(service, admin, payment_id)
     await followed(refund_id, "processed")
     assert payment_id not in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    known = await payments.known(payment_id)
+    assert known is not None
+    assert known["review"]["resolution"] == "refunded"
+    assert known["review"]["resolved_by"] == admin.id  # who asked for the last part
     shown = await service.get(f"/api/payment/orders/{order_id}", person)
     assert "it has been dealt with" in shown.json()["message"]
 

@@ -5,7 +5,7 @@ It ran on commit 8641b0e (release 0.2.1), with this folder copied into the check
     .venv/bin/python -m tests.release_0_2_1.generate
 
 It starts `manage.py run` with the embedded MongoDB, is the customers, the admins, the telephone network
-and the world behind Razorpay over HTTP, and writes two files:
+and the banks behind Razorpay over HTTP, and writes two files:
 
 - `quiet.json.gz`: nothing is under way; beside the databases, what 0.2.1 answers to every question.
 - `killed.json.gz`: the same service a little later, in the middle of its work, after `kill -9`.
@@ -34,8 +34,8 @@ import httpx
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from tests.release_0_2_1 import world
-from tests.release_0_2_1.world import Asker, Document, Question, World
+from tests.release_0_2_1 import snapshot
+from tests.release_0_2_1.snapshot import ApiClient, Document, Question, Snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "monsoon in pune"
@@ -64,7 +64,7 @@ CARD_2 = """prefix,destination,rate_per_minute
 """
 
 
-class Writer(Asker):
+class Writer(ApiClient):
     """Everybody who does something to the service of 0.2.1."""
 
     def __init__(self, folder: Path, port: int) -> None:
@@ -73,6 +73,7 @@ class Writer(Asker):
         self.people: dict[str, Document] = {}
         self.questions: list[Question] = []
         self.replayed: list[Document] = []
+        self.moment = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     # --- the processes ---
@@ -207,7 +208,7 @@ class Writer(Asker):
         asked = await self.post("admin", "/api/payment/refunds", **body)
         return await self.refund_is(asked["refund_id"], status)
 
-    # --- the world outside ---
+    # --- Razorpay and the telephone network ---
 
     async def sandbox(self, where: str, **body: Any) -> Document:
         """Something that happens at Razorpay."""
@@ -253,7 +254,7 @@ class Writer(Asker):
         return not waiting and self.db["events"].count_documents({"state": "pending"}) == 0
 
 
-# --- what happens in the quiet world --------------------------------------------------------------
+# --- what happens in quiet.json.gz --------------------------------------------------------------
 
 
 async def the_readme(w: Writer) -> None:
@@ -263,6 +264,7 @@ async def the_readme(w: Writer) -> None:
     await w.recharge("asha", 100)
     await w.call("asha", outcome="completed", duration_seconds=30, wall_seconds=1.0)
     assert (await w.done("asha", "GET", "/api/wallet/balance"))["balance"] == 95.0
+    w.moment = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     declined = await w.order("asha", 250)
     body = {"card_number": DECLINED}
     assert (await w.send("", "POST", f"/sandbox/pay/{declined}", json=body)).status_code == 400
@@ -413,7 +415,7 @@ async def ask_everything(w: Writer) -> None:
     """The questions, made from what there is."""
     for who in [each for each in w.people if each != "admin"]:
         await ask_about(w, who)
-    today = dt.datetime.now(world.INDIA).date().isoformat()
+    today = dt.datetime.now(snapshot.INDIA).date().isoformat()
     for path in (
         f"metrics?from={today}&to={today}",
         "users?limit=3",
@@ -457,7 +459,7 @@ async def ask_everything(w: Writer) -> None:
 
 async def ask_about(w: Writer, who: str) -> None:
     """The questions of one person."""
-    today = dt.datetime.now(world.INDIA).date().isoformat()
+    today = dt.datetime.now(snapshot.INDIA).date().isoformat()
     paths = [
         "auth/me",
         "wallet/balance",
@@ -469,6 +471,8 @@ async def ask_about(w: Writer, who: str) -> None:
         "transactions?type=debit",
         "transactions?category=refund",
         f"transactions?from={today}&to={today}",
+        f"transactions?from={w.moment}&limit=4",
+        f"transactions?to={w.moment}",
         "transactions/download",
         "transactions/download?excel=true&type=credit",
         "payment/refunds?limit=2",
@@ -487,7 +491,7 @@ async def ask_about(w: Writer, who: str) -> None:
         paths += [f"calls/{call['call_id']}"]
     for campaign in (await w.done(who, "GET", "/api/campaigns?limit=200"))["campaigns"]:
         campaign_id = campaign["campaign_id"]
-        own = ("", "/contacts?limit=2", "/contacts?state=answered", "/results")
+        own = ("", "/contacts?limit=2", "/contacts?state=answered", "/results?excel=true")
         paths += [f"campaigns/{campaign_id}{part}" for part in own]
         paths += [f"transactions?campaign_id={campaign_id}"]
     moving = ["next_check_at", "message"]
@@ -583,13 +587,13 @@ def keep(w: Writer, name: str, began_at: dt.datetime, **more: Any) -> None:
         **more,
     }
     databases = {
-        "service": world.dump(w.mongo["wallet"]),
-        "sandbox": world.dump(w.mongo["wallet_sandbox"]),
+        "service": snapshot.dump(w.mongo["wallet"]),
+        "sandbox": snapshot.dump(w.mongo["wallet_sandbox"]),
     }
-    print(name, world.write(name, World(about, databases)), "bytes")
+    print(name, snapshot.write(name, Snapshot(about, databases)), "bytes")
 
 
-async def quiet_world(w: Writer, began_at: dt.datetime) -> None:
+async def write_quiet(w: Writer, began_at: dt.datetime) -> None:
     """Everything that comes to rest, and the answers of 0.2.1 to every question about it."""
     for chapter in (the_readme, rates, calls, campaigns, by_hand, dues, disputes, reviews):
         await chapter(w)
@@ -628,7 +632,7 @@ async def write_both(folder: Path) -> None:
     w.people["admin"] = {"email": SETTINGS["ADMIN_EMAIL"], "password": SETTINGS["ADMIN_PASSWORD"]}
     await w.log_in(w.people)
     try:
-        await quiet_world(w, began_at)
+        await write_quiet(w, began_at)
         facts = await under_way(w)
         w.kill()
         keep(w, "killed", began_at, under_way=facts)

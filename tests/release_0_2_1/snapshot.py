@@ -44,10 +44,10 @@ _FORM = json_util.JSONOptions(
     tz_aware=True,
 )
 _MOMENT = re.compile(r"(?<!\d)(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)")
-# What is farther away is no moment of this world: the first and the last day of a price, for example.
+# What is farther away is no moment of this database: the first and the last day of a price, for example.
 _DAYS_MAX = 60
 
-# --- what a world is ----------------------------------------------------------------------------
+# --- what is kept -------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -65,7 +65,7 @@ class Question:
 
 
 @dataclasses.dataclass
-class World:
+class Snapshot:
     """A database of the service with the sandbox's, and what is known about it."""
 
     about: Document
@@ -94,9 +94,9 @@ def dump(database: Database[Document]) -> dict[str, Document]:
     return found
 
 
-def write(name: str, world: World) -> int:
+def write(name: str, snapshot: Snapshot) -> int:
     """Keep it as `<name>.json.gz`; how many bytes that are."""
-    text = json_util.dumps(dataclasses.asdict(world), json_options=_FORM, sort_keys=False)
+    text = json_util.dumps(dataclasses.asdict(snapshot), json_options=_FORM, sort_keys=False)
     file = FOLDER / f"{name}.json.gz"
     file.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     return file.stat().st_size
@@ -105,18 +105,18 @@ def write(name: str, world: World) -> int:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def read(name: str, *, port: int, now: dt.datetime | None = None) -> World:
-    """The world of a file, written `AGE_SECONDS` before `now` at that port; as it was without `now`."""
+def read(name: str, *, port: int, now: dt.datetime | None = None) -> Snapshot:
+    """The file, as if written `AGE_SECONDS` before `now` at that port; as it was without `now`."""
     text = gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()).decode()
     about = json.loads(text)["about"]
     text = text.replace(f"127.0.0.1:{about['port']}", f"127.0.0.1:{port}")
     if now is not None:
         text = _moved(text, about, now)
     found = json_util.loads(text, json_options=_FORM)
-    world = World(found["about"], found["databases"])
+    snapshot = Snapshot(found["about"], found["databases"])
     if now is not None:
-        _chain_anew(world.documents)
-    return world
+        _chain_anew(snapshot.documents)
+    return snapshot
 
 
 def _moved(text: str, about: Document, now: dt.datetime) -> str:
@@ -180,13 +180,13 @@ def _chain_anew(documents: dict[str, list[Document]]) -> None:
         wallet["head_hash"] = head.get(wallet["user_id"], "0" * 64)
 
 
-def load(world: World, mongodb_uri: str, name: str) -> None:
+def load(snapshot: Snapshot, mongodb_uri: str, name: str) -> None:
     """Make the databases `name` and `name`_sandbox, with the validators and indexes of 0.2.1."""
     with MongoClient[Document](mongodb_uri) as client, ThreadPoolExecutor(8) as threads:
         loading = [
             threads.submit(_load_collection, client[database], collection, kept)
             for kind, database in (("service", name), ("sandbox", f"{name}_sandbox"))
-            for collection, kept in world.databases[kind].items()
+            for collection, kept in snapshot.databases[kind].items()
         ]
         for each in loading:
             each.result()
@@ -210,8 +210,8 @@ def _model(index: Mapping[str, Any]) -> IndexModel | None:
 # --- asking -------------------------------------------------------------------------------------
 
 
-class Asker:
-    """Somebody who asks a service in the name of the people of a world."""
+class ApiClient:
+    """The requests of the people of a snapshot to a running service."""
 
     def __init__(self, client: httpx.AsyncClient, tokens: dict[str, str] | None = None) -> None:
         self.client = client

@@ -145,8 +145,8 @@ test_settings.__test__ = False  # type: ignore[attr-defined]
 
 
 @contextlib.asynccontextmanager
-async def running(settings: config.Settings) -> AsyncIterator[Service]:
-    """A real server in this process, with the sandbox, on a database of its own."""
+async def serving(settings: config.Settings) -> AsyncIterator[Service]:
+    """A real server in this process, with the sandbox; its databases stay when it has stopped."""
     config.use(settings)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -158,11 +158,11 @@ async def running(settings: config.Settings) -> AsyncIterator[Service]:
             timeout_graceful_shutdown=2,
         )
     )
-    serving = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve())
     try:
         while not server.started:
-            if serving.done():
-                await serving
+            if task.done():
+                await task
                 raise RuntimeError("the server did not start; its log says why")
             await asyncio.sleep(0.01)
         async with httpx.AsyncClient(
@@ -173,8 +173,17 @@ async def running(settings: config.Settings) -> AsyncIterator[Service]:
             yield Service(client, settings)
     finally:
         server.should_exit = True
-        await serving
+        await task
         config.use(None)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: config.Settings) -> AsyncIterator[Service]:
+    """A real server in this process, with the sandbox, on a database of its own."""
+    try:
+        async with serving(settings) as started:
+            yield started
+    finally:
         cleaner: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(settings.mongodb_uri)
         await cleaner.drop_database(settings.mongodb_db)
         await cleaner.drop_database(f"{settings.mongodb_db}_sandbox")

@@ -17,7 +17,6 @@ import config
 import database
 import deadlines
 import pacing
-import talktime
 import tariffs
 import telephony
 from auth import CurrentUser, Instant
@@ -55,11 +54,6 @@ MachineDetection = Literal[
 RING_SECONDS: Final = 60
 # After this long it is too late to ask the network: the sweeper may have given the hold back.
 SUBMIT_SECONDS: Final = 20
-
-# What goes on by itself while calls are up (worker.py).
-extend_due = talktime.extend_due
-sweep = talktime.sweep
-finish = callbook.finish
 
 # --- verbs --------------------------------------------------------------------------------------
 
@@ -201,7 +195,9 @@ async def _submit(call: Document, script: Simulate | None, turn_at: dt.datetime 
         provider_call_id = await network.place(dial)
     except (telephony.Refused, telephony.NotSent) as refusal:
         log.warning("call %s was not placed: %s", call_id, refusal)
-        await finish(call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200])
+        await callbook.finish(
+            call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200]
+        )
         return await callbook.find(call_id)
     except telephony.Ambiguous as problem:
         log.warning("call %s: unknown whether it was placed: %s", call_id, problem)

@@ -14,7 +14,6 @@ import api
 import campaignbook
 import clock
 import contacts
-import dialer
 import history
 import intake
 import money
@@ -47,9 +46,6 @@ from users import User
 
 _LIST_BYTES_MAX: Final = 4 * 1024 * 1024
 _RESULT_ROWS: Final = 100
-
-# What goes on by itself (worker.py).
-tick = dialer.tick
 
 api.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
 # The other fields and the boundaries of the form need some room beside the file.

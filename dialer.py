@@ -15,7 +15,6 @@ import campaignbook
 import clock
 import contacts
 import database
-import events
 import pacing
 import telephony
 from database import Document
@@ -402,12 +401,14 @@ async def _has_the_day_again(campaign: Document) -> bool:
 # --- news ---------------------------------------------------------------------------------------
 
 
-async def _on_wallet_credited(event: Document) -> None:
+async def on_wallet_credited(event: Document) -> None:
+    """There may be money again (`WalletCredited`, `WalletUnfrozen`): campaigns that wait for it go on."""
     if await campaignbook.waits_for_money(event["user_id"]):
         await _resume_with_money(event["user_id"])
 
 
-async def _on_call_ended(event: Document) -> None:
+async def on_call_ended(event: Document) -> None:
+    """A call of a campaign may have ended (`CallEnded`): its contact has a result, or its turn again."""
     data = event["data"]
     call = await callbook.find(data["call_id"]) if data["status"] == "failed" else None
     if call is not None and _was_never_called(call):
@@ -442,8 +443,3 @@ async def _look_soon(campaign_id: str) -> None:
         log.warning("campaign %s: looked at later: %s", campaign_id, type(problem).__name__)
     except Exception:
         log.exception("campaign %s", campaign_id)
-
-
-events.on("WalletCredited", _on_wallet_credited)
-events.on("WalletUnfrozen", _on_wallet_credited)
-events.on("CallEnded", _on_call_ended)

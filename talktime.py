@@ -11,7 +11,6 @@ import callbook
 import clock
 import config
 import deadlines
-import events
 import telephony
 import wallet
 from billing import Reservation
@@ -230,7 +229,7 @@ async def _check_later(call: Document, reason: str) -> None:
 # --- the frozen wallet --------------------------------------------------------------------------
 
 
-async def _end_calls_of_frozen(event: Document) -> None:
+async def end_calls_of_frozen(event: Document) -> None:
     """Hang up what is live. None can have begun since: a frozen wallet takes no hold.
 
     Raises Unavailable when the network left one up, after all were tried: the event is tried again,
@@ -258,6 +257,3 @@ async def _end_calls_of_frozen(event: Document) -> None:
     left = (await asyncio.gather(*map(end, found))).count(False)
     if left:
         raise Unavailable(f"{left} calls of a frozen wallet are not hung up yet.")
-
-
-events.on("WalletFrozen", _end_calls_of_frozen)

@@ -150,8 +150,6 @@ def _day_of(told: Any) -> dt.date:
     return clock.ist_date(at or clock.now())
 
 
-events.on(EVENT, handle)
-
 # --- routes -------------------------------------------------------------------------------------
 
 router = APIRouter()

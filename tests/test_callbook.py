@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 import callbook
-import calls
 import clock
 import reconcile
+import talktime
 from callbook import RESOLVED
 from database import Document, db
 from telephony import Report
@@ -200,7 +200,7 @@ async def test_an_answered_call_without_a_duration_waits_for_it(
 
     monkeypatch.setattr(Simulator, "look_up", knows)
     await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
-    await calls.sweep()
+    await talktime.sweep()
     call = await caller.over(service, person, call_id)
     assert (call["duration_seconds"], call["cost"]) == (24, 4.0)
     assert await caller.debits(service, person) == [4.0]

@@ -14,6 +14,7 @@ import config
 import deadlines
 import rates
 import reconcile
+import talktime
 import telephony
 import worker
 from database import db
@@ -333,7 +334,7 @@ async def due_now(call_id: str, **changes: Any) -> None:
     async with caller.turn:
         past = clock.after(-1)
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": past, **changes}})
-        await calls.sweep()
+        await talktime.sweep()
 
 
 async def test_an_unknown_call_keeps_its_money_until_the_network_says_what_became_of_it(

@@ -17,6 +17,7 @@ import config
 import deadlines
 import exchange
 import reconcile
+import talktime
 import telephony
 import worker
 from database import Document, db
@@ -112,7 +113,7 @@ async def asks(call_id: str, **changes: Any) -> Document:
     """As if the time had come to ask the network; the call afterwards."""
     past = {"next_check_at": clock.after(-1)}
     await db.calls.update_one({"_id": call_id}, {"$set": past | changes})
-    await calls.sweep()
+    await talktime.sweep()
     return await kept(call_id)
 
 
@@ -700,7 +701,7 @@ async def about_to_run_out(call_id: str, seconds_left: float) -> Document:
     began = clock.after(seconds_left - found["limit_seconds"])
     due = {"answered_at": began, "next_extend_at": clock.after(-1)}
     await db.calls.update_one({"_id": call_id}, {"$set": due})
-    await calls.extend_due()
+    await talktime.extend_due()
     return await kept(call_id)
 
 
@@ -822,7 +823,7 @@ async def test_the_answer_whose_news_was_lost_is_found_before_the_limit(network:
     await db.calls.update_one(
         {"_id": call["call_id"], "next_extend_at": {"$gt": clock.now()}}, {"$set": due}
     )
-    await calls.extend_due()
+    await talktime.extend_due()
     found = await kept(call["call_id"])
     assert found["status"] == "in_progress"
     assert found["answered_at"] == found["created_at"]  # at the earliest then

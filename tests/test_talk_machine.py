@@ -39,6 +39,7 @@ import tariffs
 import telephony
 import usage
 import wallet
+import worker
 from database import Document, db
 from errors import PaymentRequired, TooManyCalls, Unavailable
 from rates import Rate
@@ -119,6 +120,7 @@ class World:
         await database.connect(self.settings.mongodb_uri, self.settings.mongodb_db)
         await database.prepare()
         await wallet.start()
+        worker.register_handlers()
 
     def use(self, *, cap_rupees: int | None) -> None:
         """Settings for the next run. The name of this network is not one that a `.env` may have."""

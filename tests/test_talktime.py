@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adjustments
-import calls
 import clock
 import deadlines
 import reconcile
@@ -49,7 +48,7 @@ async def due_now(call_id: str, field: str, **changes: Any) -> None:
     """As if the time had come; then what the worker does."""
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {field: clock.after(-1), **changes}})
-        await (calls.sweep() if field == "next_check_at" else calls.extend_due())
+        await (talktime.sweep() if field == "next_check_at" else talktime.extend_due())
 
 
 # --- the next slice -----------------------------------------------------------------------------
@@ -123,7 +122,7 @@ async def test_many_processes_extend_a_call_once(service: Service) -> None:
     call_id = await talking(service, person)
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_extend_at": clock.after(-1)}})
-        await asyncio.gather(*(calls.extend_due() for _ in range(5)))
+        await asyncio.gather(*(talktime.extend_due() for _ in range(5)))
     found = await kept(call_id)
     assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 120)
     assert await network_limit(call_id) == 120
@@ -234,7 +233,7 @@ async def test_many_processes_ask_the_network_once(
     monkeypatch.setattr(Simulator, "look_up", counted)
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
-        await asyncio.gather(*(calls.sweep() for _ in range(5)))
+        await asyncio.gather(*(talktime.sweep() for _ in range(5)))
     assert asked.count(call_id) == 1
     found = await kept(call_id)
     assert (found["status"], found["billing_status"]) == ("queued", "held")
@@ -329,5 +328,5 @@ async def test_the_calls_of_a_wallet_that_was_thawed_meanwhile_go_on(
         hung_up.append(call["_id"])
 
     monkeypatch.setattr(Simulator, "hang_up", hang_up)
-    await talktime._end_calls_of_frozen({"user_id": person.id})
+    await talktime.end_calls_of_frozen({"user_id": person.id})
     assert hung_up == []

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import billing
-import calls
+import callbook
 import clock
 import config
 import dialer
@@ -236,7 +236,7 @@ async def test_a_call_that_the_network_did_not_take_is_none_of_the_days_calls(
         answers = [await caller.ask(service, person, caller.SILENT) for _ in range(3)]
         assert outcomes(answers) == {"placed": 2, "too_many_calls": 1}
         late = answers[0].json()["call_id"]  # a network that says so only when it is over
-        await calls.finish(late, status="failed", duration_seconds=0, reason="provider_busy")
+        await callbook.finish(late, status="failed", duration_seconds=0, reason="provider_busy")
         assert (await day_of(person))["calls"] == 1
         assert (await caller.ask(service, person, caller.SILENT)).status_code == 202
 

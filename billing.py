@@ -1,9 +1,10 @@
 """The gate and the meter: reserve before a call, charge after it."""
 
 import dataclasses
+import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final, NotRequired, TypedDict
 
 import config
 import ledger
@@ -21,7 +22,7 @@ from errors import (
     WalletFrozen,
 )
 from ledger import Outcome
-from rates import Rate
+from rates import Rate, Source
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,33 @@ class Reservation:
     repeated: bool = False
     counted_on: str | None = None
     affordable_seconds: int = 0
+
+
+class RatedCall(TypedDict):
+    """The rate that a call was placed at, as its record keeps it: a change of rates does not touch
+    it. Calls of older versions have no `rate_source` and no first pulse."""
+
+    rate_paise_per_minute: int
+    pulse_seconds: int
+    first_pulse_seconds: NotRequired[int]
+    minimum_billable_seconds: int
+    connection_fee_paise: int
+    rate_source: NotRequired[Source]
+    rate_card_version: NotRequired[int | None]
+    rate_prefix: NotRequired[str | None]
+
+
+class BilledCall(RatedCall):
+    """The part of a call's record that charging reads."""
+
+    _id: str
+    user_id: str
+    to: str
+    campaign_id: str | None
+    created_at: dt.datetime
+    held_paise: int
+    limit_seconds: int
+    counted_on: NotRequired[str | None]  # the day in India on which it counts for its user's limits
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,7 +180,7 @@ def _pulses(count: int, rate: Rate) -> str:
     return f"1 pulse of {first} s" + (rest if count > 1 else "")
 
 
-def rate_of(call: Mapping[str, Any]) -> Rate:
+def rate_of(call: RatedCall) -> Rate:
     """The rate that was snapshotted on a call."""
     return Rate(
         rate_paise_per_minute=int(call["rate_paise_per_minute"]),
@@ -303,7 +331,7 @@ async def reserve(
     return _reservation(outcome, rate, seconds_max, counted_on)
 
 
-async def can_extend(call: Mapping[str, Any], *, seconds_more: int, seconds_max: int) -> bool:
+async def can_extend(call: BilledCall, *, seconds_more: int, seconds_max: int) -> bool:
     """Whether `seconds_more` could be reserved for a running call now; reserves nothing."""
     wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
     more_paise = cost_paise(wanted, rate_of(call)) - int(call["held_paise"])
@@ -311,7 +339,7 @@ async def can_extend(call: Mapping[str, Any], *, seconds_more: int, seconds_max:
 
 
 async def extend(
-    call: Mapping[str, Any], *, seconds_more: int, seconds_max: int, companions: WithReservation
+    call: BilledCall, *, seconds_more: int, seconds_max: int, companions: WithReservation
 ) -> Reservation:
     """Reserve `seconds_more` for a running call, or what can be had of it, with `companions`.
 
@@ -344,9 +372,7 @@ async def extend(
     return _reservation(outcome, rate, seconds_max, counted_on)
 
 
-async def settle(
-    call: Mapping[str, Any], *, duration_seconds: int, companions: WithCharge
-) -> Charge:
+async def settle(call: BilledCall, *, duration_seconds: int, companions: WithCharge) -> Charge:
     """Charge a call that was answered for `duration_seconds` and release the rest of its hold.
 
     A call is charged once: settled or released before, the first result stands (`repeated`).
@@ -366,7 +392,7 @@ async def settle(
     return _charge(outcome, price_paise)
 
 
-async def release(call: Mapping[str, Any], *, companions: WithCharge) -> Charge:
+async def release(call: BilledCall, *, companions: WithCharge) -> Charge:
     """Give back the hold of a call that costs nothing; harmless when repeated."""
     command = ledger.Release(user_id=call["user_id"], call_id=call["_id"])
     outcome = await wallet.post(command, lambda outcome: companions(_charge(outcome, 0)))
@@ -374,23 +400,24 @@ async def release(call: Mapping[str, Any], *, companions: WithCharge) -> Charge:
     return _charge(outcome, 0)
 
 
-async def count(call: Mapping[str, Any], price_paise: int) -> None:
+async def count(call: BilledCall, price_paise: int) -> None:
     """Put the price of a call in the place of what its user's day had reserved for it, once.
 
     The money has moved before: if this fails, the rest of that day is stricter until somebody
     reports the end again.
     """
-    if call.get("counted_on") is None:
+    counted_on = call.get("counted_on")
+    if counted_on is None:
         return
     try:
         await usage.settle_on(
-            call["user_id"], call["counted_on"], call_id=call["_id"], cost_paise=price_paise
+            call["user_id"], counted_on, call_id=call["_id"], cost_paise=price_paise
         )
     except (Unavailable, AnyError) as problem:
         log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
 
 
-async def uncount(call: Mapping[str, Any]) -> None:
+async def uncount(call: BilledCall) -> None:
     """A call that the network did not take is none of its user's calls of that day.
 
     If this fails, the rest of that day is stricter.

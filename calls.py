@@ -3,7 +3,7 @@
 import datetime as dt
 import logging
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
@@ -21,7 +21,7 @@ import tariffs
 import telephony
 from auth import CurrentUser, Instant
 from billing import Reservation
-from callbook import BillingStatus, Status
+from callrecords import BillingStatus, Call, Status
 from database import Document, Write
 from errors import (
     PAYMENT_REQUIRED,
@@ -71,7 +71,7 @@ async def place(
     simulate: Simulate | None = None,
     campaign_id: str | None = None,
     turn_at: dt.datetime | None = None,
-) -> Document:
+) -> Call:
     """Reserve the money for a call, then ask the network for it; the call as it stands.
 
     With the `call_id` of a call that exists, that call: nothing is dialled twice. It waits for its
@@ -103,7 +103,7 @@ async def place(
     }
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
-        return [callbook.written(call | _reserved(reservation, network.can))]
+        return [callbook.written(cast(Call, call | _reserved(reservation, network.can)))]
 
     reservation = await billing.reserve(
         user_id,
@@ -115,7 +115,8 @@ async def place(
     )
     if reservation.repeated:  # another attempt with this id is at it
         return await callbook.find(call_id)
-    return await _submit(call | _reserved(reservation, network.can), script, turn_at)
+    held = cast(Call, call | _reserved(reservation, network.can))
+    return await _submit(held, script, turn_at)
 
 
 def _fresh(
@@ -172,7 +173,7 @@ def _reserved(reservation: Reservation, can: Capabilities) -> Document:
     }
 
 
-async def _submit(call: Document, script: Simulate | None, turn_at: dt.datetime | None) -> Document:
+async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | None) -> Call:
     """Ask the network for a call that is committed. Whatever happens, its hold has an owner."""
     call_id, network = call["_id"], telephony.provider(call["provider"])
     dial = telephony.Dial(
@@ -205,7 +206,7 @@ async def _submit(call: Document, script: Simulate | None, turn_at: dt.datetime 
     return await callbook.queued(call, provider_call_id)
 
 
-async def hang_up(call_id: str) -> Document:
+async def hang_up(call_id: str) -> Call:
     """Ask the network to end a call; the call as it stands. Its end is reported like any other.
 
     Harmless when repeated and when the call is over. Unavailable when the network does not answer,
@@ -319,7 +320,7 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-def shown(call: Document) -> CallOut:
+def shown(call: Call) -> CallOut:
     """A stored call as its owner sees it."""
     rate = billing.rate_of(call)
     facts: Document = {
@@ -338,7 +339,7 @@ def shown(call: Document) -> CallOut:
 # --- routes -------------------------------------------------------------------------------------
 
 
-async def _visible(call_id: str, user: Any) -> Document:
+async def _visible(call_id: str, user: Any) -> Call:
     """The call if it is the user's own or the user is an admin; else there is none."""
     call = await callbook.find(call_id)
     if user.role != "admin" and call["user_id"] != user.id:

@@ -17,6 +17,7 @@ import contacts
 import database
 import pacing
 import telephony
+from callrecords import Call
 from database import Document
 from errors import (
     InsufficientBalance,
@@ -292,7 +293,7 @@ async def _place(campaign: Document, contact: Document, turn_at: dt.datetime) ->
     return _NoAnswer() if call["status"] == "unknown" else None
 
 
-def _was_never_called(call: Document) -> bool:
+def _was_never_called(call: Call) -> bool:
     """Whether the network took no call, and the number has nothing to do with it."""
     return call["status"] == "failed" and call["failure_reason"] in NETWORK_FAULTS
 

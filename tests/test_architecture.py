@@ -18,7 +18,8 @@ ORDER = [
     *("commands", "ledger", "transactions", "history", "wallet", "balances", "adjustments"),
     *("rates", "ratesheets", "ratecards", "tariffs", "usage", "billing", "quotes"),
     *("orders", "payments", "refundbook", "refunds", "disputes", "recharges"),
-    *("deadlines", "pacing", "callreports", "callbook", "talktime", "calls", "exchange"),
+    *("callrecords", "deadlines", "pacing", "callreports", "callbook"),
+    *("talktime", "calls", "exchange"),
     *("phonebook", "contacts", "campaignbook", "dialer", "intake", "campaigns"),
     *("settlements", "webhooks", "clearing", "openitems", "analytics", "people", "reconcile"),
     *("worker", "main"),
@@ -64,7 +65,7 @@ WRITES = INSERTS | CHANGES
 READS = {"find", "find_one", "aggregate", "count_documents", "distinct", "watch"}
 HTTP_BY_CHARTER = {"api", "auth", "main"}
 
-LINES_MAX_MODULE = 450
+LINES_MAX_MODULE = 520
 LINES_MAX_FUNCTION = 70
 
 

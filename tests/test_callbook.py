@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -13,7 +13,7 @@ import callbook
 import clock
 import reconcile
 import talktime
-from callbook import RESOLVED
+from callrecords import RESOLVED, Call
 from database import Document, db
 from telephony import Report
 from telephony.simulator import Simulator
@@ -36,10 +36,10 @@ async def with_call(service: Service, rupees: int = 100) -> tuple[Person, str]:
     return person, (await caller.place(service, person, caller.SILENT))["call_id"]
 
 
-async def kept(call_id: str) -> Document:
+async def kept(call_id: str) -> Call:
     found = await db.calls.find_one({"_id": call_id})
     assert found is not None
-    return found
+    return cast(Call, found)
 
 
 async def assert_sound(person: Person) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,7 @@ import deadlines
 import reconcile
 import talktime
 import worker
+from callrecords import Call
 from database import Document, db
 from telephony import Ambiguous, Report
 from telephony.simulator import Simulator
@@ -38,10 +39,10 @@ async def funded(service: Service, rupees: int) -> Person:
     return person
 
 
-async def kept(call_id: str) -> Document:
+async def kept(call_id: str) -> Call:
     found = await db.calls.find_one({"_id": call_id})
     assert found is not None
-    return found
+    return cast(Call, found)
 
 
 async def due_now(call_id: str, field: str, **changes: Any) -> None:
@@ -186,7 +187,8 @@ async def test_a_call_that_was_settled_meanwhile_is_not_extended(
 @given(st.integers(1, 14_400), st.sampled_from([0.01, 0.5, 1.0]))
 def test_a_call_in_real_time_is_extended_ahead_of_its_limit(limit: int, pace: float) -> None:
     since = clock.now()
-    at = deadlines.extend_at({"pace": pace}, since, seconds=limit)
+    call = cast(Call, {"pace": pace})
+    at = deadlines.extend_at(call, since, seconds=limit)
     lead_seconds = limit / pace - (at - since).total_seconds()
     assert 0 < lead_seconds <= deadlines.LEAD_SECONDS + 0.001
     assert at > since

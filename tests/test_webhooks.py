@@ -417,15 +417,17 @@ async def test_a_dead_webhook_is_seen_by_admins_and_replayed(
     person = await service.signup()
     order_id, payment_id = await paid_and_forgotten(service, person)
     body = payload("payment.captured", payment={"id": payment_id})
-    stored = events.record(
-        webhooks.EVENT,
-        user_id=None,
-        event_id="hook_dead",
-        event="payment.captured",
-        razorpay_event_id="evt_9",
-        mode="sandbox",
-        body=body.decode(),
-    ).document | {"state": "dead", "failure": "GatewayUnavailable: away", "attempts": 20}
+    stored = dict(
+        events.record(
+            webhooks.EVENT,
+            user_id=None,
+            event_id="hook_dead",
+            event="payment.captured",
+            razorpay_event_id="evt_9",
+            mode="sandbox",
+            body=body.decode(),
+        ).document
+    ) | {"state": "dead", "failure": "GatewayUnavailable: away", "attempts": 20}
     await db.events.insert_one(stored)
     shown = (await service.get("/api/admin/webhooks?state=dead", admin)).json()["webhooks"]
     assert "hook_dead" in [each["webhook_id"] for each in shown]

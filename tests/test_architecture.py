@@ -65,7 +65,7 @@ WRITES = INSERTS | CHANGES
 READS = {"find", "find_one", "aggregate", "count_documents", "distinct", "watch"}
 HTTP_BY_CHARTER = {"api", "auth", "main"}
 
-LINES_MAX_MODULE = 520
+LINES_MAX_MODULE = 550
 LINES_MAX_FUNCTION = 70
 
 

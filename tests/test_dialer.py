@@ -15,6 +15,7 @@ import clock
 import contacts
 import database
 import dialer
+from calls import CallSpec
 from telephony import Ambiguous, Dial, NotSent, Refused, Simulate
 from telephony.simulator import Simulator
 from tests import caller
@@ -403,7 +404,7 @@ async def test_a_contact_whose_process_died_is_called_unless_its_call_exists(
         person.id,
         call_id=second["call_id"],
         to=second["to"],
-        simulate=Simulate(wall_seconds=0.1),
+        spec=CallSpec(simulate=Simulate(wall_seconds=0.1)),
         campaign_id=created["campaign_id"],
     )
     await database.db.contacts.update_many(
@@ -428,7 +429,7 @@ async def test_a_call_whose_end_nobody_heard_of_is_looked_up(
         person.id,
         call_id=contact["call_id"],
         to=contact["to"],
-        simulate=Simulate(wall_seconds=0.1),
+        spec=CallSpec(simulate=Simulate(wall_seconds=0.1)),
     )
     async with asyncio.timeout(60):
         while not (await calls_of(service, person))[0]["ended_at"]:  # noqa: ASYNC110 - nobody says

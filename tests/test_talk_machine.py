@@ -41,6 +41,7 @@ import usage
 import wallet
 import worker
 from callrecords import Call
+from calls import CallSpec
 from database import db
 from errors import PaymentRequired, TooManyCalls, Unavailable
 from rates import Rate
@@ -243,7 +244,10 @@ class Machine:
 
     async def _place(self, call_id: str, max_seconds: int | None = None) -> None:
         await calls.place(
-            self.user_id, call_id=call_id, to=NUMBER, max_duration_seconds=max_seconds
+            self.user_id,
+            call_id=call_id,
+            to=NUMBER,
+            spec=CallSpec(max_duration_seconds=max_seconds),
         )
 
     async def _tried(self, work: Awaitable[object]) -> None:

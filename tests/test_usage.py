@@ -390,7 +390,7 @@ async def test_a_campaign_that_used_up_the_days_calls_waits_for_the_next_day(
             service, person, campaign, lambda c: c["status"] == "paused"
         )
         assert paused["pause_reason"] == "cap"
-        assert await billing.calls_are_used_up(person.id)
+        assert (await billing.outlook(person.id)).calls_are_used_up
     await dialer.look_after(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over)
     assert done["counts"]["answered"] == 3

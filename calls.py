@@ -1,4 +1,4 @@
-"""One outbound call: placed once its money is reserved, shown to its owner, hung up."""
+"""Calls: placed once their money is reserved, shown to their owner, hung up on request."""
 
 import dataclasses
 import datetime as dt

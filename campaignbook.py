@@ -1,4 +1,4 @@
-"""Every campaign and where it stands: the record, what its owner may do, and who is at it."""
+"""Campaign records: the table of transitions, what an owner may do, and who is at it."""
 
 import dataclasses
 import datetime as dt

@@ -1,4 +1,4 @@
-"""The people a campaign calls: each is claimed once, called once, and says what became of it."""
+"""The contacts of a campaign: each is claimed once, called once, and keeps what became of it."""
 
 import dataclasses
 import datetime as dt

@@ -1,4 +1,4 @@
-"""What moves a campaign by itself: who is called when, why it waits, and when it goes on."""
+"""The dialer of campaigns: who is called when, why a campaign waits, and when it goes on."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""A campaign comes in: what it says, how fast, and everybody on its list, or nothing at all."""
+"""Campaign creation: what it says, how fast, and everybody on its list, or nothing at all."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A list of numbers as people send it, read row by row: who can be called, and who cannot and why."""
+"""Contact import: a list of numbers, read row by row; who can be called, and who cannot and why."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What goes on by itself in every process: events, lost callbacks, slices, campaigns, payments."""
+"""The background jobs of every process, and the handlers of events, each in one list."""
 
 import asyncio
 import contextlib

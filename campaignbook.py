@@ -394,7 +394,7 @@ def _position_of(campaign: Campaign) -> Position:
 
 
 async def due(limit: int) -> list[str]:
-    """The campaigns for which it is time that somebody does something."""
+    """The ids of the campaigns that are due, the longest overdue first."""
     found = db.campaigns.find(
         {"look_at": {"$lte": clock.now(), "$type": "date"}},
         {"_id": 1},
@@ -405,7 +405,7 @@ async def due(limit: int) -> list[str]:
 
 
 async def look_again(campaign_id: str, at: dt.datetime) -> None:
-    """Have somebody look at the campaign at `at`, if nobody would before."""
+    """Make the campaign due at `at`, if it is not due before."""
     await db.campaigns.update_one({"_id": campaign_id}, {"$min": {"look_at": at}})
 
 
@@ -427,7 +427,7 @@ async def take(campaign_id: str) -> Campaign | None:
 
 
 async def put_down(campaign: Campaign, again_seconds: float | None) -> None:
-    """Let others have the campaign, in `again_seconds` or, with None, when there is news."""
+    """Let others have the campaign: in `again_seconds` or, with None, when something happens to it."""
     mine = {"_id": campaign["_id"], "busy_by": campaign["busy_by"]}
     if again_seconds is None:  # unless its owner did something meanwhile
         quiet = mine | {"look_at": campaign["look_at"]}
@@ -489,7 +489,7 @@ async def network_is_back(campaign: Campaign) -> None:
 
 
 async def close(campaign: Campaign) -> None:
-    """Nobody is called any more: keep what the contacts add up to."""
+    """Nobody is left to call: the campaign is over. Keep what its contacts add up to."""
     summed = await _summed(campaign["_id"])
     if campaign["status"] == "canceled":
         await db.campaigns.update_one({"_id": campaign["_id"]}, {"$set": summed})
@@ -498,7 +498,7 @@ async def close(campaign: Campaign) -> None:
 
 
 async def recount(campaign_id: str) -> None:
-    """What its contacts add up to has changed after it was over."""
+    """Add its contacts up again, because one has changed after the campaign was over."""
     over = {"_id": campaign_id, "counts": {"$ne": None}}
     await db.campaigns.update_one(over, {"$set": await _summed(campaign_id)})
 

@@ -39,7 +39,7 @@ LIVE: Final[tuple[State, ...]] = ("claimed", "in_call")
 
 # A process that claimed a contact places its call well within this time, or is dead.
 _CLAIM_SECONDS: Final = 60
-# How often the call of a contact is asked about when nobody says that it ended.
+# How often the call of a contact is looked up when no event reports its end.
 _CALL_SECONDS: Final = 90
 _BATCH_MAX: Final = 500
 _WRITTEN_MAX: Final = 1_000
@@ -150,7 +150,7 @@ async def add(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -
 
 
 async def discard(campaign_id: str) -> None:
-    """Forget the contacts of a campaign that never came to be."""
+    """Delete the contacts of a campaign whose list did not come in."""
     while ids := await _some({"campaign_id": campaign_id}):
         await db.contacts.delete_many({"_id": {"$in": ids}})
 
@@ -262,13 +262,14 @@ async def claim(campaign_id: str, count: int) -> list[ClaimedContact]:
 
 
 async def put_back(contact: ClaimedContact, states: Sequence[State] = ("claimed",)) -> None:
-    """Its call could not be placed now: its turn comes again, and no attempt was used."""
+    """Release a claim, because the call could not be placed now: no attempt was used."""
     waits: Document = {"state": "pending", "call_id": None, "lease_until": None}
     await _change(contact, states, waits, attempts=-1)
 
 
 async def put_back_of(call_id: str) -> bool:
-    """Likewise for the contact of a call that reached nobody; False when that was done before."""
+    """Release the contact of a call that the network did not take; False when no contact has it (any
+    more)."""
     contact = await db.contacts.find_one({"call_id": {"$eq": call_id, "$type": "string"}})
     if contact is not None:
         await put_back(cast(ClaimedContact, contact), LIVE)
@@ -276,13 +277,13 @@ async def put_back_of(call_id: str) -> bool:
 
 
 async def in_call(contact: ClaimedContact) -> None:
-    """Its call was placed."""
+    """Note that its call was placed, or still lasts."""
     lease_until = clock.after(_CALL_SECONDS)
     await _change(contact, LIVE, {"state": "in_call", "lease_until": lease_until})
 
 
 async def skip(contact: ClaimedContact, reason: str) -> None:
-    """It cannot be called, now or later."""
+    """Note that it cannot be called, now or later, and why."""
     gone: Document = {"state": "skipped", "reason": reason, "call_id": None, "lease_until": None}
     await _change(contact, ("claimed",), gone, attempts=-1)
 
@@ -297,7 +298,7 @@ async def end(
 ) -> bool:
     """The call with this id ended; harmless when repeated, and when the call is not a contact's.
 
-    True when the end was known and only its cost is news: a person decided on it later.
+    True when the end was known and only its cost has changed: a person decided on it later.
     """
     state, disposition = _ENDS[status]
     by_machine = disposition == "answered" and answered_by == "machine"
@@ -324,7 +325,7 @@ async def end(
 
 
 async def cancel_pending(campaign_id: str) -> None:
-    """Whoever waits is not called any more; whoever is in a call ends it."""
+    """Cancel everybody who still waits; calls that are up end as they will."""
     waiting: Document = {"campaign_id": campaign_id, "state": "pending"}
     canceled = {"$set": {"state": "canceled", "updated_at": clock.now()}}
     while ids := await _some(waiting):
@@ -332,8 +333,8 @@ async def cancel_pending(campaign_id: str) -> None:
 
 
 async def overdue(campaign_id: str) -> list[ClaimedContact]:
-    """The contacts whose process died or whose call's end was not heard of, for this process to
-    look into: the lease is moved ahead, so nobody else does at the same time."""
+    """Claim the contacts whose process died or whose call's end was not reported: the lease is moved
+    ahead, so that no other process looks into them at the same time."""
     now = clock.now()
     where = {
         "campaign_id": campaign_id,

@@ -45,7 +45,7 @@ _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 8
 
 # How soon a campaign is looked at again when nothing happens to it before. The end of a call, a
-# recharge and its owner bring it back at once; this is for news that was lost.
+# recharge and its owner bring it back at once; this is for events that were lost.
 _WAITS_SECONDS: Final = 1.0
 _LIVE_SECONDS: Final = 5.0
 _NETWORK_SECONDS: Final = 5.0
@@ -57,7 +57,7 @@ _PROBE_SECONDS_MAX: Final = 300.0
 # Calls that end together are one look at their campaign.
 _TOGETHER_SECONDS: Final = 0.05
 
-# What `_step` says: in how many seconds to look again; None is when there is news.
+# In how many seconds to look at a campaign again; None: when something happens to it.
 Pause = float | None
 
 
@@ -96,7 +96,7 @@ _looks: set[asyncio.Task[None]] = set()
 
 
 async def tick() -> int:
-    """Look after the campaigns whose time has come; how many there were. Any process may."""
+    """Do what is due for campaigns; how many there were. Any process may."""
     ids = await campaignbook.due(_BATCH_MAX)
     slots = asyncio.Semaphore(_PARALLEL_MAX)
 

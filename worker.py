@@ -31,7 +31,7 @@ CHORES: dict[str, tuple[Chore, float]] = {
     "reconcile": (clearing.tick, 30.0),
 }
 
-# Who is called for which event of the outbox. Each is harmless when repeated (events.py).
+# The handlers of each event of the outbox. Each is harmless when repeated (events.py).
 HANDLERS: dict[str, list[events.Handler]] = {
     "CallEnded": [dialer.on_call_ended],
     "WalletCredited": [dialer.on_wallet_credited],

@@ -1,9 +1,11 @@
 """The gate and the meter: reserve before a call, charge after it."""
 
+import asyncio
 import dataclasses
+import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final, NotRequired, TypedDict
 
 import config
 import ledger
@@ -16,12 +18,15 @@ from errors import (
     BalanceHeld,
     InsufficientBalance,
     PaymentRequired,
+    SpendCapReached,
     TooManyCalls,
     Unavailable,
     WalletFrozen,
 )
 from ledger import Outcome
-from rates import Rate
+from rates import Rate, Source
+from usage import Limits
+from wallet import Balance
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,33 @@ class Reservation:
     repeated: bool = False
     counted_on: str | None = None
     affordable_seconds: int = 0
+
+
+class RatedCall(TypedDict):
+    """The rate that a call was placed at, as its record keeps it: a change of rates does not touch
+    it. Calls of older versions have no `rate_source` and no first pulse."""
+
+    rate_paise_per_minute: int
+    pulse_seconds: int
+    first_pulse_seconds: NotRequired[int]
+    minimum_billable_seconds: int
+    connection_fee_paise: int
+    rate_source: NotRequired[Source]
+    rate_card_version: NotRequired[int | None]
+    rate_prefix: NotRequired[str | None]
+
+
+class BilledCall(RatedCall):
+    """The part of a call's record that charging reads."""
+
+    _id: str
+    user_id: str
+    to: str
+    campaign_id: str | None
+    created_at: dt.datetime
+    held_paise: int
+    limit_seconds: int
+    counted_on: NotRequired[str | None]  # the day in India on which it counts for its user's limits
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,7 +184,7 @@ def _pulses(count: int, rate: Rate) -> str:
     return f"1 pulse of {first} s" + (rest if count > 1 else "")
 
 
-def rate_of(call: Mapping[str, Any]) -> Rate:
+def rate_of(call: RatedCall) -> Rate:
     """The rate that was snapshotted on a call."""
     return Rate(
         rate_paise_per_minute=int(call["rate_paise_per_minute"]),
@@ -181,72 +213,105 @@ def hold_paise(rate: Rate, seconds_max: int, *, whole: bool = False) -> int:
     return max(hold_paise_min(rate), cost_paise(min(slice_seconds, seconds_max), rate))
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a user may do and can pay for at one moment, from facts that are read once.
+
+    A hint for those who dial many: `reserve` decides. `rate` is that of the next call; it is None
+    when that depends on whom it goes to, and then the minimum balance is asked for.
+    """
+
+    rate: Rate | None
+    balance: Balance
+    limits: Limits
+    spend_refusal: SpendCapReached | None  # the day's cap leaves no room for a call
+    calls_are_used_up: bool  # no more calls may be started today
+
+    @property
+    def required_paise(self) -> int:
+        """What has to be available for a call."""
+        return _required_paise(self.rate)
+
+    @property
+    def refusal(self) -> PaymentRequired | None:
+        """Why a call would be refused now with 402; None when it would not be."""
+        refusal = _refusal_of(self.balance, self.required_paise)
+        if refusal is None or isinstance(refusal, BalanceHeld):
+            return self.spend_refusal or refusal
+        return refusal
+
+    @property
+    def affordable_calls(self) -> int:
+        """How many calls could be placed right now."""
+        return money.floor_div(self.balance.available_paise, self.required_paise)
+
+    def capacity(self, seconds_max: int, *, whole: bool = False) -> int:
+        """How many calls the whole wallet carries at once with a full slice (or `whole`) each, those
+        that run included, and the account may have; at least one."""
+        slice_paise = self.required_paise
+        if self.rate is not None:
+            slice_paise = hold_paise(self.rate, seconds_max, whole=whole)
+        carried = money.floor_div(self.balance.balance_paise, slice_paise)
+        return max(1, min(self.limits.concurrent_calls, carried))
+
+
+async def outlook(user_id: str, number: str | None = None) -> Outlook:
+    """What the user may do and can pay for now, if the next call goes to `number`."""
+    rate, balance, limits = await asyncio.gather(
+        tariffs.likely(user_id, number), wallet.balance_of(user_id), usage.limits_of(user_id)
+    )
+    spend_refusal: SpendCapReached | None = None
+    try:
+        await usage.refuse_when_spent(user_id, limits, _required_paise(rate))
+    except SpendCapReached as refusal:
+        spend_refusal = refusal
+    return Outlook(
+        rate=rate,
+        balance=balance,
+        limits=limits,
+        spend_refusal=spend_refusal,
+        calls_are_used_up=await usage.calls_are_used_up(user_id, limits),
+    )
+
+
 async def can_start(user_id: str, number: str | None = None) -> None:
     """Whether a call (to `number`) could be placed now; reserves nothing. Raises the 402s that
-    `reserve` raises.
-
-    Where the price depends on the destination and none is known, the minimum balance is asked for.
-    """
-    required_paise = _required_paise(await tariffs.likely(user_id, number))
-    balance = await wallet.balance_of(user_id)
-    if balance.frozen:
-        raise WalletFrozen(
-            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
-            required_paise=required_paise,
-            available_paise=balance.available_paise,
-        )
-    needs = f"A call needs Rs {money.text(required_paise)}"
-    if balance.balance_paise < required_paise:
-        raise InsufficientBalance(
-            f"{needs}; the wallet has Rs {money.text(balance.available_paise)} available.",
-            required_paise=required_paise,
-            available_paise=balance.available_paise,
-        )
-    await usage.refuse_when_spent(user_id, await usage.limits_of(user_id), required_paise)
-    if balance.available_paise < required_paise:
-        raise BalanceHeld(
-            f"{needs}; running calls have reserved Rs {money.text(balance.held_paise)}. "
-            "Try again when one has ended.",
-            required_paise=required_paise,
-            available_paise=balance.available_paise,
-            retry_after_seconds=5,
-        )
+    `reserve` raises."""
+    if (refusal := (await outlook(user_id, number)).refusal) is not None:
+        raise refusal
 
 
 def _required_paise(rate: Rate | None) -> int:
     return config.settings().minimum_balance_paise if rate is None else hold_paise_min(rate)
 
 
-async def affordable_calls(user_id: str, number: str | None = None) -> int:
-    """How many calls (to `number`) could be placed right now (a hint for those who dial many;
-    `reserve` decides)."""
-    balance = await wallet.balance_of(user_id)
-    rate = await tariffs.likely(user_id, number)
-    return money.floor_div(balance.available_paise, _required_paise(rate))
-
-
-async def capacity(
-    user_id: str, seconds_max: int, number: str | None = None, *, whole: bool = False
-) -> int:
-    """How many calls the whole wallet carries at once with a full slice (or `whole`) each, those
-    that run included, and the account may have; at least one (a hint for sharing it out)."""
-    balance = await wallet.balance_of(user_id)
-    rate = await tariffs.likely(user_id, number)
-    slice_paise = _required_paise(rate)
-    if rate is not None:
-        slice_paise = hold_paise(rate, seconds_max, whole=whole)
-    most = (await usage.limits_of(user_id)).concurrent_calls
-    return max(1, min(most, money.floor_div(balance.balance_paise, slice_paise)))
-
-
-async def concurrent_calls_max(user_id: str) -> int:
-    """How many calls this user may have at once."""
-    return (await usage.limits_of(user_id)).concurrent_calls
-
-
-async def calls_are_used_up(user_id: str) -> bool:
-    """Whether the user may start no more calls today."""
-    return await usage.calls_are_used_up(user_id, await usage.limits_of(user_id))
+def _refusal_of(balance: Balance, required_paise: int) -> PaymentRequired | None:
+    """Why `required_paise` cannot be had, in the words of the ledger; None when it can be."""
+    available_paise = balance.available_paise
+    if balance.frozen:
+        return WalletFrozen(
+            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
+            required_paise=required_paise,
+            available_paise=available_paise,
+        )
+    needs = f"This needs Rs {money.text(required_paise)}"
+    if balance.balance_paise < required_paise:
+        return InsufficientBalance(
+            f"{needs}; the wallet has Rs {money.text(available_paise)} available. "
+            f"Recharge at least Rs {money.text(required_paise - available_paise)}.",
+            required_paise=required_paise,
+            available_paise=available_paise,
+        )
+    if available_paise < required_paise:
+        return BalanceHeld(
+            f"{needs}; the wallet holds Rs {money.text(balance.balance_paise)}, but Rs "
+            f"{money.text(balance.held_paise)} of it are reserved, for running calls or a refund. "
+            "Try again when one has ended.",
+            required_paise=required_paise,
+            available_paise=available_paise,
+            retry_after_seconds=5,
+        )
+    return None
 
 
 async def reserve(
@@ -303,7 +368,7 @@ async def reserve(
     return _reservation(outcome, rate, seconds_max, counted_on)
 
 
-async def can_extend(call: Mapping[str, Any], *, seconds_more: int, seconds_max: int) -> bool:
+async def can_extend(call: BilledCall, *, seconds_more: int, seconds_max: int) -> bool:
     """Whether `seconds_more` could be reserved for a running call now; reserves nothing."""
     wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
     more_paise = cost_paise(wanted, rate_of(call)) - int(call["held_paise"])
@@ -311,7 +376,7 @@ async def can_extend(call: Mapping[str, Any], *, seconds_more: int, seconds_max:
 
 
 async def extend(
-    call: Mapping[str, Any], *, seconds_more: int, seconds_max: int, companions: WithReservation
+    call: BilledCall, *, seconds_more: int, seconds_max: int, companions: WithReservation
 ) -> Reservation:
     """Reserve `seconds_more` for a running call, or what can be had of it, with `companions`.
 
@@ -344,9 +409,7 @@ async def extend(
     return _reservation(outcome, rate, seconds_max, counted_on)
 
 
-async def settle(
-    call: Mapping[str, Any], *, duration_seconds: int, companions: WithCharge
-) -> Charge:
+async def settle(call: BilledCall, *, duration_seconds: int, companions: WithCharge) -> Charge:
     """Charge a call that was answered for `duration_seconds` and release the rest of its hold.
 
     A call is charged once: settled or released before, the first result stands (`repeated`).
@@ -366,7 +429,7 @@ async def settle(
     return _charge(outcome, price_paise)
 
 
-async def release(call: Mapping[str, Any], *, companions: WithCharge) -> Charge:
+async def release(call: BilledCall, *, companions: WithCharge) -> Charge:
     """Give back the hold of a call that costs nothing; harmless when repeated."""
     command = ledger.Release(user_id=call["user_id"], call_id=call["_id"])
     outcome = await wallet.post(command, lambda outcome: companions(_charge(outcome, 0)))
@@ -374,23 +437,24 @@ async def release(call: Mapping[str, Any], *, companions: WithCharge) -> Charge:
     return _charge(outcome, 0)
 
 
-async def count(call: Mapping[str, Any], price_paise: int) -> None:
+async def count(call: BilledCall, price_paise: int) -> None:
     """Put the price of a call in the place of what its user's day had reserved for it, once.
 
     The money has moved before: if this fails, the rest of that day is stricter until somebody
     reports the end again.
     """
-    if call.get("counted_on") is None:
+    counted_on = call.get("counted_on")
+    if counted_on is None:
         return
     try:
         await usage.settle_on(
-            call["user_id"], call["counted_on"], call_id=call["_id"], cost_paise=price_paise
+            call["user_id"], counted_on, call_id=call["_id"], cost_paise=price_paise
         )
     except (Unavailable, AnyError) as problem:
         log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
 
 
-async def uncount(call: Mapping[str, Any]) -> None:
+async def uncount(call: BilledCall) -> None:
     """A call that the network did not take is none of its user's calls of that day.
 
     If this fails, the rest of that day is stricter.

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, cast, get_args
 
 import billing
 import callreports
@@ -13,6 +13,7 @@ import database
 import deadlines
 import events
 from billing import Charge, Reservation
+from callrecords import RESOLVED, BillingStatus, Call, Status
 from database import Document, Index, Insert, Session, Update, Write, db
 from errors import HoldNotFound, NotFound, invalid
 from telephony import NETWORK_FAULTS, OVER, RANK, InvalidSignature, Report
@@ -20,30 +21,6 @@ from telephony import NETWORK_FAULTS, OVER, RANK, InvalidSignature, Report
 log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
-Status = Literal[
-    "created",
-    "submitting",  # committed with its hold, the network is being asked
-    "unknown",  # the network was asked and its answer did not come: nothing is dialled again
-    "queued",  # the network has it
-    "initiated",
-    "ringing",
-    "in_progress",
-    "completed",
-    "busy",
-    "no_answer",
-    "failed",
-    "canceled",
-]
-BillingStatus = Literal[
-    "held",  # its hold is in the wallet
-    "settled",  # charged (or owed), the hold is gone
-    "released",  # cost nothing, the hold is gone
-    "pending_duration",  # it ended, the network has not said after how long
-    "review",  # a person has to look; the hold stays
-]
-
-RESOLVED: Final = ("settled", "released")
 
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
@@ -55,37 +32,35 @@ _PARALLEL_MAX: Final = 16
 # --- verbs --------------------------------------------------------------------------------------
 
 
-def written(call: Document) -> Insert:
+def written(call: Call) -> Insert:
     """The companion write that adds a call to the book."""
     return Insert("calls", call)
 
 
-async def find(call_id: str) -> Document:
+async def find(call_id: str) -> Call:
     """The call; NotFound when there is none."""
     found = await db.calls.find_one({"_id": call_id})
     if found is None:
         raise NotFound("There is no call with this id.")
-    return found
+    return cast(Call, found)
 
 
-async def known(call_id: str) -> Document | None:
+async def known(call_id: str) -> Call | None:
     """The call if there is one; callers share the document and do not change it."""
-    return await database.find_together("calls", call_id)
+    return cast("Call | None", await database.find_together("calls", call_id))
 
 
-async def page(
-    where: Document, *, after: tuple[dt.datetime, str] | None, limit: int
-) -> list[Document]:
+async def page(where: Document, *, after: tuple[dt.datetime, str] | None, limit: int) -> list[Call]:
     """At most `limit` calls, newest first, that come after that creation time and id."""
     if after is not None:
         at, call_id = after
         older = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": call_id}}]
         where = where | {"$or": older}
     found = db.calls.find(where, sort=[("created_at", -1), ("_id", -1)], limit=limit)
-    return await found.to_list(None)
+    return cast(list[Call], await found.to_list(None))
 
 
-async def queued(call: Document, provider_call_id: str) -> Document:
+async def queued(call: Call, provider_call_id: str) -> Call:
     """The network took the call; the call as it stands (a callback may have been faster)."""
     its_id = {"provider_call_id": provider_call_id}
     took = _awaited(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
@@ -94,10 +69,10 @@ async def queued(call: Document, provider_call_id: str) -> Document:
     )
     if found is None:  # not every callback carries the network's id
         await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
-    return found or await find(call["_id"])
+    return cast(Call, found) if found is not None else await find(call["_id"])
 
 
-def _awaited(call: Document) -> Document:
+def _awaited(call: Call) -> Document:
     """When to ask about a call that the network has, should it never say anything about it."""
     changes: Document = {"next_check_at": deadlines.latest_end(call, call["created_at"])}
     if deadlines.grows(call):
@@ -107,7 +82,7 @@ def _awaited(call: Document) -> Document:
     return changes
 
 
-async def unknown(call: Document) -> Document:
+async def unknown(call: Call) -> Call:
     """Nobody knows whether the network took the call: it is asked later, nothing is redialled."""
     await db.calls.update_one(
         {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
@@ -115,7 +90,7 @@ async def unknown(call: Document) -> Document:
     return await find(call["_id"])
 
 
-async def change(call: Document, *, forget: str | None = None, **changes: Any) -> None:
+async def change(call: Call, *, forget: str | None = None, **changes: Any) -> None:
     """Set fields of a call whose money is open, or take one away."""
     update: Document = {}
     if changes:
@@ -127,17 +102,18 @@ async def change(call: Document, *, forget: str | None = None, **changes: Any) -
     )
 
 
-def limit_raised(call: Document, reservation: Reservation) -> Update:
+def limit_raised(call: Call, reservation: Reservation) -> Update:
     """The companion write that goes with more money reserved for a running call."""
+    raised: Call = {**call, "limit_seconds": reservation.limit_seconds}
     changes: Document = {
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
+        "next_check_at": deadlines.latest_end(raised, clock.now()),
     }
-    changes["next_check_at"] = deadlines.latest_end(call | changes, clock.now())
     return Update("calls", {"_id": call["_id"]}, {"$set": changes})
 
 
-async def siblings(call: Document) -> list[Document]:
+async def siblings(call: Call) -> list[Call]:
     """Our other calls to the same number that are up or were placed at about that time, for a
     network that cannot tell them apart."""
     near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
@@ -150,16 +126,19 @@ async def siblings(call: Document) -> list[Document]:
             "_id": {"$ne": call["_id"]},
         }
     )
-    return await found.to_list(None)
+    return cast(list[Call], await found.to_list(None))
 
 
-async def runs_out(call: Document, *, seconds_left: int, warned_at: int) -> None:
+async def runs_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
     """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
     not_yet = {"billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}}
     change = Update("calls", {"_id": call["_id"], **not_yet}, {"$set": {"warned_at": warned_at}})
-    facts = {"call_id": call["_id"], "campaign_id": call["campaign_id"]}
     event = events.record(
-        "CallRunsOut", user_id=call["user_id"], seconds_left=seconds_left, **facts
+        "CallRunsOut",
+        user_id=call["user_id"],
+        seconds_left=seconds_left,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
     )
     await _with_event(change, event)
 
@@ -174,7 +153,7 @@ async def _with_event(change: Update, event: Insert) -> None:
     await database.atomic(both)
 
 
-async def claim_due(field: str, work: Callable[[Document], Awaitable[None]]) -> int:
+async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
     """Do `work` on the calls whose `field` (a time) has come; how many there were.
 
     Each is claimed by moving its time ahead by a lease, so that any number of processes may do
@@ -197,7 +176,7 @@ async def claim_due(field: str, work: Callable[[Document], Awaitable[None]]) -> 
             if call is None:
                 return
             try:
-                await work(call)
+                await work(cast(Call, call))
             except Exception as problem:
                 log.warning("call %s: %s: %s", call_id, field, problem, exc_info=problem)
 
@@ -214,7 +193,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
     Raises NotFound, InvalidSignature when the report is about another call of the network, and
     Unavailable: then the network has to report again.
     """
-    call = await database.find_together("calls", call_id)
+    call = await known(call_id)
     if call is None:
         raise NotFound("There is no call with this id.")
     known_id = call["provider_call_id"]
@@ -233,7 +212,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
         await _note(call, report)
 
 
-async def _advance(call: Document, report: Report) -> None:
+async def _advance(call: Call, report: Report) -> None:
     changes: Document = {"status": report.status, "rank": report.rank, **callreports.facts(report)}
     if call["rank"] < RANK["queued"]:  # faster than the network's answer, or that was lost
         changes |= _awaited(call)
@@ -265,7 +244,7 @@ async def finish(
     await _end(await find(call_id), report)
 
 
-async def _end(call: Document, report: Report) -> None:
+async def _end(call: Call, report: Report) -> None:
     """Final status, charge, release and event in one commit; the first end stands."""
     contradicts = call["rank"] == OVER and report.status != call["status"]
     if call["billing_status"] in RESOLVED or contradicts:
@@ -282,7 +261,7 @@ async def _end(call: Document, report: Report) -> None:
     return None
 
 
-async def _settle(call: Document, report: Report, *, seconds: int, **also: Any) -> bool:
+async def _settle(call: Call, report: Report, *, seconds: int, **also: Any) -> bool:
     """Charge what was talked; False when that was done before."""
 
     def with_charge(charge: Charge) -> Iterable[Write]:
@@ -315,7 +294,7 @@ async def _settle(call: Document, report: Report, *, seconds: int, **also: Any) 
     return True
 
 
-def _complain(call: Document, charge: Charge) -> None:
+def _complain(call: Call, charge: Charge) -> None:
     if charge.cost_paise > charge.reserved_paise:
         log.error(
             "call %s cost more than was reserved: %d paise of %d, %d are due",
@@ -323,7 +302,7 @@ def _complain(call: Document, charge: Charge) -> None:
         )
 
 
-async def _await_duration(call: Document, report: Report) -> None:
+async def _await_duration(call: Call, report: Report) -> None:
     """It ended, and the network will say after how long: not before it can know."""
     next_check_at = clock.after(max(1, deadlines.can(call).duration_after_seconds))
     await db.calls.update_one(
@@ -341,7 +320,7 @@ async def _await_duration(call: Document, report: Report) -> None:
     )
 
 
-async def _review(call: Document, report: Report, reason: str) -> None:
+async def _review(call: Call, report: Report, reason: str) -> None:
     """The call is over, but what it costs is for a person to decide: charge nothing, keep the hold."""
     log.error("call %s needs a review: %s", call["_id"], reason)
     change = Update(
@@ -357,7 +336,7 @@ async def _review(call: Document, report: Report, reason: str) -> None:
     await _with_event(change, callreports.ended_event(call, report, seconds=0, cost_paise=0))
 
 
-async def _note(call: Document, report: Report) -> None:
+async def _note(call: Call, report: Report) -> None:
     """Keep news that changes nothing; a second end that contradicts the first is for a person."""
     if any(event["id"] == report.event_id for event in call["events"]):
         return
@@ -370,7 +349,7 @@ async def _note(call: Document, report: Report) -> None:
     await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
 
 
-async def resolve(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Document:
+async def resolve(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Call:
     """A person has looked: charge what was talked, if the money is still held, and take the call out
     of the review; the call as it stands.
 
@@ -393,11 +372,11 @@ async def resolve(call_id: str, *, duration_seconds: int | None, by: str, note: 
     return await find(call_id)
 
 
-async def waiting(limit: int) -> list[Document]:
+async def waiting(limit: int) -> list[Call]:
     """The calls that wait for a person, the oldest first: their money is held, or what their
     network said of them does not fit together."""
     found = db.calls.find(_WAITS, sort=[("created_at", 1)], limit=limit)
-    return await found.to_list(None)
+    return cast(list[Call], await found.to_list(None))
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import clock
 import database
 import events
 from billing import Charge
+from callrecords import Call
 from database import Document, Insert
 from telephony import OVER, Report
 
@@ -52,7 +53,7 @@ def ended(report: Report) -> Document:
     return changes
 
 
-def charged(call: Document, report: Report, charge: Charge, *, seconds: int) -> Document:
+def charged(call: Call, report: Report, charge: Charge, *, seconds: int) -> Document:
     """What the end sets that settles or releases the call; what cost more than was reserved is for
     a person to look at."""
     rate = billing.rate_of(call)
@@ -71,7 +72,7 @@ def charged(call: Document, report: Report, charge: Charge, *, seconds: int) -> 
     }
 
 
-def ended_event(call: Document, report: Report, *, seconds: int, cost_paise: int) -> Insert:
+def ended_event(call: Call, report: Report, *, seconds: int, cost_paise: int) -> Insert:
     """The event that goes with every end."""
     return events.record(
         "CallEnded",
@@ -86,7 +87,7 @@ def ended_event(call: Document, report: Report, *, seconds: int, cost_paise: int
     )
 
 
-def decided(call: Document, duration_seconds: int, *, by: str) -> Report:
+def decided(call: Call, duration_seconds: int, *, by: str) -> Report:
     """The end that a person decided on."""
     status = "completed" if duration_seconds else "failed"
     if call["rank"] == OVER and not duration_seconds:
@@ -104,7 +105,7 @@ def decided(call: Document, duration_seconds: int, *, by: str) -> Report:
 # --- what a person has to look at ---------------------------------------------------------------
 
 
-def impossible(call: Document, report: Report) -> str | None:
+def impossible(call: Call, report: Report) -> str | None:
     """Why the duration cannot be true; None when it can."""
     limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
     duration = report.duration_seconds
@@ -113,7 +114,7 @@ def impossible(call: Document, report: Report) -> str | None:
     return f"{duration} s reported, {limit_seconds} s were the limit"
 
 
-def contradiction(call: Document, report: Report) -> str | None:
+def contradiction(call: Call, report: Report) -> str | None:
     """How a second end contradicts the first; None when it does not."""
     if report.rank < OVER or report.hearsay:
         return None

@@ -1,9 +1,10 @@
-"""One outbound call: placed once its money is reserved, shown to its owner, hung up."""
+"""Calls: placed once their money is reserved, shown to their owner, hung up on request."""
 
+import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal, NotRequired, TypedDict, cast
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,12 +18,11 @@ import config
 import database
 import deadlines
 import pacing
-import talktime
 import tariffs
 import telephony
 from auth import CurrentUser, Instant
 from billing import Reservation
-from callbook import BillingStatus, Status
+from callrecords import BillingStatus, Call, Status
 from database import Document, Write
 from errors import (
     PAYMENT_REQUIRED,
@@ -40,8 +40,9 @@ from money import RupeesOut
 from quotes import Phone
 from ratecards import DestinationNotRated
 from rates import Rate, Source
-from telephony import OVER, RANK, CannotHangUp, Capabilities, Simulate, numbers
+from telephony import OVER, RANK, CannotHangUp, Capabilities, Provider, Simulate, numbers
 from telephony.numbers import DestinationNotAllowed, InvalidNumber
+from users import User
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,86 @@ RING_SECONDS: Final = 60
 # After this long it is too late to ask the network: the sweeper may have given the hold back.
 SUBMIT_SECONDS: Final = 20
 
-# What goes on by itself while calls are up (worker.py).
-extend_due = talktime.extend_due
-sweep = talktime.sweep
-finish = callbook.finish
+
+class Scenario(TypedDict):
+    """What a simulated call shall do, as it is stored (`Simulate`)."""
+
+    outcome: str
+    duration_seconds: int
+    wall_seconds: float
+    answered_by: str
+
+
+class SpecFields(TypedDict):
+    """A `CallSpec` as it is stored, among the fields of a campaign."""
+
+    message: str | None
+    audio_url: str | None
+    connect_to: str | None
+    max_duration_seconds: int | None
+    machine_detection: NotRequired[MachineDetection | None]
+    simulate: Scenario | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CallSpec:
+    """What a call says and how it is made, whomever it goes to; at most one of `message`,
+    `audio_url` and `connect_to`."""
+
+    message: str | None = None
+    audio_url: str | None = None
+    connect_to: str | None = None
+    max_duration_seconds: int | None = None
+    machine_detection: MachineDetection | None = None
+    simulate: Simulate | None = None
+
+    def check(self, network: Provider) -> None:
+        """Raise InvalidRequest for what does not go together, or what the network cannot do."""
+        purposes = {name: getattr(self, name) for name in ("message", "audio_url", "connect_to")}
+        chosen = [name for name, value in purposes.items() if value is not None]
+        if len(chosen) > 1:
+            raise invalid(chosen[1], "send one of message, audio_url and connect_to")
+        if self.simulate is not None and not network.can.can_simulate:
+            raise invalid("simulate", "works only where the simulator is the telephone network")
+        if self.machine_detection is not None and not network.can.can_detect_machines:
+            raise invalid(
+                "machine_detection", f"{network.name.title()} does not find out who answers"
+            )
+
+    def normalized(self) -> "CallSpec":
+        """The same with `connect_to` in E.164. Raises InvalidNumber and DestinationNotAllowed."""
+        if self.connect_to is None:
+            return self
+        return dataclasses.replace(self, connect_to=numbers.checked(self.connect_to))
+
+    def fields(self) -> SpecFields:
+        """How it is stored."""
+        return {
+            "message": self.message,
+            "audio_url": self.audio_url,
+            "connect_to": self.connect_to,
+            "max_duration_seconds": self.max_duration_seconds,
+            "machine_detection": self.machine_detection,
+            "simulate": (
+                None if self.simulate is None else cast(Scenario, dataclasses.asdict(self.simulate))
+            ),
+        }
+
+    @classmethod
+    def of(cls, stored: SpecFields) -> "CallSpec":
+        """What `fields` gave."""
+        scenario = stored["simulate"]
+        return cls(
+            message=stored["message"],
+            audio_url=stored["audio_url"],
+            connect_to=stored["connect_to"],
+            max_duration_seconds=stored["max_duration_seconds"],
+            machine_detection=stored.get("machine_detection"),
+            simulate=None if scenario is None else Simulate(**scenario),
+        )
+
+
+PLAIN: Final = CallSpec()
 
 # --- verbs --------------------------------------------------------------------------------------
 
@@ -69,47 +146,39 @@ async def place(
     *,
     call_id: str,
     to: str,
-    message: str | None = None,
-    audio_url: str | None = None,
-    connect_to: str | None = None,
-    max_duration_seconds: int | None = None,
-    machine_detection: MachineDetection | None = None,
-    simulate: Simulate | None = None,
+    spec: CallSpec = PLAIN,
     campaign_id: str | None = None,
     turn_at: dt.datetime | None = None,
-) -> Document:
+) -> Call:
     """Reserve the money for a call, then ask the network for it; the call as it stands.
 
     With the `call_id` of a call that exists, that call: nothing is dialled twice. It waits for its
-    turn at the network: that of `turn_at`, or the next. Raises
-    InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and
-    Unavailable; then there is no call. A call that the network refuses comes back as `failed`, its
-    money released.
+    turn at the network: that of `turn_at`, or the next. Raises InvalidRequest, InvalidNumber,
+    DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and Unavailable; then there
+    is no call. A call that the network refuses comes back as `failed`, its money released.
     """
     known = await callbook.known(call_id)
     if known is not None:
         return known
     network = telephony.chosen()
-    if simulate is not None and not network.can.can_simulate:
-        raise invalid("simulate", "works only where the simulator is the telephone network")
-    if machine_detection is not None and not network.can.can_detect_machines:
-        raise invalid("machine_detection", f"{network.name.title()} does not find out who answers")
-    script = (simulate or Simulate()) if network.can.can_simulate else None
+    spec.check(network)
+    script = (spec.simulate or Simulate()) if network.can.can_simulate else None
     longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
     number = numbers.checked(to)
     rate = await tariffs.rate_for(user_id, number)
+    spec = spec.normalized()
     call = _fresh(user_id, call_id, number, rate, script) | {
-        "message": message,
-        "audio_url": audio_url,
-        "connect_to": numbers.checked(connect_to) if connect_to is not None else None,
-        "max_duration_seconds": min(longest_seconds, max_duration_seconds or longest_seconds),
-        "machine_detection": machine_detection,
+        "message": spec.message,
+        "audio_url": spec.audio_url,
+        "connect_to": spec.connect_to,
+        "max_duration_seconds": min(longest_seconds, spec.max_duration_seconds or longest_seconds),
+        "machine_detection": spec.machine_detection,
         "campaign_id": campaign_id,
         "provider": network.name,
     }
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
-        return [callbook.written(call | _reserved(reservation, network.can))]
+        return [callbook.written(cast(Call, call | _reserved(reservation, network.can)))]
 
     reservation = await billing.reserve(
         user_id,
@@ -121,7 +190,8 @@ async def place(
     )
     if reservation.repeated:  # another attempt with this id is at it
         return await callbook.find(call_id)
-    return await _submit(call | _reserved(reservation, network.can), script, turn_at)
+    held = cast(Call, call | _reserved(reservation, network.can))
+    return await _submit(held, script, turn_at)
 
 
 def _fresh(
@@ -178,7 +248,7 @@ def _reserved(reservation: Reservation, can: Capabilities) -> Document:
     }
 
 
-async def _submit(call: Document, script: Simulate | None, turn_at: dt.datetime | None) -> Document:
+async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | None) -> Call:
     """Ask the network for a call that is committed. Whatever happens, its hold has an owner."""
     call_id, network = call["_id"], telephony.provider(call["provider"])
     dial = telephony.Dial(
@@ -201,7 +271,9 @@ async def _submit(call: Document, script: Simulate | None, turn_at: dt.datetime 
         provider_call_id = await network.place(dial)
     except (telephony.Refused, telephony.NotSent) as refusal:
         log.warning("call %s was not placed: %s", call_id, refusal)
-        await finish(call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200])
+        await callbook.finish(
+            call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200]
+        )
         return await callbook.find(call_id)
     except telephony.Ambiguous as problem:
         log.warning("call %s: unknown whether it was placed: %s", call_id, problem)
@@ -209,7 +281,7 @@ async def _submit(call: Document, script: Simulate | None, turn_at: dt.datetime 
     return await callbook.queued(call, provider_call_id)
 
 
-async def hang_up(call_id: str) -> Document:
+async def hang_up(call_id: str) -> Call:
     """Ask the network to end a call; the call as it stands. Its end is reported like any other.
 
     Harmless when repeated and when the call is over. Unavailable when the network does not answer,
@@ -259,6 +331,11 @@ class SimulateIn(BaseModel):
     duration_seconds: Annotated[int, Field(strict=True, ge=0, le=14_400)] = 30
     wall_seconds: Annotated[float, Field(strict=True, ge=0, le=3_600, allow_inf_nan=False)] = 1.0
     answered_by: Literal["human", "machine"] = "human"
+
+
+def scenario_of(simulate: SimulateIn | None) -> Simulate | None:
+    """What the body of a request says about the simulation."""
+    return None if simulate is None else Simulate(**simulate.model_dump())
 
 
 class CallIn(BaseModel):
@@ -323,7 +400,7 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-def shown(call: Document) -> CallOut:
+def shown(call: Call) -> CallOut:
     """A stored call as its owner sees it."""
     rate = billing.rate_of(call)
     facts: Document = {
@@ -342,7 +419,7 @@ def shown(call: Document) -> CallOut:
 # --- routes -------------------------------------------------------------------------------------
 
 
-async def _visible(call_id: str, user: Any) -> Document:
+async def _visible(call_id: str, user: User) -> Call:
     """The call if it is the user's own or the user is an admin; else there is none."""
     call = await callbook.find(call_id)
     if user.role != "admin" and call["user_id"] != user.id:
@@ -369,20 +446,17 @@ async def _visible(call_id: str, user: Any) -> Document:
 )
 async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Response:
     """Place a call. Its money is reserved first and charged when the network reports its end."""
-    script = Simulate(**body.simulate.model_dump()) if body.simulate is not None else None
+    spec = CallSpec(
+        message=body.message,
+        audio_url=body.audio_url,
+        connect_to=body.connect_to,
+        max_duration_seconds=body.max_duration_seconds,
+        machine_detection=body.machine_detection,
+        simulate=scenario_of(body.simulate),
+    )
 
     async def work(seed: str) -> api.Answer:
-        call = await place(
-            user.id,
-            call_id=f"call_{seed}",
-            to=body.to,
-            message=body.message,
-            audio_url=body.audio_url,
-            connect_to=body.connect_to,
-            max_duration_seconds=body.max_duration_seconds,
-            machine_detection=body.machine_detection,
-            simulate=script,
-        )
+        call = await place(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
         return api.Answer(202, shown(call))
 
     return await api.once(request, user.id, work)

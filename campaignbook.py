@@ -1,13 +1,17 @@
-"""Every campaign and where it stands: the record, what its owner may do, and who is at it."""
+"""Campaign records: the table of transitions, what an owner may do, and who is at it."""
 
+import dataclasses
 import datetime as dt
+import enum
 import logging
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
 import billing
 import clock
 import contacts
 import database
+from calls import SpecFields
 from database import Document, Index, db
 from errors import NotFound, Problem, Unavailable
 
@@ -34,14 +38,55 @@ PauseReason = Literal[
 # A list that comes in proves every few rows that somebody is at it; so does a dialer.
 LEASE_SECONDS: Final = 60
 
-_OWN: Final[Document] = {"is_loading": False}
-_LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
-_FOR_MONEY: Final[Document] = {
-    "status": "paused",
-    "pause_reason": {"$in": ["balance", "frozen"]},
-}
-_FOR_THE_DAY: Final[Document] = {"status": "paused", "pause_reason": "cap"}
-_FOR_THE_NETWORK: Final[Document] = {"status": "paused", "pause_reason": "provider"}
+
+class RejectedRow(TypedDict):
+    """A row of the list that is not called."""
+
+    row: int
+    value: str
+    code: str
+    message: str
+
+
+class NewCampaign(SpecFields):
+    """What the owner of a campaign asked for, as it is stored."""
+
+    _id: str
+    user_id: str
+    name: str
+    max_concurrent: int
+    calls_per_minute: int | None
+    start: bool  # else it is a draft
+    start_at: dt.datetime | None
+
+
+class Campaign(NewCampaign):
+    """A document of `campaigns`. What is not required is set later, or was not written by an older
+    version."""
+
+    status: Status
+    pause_reason: PauseReason | None
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    completed_at: dt.datetime | None
+    # its list
+    is_loading: bool  # it is still coming in, and nobody sees the campaign
+    is_forgotten: NotRequired[bool]  # it did not come in, and its contacts are being deleted
+    rejected: NotRequired[list[RejectedRow]]
+    rejected_count: NotRequired[int]
+    # who is at it
+    look_at: dt.datetime | None  # when somebody has to do something for it
+    busy_until: dt.datetime | None
+    busy_by: NotRequired[str]
+    paced_at: dt.datetime | None  # up to when `calls_per_minute` is used up
+    # the telephone network
+    probes: NotRequired[int]  # how often in a row it was tried in vain
+    probe_at: NotRequired[dt.datetime]  # when one more call is tried
+    probe_call_id: NotRequired[str | None]  # the call that shows whether it takes calls again
+    rests_until: NotRequired[dt.datetime | None]  # it takes no more calls for a moment
+    # what its contacts add up to, kept when it is over
+    counts: dict[str, int] | None
+    spent_paise: int | None
 
 
 class InvalidTransition(Problem):
@@ -50,25 +95,169 @@ class InvalidTransition(Problem):
     code, status, title = "invalid_transition", 409, "Invalid transition"
 
 
+# --- transitions --------------------------------------------------------------------------------
+
+
+class Position(NamedTuple):
+    """Where a campaign stands."""
+
+    status: Status
+    pause_reason: PauseReason | None = None
+
+
+class Event(enum.Enum):
+    """What moves a campaign from one position to another. The values are for people to read."""
+
+    OWNER_PAUSED = "paused"
+    OWNER_RESUMED = "resumed"
+    OWNER_CANCELED = "canceled"
+    START_TIME_CAME = "started, its time has come"
+    MONEY_RAN_OUT = "paused, the money ran out"
+    WALLET_FROZEN = "paused, the wallet is frozen"
+    MONEY_CAME = "goes on, there is money again"
+    DAY_USED_UP = "paused, the day has no room for more calls"
+    DAY_BEGAN = "goes on, there is room for a call again"
+    NETWORK_FAILED = "paused, the telephone network takes no calls"
+    NETWORK_PROBED = "goes on with one call, which shows whether the network takes calls again"
+    LIST_DONE = "completed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One row of the table: from where to where, and what else changes."""
+
+    before: tuple[Position, ...]
+    after: Position | None  # None: it runs, or is scheduled while its start time is ahead
+    now: tuple[str, ...] = ()  # fields that become the moment of the event
+    cleared: tuple[str, ...] = ()  # fields that become None
+    counted: tuple[str, ...] = ()  # fields that grow by one
+    given: tuple[str, ...] = ()  # fields that come with the event
+
+
+DRAFT: Final = Position("draft")
+SCHEDULED: Final = Position("scheduled")
+RUNNING: Final = Position("running")
+COMPLETED: Final = Position("completed")
+CANCELED: Final = Position("canceled")
+PAUSED_BY_OWNER: Final = Position("paused", "user")
+WITHOUT_MONEY: Final = Position("paused", "balance")
+FROZEN: Final = Position("paused", "frozen")
+DAY_IS_FULL: Final = Position("paused", "cap")
+NETWORK_IS_DOWN: Final = Position("paused", "provider")
+_PAUSED: Final = tuple(Position("paused", reason) for reason in get_args(PauseReason))
+
+TRANSITIONS: Final[dict[Event, Transition]] = {
+    # A campaign that waits for money, the next day or the network waits for its owner from then on.
+    Event.OWNER_PAUSED: Transition(
+        before=(RUNNING, SCHEDULED, WITHOUT_MONEY, FROZEN, DAY_IS_FULL, NETWORK_IS_DOWN),
+        after=PAUSED_BY_OWNER,
+        now=("look_at",),
+    ),
+    Event.OWNER_RESUMED: Transition(before=(DRAFT, *_PAUSED), after=None),
+    Event.OWNER_CANCELED: Transition(
+        before=(DRAFT, SCHEDULED, RUNNING, *_PAUSED),
+        after=CANCELED,
+        now=("look_at", "completed_at"),
+    ),
+    Event.START_TIME_CAME: Transition(before=(SCHEDULED,), after=None),
+    Event.MONEY_RAN_OUT: Transition(before=(RUNNING,), after=WITHOUT_MONEY),
+    Event.WALLET_FROZEN: Transition(before=(RUNNING,), after=FROZEN),
+    Event.MONEY_CAME: Transition(before=(WITHOUT_MONEY, FROZEN), after=RUNNING, now=("look_at",)),
+    Event.DAY_USED_UP: Transition(before=(RUNNING,), after=DAY_IS_FULL),
+    Event.DAY_BEGAN: Transition(before=(DAY_IS_FULL,), after=RUNNING, now=("look_at",)),
+    Event.NETWORK_FAILED: Transition(
+        before=(RUNNING,),
+        after=NETWORK_IS_DOWN,
+        cleared=("probe_call_id",),
+        counted=("probes",),
+        given=("probe_at",),
+    ),
+    Event.NETWORK_PROBED: Transition(before=(NETWORK_IS_DOWN,), after=RUNNING, now=("look_at",)),
+    Event.LIST_DONE: Transition(
+        before=(RUNNING, *_PAUSED),
+        after=COMPLETED,
+        now=("completed_at",),
+        given=("counts", "spent_paise"),
+    ),
+}
+
+
+async def transition(campaign: Campaign, event: Event, **given: object) -> Campaign | None:
+    """Move a campaign as the table says; None, and nothing changes, when it stands elsewhere by now.
+
+    `given` are the fields that the row asks for.
+    """
+    row = TRANSITIONS[event]
+    assert set(given) == set(row.given), event
+    position = _started(campaign) if row.after is None else _fields_of(row)
+    update: Document = {"$set": {**position, **given}}
+    if row.counted:
+        update["$inc"] = dict.fromkeys(row.counted, 1)
+    moved = await db.campaigns.find_one_and_update(
+        {"_id": campaign["_id"], **_VISIBLE, **_standing_at(row.before)},
+        update,
+        projection={"rejected": 0},
+        return_document=True,
+    )
+    if moved is not None:
+        log.info("campaign %s: %s", campaign["_id"], event.value)
+    return cast("Campaign | None", moved)
+
+
+def _fields_of(row: Transition) -> Document:
+    assert row.after is not None
+    now = clock.now()
+    return {
+        "status": row.after.status,
+        "pause_reason": row.after.pause_reason,
+        **dict.fromkeys(row.now, now),
+        **dict.fromkeys(row.cleared),
+    }
+
+
+def _started(campaign: Campaign) -> Document:
+    now, starts_at = clock.now(), campaign["start_at"]
+    if starts_at is not None and starts_at > now:
+        return {"status": "scheduled", "pause_reason": None, "look_at": starts_at}
+    started_at = campaign["started_at"] or now
+    return {"status": "running", "pause_reason": None, "look_at": now, "started_at": started_at}
+
+
+def _standing_at(positions: Sequence[Position]) -> Document:
+    """The filter of the campaigns that stand at one of these positions."""
+    reasons: dict[Status, list[PauseReason | None]] = {}
+    for position in positions:
+        reasons.setdefault(position.status, []).append(position.pause_reason)
+    found: list[Document] = [
+        {"status": status, "pause_reason": {"$in": waits}} for status, waits in reasons.items()
+    ]
+    return found[0] if len(found) == 1 else {"$or": found}
+
+
 # --- coming to be -------------------------------------------------------------------------------
 
+_VISIBLE: Final[Document] = {"is_loading": False}
+_LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
 
-async def open_draft(campaign: Document) -> bool:
+
+async def open_draft(campaign: NewCampaign) -> bool:
     """Keep a campaign whose list is still coming in: nobody sees it, and if the process dies it
     is forgotten. False when this campaign is complete already."""
-    draft = campaign | {
+    draft: Document = {  # a Campaign; mypy cannot see into `**`
+        **campaign,
         "status": "draft",
         "pause_reason": None,
-        **_LOADING,
+        "is_loading": True,
+        "is_forgotten": False,
         "created_at": clock.now(),
         "started_at": None,
         "completed_at": None,
         "look_at": clock.after(LEASE_SECONDS),
         "busy_until": None,
         "paced_at": None,
-        "probes": 0,  # how often in a row the network was tried in vain
-        "probe_call_id": None,  # the call that shows whether it takes calls again
-        "rests_until": None,  # it takes no more calls for a moment
+        "probes": 0,
+        "probe_call_id": None,
+        "rests_until": None,
         "counts": None,
         "spent_paise": None,
     }
@@ -88,20 +277,36 @@ async def still_loading(campaign_id: str) -> bool:
     return result.matched_count > 0
 
 
-async def launch(campaign_id: str, **known: Any) -> Document:
+async def launch(
+    campaign_id: str, rejected: Sequence[RejectedRow], rejected_count: int
+) -> Campaign:
     """The list is in: the campaign is there, and starts if it should. Unavailable if it was
     forgotten meanwhile."""
-    draft = await db.campaigns.find_one({"_id": campaign_id})
-    if draft is not None and draft["is_loading"]:
+    found = await db.campaigns.find_one({"_id": campaign_id})
+    if found is not None and found["is_loading"]:
+        draft = cast(Campaign, found)
         changes = _started(draft) if draft["start"] else {"look_at": None}
-        draft = await db.campaigns.find_one_and_update(
+        changes |= {"rejected": list(rejected), "rejected_count": rejected_count}
+        found = await db.campaigns.find_one_and_update(
             {"_id": campaign_id, **_LOADING},
-            {"$set": changes | known | _OWN},
+            {"$set": changes | _VISIBLE},
             return_document=True,
         )
-    if draft is None:
-        raise Unavailable("The list did not come in in time; send it again.")
-    return draft
+    if found is None:
+        raise _out_of_time()
+    return cast(Campaign, found)
+
+
+async def launched(campaign_id: str) -> Campaign:
+    """The campaign, if another attempt at the same was faster. Unavailable if it was forgotten."""
+    found = await known(campaign_id)
+    if found is None:
+        raise _out_of_time()
+    return found
+
+
+def _out_of_time() -> Unavailable:
+    return Unavailable("The list did not come in in time; send it again.")
 
 
 async def forget(campaign_id: str) -> None:
@@ -117,36 +322,28 @@ async def forget(campaign_id: str) -> None:
     await db.campaigns.delete_one({"_id": campaign_id, "is_loading": True})
 
 
-def _started(campaign: Document) -> Document:
-    now = clock.now()
-    starts_at: dt.datetime | None = campaign["start_at"]
-    if starts_at is not None and starts_at > now:
-        return {"status": "scheduled", "pause_reason": None, "look_at": starts_at}
-    started_at = campaign["started_at"] or now
-    return {"status": "running", "pause_reason": None, "look_at": now, "started_at": started_at}
-
-
 # --- its owner ----------------------------------------------------------------------------------
 
 
-async def find(campaign_id: str) -> Document:
+async def find(campaign_id: str) -> Campaign:
     """The campaign, without the rows that were refused; NotFound when there is none (yet)."""
-    found = await db.campaigns.find_one({"_id": campaign_id, **_OWN}, {"rejected": 0})
+    found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE}, {"rejected": 0})
     if found is None:
         raise NotFound("There is no campaign with this id.")
-    return found
+    return cast(Campaign, found)
 
 
-async def known(campaign_id: str) -> Document | None:
+async def known(campaign_id: str) -> Campaign | None:
     """The campaign with the rows that were refused, if its list came in."""
-    return await db.campaigns.find_one({"_id": campaign_id, **_OWN})
+    found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE})
+    return cast("Campaign | None", found)
 
 
 async def page(
     where: Document, *, after: tuple[dt.datetime, str] | None, limit: int
-) -> list[Document]:
+) -> list[Campaign]:
     """At most `limit` campaigns, newest first, that come after that creation time and id."""
-    where = where | _OWN
+    where = where | _VISIBLE
     if after is not None:
         at, campaign_id = after
         where["$or"] = [
@@ -156,62 +353,48 @@ async def page(
     found = db.campaigns.find(
         where, {"rejected": 0}, sort=[("created_at", -1), ("_id", -1)], limit=limit
     )
-    return await found.to_list(None)
+    return cast(list[Campaign], await found.to_list(None))
 
 
-async def pause(campaign_id: str) -> Document:
-    """Place no more calls; those that are up end as they will. Raises InvalidTransition.
-
-    A campaign that waits for money, the next day or the network waits for its owner from then on.
-    """
-    waits = [_FOR_MONEY, _FOR_THE_DAY, _FOR_THE_NETWORK]
-    may = {"$or": [{"status": {"$in": ["running", "scheduled"]}}, *waits]}
-    changes = {"status": "paused", "pause_reason": "user", "look_at": clock.now()}
-    return await _move(campaign_id, may, changes, "paused")
+async def pause(campaign: Campaign) -> Campaign:
+    """Place no more calls; those that are up end as they will. Raises InvalidTransition."""
+    return await _by_owner(campaign, Event.OWNER_PAUSED)
 
 
-async def resume(campaign_id: str) -> Document:
+async def resume(campaign: Campaign) -> Campaign:
     """Go on, or start a draft. Raises InvalidTransition, and the 402s when there is no money."""
-    campaign = await find(campaign_id)
-    from_here = ["draft", "paused"]
-    if campaign["status"] in from_here:
+    if _position_of(campaign) in TRANSITIONS[Event.OWNER_RESUMED].before:
         await billing.can_start(campaign["user_id"])
-    may = {"status": {"$in": from_here}}
-    return await _move(campaign_id, may, _started(campaign), "resumed")
+    return await _by_owner(campaign, Event.OWNER_RESUMED)
 
 
-async def cancel(campaign_id: str) -> Document:
+async def cancel(campaign: Campaign) -> Campaign:
     """Call nobody else; calls that are up end as they will. Raises InvalidTransition."""
-    may = {"status": {"$in": ["draft", "scheduled", "running", "paused"]}}
-    now = clock.now()
-    changes = {"status": "canceled", "pause_reason": None, "look_at": now, "completed_at": now}
-    campaign = await _move(campaign_id, may, changes, "canceled")
+    canceled = await _by_owner(campaign, Event.OWNER_CANCELED)
     # The dialer does it again, in case that this process does not live to.
-    await contacts.cancel_pending(campaign_id)
-    return campaign
+    await contacts.cancel_pending(campaign["_id"])
+    return canceled
 
 
-async def _move(campaign_id: str, may: Document, changes: Document, what: str) -> Document:
-    moved = await db.campaigns.find_one_and_update(
-        {"_id": campaign_id, **_OWN, **may},
-        {"$set": changes},
-        projection={"rejected": 0},
-        return_document=True,
-    )
+async def _by_owner(campaign: Campaign, event: Event) -> Campaign:
+    moved = await transition(campaign, event)
     if moved is None:
-        status = (await find(campaign_id))["status"]
+        status = (await find(campaign["_id"]))["status"]
         raise InvalidTransition(
-            f"The campaign is {status}; it cannot be {what} now.", campaign_status=status
+            f"The campaign is {status}; it cannot be {event.value} now.", campaign_status=status
         )
-    log.info("campaign %s: %s", campaign_id, what)
     return moved
 
 
-# --- the dialer ---------------------------------------------------------------------------------
+def _position_of(campaign: Campaign) -> Position:
+    return Position(campaign["status"], campaign["pause_reason"])
+
+
+# --- who is at it -------------------------------------------------------------------------------
 
 
 async def due(limit: int) -> list[str]:
-    """The campaigns for which it is time that somebody does something."""
+    """The ids of the campaigns that are due, the longest overdue first."""
     found = db.campaigns.find(
         {"look_at": {"$lte": clock.now(), "$type": "date"}},
         {"_id": 1},
@@ -222,11 +405,11 @@ async def due(limit: int) -> list[str]:
 
 
 async def look_again(campaign_id: str, at: dt.datetime) -> None:
-    """Have somebody look at the campaign at `at`, if nobody would before."""
+    """Make the campaign due at `at`, if it is not due before."""
     await db.campaigns.update_one({"_id": campaign_id}, {"$min": {"look_at": at}})
 
 
-async def take(campaign_id: str) -> Document | None:
+async def take(campaign_id: str) -> Campaign | None:
     """The campaign, for this caller alone until `put_down`; None while another process is at it.
 
     One at a time, so that the limits of a campaign hold over all processes. When the process dies,
@@ -234,16 +417,17 @@ async def take(campaign_id: str) -> Document | None:
     """
     now, until = clock.now(), clock.after(LEASE_SECONDS)
     lease = {"busy_until": until, "busy_by": database.new_id("dial"), "look_at": until}
-    return await db.campaigns.find_one_and_update(
+    taken = await db.campaigns.find_one_and_update(
         {"_id": campaign_id, "$or": [{"busy_until": None}, {"busy_until": {"$lt": now}}]},
         {"$set": lease},
         projection={"rejected": 0},
         return_document=True,
     )
+    return cast("Campaign | None", taken)
 
 
-async def put_down(campaign: Document, again_seconds: float | None) -> None:
-    """Let others have the campaign, in `again_seconds` or, with None, when there is news."""
+async def put_down(campaign: Campaign, again_seconds: float | None) -> None:
+    """Let others have the campaign: in `again_seconds` or, with None, when something happens to it."""
     mine = {"_id": campaign["_id"], "busy_by": campaign["busy_by"]}
     if again_seconds is None:  # unless its owner did something meanwhile
         quiet = mine | {"look_at": campaign["look_at"]}
@@ -254,7 +438,7 @@ async def put_down(campaign: Document, again_seconds: float | None) -> None:
         await db.campaigns.update_one(mine, {"$set": {"busy_until": None}, "$min": again})
 
 
-async def goes_on(campaign: Document, *, paced_at: dt.datetime | None) -> bool:
+async def goes_on(campaign: Campaign, *, paced_at: dt.datetime | None) -> bool:
     """Whether it still runs and is still the caller's, who keeps it; its pace moves to `paced_at`."""
     result = await db.campaigns.update_one(
         {"_id": campaign["_id"], "status": "running", "busy_by": campaign["busy_by"]},
@@ -263,11 +447,7 @@ async def goes_on(campaign: Document, *, paced_at: dt.datetime | None) -> bool:
     return result.matched_count > 0
 
 
-async def start_scheduled(campaign: Document) -> None:
-    """Its time has come."""
-    await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": "scheduled"}, {"$set": _started(campaign)}
-    )
+# --- the dialer ---------------------------------------------------------------------------------
 
 
 async def running_count(user_id: str) -> int:
@@ -275,50 +455,21 @@ async def running_count(user_id: str) -> int:
     return await db.campaigns.count_documents({"user_id": user_id, "status": "running"})
 
 
-async def pause_for_money(campaign: Document, reason: Literal["balance", "frozen"]) -> None:
-    """The money ran out, or must not be spent."""
-    await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": "running"},
-        {"$set": {"status": "paused", "pause_reason": reason}},
-    )
-    log.info("campaign %s: paused, %s", campaign["_id"], reason)
+async def waits_for_money(user_id: str) -> bool:
+    """Whether a recharge, or a thaw, would let a campaign of this user go on."""
+    waiting = {"user_id": user_id, **_standing_at(TRANSITIONS[Event.MONEY_CAME].before)}
+    return await db.campaigns.find_one(waiting, {"_id": 1}) is not None
 
 
-async def pause_for_the_day(campaign: Document) -> None:
-    """The day's calls cost, or are, as many as they may."""
-    await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": "running"}, {"$set": _FOR_THE_DAY}
-    )
-    log.info("campaign %s: paused, the day has no room for more calls", campaign["_id"])
+async def resume_with_money(user_id: str) -> None:
+    """There is money again: all campaigns of this user that wait for it go on."""
+    row = TRANSITIONS[Event.MONEY_CAME]
+    waiting = {"user_id": user_id, **_standing_at(row.before)}
+    await db.campaigns.update_many(waiting, {"$set": _fields_of(row)})
 
 
-async def resume_with_the_day(campaign: Document) -> None:
-    """There is room for a call again."""
-    running = {"status": "running", "pause_reason": None, "look_at": clock.now()}
-    await db.campaigns.update_one({"_id": campaign["_id"], **_FOR_THE_DAY}, {"$set": running})
-
-
-async def pause_for_the_network(campaign: Document, why: str, probe_at: dt.datetime) -> None:
-    """The telephone network takes no calls: one more is tried from `probe_at` on."""
-    paused = await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": "running"},
-        {
-            "$set": {**_FOR_THE_NETWORK, "probe_at": probe_at, "probe_call_id": None},
-            "$inc": {"probes": 1},
-        },
-    )
-    if paused.matched_count:
-        log.error("campaign %s: paused, the telephone network: %s", campaign["_id"], why)
-
-
-async def probe_the_network(campaign: Document) -> None:
-    """Go on with one call, which shows whether the network takes calls again."""
-    running = {"status": "running", "pause_reason": None, "look_at": clock.now()}
-    await db.campaigns.update_one({"_id": campaign["_id"], **_FOR_THE_NETWORK}, {"$set": running})
-
-
-async def probed_with(campaign: Document, call_id: str) -> None:
-    """This call is the one."""
+async def probed_with(campaign: Campaign, call_id: str) -> None:
+    """This call shows whether the network takes calls again."""
     await db.campaigns.update_one(
         {"_id": campaign["_id"], "status": "running"}, {"$set": {"probe_call_id": call_id}}
     )
@@ -329,7 +480,7 @@ async def rest(campaign_id: str, until: dt.datetime) -> None:
     await db.campaigns.update_one({"_id": campaign_id}, {"$max": {"rests_until": until}})
 
 
-async def network_is_back(campaign: Document) -> None:
+async def network_is_back(campaign: Campaign) -> None:
     """It let a call ring."""
     await db.campaigns.update_one(
         {"_id": campaign["_id"]}, {"$set": {"probes": 0, "probe_call_id": None}}
@@ -337,39 +488,25 @@ async def network_is_back(campaign: Document) -> None:
     log.info("campaign %s: the telephone network takes calls again", campaign["_id"])
 
 
-async def waits_for_money(user_id: str) -> bool:
-    """Whether a recharge, or a thaw, would let a campaign of this user go on."""
-    return await db.campaigns.find_one({"user_id": user_id, **_FOR_MONEY}, {"_id": 1}) is not None
-
-
-async def resume_with_money(user_id: str) -> None:
-    """There is money again: what waits for it goes on."""
-    running = {"status": "running", "pause_reason": None, "look_at": clock.now()}
-    await db.campaigns.update_many({"user_id": user_id, **_FOR_MONEY}, {"$set": running})
-
-
-async def close(campaign: Document) -> None:
-    """Nobody is called any more: keep what the contacts add up to."""
-    kept = await _summed(campaign["_id"])
-    if campaign["status"] != "canceled":
-        kept |= {"status": "completed", "pause_reason": None, "completed_at": clock.now()}
-    await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": {"$in": ["running", "paused", "canceled"]}},
-        {"$set": kept},
-    )
-    log.info("campaign %s: over", campaign["_id"])
+async def close(campaign: Campaign) -> None:
+    """Nobody is left to call: the campaign is over. Keep what its contacts add up to."""
+    summed = await _summed(campaign["_id"])
+    if campaign["status"] == "canceled":
+        await db.campaigns.update_one({"_id": campaign["_id"]}, {"$set": summed})
+    else:
+        await transition(campaign, Event.LIST_DONE, **summed)
 
 
 async def recount(campaign_id: str) -> None:
-    """What its contacts add up to has changed after it was over."""
+    """Add its contacts up again, because one has changed after the campaign was over."""
     over = {"_id": campaign_id, "counts": {"$ne": None}}
     await db.campaigns.update_one(over, {"$set": await _summed(campaign_id)})
 
 
-async def _summed(campaign_id: str) -> Document:
+async def _summed(campaign_id: str) -> dict[str, Any]:
     summed = (await contacts.tally([campaign_id]))[campaign_id]
     return {
-        "counts": summed.counts.model_dump(),
+        "counts": dataclasses.asdict(summed.counts),
         "spent_paise": database.long(summed.spent_paise),
     }
 

@@ -3,26 +3,26 @@
 import asyncio
 import datetime as dt
 import hashlib
+import json
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
 import api
 import campaignbook
 import clock
 import contacts
-import dialer
 import history
 import intake
 import money
 import phonebook
 from auth import CurrentUser, Instant
-from calls import MachineDetection
-from campaignbook import InvalidTransition, PauseReason, Status
-from contacts import Contact, Counted, Counts, Tally
+from calls import CallSpec, MachineDetection, SimulateIn, Url, scenario_of
+from campaignbook import Campaign, InvalidTransition, PauseReason, Status
+from contacts import Counted, Counts, Tally
 from database import Document
 from errors import (
     PAYMENT_REQUIRED,
@@ -36,24 +36,185 @@ from errors import (
     Unauthenticated,
     Unavailable,
 )
-from intake import CampaignIn, NoUsableRow, UploadIn
+from intake import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
 from money import RupeesOut
 from phonebook import NoPhoneColumn, TooManyRows
+from quotes import Phone
 from sheets import UnreadableFile
 from telephony.numbers import DestinationNotAllowed, InvalidNumber
 from users import User
 
-# --- vocabulary ---------------------------------------------------------------------------------
+# --- results, without HTTP ----------------------------------------------------------------------
+
+_RESULT_ROWS: Final = 100
+_RESULT_COLUMNS: Final = (
+    "row",
+    "to",
+    "state",
+    "reason",
+    "attempts",
+    "call_id",
+    "duration_seconds",
+    "cost",
+    "updated_at",
+)
+
+
+async def results_of(campaign_id: str, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
+    """What became of everybody on the list as CSV (RFC 4180), a piece a batch: constant memory."""
+    head = (history.BYTE_ORDER_MARK if byte_order_mark else "") + history.lines(
+        [list(_RESULT_COLUMNS)]
+    )
+    rows: list[list[str]] = []
+    async for contact in contacts.everyone(campaign_id):
+        rows.append(_result_of(contact))
+        if len(rows) >= _RESULT_ROWS:
+            yield head + history.lines(rows)
+            head, rows = "", []
+    if head or rows:
+        yield head + history.lines(rows)
+
+
+def _result_of(contact: contacts.Contact) -> list[str]:
+    duration = contact["duration_seconds"]
+    return [
+        str(contact["row"]),
+        history.harmless(contact["to"]),
+        contacts.counted(contact),
+        history.harmless(contact["reason"] or ""),
+        str(contact["attempts"]),
+        contact["call_id"] or "",
+        "" if duration is None else str(duration),
+        money.text(contact["cost_paise"]),
+        clock.iso(contact["updated_at"]),
+    ]
+
+
+# --- routes: what is asked -----------------------------------------------------------------------
 
 _LIST_BYTES_MAX: Final = 4 * 1024 * 1024
-_RESULT_ROWS: Final = 100
-
-# What goes on by itself (worker.py).
-tick = dialer.tick
+_START_WITHIN_DAYS: Final = 366
 
 api.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
 # The other fields and the boundaries of the form need some room beside the file.
 api.allow_large_body("/api/campaigns/upload", phonebook.FILE_BYTES_MAX + 64 * 1024)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text.strip()
+
+
+def _moment(text: object) -> object:
+    if text is not None and not isinstance(text, str):
+        raise ValueError("must be a moment such as 2026-11-24T09:00:00+05:30")
+    return text
+
+
+def _soon(moment: dt.datetime) -> dt.datetime:
+    ahead = moment - clock.now()
+    if not dt.timedelta(days=-1) < ahead < dt.timedelta(days=_START_WITHIN_DAYS):
+        raise ValueError(f"must be a moment within the next {_START_WITHIN_DAYS} days")
+    utc = moment.astimezone(dt.UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+
+def _not_yet(value: object) -> None:
+    if value is not None:
+        raise ValueError("is not supported yet; leave it out")
+
+
+def _texts(values: object) -> object:
+    """One complaint about the first number that is no text, not one about each of 100,000."""
+    if isinstance(values, list):
+        for position, value in enumerate(values, 1):
+            if not isinstance(value, str):
+                raise ValueError(f"number {position} is no string; send numbers as strings")
+    return values
+
+
+def _json(text: object) -> object:
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        raise ValueError("must be JSON, as in a body") from None
+
+
+def _blank_is_absent(value: object) -> object:
+    return None if value == "" else value
+
+
+NotYet = Annotated[None, BeforeValidator(_not_yet)]
+Starts = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_soon)]
+
+
+class Options(BaseModel):
+    """What a campaign says, how fast, and when; at most one of `message`, `audio_url` and
+    `connect_to`."""
+
+    name: Annotated[str, Field(max_length=200), AfterValidator(_name)]
+    message: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    audio_url: Url | None = None
+    connect_to: Phone | None = None
+    max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
+    machine_detection: MachineDetection | None = None
+    max_concurrent: Annotated[int, Field(strict=True, ge=1, le=1_000)] = MAX_CONCURRENT_DEFAULT
+    calls_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = None
+    simulate: SimulateIn | None = None
+    start: Annotated[bool, Field(strict=True)] = True
+    start_at: Starts | None = None
+    window: NotYet = None
+    retry: NotYet = None
+    budget: NotYet = None
+
+
+class CampaignIn(Options):
+    """A campaign whose numbers come with it."""
+
+    numbers: Annotated[list[str], Field(min_length=1), BeforeValidator(_texts)]
+
+
+_blank = BeforeValidator(_blank_is_absent)
+
+
+class UploadIn(Options):
+    """A campaign whose numbers stand in a CSV file. A field that is left blank is not set."""
+
+    # The Swagger page offers a file to choose for `binary`.
+    file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
+    phone_column: Annotated[str | None, Field(max_length=200), _blank] = None
+    message: Annotated[Annotated[str, Field(max_length=1_000)] | None, _blank] = None
+    audio_url: Annotated[Url | None, _blank] = None
+    connect_to: Annotated[Phone | None, _blank] = None
+    max_duration_seconds: Annotated[Annotated[int, Field(ge=1, le=86_400)] | None, _blank] = None
+    machine_detection: Annotated[MachineDetection | None, _blank] = None
+    max_concurrent: Annotated[int, Field(ge=1, le=1_000)] = MAX_CONCURRENT_DEFAULT
+    calls_per_minute: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, _blank] = None
+    simulate: Annotated[SimulateIn | None, BeforeValidator(_json), _blank] = None
+    start: bool = True
+    start_at: Annotated[Starts | None, _blank] = None
+
+
+def _plan(options: Options) -> CampaignPlan:
+    return CampaignPlan(
+        name=options.name,
+        spec=CallSpec(
+            message=options.message,
+            audio_url=options.audio_url,
+            connect_to=options.connect_to,
+            max_duration_seconds=options.max_duration_seconds,
+            machine_detection=options.machine_detection,
+            simulate=scenario_of(options.simulate),
+        ),
+        max_concurrent=options.max_concurrent,
+        calls_per_minute=options.calls_per_minute,
+        start=options.start,
+        start_at=options.start_at,
+    )
+
+
+# --- routes: what is shown -----------------------------------------------------------------------
 
 
 class RejectedOut(BaseModel):
@@ -103,6 +264,21 @@ class CampaignsOut(BaseModel):
     next_cursor: str | None
 
 
+class Contact(BaseModel):
+    """One person of a campaign, as its owner sees it."""
+
+    contact_id: str
+    row: int
+    to: str
+    state: Counted
+    reason: str | None
+    attempts: int
+    call_id: str | None
+    duration_seconds: int | None
+    cost: RupeesOut
+    updated_at: Instant
+
+
 class ContactsOut(BaseModel):
     """A page of contacts, in the order of the list."""
 
@@ -110,51 +286,30 @@ class ContactsOut(BaseModel):
     next_cursor: str | None
 
 
-# --- verbs --------------------------------------------------------------------------------------
+def _contact(contact: contacts.Contact) -> Contact:
+    return Contact(
+        contact_id=contact["_id"],
+        row=contact["row"],
+        to=contact["to"],
+        state=contacts.counted(contact),
+        reason=contact["reason"],
+        attempts=contact["attempts"],
+        call_id=contact["call_id"],
+        duration_seconds=contact["duration_seconds"],
+        cost=contact["cost_paise"],
+        updated_at=contact["updated_at"],
+    )
 
 
-async def results_of(campaign_id: str, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
-    """What became of everybody on the list as CSV (RFC 4180), a piece a batch: constant memory."""
-    head = (history.BYTE_ORDER_MARK if byte_order_mark else "") + history.lines([list(_RESULT)])
-    rows: list[list[str]] = []
-    async for contact in contacts.everyone(campaign_id):
-        rows.append(_result(contact))
-        if len(rows) >= _RESULT_ROWS:
-            yield head + history.lines(rows)
-            head, rows = "", []
-    if head or rows:
-        yield head + history.lines(rows)
-
-
-_RESULT: Final = (
-    *("row", "to", "state", "reason", "attempts", "call_id"),
-    *("duration_seconds", "cost", "updated_at"),
-)
-
-
-def _result(contact: Document) -> list[str]:
-    duration = contact["duration_seconds"]
-    return [
-        str(contact["row"]),
-        history.harmless(contact["to"]),
-        contacts.counted(contact),
-        history.harmless(contact["reason"] or ""),
-        str(contact["attempts"]),
-        contact["call_id"] or "",
-        "" if duration is None else str(duration),
-        money.text(contact["cost_paise"]),
-        clock.iso(contact["updated_at"]),
-    ]
-
-
-async def _shown(campaigns: list[Document]) -> list[CampaignOut]:
+async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
     """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
     counted = await contacts.tally([c["_id"] for c in campaigns if c["counts"] is None])
     return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
 
 
-def _fields(campaign: Document, counted: Tally | None) -> dict[str, Any]:
-    same = {n: campaign[n] for n in CampaignOut.model_fields if n in campaign}
+def _fields(campaign: Campaign, counted: Tally | None) -> dict[str, Any]:
+    stored: dict[str, Any] = {**campaign}
+    same = {n: stored[n] for n in CampaignOut.model_fields if n in stored}
     if counted is not None:
         same["counts"] = counted.counts
     spent_paise = campaign["spent_paise"] if counted is None else counted.spent_paise
@@ -181,7 +336,7 @@ _CREATING: Final[tuple[type[Problem], ...]] = (
 _moving = api.documented(Unauthenticated, NotFound, InvalidTransition, Unavailable)
 
 
-async def _visible(campaign_id: str, user: User) -> Document:
+async def _visible(campaign_id: str, user: User) -> Campaign:
     """The campaign if it is the user's own or the user is an admin; else there is none."""
     campaign = await campaignbook.find(campaign_id)
     if user.role != "admin" and campaign["user_id"] != user.id:
@@ -189,11 +344,11 @@ async def _visible(campaign_id: str, user: User) -> Document:
     return campaign
 
 
-async def _one(campaign: Document) -> CampaignOut:
+async def _one(campaign: Campaign) -> CampaignOut:
     return (await _shown([campaign]))[0]
 
 
-async def _created(campaign: Document) -> api.Answer:
+async def _created(campaign: Campaign) -> api.Answer:
     rejected = [RejectedOut(**row) for row in campaign["rejected"]]
     return api.Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))
 
@@ -203,7 +358,7 @@ async def create_campaign(request: Request, user: CurrentUser, body: CampaignIn)
     """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
 
     async def work(seed: str) -> api.Answer:
-        campaign = intake.planned(f"cmp_{seed}", user.id, body)
+        campaign = intake.planned(f"cmp_{seed}", user.id, _plan(body))
         return await _created(await intake.create(campaign, phonebook.read_list(body.numbers)))
 
     return await api.once(request, user.id, work)
@@ -226,7 +381,7 @@ async def upload_campaign(
     content = await form.file.read()
 
     async def work(seed: str) -> api.Answer:
-        campaign = intake.planned(f"cmp_{seed}", user.id, form)
+        campaign = intake.planned(f"cmp_{seed}", user.id, _plan(form))
         rows = phonebook.read_file(content, phone_column=form.phone_column)
         return await _created(await intake.create(campaign, rows))
 
@@ -290,7 +445,7 @@ async def list_contacts(
     found = await contacts.page(campaign_id, state=state, after_row=after_row, limit=limit + 1)
     more, found = len(found) > limit, found[:limit]
     return ContactsOut(
-        contacts=[contacts.shown(contact) for contact in found],
+        contacts=[_contact(contact) for contact in found],
         next_cursor=api.encode_cursor(found[-1]["row"]) if more else None,
     )
 
@@ -317,8 +472,8 @@ async def results(
 @router.post("/{campaign_id}/pause", response_model=CampaignOut, responses=_moving)
 async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Place no more calls; those that are up end as they will."""
-    await _visible(campaign_id, user)
-    return await _one(await campaignbook.pause(campaign_id))
+    campaign = await _visible(campaign_id, user)
+    return await _one(await campaignbook.pause(campaign))
 
 
 @router.post(
@@ -328,12 +483,12 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
 )
 async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Go on, or start a draft."""
-    await _visible(campaign_id, user)
-    return await _one(await campaignbook.resume(campaign_id))
+    campaign = await _visible(campaign_id, user)
+    return await _one(await campaignbook.resume(campaign))
 
 
 @router.post("/{campaign_id}/cancel", response_model=CampaignOut, responses=_moving)
 async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Call nobody else; calls that are up end as they will."""
-    await _visible(campaign_id, user)
-    return await _one(await campaignbook.cancel(campaign_id))
+    campaign = await _visible(campaign_id, user)
+    return await _one(await campaignbook.cancel(campaign))

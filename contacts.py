@@ -1,16 +1,13 @@
-"""The people a campaign calls: each is claimed once, called once, and says what became of it."""
+"""The contacts of a campaign: each is claimed once, called once, and keeps what became of it."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Final, Literal, get_args
-
-from pydantic import BaseModel
+import datetime as dt
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final, Literal, TypedDict, cast, get_args
 
 import clock
 import database
-from auth import Instant
 from database import Document, Index, Update, Write, db
-from money import RupeesOut
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -38,11 +35,11 @@ Counted = Literal[
     "canceled",
 ]
 
-LIVE: Final = ("claimed", "in_call")
+LIVE: Final[tuple[State, ...]] = ("claimed", "in_call")
 
 # A process that claimed a contact places its call well within this time, or is dead.
 _CLAIM_SECONDS: Final = 60
-# How often the call of a contact is asked about when nobody says that it ended.
+# How often the call of a contact is looked up when no event reports its end.
 _CALL_SECONDS: Final = 90
 _BATCH_MAX: Final = 500
 _WRITTEN_MAX: Final = 1_000
@@ -56,7 +53,36 @@ _ENDS: Final[dict[str, tuple[State, Disposition | None]]] = {
 }
 
 
-class Counts(BaseModel):
+class _Fields(TypedDict):
+    _id: str  # the campaign's id and the number
+    campaign_id: str
+    user_id: str
+    to: str
+    row: int  # of the list, from which it came
+    state: State
+    disposition: Disposition | None
+    reason: str | None
+    attempts: int
+    lease_until: dt.datetime | None
+    duration_seconds: int | None
+    cost_paise: int
+    updated_at: dt.datetime
+
+
+class Contact(_Fields):
+    """A document of `contacts`: one person of a campaign, and what became of them."""
+
+    call_id: str | None  # of the call that was placed for it last
+
+
+class ClaimedContact(_Fields):
+    """A contact that was claimed: there is a call for it, or will be."""
+
+    call_id: str
+
+
+@dataclasses.dataclass(slots=True)
+class Counts:
     """How many contacts of a campaign are where."""
 
     pending: int = 0
@@ -79,38 +105,15 @@ class Tally:
     spent_paise: int = 0
 
 
-class Contact(BaseModel):
-    """One person of a campaign, as its owner sees it."""
-
-    contact_id: str
-    row: int
-    to: str
-    state: Counted
-    reason: str | None
-    attempts: int
-    call_id: str | None
-    duration_seconds: int | None
-    cost: RupeesOut
-    updated_at: Instant
-
-
-def shown(document: Mapping[str, object]) -> Contact:
-    """A stored contact as its owner sees it."""
-    return Contact.model_validate(
-        {
-            **document,
-            "contact_id": document["_id"],
-            "state": counted(document),
-            "cost": document["cost_paise"],
-        }
-    )
-
-
-def counted(document: Mapping[str, object]) -> str:
+def counted(contact: Contact) -> Counted:
     """Under which name a contact is counted."""
-    if document["state"] == "claimed":
+    return _counted(contact["state"], contact["disposition"])
+
+
+def _counted(state: State, disposition: Disposition | None) -> Counted:
+    if state == "claimed":
         return "in_call"
-    return str(document["disposition"] if document["state"] == "done" else document["state"])
+    return cast(Counted, disposition if state == "done" else state)
 
 
 # --- the list -----------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ def counted(document: Mapping[str, object]) -> str:
 async def add(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
     """Add `(row, number)` to a campaign; who is in it already is left as it is."""
     now = clock.now()
-    documents: list[Document] = [
+    people: list[Contact] = [
         {
             # The primary key is the guard: a number is in a campaign once.
             "_id": f"{campaign_id}:{to}",
@@ -140,14 +143,14 @@ async def add(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -
         for row, to in rows
     ]
     try:
-        await db.contacts.insert_many(documents, ordered=False)
+        await db.contacts.insert_many(cast(list[Document], people), ordered=False)
     except database.AnyError as problem:
         if not database.is_duplicate(problem):
             raise
 
 
 async def discard(campaign_id: str) -> None:
-    """Forget the contacts of a campaign that never came to be."""
+    """Delete the contacts of a campaign whose list did not come in."""
     while ids := await _some({"campaign_id": campaign_id}):
         await db.contacts.delete_many({"_id": {"$in": ids}})
 
@@ -175,7 +178,7 @@ async def tally(campaign_ids: Sequence[str]) -> dict[str, Tally]:
     async for group in groups:
         key = group["_id"]
         counts = found[key["of"]]
-        name = counted({"state": key["state"], "disposition": key["as"]})
+        name = _counted(key["state"], key["as"])
         setattr(counts, name, getattr(counts, name) + group["count"])
         counts.total += group["count"]
         spent_paise[key["of"]] += int(group["cost_paise"])
@@ -183,8 +186,8 @@ async def tally(campaign_ids: Sequence[str]) -> dict[str, Tally]:
 
 
 async def page(
-    campaign_id: str, *, state: str | None, after_row: int, limit: int
-) -> list[Document]:
+    campaign_id: str, *, state: Counted | None, after_row: int, limit: int
+) -> list[Contact]:
     """The contacts that follow `after_row`, in the order of the list."""
     where: Document = {"campaign_id": campaign_id, "row": {"$gt": after_row}}
     if state == "in_call":
@@ -193,12 +196,14 @@ async def page(
         where |= {"state": "done", "disposition": state}
     elif state is not None:
         where |= {"state": state, "disposition": None}
-    return await db.contacts.find(where, sort=[("row", 1)]).to_list(limit)
+    found = db.contacts.find(where, sort=[("row", 1)])
+    return cast(list[Contact], await found.to_list(limit))
 
 
-def everyone(campaign_id: str) -> AsyncIterator[Document]:
+def everyone(campaign_id: str) -> AsyncIterator[Contact]:
     """All contacts in the order of the list, from a cursor that holds a batch at a time."""
-    return db.contacts.find({"campaign_id": campaign_id}, sort=[("row", 1)], batch_size=_BATCH_MAX)
+    found = db.contacts.find({"campaign_id": campaign_id}, sort=[("row", 1)], batch_size=_BATCH_MAX)
+    return cast(AsyncIterator[Contact], found)
 
 
 # --- calling them -------------------------------------------------------------------------------
@@ -221,13 +226,13 @@ async def next_number(campaign_id: str) -> str | None:
     return None if found is None else str(found["to"])
 
 
-async def has_any(campaign_id: str, states: Sequence[str]) -> bool:
+async def has_any(campaign_id: str, states: Sequence[State]) -> bool:
     """Whether any of a campaign's contacts is in one of these states."""
     where = {"campaign_id": campaign_id, "state": {"$in": list(states)}}
     return await db.contacts.find_one(where, {"_id": 1}) is not None
 
 
-async def claim(campaign_id: str, count: int) -> list[Document]:
+async def claim(campaign_id: str, count: int) -> list[ClaimedContact]:
     """Claim up to `count` contacts whose turn it is; nobody else gets them.
 
     Each carries the id of the call that will be placed for it, stored before anything is dialled:
@@ -252,31 +257,33 @@ async def claim(campaign_id: str, count: int) -> list[Document]:
     ]
     await database.write_all(claims)
     mine = {"call_id": {"$in": list(calls_to_be.values()), "$type": "string"}}
-    return await db.contacts.find(mine, sort=[("row", 1)]).to_list(None)
+    claimed = await db.contacts.find(mine, sort=[("row", 1)]).to_list(None)
+    return cast(list[ClaimedContact], claimed)
 
 
-async def put_back(contact: Document, states: Sequence[str] = ("claimed",)) -> None:
-    """Its call could not be placed now: its turn comes again, and no attempt was used."""
+async def put_back(contact: ClaimedContact, states: Sequence[State] = ("claimed",)) -> None:
+    """Release a claim, because the call could not be placed now: no attempt was used."""
     waits: Document = {"state": "pending", "call_id": None, "lease_until": None}
     await _change(contact, states, waits, attempts=-1)
 
 
 async def put_back_of(call_id: str) -> bool:
-    """Likewise for the contact of a call that reached nobody; False when that was done before."""
+    """Release the contact of a call that the network did not take; False when no contact has it (any
+    more)."""
     contact = await db.contacts.find_one({"call_id": {"$eq": call_id, "$type": "string"}})
     if contact is not None:
-        await put_back(contact, LIVE)
+        await put_back(cast(ClaimedContact, contact), LIVE)
     return contact is not None
 
 
-async def in_call(contact: Document) -> None:
-    """Its call was placed."""
+async def in_call(contact: ClaimedContact) -> None:
+    """Note that its call was placed, or still lasts."""
     lease_until = clock.after(_CALL_SECONDS)
     await _change(contact, LIVE, {"state": "in_call", "lease_until": lease_until})
 
 
-async def skip(contact: Document, reason: str) -> None:
-    """It cannot be called, now or later."""
+async def skip(contact: ClaimedContact, reason: str) -> None:
+    """Note that it cannot be called, now or later, and why."""
     gone: Document = {"state": "skipped", "reason": reason, "call_id": None, "lease_until": None}
     await _change(contact, ("claimed",), gone, attempts=-1)
 
@@ -291,7 +298,7 @@ async def end(
 ) -> bool:
     """The call with this id ended; harmless when repeated, and when the call is not a contact's.
 
-    True when the end was known and only its cost is news: a person decided on it later.
+    True when the end was known and only its cost has changed: a person decided on it later.
     """
     state, disposition = _ENDS[status]
     by_machine = disposition == "answered" and answered_by == "machine"
@@ -318,30 +325,30 @@ async def end(
 
 
 async def cancel_pending(campaign_id: str) -> None:
-    """Whoever waits is not called any more; whoever is in a call ends it."""
+    """Cancel everybody who still waits; calls that are up end as they will."""
     waiting: Document = {"campaign_id": campaign_id, "state": "pending"}
     canceled = {"$set": {"state": "canceled", "updated_at": clock.now()}}
     while ids := await _some(waiting):
         await db.contacts.update_many({"_id": {"$in": ids}, "state": "pending"}, canceled)
 
 
-async def overdue(campaign_id: str) -> list[Document]:
-    """The contacts whose process died or whose call's end was not heard of, for this process to
-    look into: the lease is moved ahead, so nobody else does at the same time."""
+async def overdue(campaign_id: str) -> list[ClaimedContact]:
+    """Claim the contacts whose process died or whose call's end was not reported: the lease is moved
+    ahead, so that no other process looks into them at the same time."""
     now = clock.now()
     where = {
         "campaign_id": campaign_id,
         "state": {"$in": list(LIVE)},
         "lease_until": {"$lt": now},
     }
-    mine = []
+    mine: list[ClaimedContact] = []
     for contact in await db.contacts.find(where).to_list(_BATCH_MAX):
         taken = await db.contacts.update_one(
             {"_id": contact["_id"], "lease_until": contact["lease_until"]},
             {"$set": {"lease_until": clock.after(_CLAIM_SECONDS)}},
         )
         if taken.modified_count:
-            mine.append(contact)
+            mine.append(cast(ClaimedContact, contact))
     return mine
 
 
@@ -377,7 +384,7 @@ async def _some(where: Document) -> list[str]:
 
 
 async def _change(
-    contact: Document, states: Sequence[str], changes: Document, *, attempts: int = 0
+    contact: ClaimedContact, states: Sequence[State], changes: Document, *, attempts: int = 0
 ) -> None:
     """Change a contact whose call is still the one that it was claimed with."""
     update: Document = {"$set": changes | {"updated_at": clock.now()}}

@@ -344,7 +344,7 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     for write in writes:
         bulk = bulks.setdefault(write.collection, [])
         if isinstance(write, Insert):
-            bulk.append(InsertOne(dict(write.document)))
+            bulk.append(InsertOne(cast(Document, write.document)))
         else:
             bulk.append(UpdateOne(write.where, write.update, upsert=write.upsert))
     done = 0

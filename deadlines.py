@@ -5,7 +5,7 @@ from typing import Final
 
 import clock
 import telephony
-from database import Document
+from callrecords import Call
 from telephony import Capabilities
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -23,37 +23,36 @@ WARNED_AT_SECONDS: Final = (60, 20)
 # --- verbs --------------------------------------------------------------------------------------
 
 
-def can(call: Document) -> Capabilities:
+def can(call: Call) -> Capabilities:
     """What the network of this call can do."""
     return telephony.provider(call["provider"]).can
 
 
-def grows(call: Document) -> bool:
+def grows(call: Call) -> bool:
     """Whether more may be reserved for this call while it lasts."""
     is_whole = call["limit_seconds"] >= call["max_duration_seconds"]
     return not (is_whole or can(call).reserves_whole)
 
 
-def ceiling_seconds(call: Document) -> int:
+def ceiling_seconds(call: Call) -> int:
     """What more money can raise the limit to: no higher than a limit that cannot be raised."""
-    ceiling: int = call["max_duration_seconds" if can(call).can_extend else "told_limit_seconds"]
-    return ceiling
+    return call["max_duration_seconds"] if can(call).can_extend else call["told_limit_seconds"]
 
 
-def latest_end(call: Document, since: dt.datetime) -> dt.datetime:
+def latest_end(call: Call, since: dt.datetime) -> dt.datetime:
     """When a call that was placed or answered at `since` is over at the latest, and reported."""
     talk_seconds = call["limit_seconds"] / max(1.0, call["pace"])
     grace_seconds = GRACE_SECONDS + can(call).duration_after_seconds
     return clock.after(call["ring_seconds"] + talk_seconds + grace_seconds, since=since)
 
 
-def visible_at(call: Document) -> dt.datetime:
+def visible_at(call: Call) -> dt.datetime:
     """From when on a network that does not know this call never took it."""
     seconds = max(VISIBILITY_SECONDS, can(call).visible_after_seconds)
     return clock.after(seconds, since=call["created_at"])
 
 
-def extend_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetime:
+def extend_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
     """When more has to be reserved for a call that may talk `seconds` from `since` on.
 
     In real time ahead of the limit. Where seconds are faster than ours, at the limit itself, where
@@ -64,7 +63,7 @@ def extend_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetim
     return clock.after(wall_seconds - lead_seconds, since=since)
 
 
-def look_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetime:
+def look_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
     """When to see whether there is money for more: in real time while a warning is of use."""
     if call["pace"] > 1:
         return extend_at(call, since, seconds=seconds)
@@ -73,7 +72,7 @@ def look_at(call: Document, since: dt.datetime, *, seconds: int) -> dt.datetime:
     return clock.after(wall_seconds - lead_seconds, since=since)
 
 
-def talk_ends_at(call: Document) -> dt.datetime:
+def talk_ends_at(call: Call) -> dt.datetime:
     """When the reserved talk of an answered call is over."""
     seconds = call["limit_seconds"] / call["pace"]
     return clock.after(seconds, since=call["answered_at"] or call["created_at"])

@@ -1,4 +1,4 @@
-"""A list of numbers as people send it, read row by row: who can be called, and who cannot and why."""
+"""Contact import: a list of numbers, read row by row; who can be called, and who cannot and why."""
 
 import asyncio
 import contextlib
@@ -34,10 +34,29 @@ _SAMPLE_RECORDS: Final = 20
 
 # Column names that hold the number, the surest first; compared without case and punctuation.
 _COLUMNS: Final = (
-    "phone", "phonenumber", "mobile", "mobilenumber", "contactnumber", "number", "phoneno",
-    "mobileno", "contactno", "telephone", "telephonenumber", "tel", "cell", "cellphone", "msisdn",
-    "whatsapp", "whatsappnumber", "contact", "to",
-)  # fmt: skip
+    "phone",
+    "phonenumber",
+    "mobile",
+    "mobilenumber",
+    "contactnumber",
+    "number",
+    "phoneno",
+    "mobileno",
+    "contactno",
+    "telephone",
+    "telephonenumber",
+    "tel",
+    "cell",
+    "cellphone",
+    "msisdn",
+    "whatsapp",
+    "whatsappnumber",
+    "contact",
+    "to",
+)
+
+# The child that reads a large list is this module, started from the root of the project.
+_ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -249,7 +268,9 @@ async def _answers_of_child(
     }
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(Path(__file__)),
+        "-m",
+        __name__,
+        cwd=_ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=4 * 1024 * 1024,

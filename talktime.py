@@ -11,11 +11,10 @@ import callbook
 import clock
 import config
 import deadlines
-import events
 import telephony
 import wallet
 from billing import Reservation
-from callbook import RESOLVED
+from callrecords import RESOLVED, Call
 from database import Document, Write
 from deadlines import LEAD_SECONDS, WARNED_AT_SECONDS
 from errors import HoldNotFound, PaymentRequired, Unavailable
@@ -49,7 +48,7 @@ async def extend_due() -> int:
     return await callbook.claim_due("next_extend_at", _extend)
 
 
-async def _extend(call: Document) -> None:
+async def _extend(call: Call) -> None:
     network = telephony.provider(call["provider"])
     if call["status"] != "in_progress":  # it rings for long, or the news of the answer was lost
         report = await _ask(call)
@@ -60,7 +59,7 @@ async def _extend(call: Document) -> None:
         if report.rank == OVER:
             return None
         call = await callbook.find(call["_id"])
-    before_seconds = call["told_limit_seconds" if network.can.can_extend else "limit_seconds"]
+    before_seconds = call["told_limit_seconds"] if network.can.can_extend else call["limit_seconds"]
     if await _is_too_early(call):
         again_at = clock.after(-LEAD_SECONDS, since=deadlines.talk_ends_at(call))
         return await callbook.change(call, next_extend_at=again_at)
@@ -86,7 +85,7 @@ async def _extend(call: Document) -> None:
     return await callbook.change(call, next_extend_at=again_at)
 
 
-async def _is_too_early(call: Document) -> bool:
+async def _is_too_early(call: Call) -> bool:
     """Whether the next slice can wait: its time has not come, and there is money for it."""
     if call["pace"] > 1 or call["limit_seconds"] > call["told_limit_seconds"]:
         return False
@@ -99,14 +98,13 @@ async def _is_too_early(call: Document) -> bool:
     )
 
 
-async def _reserved_limit(call: Document) -> int:
+async def _reserved_limit(call: Call) -> int:
     """Reserve the next slice; the seconds that the call may last now, all in all.
 
     Of a call whose seconds are faster than ours, at least a real second is reserved.
     """
     if call["limit_seconds"] > call["told_limit_seconds"]:
-        limit_seconds: int = call["limit_seconds"]  # whoever reserved this could not tell it
-        return limit_seconds
+        return call["limit_seconds"]  # whoever reserved this could not pass it on to the network
     slice_seconds = config.settings().call_slice_minutes * 60
 
     def with_hold(reservation: Reservation) -> Iterable[Write]:
@@ -121,7 +119,7 @@ async def _reserved_limit(call: Document) -> int:
     return reservation.limit_seconds
 
 
-async def _runs_out(call: Document) -> None:
+async def _runs_out(call: Call) -> None:
     """No money for a slice. It may come until the limit is reached; then the call is ended: by its
     network where that was told the limit, else by us, a moment before it costs more than is there."""
     network = telephony.provider(call["provider"])
@@ -158,13 +156,13 @@ async def sweep() -> int:
     return await callbook.claim_due("next_check_at", _check)
 
 
-async def _ask(call: Document) -> Report | None:
+async def _ask(call: Call) -> Report | None:
     """What the network says of a call; only where its id was lost, its siblings matter.
 
     Raises Ambiguous, also for an answer that has not the shape which its network documents.
     """
 
-    async def others() -> list[Document]:
+    async def others() -> list[Call]:
         return await callbook.siblings(call)
 
     try:
@@ -173,7 +171,7 @@ async def _ask(call: Document) -> Report | None:
         raise telephony.Ambiguous(f"it answers nonsense: {problem!r}") from problem
 
 
-async def _check(call: Document) -> None:
+async def _check(call: Call) -> None:
     if call["billing_status"] in RESOLVED:
         return await callbook.change(call, forget="next_check_at")
     try:
@@ -200,7 +198,7 @@ async def _check(call: Document) -> None:
     )
 
 
-async def _cut_off(call: Document, report: Report) -> None:
+async def _cut_off(call: Call, report: Report) -> None:
     """End a call that its network should have ended long ago."""
     network = telephony.provider(call["provider"])
     answered_at = call["answered_at"]
@@ -214,7 +212,7 @@ async def _cut_off(call: Document, report: Report) -> None:
             log.warning("call %s: not hung up: %s", call["_id"], problem)
 
 
-async def _check_later(call: Document, reason: str) -> None:
+async def _check_later(call: Call, reason: str) -> None:
     """Ask again after a growing pause; when that has gone on for long, a person should look, too."""
     pause_seconds = min(_CHECK_PAUSE_SECONDS_MAX, 5 * 2 ** min(call["checks"], 10))
     # Of a network that knows a duration minutes later, nothing is gained by asking every second.
@@ -230,7 +228,7 @@ async def _check_later(call: Document, reason: str) -> None:
 # --- the frozen wallet --------------------------------------------------------------------------
 
 
-async def _end_calls_of_frozen(event: Document) -> None:
+async def end_calls_of_frozen(event: Document) -> None:
     """Hang up what is live. None can have begun since: a frozen wallet takes no hold.
 
     Raises Unavailable when the network left one up, after all were tried: the event is tried again,
@@ -242,7 +240,7 @@ async def _end_calls_of_frozen(event: Document) -> None:
     found = await callbook.page(live, after=None, limit=_FROZEN_BATCH)
     slots = asyncio.Semaphore(_PARALLEL_MAX)
 
-    async def end(call: Document) -> bool:
+    async def end(call: Call) -> bool:
         network = telephony.provider(call["provider"])
         if not network.can.can_hang_up:  # it ends at its limit, which is paid for
             return True
@@ -258,6 +256,3 @@ async def _end_calls_of_frozen(event: Document) -> None:
     left = (await asyncio.gather(*map(end, found))).count(False)
     if left:
         raise Unavailable(f"{left} calls of a frozen wallet are not hung up yet.")
-
-
-events.on("WalletFrozen", _end_calls_of_frozen)

@@ -165,8 +165,6 @@ def _day_of(body: Any) -> dt.date:
     return clock.ist_date(at or clock.now())
 
 
-events.on(EVENT, handle)
-
 # --- routes -------------------------------------------------------------------------------------
 
 router = APIRouter()

@@ -1,4 +1,4 @@
-"""What goes on by itself in every process: events, lost callbacks, slices, campaigns, payments."""
+"""The background jobs of every process, and the handlers of events, each in one list."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-import calls
-import campaigns
 import clearing
 import database
+import dialer
 import events
 import payments
 import refunds
+import talktime
+import webhooks
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +23,21 @@ Chore = Callable[[], Awaitable[object]]
 
 # Each chore claims what it works on by leases in MongoDB, so any number of processes may run it.
 CHORES: dict[str, tuple[Chore, float]] = {
-    "extend calls": (calls.extend_due, 0.25),
-    "sweep calls": (calls.sweep, 2.0),
-    "dial campaigns": (campaigns.tick, 0.5),
+    "extend calls": (talktime.extend_due, 0.25),
+    "sweep calls": (talktime.sweep, 2.0),
+    "dial campaigns": (dialer.tick, 0.5),
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll, 2.0),
     "reconcile": (clearing.tick, 30.0),
+}
+
+# The handlers of each event of the outbox. Each is harmless when repeated (events.py).
+HANDLERS: dict[str, list[events.Handler]] = {
+    "CallEnded": [dialer.on_call_ended],
+    "WalletCredited": [dialer.on_wallet_credited],
+    "WalletUnfrozen": [dialer.on_wallet_credited],
+    "WalletFrozen": [talktime.end_calls_of_frozen],
+    webhooks.EVENT: [webhooks.handle],
 }
 
 _tasks: list[asyncio.Task[None]] = []
@@ -36,10 +46,19 @@ _tasks: list[asyncio.Task[None]] = []
 
 
 async def start() -> None:
-    """Start this process's chores."""
+    """Register the handlers of events and start this process's chores."""
+    register_handlers()
     _tasks.append(asyncio.create_task(_deliver_events(), name="deliver events"))
     for name, (chore, pause_seconds) in CHORES.items():
         _tasks.append(asyncio.create_task(_repeat(name, chore, pause_seconds), name=name))
+
+
+def register_handlers() -> None:
+    """Make the handlers known to the outbox; harmless when repeated. Whoever delivers events without
+    `start` calls this before."""
+    for name, handlers in HANDLERS.items():
+        for handler in handlers:
+            events.on(name, handler)
 
 
 async def stop() -> None:

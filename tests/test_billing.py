@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 import billing
 import config
 import database
-from errors import BalanceHeld, InsufficientBalance, TooManyCalls
+import wallet
+from errors import (
+    BalanceHeld,
+    InsufficientBalance,
+    PaymentRequired,
+    TooManyCalls,
+    WalletFrozen,
+)
+from ledger import Freeze
 from rates import Rate
 from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests
@@ -280,6 +288,40 @@ async def test_exactly_the_minimum_passes_and_a_paisa_less_does_not(service: Ser
         await billing.can_start(person.id)
     assert refusal.value.headers["Retry-After"]
     assert refusal.value.body()["shortfall"] == 10.0
+
+
+async def test_who_asks_first_is_refused_in_the_words_of_who_reserves(service: Service) -> None:
+    person = await service.signup()
+
+    async def both_refuse(kind: type[PaymentRequired]) -> None:
+        with pytest.raises(kind) as asked:
+            await billing.can_start(person.id)
+        with pytest.raises(kind) as reserved:
+            await reserve(person.id, database.new_id("call"))
+        assert asked.value.body() == reserved.value.body()
+
+    await both_refuse(InsufficientBalance)
+    await service.fund(person, 10)
+    await reserve(person.id, database.new_id("call"))
+    await both_refuse(BalanceHeld)
+    await wallet.post(Freeze(user_id=person.id, frozen=True))
+    await both_refuse(WalletFrozen)
+
+
+async def test_the_outlook_of_a_user_says_what_they_can_pay_for(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 73)
+    outlook = await billing.outlook(person.id, "+919876543210")
+    assert outlook.refusal is None
+    assert (outlook.required_paise, outlook.affordable_calls) == (1000, 7)
+    # A slice of five minutes is Rs 50, a whole call of one minute is Rs 10.
+    assert outlook.capacity(14_400) == 1
+    assert outlook.capacity(60, whole=True) == 7
+    assert not outlook.calls_are_used_up
+    await reserve(person.id, database.new_id("call"))
+    later = await billing.outlook(person.id, "+919876543210")
+    assert (later.affordable_calls, later.capacity(14_400)) == (2, 1)
+    assert later.limits.concurrent_calls == service.settings.max_concurrent_calls
 
 
 async def test_a_hold_takes_what_is_there_between_the_minimum_and_the_slice(

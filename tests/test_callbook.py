@@ -4,16 +4,16 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 import callbook
-import calls
 import clock
 import reconcile
-from callbook import RESOLVED
+import talktime
+from callrecords import RESOLVED, Call
 from database import Document, db
 from telephony import Report
 from telephony.simulator import Simulator
@@ -36,10 +36,10 @@ async def with_call(service: Service, rupees: int = 100) -> tuple[Person, str]:
     return person, (await caller.place(service, person, caller.SILENT))["call_id"]
 
 
-async def kept(call_id: str) -> Document:
+async def kept(call_id: str) -> Call:
     found = await db.calls.find_one({"_id": call_id})
     assert found is not None
-    return found
+    return cast(Call, found)
 
 
 async def assert_sound(person: Person) -> None:
@@ -200,7 +200,7 @@ async def test_an_answered_call_without_a_duration_waits_for_it(
 
     monkeypatch.setattr(Simulator, "look_up", knows)
     await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
-    await calls.sweep()
+    await talktime.sweep()
     call = await caller.over(service, person, call_id)
     assert (call["duration_seconds"], call["cost"]) == (24, 4.0)
     assert await caller.debits(service, person) == [4.0]

@@ -14,10 +14,13 @@ import config
 import deadlines
 import rates
 import reconcile
+import talktime
 import telephony
 import worker
+from calls import CallSpec
 from database import db
-from telephony import Ambiguous, Dial, NotSent, Refused, Report
+from errors import InvalidRequest
+from telephony import Ambiguous, Dial, NotSent, Refused, Report, Simulate
 from telephony.simulator import Simulator, sign
 from tests import caller
 from tests.conftest import Person, Service, running, test_settings
@@ -333,7 +336,7 @@ async def due_now(call_id: str, **changes: Any) -> None:
     async with caller.turn:
         past = clock.after(-1)
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": past, **changes}})
-        await calls.sweep()
+        await talktime.sweep()
 
 
 async def test_an_unknown_call_keeps_its_money_until_the_network_says_what_became_of_it(
@@ -577,3 +580,36 @@ async def test_pages_of_calls_do_not_shift_and_can_be_filtered(service: Service)
     assert [call["call_id"] for call in busy] == [ids[0]]
     for query in ("status=gone", "limit=0", "limit=201", "cursor=nonsense", "cursor=W10"):
         assert (await service.get(f"/api/calls?{query}", person)).status_code == 422, query
+
+
+# --- what a call says -----------------------------------------------------------------------------
+
+
+def test_what_a_call_says_is_stored_and_read_as_it_was() -> None:
+    script = Simulate(outcome="busy", duration_seconds=0, wall_seconds=2.5, answered_by="machine")
+    whole = CallSpec(
+        audio_url="https://example.com/a.mp3",
+        max_duration_seconds=90,
+        machine_detection="report",
+        simulate=script,
+    )
+    for spec in (CallSpec(), CallSpec(message="Hello"), whole):
+        assert CallSpec.of(spec.fields()) == spec
+    forwards = CallSpec(connect_to="09876543210").normalized()
+    assert forwards.connect_to == "+919876543210"
+
+
+@pytest.mark.parametrize(
+    ("spec", "network", "field"),
+    [
+        (CallSpec(message="Hello", connect_to="+919876543210"), "simulator", "connect_to"),
+        (CallSpec(simulate=Simulate()), "plivo", "simulate"),
+        (CallSpec(machine_detection="report"), "exotel", "machine_detection"),
+    ],
+)
+def test_what_does_not_go_together_or_the_network_cannot_do_is_refused_by_its_name(
+    spec: CallSpec, network: str, field: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        spec.check(telephony.provider(network))
+    assert [error["field"] for error in refusal.value.body()["errors"]] == [field]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -9,8 +10,8 @@ import clock
 import config
 import contacts
 import database
-from contacts import Counts
-from database import Document, db
+from contacts import ClaimedContact, Contact, Counted, Counts
+from database import db
 from tests.conftest import test_settings as settings_of_tests
 
 
@@ -43,13 +44,13 @@ async def counts_of(campaign_id: str) -> Counts:
     return (await contacts.tally([campaign_id]))[campaign_id].counts
 
 
-async def as_it_is(contact: Document) -> Document:
+async def as_it_is(contact: Contact | ClaimedContact) -> Contact:
     found = await db.contacts.find_one({"_id": contact["_id"]})
     assert found is not None
-    return found
+    return cast(Contact, found)
 
 
-async def lease_is_over(contact: Document) -> None:
+async def lease_is_over(contact: Contact | ClaimedContact) -> None:
     past = {"$set": {"lease_until": clock.after(-1)}}
     await db.contacts.update_one({"_id": contact["_id"]}, past)
 
@@ -147,9 +148,9 @@ async def test_a_page_shows_each_state_under_the_name_that_it_is_counted_by(
     await contacts.skip(three, "invalid_number")
     assert four["state"] == "claimed"
 
-    async def rows(state: str | None, after_row: int = 0) -> list[int]:
+    async def rows(state: Counted | None, after_row: int = 0) -> list[int]:
         found = await contacts.page(campaign_id, state=state, after_row=after_row, limit=200)
-        assert {contacts.shown(c).state for c in found} <= {state} or state is None
+        assert {contacts.counted(c) for c in found} <= {state} or state is None
         return [contact["row"] for contact in found]
 
     assert await rows("in_call") == [1, 4]

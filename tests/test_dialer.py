@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
+import callbook
 import calls
 import clock
 import contacts
 import database
 import dialer
+from calls import CallSpec
 from telephony import Ambiguous, Dial, NotSent, Refused, Simulate
 from telephony.simulator import Simulator
 from tests import caller
@@ -234,7 +236,7 @@ async def test_a_network_that_takes_a_call_and_has_no_credit_for_it_pauses_it_to
     created = await create(service, person, 2, max_concurrent=1, simulate=SLOW)
     [call] = await calls_placed(service, person, 1)
     reason = "provider_out_of_credit"  # Plivo says so in the report of the end
-    await calls.finish(call["call_id"], status="failed", duration_seconds=0, reason=reason)
+    await callbook.finish(call["call_id"], status="failed", duration_seconds=0, reason=reason)
     paused = await until(service, person, created, lambda c: c["status"] == "paused")
     assert (paused["pause_reason"], paused["counts"]["pending"]) == ("provider", 2)
 
@@ -253,7 +255,7 @@ async def test_as_long_as_the_network_takes_calls_and_fails_them_it_is_tried_eve
         call_id = newest["call_id"]
         await caller.until(service, person, call_id, "queued")
         reason = "provider_out_of_credit"
-        await calls.finish(call_id, status="failed", duration_seconds=0, reason=reason)
+        await callbook.finish(call_id, status="failed", duration_seconds=0, reason=reason)
         while (await kept_campaign(created))["probes"] < tries:  # noqa: ASYNC110 - nobody says
             await asyncio.sleep(0.02)
         assert (await kept_campaign(created))["probes"] == tries
@@ -319,7 +321,7 @@ async def test_too_many_calls_for_the_network_are_waited_for_also_when_it_says_s
         taken = await place(network, dial)
         if len(refused) < 3:
             refused.append(dial.to)
-            await calls.finish(
+            await callbook.finish(
                 dial.call_id, status="failed", duration_seconds=0, reason="provider_busy"
             )
         return taken
@@ -402,7 +404,7 @@ async def test_a_contact_whose_process_died_is_called_unless_its_call_exists(
         person.id,
         call_id=second["call_id"],
         to=second["to"],
-        simulate=Simulate(wall_seconds=0.1),
+        spec=CallSpec(simulate=Simulate(wall_seconds=0.1)),
         campaign_id=created["campaign_id"],
     )
     await database.db.contacts.update_many(
@@ -427,7 +429,7 @@ async def test_a_call_whose_end_nobody_heard_of_is_looked_up(
         person.id,
         call_id=contact["call_id"],
         to=contact["to"],
-        simulate=Simulate(wall_seconds=0.1),
+        spec=CallSpec(simulate=Simulate(wall_seconds=0.1)),
     )
     async with asyncio.timeout(60):
         while not (await calls_of(service, person))[0]["ended_at"]:  # noqa: ASYNC110 - nobody says

@@ -12,7 +12,9 @@ import clock
 import contacts
 import database
 import intake
+from campaignbook import NewCampaign
 from errors import Unavailable
+from intake import CampaignPlan
 from phonebook import Chunk
 from tests.campaigning import (
     act,
@@ -198,9 +200,8 @@ async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
 # --- lists that break off -------------------------------------------------------------------------
 
 
-def draft_of(person: Person, campaign_id: str) -> database.Document:
-    options = intake.CampaignIn(name="Diwali", numbers=["x"])
-    return intake.planned(campaign_id, person.id, options)
+def draft_of(person: Person, campaign_id: str) -> NewCampaign:
+    return intake.planned(campaign_id, person.id, CampaignPlan(name="Diwali"))
 
 
 async def test_a_list_that_breaks_off_leaves_nothing(service: Service, person: Person) -> None:

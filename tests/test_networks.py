@@ -3,23 +3,25 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, get_args
+from typing import Any, cast, get_args
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import callbook
+import callrecords
 import calls
 import clock
 import config
 import deadlines
 import exchange
 import reconcile
+import talktime
 import telephony
 import worker
-from database import Document, db
+from callrecords import Call
+from database import db
 from errors import NotFound
 from telephony import Ambiguous, InvalidSignature, line
 from telephony.exotel import Exotel
@@ -102,17 +104,17 @@ async def placed(network: Network, person: Person, **body: Any) -> tuple[str, Ph
     return call["call_id"], network.phone(call)
 
 
-async def kept(call_id: str) -> Document:
+async def kept(call_id: str) -> Call:
     found = await db.calls.find_one({"_id": call_id})
     assert found is not None
-    return found
+    return cast(Call, found)
 
 
-async def asks(call_id: str, **changes: Any) -> Document:
+async def asks(call_id: str, **changes: Any) -> Call:
     """As if the time had come to ask the network; the call afterwards."""
     past = {"next_check_at": clock.after(-1)}
     await db.calls.update_one({"_id": call_id}, {"$set": past | changes})
-    await calls.sweep()
+    await talktime.sweep()
     return await kept(call_id)
 
 
@@ -694,13 +696,13 @@ async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
 # --- the talk-time contract, network by network --------------------------------------------------
 
 
-async def about_to_run_out(call_id: str, seconds_left: float) -> Document:
+async def about_to_run_out(call_id: str, seconds_left: float) -> Call:
     """As if it had talked until so much of what is reserved is left; then what the worker does."""
     found = await kept(call_id)
     began = clock.after(seconds_left - found["limit_seconds"])
     due = {"answered_at": began, "next_extend_at": clock.after(-1)}
     await db.calls.update_one({"_id": call_id}, {"$set": due})
-    await calls.extend_due()
+    await talktime.extend_due()
     return await kept(call_id)
 
 
@@ -822,7 +824,7 @@ async def test_the_answer_whose_news_was_lost_is_found_before_the_limit(network:
     await db.calls.update_one(
         {"_id": call["call_id"], "next_extend_at": {"$gt": clock.now()}}, {"$set": due}
     )
-    await calls.extend_due()
+    await talktime.extend_due()
     found = await kept(call["call_id"])
     assert found["status"] == "in_progress"
     assert found["answered_at"] == found["created_at"]  # at the earliest then
@@ -923,7 +925,7 @@ async def test_a_call_that_its_network_does_not_end_is_ended_by_the_sweeper(
 def test_every_status_of_a_network_is_one_of_ours() -> None:
     from telephony import exotel, plivo, twilio
 
-    ours = set(get_args(callbook.Status))
+    ours = set(get_args(callrecords.Status))
     for table in (
         twilio.STATUS,
         plivo.CAUSE,

@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import adjustments
-import calls
 import clock
 import deadlines
 import reconcile
 import talktime
 import worker
+from callrecords import Call
 from database import Document, db
 from telephony import Ambiguous, Report
 from telephony.simulator import Simulator
@@ -39,17 +39,17 @@ async def funded(service: Service, rupees: int) -> Person:
     return person
 
 
-async def kept(call_id: str) -> Document:
+async def kept(call_id: str) -> Call:
     found = await db.calls.find_one({"_id": call_id})
     assert found is not None
-    return found
+    return cast(Call, found)
 
 
 async def due_now(call_id: str, field: str, **changes: Any) -> None:
     """As if the time had come; then what the worker does."""
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {field: clock.after(-1), **changes}})
-        await (calls.sweep() if field == "next_check_at" else calls.extend_due())
+        await (talktime.sweep() if field == "next_check_at" else talktime.extend_due())
 
 
 # --- the next slice -----------------------------------------------------------------------------
@@ -123,7 +123,7 @@ async def test_many_processes_extend_a_call_once(service: Service) -> None:
     call_id = await talking(service, person)
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_extend_at": clock.after(-1)}})
-        await asyncio.gather(*(calls.extend_due() for _ in range(5)))
+        await asyncio.gather(*(talktime.extend_due() for _ in range(5)))
     found = await kept(call_id)
     assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 120)
     assert await network_limit(call_id) == 120
@@ -187,7 +187,8 @@ async def test_a_call_that_was_settled_meanwhile_is_not_extended(
 @given(st.integers(1, 14_400), st.sampled_from([0.01, 0.5, 1.0]))
 def test_a_call_in_real_time_is_extended_ahead_of_its_limit(limit: int, pace: float) -> None:
     since = clock.now()
-    at = deadlines.extend_at({"pace": pace}, since, seconds=limit)
+    call = cast(Call, {"pace": pace})
+    at = deadlines.extend_at(call, since, seconds=limit)
     lead_seconds = limit / pace - (at - since).total_seconds()
     assert 0 < lead_seconds <= deadlines.LEAD_SECONDS + 0.001
     assert at > since
@@ -234,7 +235,7 @@ async def test_many_processes_ask_the_network_once(
     monkeypatch.setattr(Simulator, "look_up", counted)
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
-        await asyncio.gather(*(calls.sweep() for _ in range(5)))
+        await asyncio.gather(*(talktime.sweep() for _ in range(5)))
     assert asked.count(call_id) == 1
     found = await kept(call_id)
     assert (found["status"], found["billing_status"]) == ("queued", "held")
@@ -329,5 +330,5 @@ async def test_the_calls_of_a_wallet_that_was_thawed_meanwhile_go_on(
         hung_up.append(call["_id"])
 
     monkeypatch.setattr(Simulator, "hang_up", hang_up)
-    await talktime._end_calls_of_frozen({"user_id": person.id})
+    await talktime.end_calls_of_frozen({"user_id": person.id})
     assert hung_up == []

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import billing
-import calls
+import callbook
 import clock
 import config
 import dialer
@@ -236,7 +236,7 @@ async def test_a_call_that_the_network_did_not_take_is_none_of_the_days_calls(
         answers = [await caller.ask(service, person, caller.SILENT) for _ in range(3)]
         assert outcomes(answers) == {"placed": 2, "too_many_calls": 1}
         late = answers[0].json()["call_id"]  # a network that says so only when it is over
-        await calls.finish(late, status="failed", duration_seconds=0, reason="provider_busy")
+        await callbook.finish(late, status="failed", duration_seconds=0, reason="provider_busy")
         assert (await day_of(person))["calls"] == 1
         assert (await caller.ask(service, person, caller.SILENT)).status_code == 202
 
@@ -390,7 +390,7 @@ async def test_a_campaign_that_used_up_the_days_calls_waits_for_the_next_day(
             service, person, campaign, lambda c: c["status"] == "paused"
         )
         assert paused["pause_reason"] == "cap"
-        assert await billing.calls_are_used_up(person.id)
+        assert (await billing.outlook(person.id)).calls_are_used_up
     await dialer.look_after(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over)
     assert done["counts"]["answered"] == 3

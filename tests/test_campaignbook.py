@@ -1,0 +1,121 @@
+"""Campaign records: each event moves a campaign as its row says, and no other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import campaignbook
+import clock
+import config
+import database
+from campaignbook import RUNNING, TRANSITIONS, Campaign, Event, InvalidTransition, Position
+from database import db
+from intake import CampaignPlan, planned
+from tests.conftest import test_settings as settings_of_tests
+
+POSITIONS = sorted(
+    {position for row in TRANSITIONS.values() for position in row.before}
+    | {row.after for row in TRANSITIONS.values() if row.after is not None},
+    key=str,
+)
+GIVEN: dict[Event, dict[str, Any]] = {
+    Event.NETWORK_FAILED: {"probe_at": clock.after(15)},
+    Event.LIST_DONE: {"counts": {"total": 0}, "spent_paise": 0},
+}
+
+
+@pytest.fixture(scope="module")
+async def records(mongodb_uri: str) -> AsyncIterator[None]:
+    """A database, and nothing that runs by itself."""
+    chosen = settings_of_tests(mongodb_uri)
+    config.use(chosen)
+    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
+    await database.prepare()
+    yield
+    await database.client().drop_database(chosen.mongodb_db)
+    await database.close()
+    config.use(None)
+
+
+async def campaign_at(position: Position, *, is_loading: bool = False) -> Campaign:
+    """A campaign that stands there."""
+    draft = planned(database.new_id("cmp"), database.new_id("usr"), CampaignPlan(name="Diwali"))
+    assert await campaignbook.open_draft(draft)
+    if not is_loading:
+        await campaignbook.launch(draft["_id"], [], 0)
+    stands = {"status": position.status, "pause_reason": position.pause_reason}
+    await db.campaigns.update_one({"_id": draft["_id"]}, {"$set": stands})
+    found: Any = await db.campaigns.find_one({"_id": draft["_id"]})
+    campaign: Campaign = found
+    return campaign
+
+
+async def position_of(campaign: Campaign) -> Position:
+    found = await campaignbook.find(campaign["_id"])
+    return Position(found["status"], found["pause_reason"])
+
+
+@pytest.mark.parametrize("event", Event)
+async def test_an_event_moves_a_campaign_from_where_its_row_says_and_from_nowhere_else(
+    records: None, event: Event
+) -> None:
+    row = TRANSITIONS[event]
+    for position in POSITIONS:
+        campaign = await campaign_at(position)
+        moved = await campaignbook.transition(campaign, event, **GIVEN.get(event, {}))
+        if position in row.before:
+            assert moved is not None
+            assert await position_of(campaign) == (row.after or RUNNING)
+            assert all(moved.get(field) is not None for field in (*row.now, *row.given))
+        else:
+            assert moved is None
+            assert await position_of(campaign) == position
+
+
+async def test_of_two_events_at_once_one_moves_the_campaign(records: None) -> None:
+    campaign = await campaign_at(RUNNING)
+    moved = await asyncio.gather(
+        campaignbook.transition(campaign, Event.MONEY_RAN_OUT),
+        campaignbook.transition(campaign, Event.DAY_USED_UP),
+        campaignbook.transition(campaign, Event.WALLET_FROZEN),
+    )
+    assert [each is not None for each in moved].count(True) == 1
+
+
+async def test_a_campaign_whose_list_comes_in_is_moved_by_nobody(records: None) -> None:
+    campaign = await campaign_at(Position("draft"), is_loading=True)
+    assert await campaignbook.transition(campaign, Event.OWNER_CANCELED) is None
+
+
+async def test_each_failure_of_the_network_is_counted(records: None) -> None:
+    campaign = await campaign_at(RUNNING)
+    for tries in (1, 2):
+        failed = await campaignbook.transition(
+            campaign, Event.NETWORK_FAILED, **GIVEN[Event.NETWORK_FAILED]
+        )
+        assert failed is not None
+        assert (failed["probes"], failed["probe_call_id"]) == (tries, None)
+        assert await campaignbook.transition(campaign, Event.NETWORK_PROBED) is not None
+
+
+async def test_a_campaign_that_was_canceled_while_its_last_call_ended_stays_canceled(
+    records: None,
+) -> None:
+    campaign = await campaign_at(RUNNING)
+    await campaignbook.cancel(campaign)
+    await campaignbook.close(campaign)  # by a dialer that saw it run
+    assert await position_of(campaign) == Position("canceled")
+    with pytest.raises(InvalidTransition) as refusal:
+        await campaignbook.pause(campaign)
+    assert refusal.value.body()["campaign_status"] == "canceled"
+
+
+async def test_money_resumes_what_waits_for_it_and_nothing_else(records: None) -> None:
+    for position in POSITIONS:
+        campaign = await campaign_at(position)
+        waits = position in TRANSITIONS[Event.MONEY_CAME].before
+        assert await campaignbook.waits_for_money(campaign["user_id"]) == waits
+        await campaignbook.resume_with_money(campaign["user_id"])
+        assert await position_of(campaign) == (RUNNING if waits else position)

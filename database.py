@@ -61,7 +61,7 @@ class Insert:
     """A companion write: add `document` to `collection`."""
 
     collection: str
-    document: Document
+    document: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class Update:
     """A companion write: `update` the one document of `collection` that `where` finds."""
 
     collection: str
-    where: Document
-    update: Document
+    where: Mapping[str, Any]
+    update: Mapping[str, Any]
     upsert: bool = False
 
 
@@ -344,7 +344,7 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     for write in writes:
         bulk = bulks.setdefault(write.collection, [])
         if isinstance(write, Insert):
-            bulk.append(InsertOne(write.document))
+            bulk.append(InsertOne(cast(Document, write.document)))
         else:
             bulk.append(UpdateOne(write.where, write.update, upsert=write.upsert))
     done = 0

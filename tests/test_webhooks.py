@@ -425,8 +425,9 @@ async def test_a_dead_webhook_is_seen_by_admins_and_replayed(
         razorpay_event_id="evt_9",
         mode="sandbox",
         body=body.decode(),
-    ).document | {"state": "dead", "failure": "GatewayUnavailable: away", "attempts": 20}
-    await db.events.insert_one(stored)
+    ).document
+    died = {"state": "dead", "failure": "GatewayUnavailable: away", "attempts": 20}
+    await db.events.insert_one({**stored, **died})
     shown = (await service.get("/api/admin/webhooks?state=dead", admin)).json()["webhooks"]
     assert "hook_dead" in [each["webhook_id"] for each in shown]
     replayed = await service.post("/api/admin/webhooks/hook_dead/replay", admin)

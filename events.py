@@ -22,6 +22,7 @@ _AT_ONCE = 16
 _LEASE_SECONDS = 60
 _ATTEMPTS_MAX = 20
 _AWAY_SECONDS_MAX = 86_400
+_NO_HANDLER_SECONDS = 60
 _KEPT_DAYS = 90
 
 _handlers: dict[str, list[Handler]] = {}
@@ -101,7 +102,8 @@ async def deliver() -> int:
     A batch is claimed by moving `due_at` ahead in one conditional update a process; a process
     that dies leaves its claims to be due again. A failing handler is tried again with a growing
     pause, and after `_ATTEMPTS_MAX` the event is `dead`, with the reason, for a person to see. Where
-    somebody did not answer, that is not the event's fault: it is tried for a day.
+    somebody did not answer, that is not the event's fault: it is tried for a day. An event whose
+    name has no handler in this process stays pending.
     """
     claimed = await _claim()
     room = asyncio.Semaphore(_AT_ONCE)
@@ -155,14 +157,22 @@ async def again(event_id: str, name: str) -> Document | None:
 
 
 async def _handle(event: Document) -> None:
-    told: object = None
+    handlers = _handlers.get(event["name"])
+    if not handlers:
+        await _leave_to_another(event)
+        return
+    outcome: object = None
     try:
-        for handler in _handlers.get(event["name"], ()):
-            told = await handler(event)
+        for handler in handlers:
+            outcome = await handler(event)
     except Exception as problem:
         await _put_back(event, problem)
         return
-    done = {"state": "done", "outcome": told if isinstance(told, str) else None, "failure": None}
+    done = {
+        "state": "done",
+        "outcome": outcome if isinstance(outcome, str) else None,
+        "failure": None,
+    }
     await db.events.update_one(_mine(event), {"$set": done, "$unset": {"due_at": ""}})
 
 
@@ -194,6 +204,16 @@ def _mine(event: Document) -> Document:
     """Only while it is this claim's: one that was asked for again meanwhile stays pending, and what
     another process did after the lease stays done."""
     return {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}}
+
+
+async def _leave_to_another(event: Document) -> None:
+    """Keep an event pending that this process has no handler for: another process, or the next
+    release, may have one. It is no attempt, so it never dies of it."""
+    log.error("event %s %s: this process has no handler for it", event["_id"], event["name"])
+    await db.events.update_one(
+        _mine(event),
+        {"$set": {"due_at": clock.after(_NO_HANDLER_SECONDS)}, "$inc": {"attempts": -1}},
+    )
 
 
 async def _put_back(event: Document, problem: Exception) -> None:

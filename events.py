@@ -1,13 +1,14 @@
 """What happened, written with the money and handled afterwards: the transactional outbox."""
 
 import asyncio
-import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import clock
 import database
+import leases
+import pagination
 from database import Document, Index, Insert, db
 from errors import Problem
 
@@ -24,6 +25,8 @@ _ATTEMPTS_MAX = 20
 _AWAY_SECONDS_MAX = 86_400
 _NO_HANDLER_SECONDS = 60
 _KEPT_DAYS = 90
+
+_NEWEST: Final = pagination.newest_first("at")
 
 _handlers: dict[str, list[Handler]] = {}
 _wake = asyncio.Event()
@@ -106,13 +109,7 @@ async def deliver() -> int:
     name has no handler in this process stays pending.
     """
     claimed = await _claim()
-    room = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(event: Document) -> None:
-        async with room:
-            await _handle(event)
-
-    await asyncio.gather(*map(one, claimed))
+    await leases.gather_bounded(_handle, claimed, _AT_ONCE)
     return len(claimed)
 
 
@@ -132,17 +129,14 @@ async def keep(event: Insert) -> bool:
 
 
 async def page(
-    name: str, *, state: str | None, after: tuple[dt.datetime, str] | None, limit: int
-) -> list[Document]:
-    """At most `limit` events `name`, the newest first, that come after that time and id."""
-    where: Document = {"name": name}
+    name: str, *, state: str | None, cursor: str | None = None, limit: int
+) -> tuple[list[Document], str | None]:
+    """A page of the events `name`, the newest first, and the next cursor. Raises InvalidCursor."""
+    where: Document = {"name": name} | _NEWEST.behind(cursor)
     if state is not None:
         where["state"] = state
-    if after is not None:
-        at, event_id = after
-        where["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": event_id}}]
-    found = db.events.find(where, sort=[("at", -1), ("_id", -1)], limit=limit)
-    return await found.to_list(None)
+    found = db.events.find(where, sort=_NEWEST.sort, limit=limit + 1)
+    return _NEWEST.cut(await found.to_list(None), limit)
 
 
 async def again(event_id: str, name: str) -> Document | None:

@@ -39,7 +39,7 @@ _SHOWN = 50
 async def waiting() -> Document:
     """What waits for a person now, by kind: how many, and the oldest fifty of them."""
     reviews = await payments.waiting(_SHOWN)
-    dead = await events.page(webhooks.EVENT, state="dead", after=None, limit=_SHOWN)
+    dead, _ = await events.page(webhooks.EVENT, state="dead", limit=_SHOWN)
     open_disputes = db.disputes.find({"state": "reserved"}, {"_id": 1, "respond_by": 1})
     refunds = db.refunds.find({"status": "reserved", "failure": {"$type": "string"}})
     return {

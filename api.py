@@ -1,10 +1,7 @@
 """The HTTP manners that every route shares: problems, pages, request ids, limits, idempotency."""
 
-import base64
-import binascii
 import contextvars
 import dataclasses
-import datetime as dt
 import functools
 import hashlib
 import json
@@ -31,7 +28,6 @@ from errors import (
     BodyTooLarge,
     IdempotencyKeyReused,
     InternalError,
-    InvalidCursor,
     InvalidRequest,
     MalformedBody,
     MethodNotAllowed,
@@ -42,6 +38,10 @@ from errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from pagination import behind as behind  # these four for the routes that say `api.` still
+from pagination import cut as cut
+from pagination import decode_cursor as decode_cursor
+from pagination import encode_cursor as encode_cursor
 
 log = logging.getLogger("api")
 
@@ -263,58 +263,6 @@ class Gate:
             _request_seconds.labels(scope["method"], route, status).observe(seconds)
             log.info("%s %s %d %.1fms", scope["method"], scope["path"], status, seconds * 1_000)
             request_id.reset(token)
-
-
-# --- pages --------------------------------------------------------------------------------------
-
-
-def encode_cursor(*parts: str | int | dt.datetime) -> str:
-    """An opaque cursor that holds the sort key of the last row of a page."""
-    plain = [{"t": clock.iso(p)} if isinstance(p, dt.datetime) else p for p in parts]
-    return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str, *kinds: type) -> list[Any]:
-    """The parts of a cursor, each of the kind asked for; InvalidCursor for anything else."""
-    refusal = InvalidCursor("This cursor is not one of this list's; start without a cursor.")
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        plain = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        parts = [_moment(p["t"]) if isinstance(p, dict) else p for p in plain]
-        for part in parts:
-            if isinstance(part, str):
-                part.encode()  # JSON can name half a character, which MongoDB cannot be asked for
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, binascii.Error):
-        raise refusal from None
-    if len(parts) != len(kinds) or any(
-        type(part) is not kind for part, kind in zip(parts, kinds, strict=True)
-    ):
-        raise refusal
-    if any(isinstance(p, int) and not -(2**63) <= p < 2**63 for p in parts):
-        raise refusal
-    return parts
-
-
-def behind(cursor: str | None, by: str, kind: type = dt.datetime) -> dict[str, Any]:
-    """What stands behind the cursor in a list that is sorted by `by` and `_id`, the latest first."""
-    if cursor is None:
-        return {}
-    at, last = decode_cursor(cursor, kind, str)
-    return {"$or": [{by: {"$lt": at}}, {by: at, "_id": {"$lt": last}}]}
-
-
-def cut(rows: list[dict[str, Any]], by: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-    """The page, of rows of which one more than `limit` was asked for, and the next cursor."""
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], encode_cursor(rows[limit - 1][by], rows[limit - 1]["_id"])
-
-
-def _moment(text: str) -> dt.datetime:
-    moment = dt.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a moment without its offset")
-    return moment.astimezone(dt.UTC)
 
 
 # --- idempotency --------------------------------------------------------------------------------

@@ -69,8 +69,8 @@ class Update:
     """A companion write: `update` the one document of `collection` that `where` finds."""
 
     collection: str
-    where: Document
-    update: Document
+    where: Mapping[str, Any]
+    update: Mapping[str, Any]
     upsert: bool = False
 
 

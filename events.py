@@ -1,13 +1,14 @@
 """What happened, written with the money and handled afterwards: the transactional outbox."""
 
 import asyncio
-import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import clock
 import database
+import leases
+import pagination
 from database import Document, Index, Insert, db
 from errors import Problem
 
@@ -22,7 +23,10 @@ _AT_ONCE = 16
 _LEASE_SECONDS = 60
 _ATTEMPTS_MAX = 20
 _AWAY_SECONDS_MAX = 86_400
+_NO_HANDLER_SECONDS = 60
 _KEPT_DAYS = 90
+
+_NEWEST: Final = pagination.newest_first("at")
 
 _handlers: dict[str, list[Handler]] = {}
 _wake = asyncio.Event()
@@ -101,16 +105,11 @@ async def deliver() -> int:
     A batch is claimed by moving `due_at` ahead in one conditional update a process; a process
     that dies leaves its claims to be due again. A failing handler is tried again with a growing
     pause, and after `_ATTEMPTS_MAX` the event is `dead`, with the reason, for a person to see. Where
-    somebody did not answer, that is not the event's fault: it is tried for a day.
+    somebody did not answer, that is not the event's fault: it is tried for a day. An event whose
+    name has no handler in this process stays pending.
     """
     claimed = await _claim()
-    room = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(event: Document) -> None:
-        async with room:
-            await _handle(event)
-
-    await asyncio.gather(*map(one, claimed))
+    await leases.gather_bounded(_handle, claimed, _AT_ONCE)
     return len(claimed)
 
 
@@ -130,17 +129,14 @@ async def keep(event: Insert) -> bool:
 
 
 async def page(
-    name: str, *, state: str | None, after: tuple[dt.datetime, str] | None, limit: int
-) -> list[Document]:
-    """At most `limit` events `name`, the newest first, that come after that time and id."""
-    where: Document = {"name": name}
+    name: str, *, state: str | None, cursor: str | None = None, limit: int
+) -> tuple[list[Document], str | None]:
+    """A page of the events `name`, the newest first, and the next cursor. Raises InvalidCursor."""
+    where: Document = {"name": name} | _NEWEST.behind(cursor)
     if state is not None:
         where["state"] = state
-    if after is not None:
-        at, event_id = after
-        where["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": event_id}}]
-    found = db.events.find(where, sort=[("at", -1), ("_id", -1)], limit=limit)
-    return await found.to_list(None)
+    found = db.events.find(where, sort=_NEWEST.sort, limit=limit + 1)
+    return _NEWEST.cut(await found.to_list(None), limit)
 
 
 async def again(event_id: str, name: str) -> Document | None:
@@ -155,14 +151,22 @@ async def again(event_id: str, name: str) -> Document | None:
 
 
 async def _handle(event: Document) -> None:
-    told: object = None
+    handlers = _handlers.get(event["name"])
+    if not handlers:
+        await _leave_to_another(event)
+        return
+    outcome: object = None
     try:
-        for handler in _handlers.get(event["name"], ()):
-            told = await handler(event)
+        for handler in handlers:
+            outcome = await handler(event)
     except Exception as problem:
         await _put_back(event, problem)
         return
-    done = {"state": "done", "outcome": told if isinstance(told, str) else None, "failure": None}
+    done = {
+        "state": "done",
+        "outcome": outcome if isinstance(outcome, str) else None,
+        "failure": None,
+    }
     await db.events.update_one(_mine(event), {"$set": done, "$unset": {"due_at": ""}})
 
 
@@ -194,6 +198,16 @@ def _mine(event: Document) -> Document:
     """Only while it is this claim's: one that was asked for again meanwhile stays pending, and what
     another process did after the lease stays done."""
     return {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}}
+
+
+async def _leave_to_another(event: Document) -> None:
+    """Keep an event pending that this process has no handler for: another process, or the next
+    release, may have one. It is no attempt, so it never dies of it."""
+    log.error("event %s %s: this process has no handler for it", event["_id"], event["name"])
+    await db.events.update_one(
+        _mine(event),
+        {"$set": {"due_at": clock.after(_NO_HANDLER_SECONDS)}, "$inc": {"attempts": -1}},
+    )
 
 
 async def _put_back(event: Document, problem: Exception) -> None:

@@ -5,6 +5,9 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from immutables import Map
 
 import clock
 import money
@@ -62,6 +65,29 @@ __all__ = [
 
 _plain_json = json.JSONEncoder(separators=(",", ":")).encode
 
+_Earmarks = Literal["holds", "reserves"]
+
+
+class Funds(Protocol):
+    """What a refusal is made from: a `Wallet` here, or the balance that was read of one."""
+
+    @property
+    def balance_paise(self) -> int:
+        """All that is in the wallet."""
+
+    @property
+    def held_paise(self) -> int:
+        """What of it is reserved."""
+
+    @property
+    def available_paise(self) -> int:
+        """What of it is not."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether an admin has frozen the wallet."""
+
+
 # --- verbs --------------------------------------------------------------------------------------
 
 
@@ -114,15 +140,30 @@ def apply(
         case Settle():
             return _settle(wallet, command, at)
         case Release():
-            return _release(wallet, command.call_id, at)
+            return _drop(wallet, "holds", command.call_id, at)
         case Reserve():
             return _reserve(wallet, command, at)
         case Collect():
             return _collect(wallet, command, at)
         case Unreserve():
-            return _unreserve(wallet, command.reserve_id, at)
+            return _drop(wallet, "reserves", command.reserve_id, at)
         case Freeze():
             return _freeze(wallet, command, at)
+
+
+def refusal(balance: Funds, required_paise: int) -> PaymentRequired:
+    """Why a call is refused that needs `required_paise`: WalletFrozen, else BalanceHeld when
+    there is enough money and running calls have reserved it, else InsufficientBalance.
+
+    For a wallet that is frozen or has less than `required_paise` available; it raises nothing.
+    """
+    if balance.frozen:
+        return WalletFrozen(
+            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
+            required_paise=max(0, required_paise),
+            available_paise=balance.available_paise,
+        )
+    return _shortage(balance, required_paise)
 
 
 def hash_of(entry: Entry) -> str:
@@ -236,7 +277,7 @@ def _recovery(source: Entry, owed_for: str, amount_paise: int) -> Debit:
 
 def _debit(wallet: Wallet, command: Debit, at: dt.datetime) -> Outcome:
     if command.amount_paise > wallet.available_paise:
-        raise _refusal(wallet, command.amount_paise)
+        raise _shortage(wallet, command.amount_paise)
     wallet, entry = _enter(wallet, command, at)
     return Outcome(wallet=wallet, entries=(entry,))
 
@@ -247,9 +288,8 @@ def _hold(wallet: Wallet, command: Hold, at: dt.datetime) -> Outcome:
         return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
     if not 0 < command.amount_paise_min <= command.amount_paise:
         raise ValueError("a hold needs 0 < amount_paise_min <= amount_paise")
-    _refuse_frozen(wallet, command.amount_paise_min)
-    if wallet.available_paise < command.amount_paise_min:
-        raise _refusal(wallet, command.amount_paise_min)
+    if wallet.frozen or wallet.available_paise < command.amount_paise_min:
+        raise refusal(wallet, command.amount_paise_min)
     if command.holds_max is not None and len(wallet.holds) >= command.holds_max:
         raise TooManyCalls(
             f"{command.holds_max} calls of this account are running, which is its limit. "
@@ -258,58 +298,76 @@ def _hold(wallet: Wallet, command: Hold, at: dt.datetime) -> Outcome:
             limit=command.holds_max,
         )
     amount_paise = min(command.amount_paise, wallet.available_paise)
-    return _held(wallet, command.call_id, amount_paise, at)
+    return _earmark(wallet, "holds", command.call_id, amount_paise, at)
 
 
 def _extend(wallet: Wallet, command: ExtendHold, at: dt.datetime) -> Outcome:
     before_paise = wallet.holds.get(command.call_id)
     if before_paise is None:
         raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
-    _refuse_frozen(wallet, command.amount_paise_min - before_paise)
     wanted_paise = max(command.amount_paise, before_paise)
     amount_paise = min(wanted_paise, before_paise + wallet.available_paise)
-    if amount_paise < command.amount_paise_min:
-        raise _refusal(wallet, command.amount_paise_min - before_paise)
+    if wallet.frozen or amount_paise < command.amount_paise_min:
+        raise refusal(wallet, command.amount_paise_min - before_paise)
     if amount_paise == before_paise:
         return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
-    return _held(wallet, command.call_id, amount_paise, at)
+    return _earmark(wallet, "holds", command.call_id, amount_paise, at)
 
 
-def _held(wallet: Wallet, call_id: str, amount_paise: int, at: dt.datetime) -> Outcome:
-    before_paise = wallet.holds.get(call_id, 0)
-    wallet = dataclasses.replace(
-        wallet,
-        holds=wallet.holds.set(call_id, amount_paise),
-        held_paise=wallet.held_paise + amount_paise - before_paise,
-        version=wallet.version + 1,
-        updated_at=at,
-    )
+def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:
+    before_paise = wallet.reserves.get(command.reserve_id)
+    if before_paise is not None:
+        return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
+    if not 0 <= command.amount_paise_min <= command.amount_paise or command.amount_paise == 0:
+        raise ValueError("a reserve needs 0 <= amount_paise_min <= amount_paise, and an amount")
+    if wallet.available_paise < command.amount_paise_min:
+        raise _shortage(wallet, command.amount_paise_min)
+    amount_paise = min(command.amount_paise, wallet.available_paise)
+    return _earmark(wallet, "reserves", command.reserve_id, amount_paise, at)
+
+
+def _earmark(
+    wallet: Wallet, kind: _Earmarks, owner_id: str, amount_paise: int, at: dt.datetime
+) -> Outcome:
+    """Set aside `amount_paise` in all for a call (a hold), a refund or a dispute (a reserve)."""
+    amounts = wallet.holds if kind == "holds" else wallet.reserves
+    added_paise = amount_paise - amounts.get(owner_id, 0)
+    wallet = _held(wallet, kind, amounts.set(owner_id, amount_paise), added_paise, at)
     return Outcome(wallet=wallet, held_paise=amount_paise)
 
 
-def _release(wallet: Wallet, call_id: str, at: dt.datetime) -> Outcome:
-    before_paise = wallet.holds.get(call_id)
+def _drop(wallet: Wallet, kind: _Earmarks, owner_id: str, at: dt.datetime) -> Outcome:
+    """Give back what was set aside; nothing to do when it was given back before."""
+    amounts = wallet.holds if kind == "holds" else wallet.reserves
+    before_paise = amounts.get(owner_id)
     if before_paise is None:
         return Outcome(wallet=wallet, replayed=True)
-    wallet = dataclasses.replace(
+    return Outcome(wallet=_held(wallet, kind, amounts.delete(owner_id), -before_paise, at))
+
+
+def _held(
+    wallet: Wallet, kind: _Earmarks, amounts: Map[str, int], added_paise: int, at: dt.datetime
+) -> Wallet:
+    is_holds = kind == "holds"
+    return dataclasses.replace(
         wallet,
-        holds=wallet.holds.delete(call_id),
-        held_paise=wallet.held_paise - before_paise,
+        holds=amounts if is_holds else wallet.holds,
+        reserves=wallet.reserves if is_holds else amounts,
+        held_paise=wallet.held_paise + added_paise,
         version=wallet.version + 1,
         updated_at=at,
     )
-    return Outcome(wallet=wallet)
 
 
 def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
     if command.cost_paise < 0:
         raise ValueError("a call cannot cost less than nothing")
     if command.cost_paise == 0:
-        return _release(wallet, command.call_id, at)
+        return _drop(wallet, "holds", command.call_id, at)
     reserved_paise = wallet.holds.get(command.call_id)
     if reserved_paise is None:
         raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
-    wallet = _release(wallet, command.call_id, at).wallet
+    wallet = _drop(wallet, "holds", command.call_id, at).wallet
     charged_paise = min(command.cost_paise, wallet.available_paise)
     missing_paise = command.cost_paise - charged_paise
     entries: tuple[Entry, ...] = ()
@@ -330,45 +388,12 @@ def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
     return dataclasses.replace(outcome, held_paise=reserved_paise)
 
 
-def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:
-    before_paise = wallet.reserves.get(command.reserve_id)
-    if before_paise is not None:
-        return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
-    if not 0 <= command.amount_paise_min <= command.amount_paise or command.amount_paise == 0:
-        raise ValueError("a reserve needs 0 <= amount_paise_min <= amount_paise, and an amount")
-    if wallet.available_paise < command.amount_paise_min:
-        raise _refusal(wallet, command.amount_paise_min)
-    amount_paise = min(command.amount_paise, wallet.available_paise)
-    wallet = dataclasses.replace(
-        wallet,
-        reserves=wallet.reserves.set(command.reserve_id, amount_paise),
-        held_paise=wallet.held_paise + amount_paise,
-        version=wallet.version + 1,
-        updated_at=at,
-    )
-    return Outcome(wallet=wallet, held_paise=amount_paise)
-
-
-def _unreserve(wallet: Wallet, reserve_id: str, at: dt.datetime) -> Outcome:
-    before_paise = wallet.reserves.get(reserve_id)
-    if before_paise is None:
-        return Outcome(wallet=wallet, replayed=True)
-    wallet = dataclasses.replace(
-        wallet,
-        reserves=wallet.reserves.delete(reserve_id),
-        held_paise=wallet.held_paise - before_paise,
-        version=wallet.version + 1,
-        updated_at=at,
-    )
-    return Outcome(wallet=wallet)
-
-
 def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
     if command.amount_paise <= 0:
         raise ValueError("what is collected has an amount")
     if command.reserve_id not in wallet.reserves:
         raise HoldNotFound(f"Nothing is reserved for {command.reserve_id} any more.")
-    wallet = _unreserve(wallet, command.reserve_id, at).wallet
+    wallet = _drop(wallet, "reserves", command.reserve_id, at).wallet
     taken_paise = min(command.amount_paise, wallet.available_paise)
     entries: tuple[Entry, ...] = ()
     if taken_paise:
@@ -403,23 +428,14 @@ def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
     return Outcome(wallet=wallet)
 
 
-def _refuse_frozen(wallet: Wallet, required_paise: int) -> None:
-    if wallet.frozen:
-        raise WalletFrozen(
-            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
-            required_paise=max(0, required_paise),
-            available_paise=wallet.available_paise,
-        )
-
-
-def _refusal(wallet: Wallet, required_paise: int) -> PaymentRequired:
+def _shortage(balance: Funds, required_paise: int) -> PaymentRequired:
     """Why `required_paise` cannot be had: not enough money, or enough that is reserved."""
-    available_paise = wallet.available_paise
+    available_paise = balance.available_paise
     needs = f"This needs Rs {money.text(required_paise)}"
-    if wallet.balance_paise >= required_paise:
+    if balance.balance_paise >= required_paise:
         return BalanceHeld(
-            f"{needs}; the wallet holds Rs {money.text(wallet.balance_paise)}, but Rs "
-            f"{money.text(wallet.held_paise)} of it are reserved, for running calls or a refund. "
+            f"{needs}; the wallet holds Rs {money.text(balance.balance_paise)}, but Rs "
+            f"{money.text(balance.held_paise)} of it are reserved, for running calls or a refund. "
             "Try again when one has ended.",
             required_paise=required_paise,
             available_paise=available_paise,

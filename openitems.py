@@ -18,6 +18,7 @@ import payments
 import settlements
 import webhooks
 from auth import Admin, Instant
+from callrecords import Call
 from calls import CallOut
 from clearing import Reconciliation
 from database import Document, db
@@ -47,7 +48,7 @@ class Waiting:
 
     payments: list[Payment]
     webhooks: list[Document]
-    calls: list[Document]
+    calls: list[Call]
     disputes: list[Dispute]
     refunds: list[Refund]
 
@@ -58,10 +59,11 @@ class Waiting:
 async def waiting() -> Waiting:
     """What waits for a person now."""
     disputed = await db.disputes.find({"state": "reserved"}).to_list(_SHOWN)
+    dead, _ = await events.page(webhooks.EVENT, state="dead", limit=_SHOWN)
     refunds = db.refunds.find({"status": "reserved", "failure": {"$type": "string"}})
     return Waiting(
         payments=await payments.waiting(_SHOWN),
-        webhooks=await events.page(webhooks.EVENT, state="dead", after=None, limit=_SHOWN),
+        webhooks=dead,
         calls=await callbook.waiting(_SHOWN),
         disputes=cast(list[Dispute], disputed),
         refunds=cast(list[Refund], await refunds.to_list(_SHOWN)),

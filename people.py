@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 import api
+import pagination
 import rates
 from auth import Admin, Instant
 from database import Document, db
@@ -17,6 +18,8 @@ from wallet import Balance
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
+# Ids begin with their time, so their order is the order of signing up.
+_ORDER: Final = pagination.Order((("_id", str),), name="usr")
 _PEOPLE_AT_ONCE: Final = 500
 _PERSON_FIELDS: Final = ("email", "name", "phone", "role", "created_at")
 
@@ -33,12 +36,8 @@ async def page_of(
     """
     where = _named(search)
     if cursor is not None:
-        name, last = api.decode_cursor(cursor, str, str)
-        if name != "usr":
-            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
-        where = {"$and": [where, {"_id": {"$lt": last}}]}
-    # Ids begin with their time, so their order is the order of signing up.
-    found = db.users.find(where, _PERSON_FIELDS, sort=[("_id", -1)])
+        where = {"$and": [where, _ORDER.behind(cursor)]}
+    found = db.users.find(where, _PERSON_FIELDS, sort=_ORDER.sort)
     batch_size = limit + 1 if low_balance is None else _PEOPLE_AT_ONCE
     page: list[tuple[Document, Balance]] = []
     while len(page) <= limit and (batch := await found.to_list(batch_size)):
@@ -50,7 +49,7 @@ async def page_of(
     await found.close()
     if len(page) <= limit:
         return page, None
-    return page[:limit], api.encode_cursor("usr", page[limit - 1][0]["_id"])
+    return page[:limit], _ORDER.cursor_of(page[limit - 1][0])
 
 
 def _named(search: str | None) -> Document:

@@ -5,12 +5,11 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Final, get_args
 
-import api
 import database
+import pagination
 from database import Document, Index, Session, db
-from errors import InvalidCursor, NotFound
+from errors import NotFound
 from ledger import Category, Entry, Type
-from users import User
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -32,8 +31,11 @@ _LONGS = frozenset(
 _TOTALS = ("credited_paise", "debited_paise", "credit_count", "debit_count")
 
 # One order everywhere: newest first. Entries of one commit share a millisecond, so within it a
-# wallet's entries stand together, in their own order. `amount_paise` and `type` at an index's end
-# let a sum be read from the index alone.
+# wallet's entries stand together, in their own order.
+_ORDER: Final = pagination.Order(
+    (("created_at", dt.datetime), ("user_id", str), ("seq", int)), name="txn"
+)
+# `amount_paise` and `type` at an index's end let a sum be read from the index alone.
 _BY_SEQ = Index(("user_id", "seq"), unique=True)
 _BY_USER = Index(("user_id", "-created_at", "-seq"))
 _BY_USER_AND_KIND = Index(("user_id", "type", "category", "-created_at", "-seq", "amount_paise"))
@@ -113,10 +115,10 @@ class Summary:
 # --- history ------------------------------------------------------------------------------------
 
 
-async def find(entry_id: str, reader: User) -> Entry:
-    """The entry, when it is the reader's own or the reader is an admin; else NotFound."""
+async def find(entry_id: str, user_id: str | None) -> Entry:
+    """The entry, when it is this user's (None: whoever's it is). Raises NotFound."""
     document = await db.transactions.find_one({"_id": entry_id})
-    if document is None or (reader.role != "admin" and document["user_id"] != reader.id):
+    if document is None or user_id not in (None, document["user_id"]):
         raise NotFound("There is no such transaction.")
     return entry_from(document)
 
@@ -129,14 +131,9 @@ async def page(
     A cursor is a place in the order and not a number of rows: entries that come in meanwhile move
     nothing. Raises InvalidCursor.
     """
-    found = [
-        entry_from(document)
-        async for document in _found(chosen, after=cursor).limit(limit + 1).batch_size(limit + 1)
-    ]
-    if len(found) <= limit:
-        return found, None
-    last = found[limit - 1]
-    return found[:limit], api.encode_cursor("txn", last.created_at, last.user_id, last.seq)
+    rows = _found(chosen, after=cursor).limit(limit + 1).batch_size(limit + 1)
+    documents, next_cursor = _ORDER.cut(await rows.to_list(None), limit)
+    return [entry_from(document) for document in documents], next_cursor
 
 
 async def batches(chosen: Filter, *, size: int = 1_000) -> AsyncGenerator[list[Entry], None]:
@@ -250,16 +247,14 @@ def _found(chosen: Filter, *, after: str | None = None) -> Any:
     """The server cursor over the filter in the one order, from behind the page cursor `after`."""
     where, hint = _plan(chosen)
     if after is not None:
-        name, at, user_id, seq = api.decode_cursor(after, str, dt.datetime, str, int)
-        if name != "txn":
-            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
+        at, user_id, seq = _ORDER.position(after)
         where["created_at"] = {**where.get("created_at", {}), "$lte": at}
         where["$or"] = [
             {"created_at": {"$lt": at}},
             {"user_id": {"$lt": user_id}},
             {"user_id": user_id, "seq": {"$lt": seq}},
         ]
-    order = [("created_at", -1), ("user_id", -1), ("seq", -1)]
+    order = _ORDER.sort
     if chosen.user_id is not None:
         del order[1]
     return db.transactions.find(where, sort=order, hint=hint)

@@ -256,14 +256,8 @@ async def get_webhooks(
     cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> WebhooksOut:
     """What Razorpay reported, the newest first; `state=dead` for what needs a person."""
-    after = None
-    if cursor is not None:
-        at, event_id = api.decode_cursor(cursor, dt.datetime, str)
-        after = (at, event_id)
-    found = await events.page(EVENT, state=state, after=after, limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
-    following = api.encode_cursor(found[-1]["at"], found[-1]["_id"]) if more else None
-    return WebhooksOut(webhooks=[_out(event) for event in found], next_cursor=following)
+    found, next_cursor = await events.page(EVENT, state=state, cursor=cursor, limit=limit)
+    return WebhooksOut(webhooks=[_out(event) for event in found], next_cursor=next_cursor)
 
 
 @router.post(

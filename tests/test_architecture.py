@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # THE ARCHITECTURE. A module imports only modules that stand before it.
 ORDER = [
     *("config", "clock", "money", "errors"),
-    *("database", "api", "events", "entities", "signatures", "gateway", "telephony", "sheets"),
+    *("database", "pagination", "leases", "api", "events"),
+    *("entities", "signatures", "gateway", "telephony", "sheets"),
     *("security", "users", "auth"),
     *("commands", "ledger", "transactions", "history", "wallet", "balances", "adjustments"),
     *("rates", "ratesheets", "ratecards", "tariffs", "usage", "billing", "quotes"),
@@ -100,8 +101,13 @@ def check(problems: list[str]) -> None:
 
 
 def collection_uses(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
-    """Every `db.<collection>.<verb>` and `db["<collection>"].<verb>`."""
+    """Every `db.<collection>.<verb>` and `db["<collection>"].<verb>`, and what `leases` is given to
+    claim from."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("leases."):
+            for given in node.args:
+                if isinstance(given, ast.Attribute) and ast.unparse(given.value) == "db":
+                    yield node.lineno, given.attr, "update_one"
         if not isinstance(node, ast.Attribute):
             continue
         inner = node.value

@@ -185,7 +185,7 @@ class World:
 async def stored_webhook() -> str:
     """The id of some webhook of the sandbox."""
     for _ in range(1_200):
-        if found := await events.page(webhooks.EVENT, state=None, after=None, limit=1):
+        if found := (await events.page(webhooks.EVENT, state=None, limit=1))[0]:
             return str(found[0]["_id"])
         await asyncio.sleep(0.05)
     raise AssertionError("the sandbox reports nothing")

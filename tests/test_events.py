@@ -71,6 +71,30 @@ async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead
     assert (found["state"], found["failure"]) == ("dead", "RuntimeError: not today")
 
 
+async def test_an_event_without_a_handler_in_this_process_stays_pending(
+    book: config.Settings,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    event_id = await happen("SomethingHappened")
+    for _ in range(25):  # more often than a failing event is tried
+        await events.deliver()
+        assert await events.deliver() == 0  # it pauses
+        await db.events.update_one({"_id": event_id}, {"$set": {"due_at": clock.after(-1)}})
+    found = await db.events.find_one({"_id": event_id})
+    assert found is not None
+    assert (found["state"], found["attempts"]) == ("pending", 0)
+    assert "no handler" in caplog.text
+    heard: list[str] = []
+
+    async def hear(event: Document) -> None:
+        heard.append(event["_id"])
+
+    events.on("SomethingHappened", hear)  # the process with the handler, or the next release
+    assert await events.deliver() == 1
+    assert heard == [event_id]
+    assert await state_of(event_id) == "done"
+
+
 async def test_an_event_outlives_an_outage_of_hours_and_not_of_days(
     book: config.Settings,  # noqa: F811
 ) -> None:

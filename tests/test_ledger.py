@@ -590,3 +590,45 @@ def test_exactly_floor_of_available_by_hold_parallel_calls_are_accepted(
             continue
         accepted += 1
     assert accepted == min(calls_wanted, balance_paise // hold_paise)
+
+
+@pytest.mark.parametrize(
+    ("paid_paise", "held_paise", "frozen", "kind"),
+    [
+        (50_00, 0, False, InsufficientBalance),
+        (150_00, 100_00, False, BalanceHeld),
+        (150_00, 100_00, True, WalletFrozen),
+        (50_00, 0, True, WalletFrozen),
+    ],
+)
+def test_a_refusal_is_the_same_whether_the_ledger_or_a_caller_makes_it(
+    paid_paise: int, held_paise: int, *, frozen: bool, kind: type[PaymentRequired]
+) -> None:
+    book = Book()
+    book.do(credit(paid_paise))
+    if held_paise:
+        book.do(hold("call_0", held_paise))
+    if frozen:
+        book.do(Freeze(user_id=USER, frozen=True))
+    made = ledger.refusal(book.wallet, 100_00)
+    with pytest.raises(kind) as raised:
+        book.do(hold("call_1", 100_00))
+    assert type(made) is kind
+    assert made.body() == raised.value.body()
+
+
+def test_a_frozen_wallet_still_pays_and_its_shortage_is_named_as_such() -> None:
+    book = Book()
+    book.do(credit(50_00))
+    book.do(Freeze(user_id=USER, frozen=True))
+    with pytest.raises(InsufficientBalance):
+        book.do(
+            Debit(
+                user_id=USER,
+                key="adj",
+                category="adjustment",
+                amount_paise=60_00,
+                contra="adjustment",
+                description="A correction",
+            )
+        )

@@ -37,6 +37,7 @@ OWNER = {
     "users": "users",
     "transactions": "transactions",
     "wallets": "wallet",
+    "wallet_settings": "rates",
     "rates": "rates",
     "ratecards": "ratecards",
     "ratecard_schedule": "ratecards",

@@ -201,7 +201,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
         raise InvalidSignature("This call is with another network.")
     if known_id is not None and report.provider_call_id not in (None, known_id):
         raise InvalidSignature("The report is about another call.")
-    if report.rank == OVER and report.hearsay and report.status != "completed":
+    if report.rank == OVER and report.is_unverified and report.status != "completed":
         await _note(call, report)
         await change(call, next_check_at=clock.now(), **callreports.facts(report))
     elif report.rank == OVER:

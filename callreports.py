@@ -116,7 +116,7 @@ def impossible(call: Call, report: Report) -> str | None:
 
 def contradiction(call: Call, report: Report) -> str | None:
     """How a second end contradicts the first; None when it does not."""
-    if report.rank < OVER or report.hearsay:
+    if report.rank < OVER or report.is_unverified:
         return None
     known = (call["status"], call["duration_seconds"] or 0)
     told = (report.status, report.duration_seconds or 0)

@@ -73,7 +73,7 @@ LINES_MAX_FUNCTION = 70
 def sources() -> Iterator[tuple[str, Path, ast.Module]]:
     for name in ORDER:
         path = ROOT / f"{name}.py"
-        files = [path] if path.exists() else sorted((ROOT / name).glob("*.py"))
+        files = [path] if path.exists() else sorted((ROOT / name).rglob("*.py"))
         assert files, f"{name} is in ORDER and nowhere else"
         for file in files:
             yield name, file, ast.parse(file.read_text())

@@ -1,4 +1,4 @@
-"""The gate and the meter: reserve before a call, charge after it."""
+"""Billing of calls: their price, and the money that is reserved, extended, charged, released."""
 
 import dataclasses
 import datetime as dt
@@ -93,7 +93,7 @@ WithReservation = Callable[[Reservation], Iterable[Write]]
 WithCharge = Callable[[Charge], Iterable[Write]]
 
 
-# --- the meter ----------------------------------------------------------------------------------
+# --- pricing ------------------------------------------------------------------------------------
 
 
 def billable_seconds(duration_seconds: int, rate: Rate) -> int:
@@ -194,7 +194,7 @@ def rate_of(call: RatedCall) -> Rate:
     )
 
 
-# --- the gate -----------------------------------------------------------------------------------
+# --- charging -----------------------------------------------------------------------------------
 
 
 def hold_paise_min(rate: Rate) -> int:
@@ -243,6 +243,11 @@ async def can_start(user_id: str, number: str | None = None) -> None:
 
 def _required_paise(rate: Rate | None) -> int:
     return config.settings().minimum_balance_paise if rate is None else hold_paise_min(rate)
+
+
+async def is_frozen(user_id: str) -> bool:
+    """Whether an admin has frozen this user's wallet: it takes no new call."""
+    return (await wallet.balance_of(user_id)).frozen
 
 
 async def affordable_calls(user_id: str, number: str | None = None) -> int:

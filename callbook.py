@@ -15,8 +15,8 @@ import events
 from billing import Charge, Reservation
 from callrecords import RESOLVED, BillingStatus, Call, Status
 from database import Document, Index, Insert, Session, Update, Write, db
-from errors import HoldNotFound, NotFound, invalid
-from telephony import NETWORK_FAULTS, OVER, RANK, InvalidSignature, Report
+from errors import HoldNotFound, NotFound, Unavailable, invalid
+from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidSignature, Report
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,8 @@ async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
     """Do `work` on the calls whose `field` (a time) has come; how many there were.
 
     Each is claimed by moving its time ahead by a lease, so that any number of processes may do
-    this, and what a dead one had claimed is due again.
+    this, and what a dead one had claimed is due again. What fails is due again, too; it is an error
+    in the log unless the database or the network was away.
     """
     now = clock.now()
     due = db.calls.find({field: {"$lte": now}}, {"_id": 1}, sort=[(field, 1)], limit=_BATCH_MAX)
@@ -178,7 +179,11 @@ async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
             try:
                 await work(cast(Call, call))
             except Exception as problem:
-                log.warning("call %s: %s: %s", call_id, field, problem, exc_info=problem)
+                passes = isinstance(problem, Unavailable | Ambiguous)
+                if passes or database.is_away(problem):
+                    log.warning("call %s: %s: %s; tried again", call_id, field, problem)
+                else:  # a defect of ours: it keeps neither the other calls nor the worker up
+                    log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
 
     await asyncio.gather(*(one(call_id) for call_id in ids))
     return len(ids)

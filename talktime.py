@@ -13,7 +13,6 @@ import config
 import deadlines
 import events
 import telephony
-import wallet
 from billing import Reservation
 from callrecords import RESOLVED, Call
 from database import Document, Write
@@ -235,7 +234,7 @@ async def _end_calls_of_frozen(event: Document) -> None:
     Raises Unavailable when the network left one up, after all were tried: the event is tried again,
     as long as the wallet is frozen.
     """
-    if not (await wallet.balance_of(event["user_id"])).frozen:
+    if not await billing.is_frozen(event["user_id"]):
         return
     live = {"user_id": event["user_id"], "rank": {"$lt": OVER}}
     found = await callbook.page(live, after=None, limit=_FROZEN_BATCH)

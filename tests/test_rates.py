@@ -63,6 +63,20 @@ async def test_a_rate_that_makes_no_sense_is_refused(service: Service) -> None:
     assert (await rates.current()).rate_paise_per_minute == 1000
 
 
+async def test_a_refused_rate_says_what_is_wrong_with_it(service: Service) -> None:
+    admin = await service.admin()
+    path = "/api/wallet/set-call-rate"
+    messages = {
+        "": "is missing: send ?rate=15.0 or a JSON body with rate",
+        "?rate=0": "must be above 0 and at most 1000.00 rupees a minute",
+    }
+    for query, message in messages.items():
+        answer = (await service.post(path + query, admin)).json()
+        assert answer["errors"] == [{"field": "rate", "message": message}]
+    answer = (await service.post(f"{path}?rate=abc", admin)).json()
+    assert "is missing" not in answer["detail"]
+
+
 async def test_the_rate_is_the_default_until_an_admin_sets_one(service: Service) -> None:
     person, admin = await service.signup(), await service.admin()
     first = (await service.get("/api/wallet/call-rate", person)).json()

@@ -228,7 +228,7 @@ async def publish(
             "created_by": by,
         }
         writes = _scheduled(schedule, version, card, effective_from, by)
-        # The schedule first: it is what two uploads at once are told apart by.
+        # The schedule first: of two uploads at once, the second fails there and is repeated.
         kept: RateCard = {**card, "content": content}
         await database.write_all([*writes, Insert("ratecards", kept)], session)
         return card

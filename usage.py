@@ -355,7 +355,7 @@ class _Lane:
         raise Unavailable("Too many calls of this account were first; try again.")
 
     async def _replaced(self, found: UsageDay | None, day: Day) -> bool:
-        """Whether nobody changed it meanwhile."""
+        """Store the day; False when another process changed it meanwhile."""
         document = self._document(day, version=found["version"] + 1 if found else 1)
         if found is None:
             try:

@@ -1,4 +1,4 @@
-"""HTTP client of a telephone network: tells a refusal from "not sent" and from "unknown"."""
+"""HTTP client of a telephone network, which tells apart "refused", "not sent" and "unknown"."""
 
 import asyncio
 import datetime as dt
@@ -134,7 +134,7 @@ class HttpClient:
     async def ask(self, method: str, path: str, **content: Any) -> tuple[int, dict[str, Any]]:
         """Any other request: its status (2xx, or a 4xx that says something) and what is said.
 
-        Raises Ambiguous for everything after which nobody knows more than before.
+        Raises Ambiguous for every answer from which nothing is learnt.
         """
         try:
             async with asyncio.timeout(ASK_SECONDS):

@@ -40,7 +40,7 @@ class Capabilities:
     can_detect_machines: bool = False
     limit_seconds_max: int = 86_400  # the longest call that it takes
     calls_per_second: float | None = None  # new ones that an account may ask for; None: any number
-    visible_after_seconds: int = 60  # what it took, it knows by then when it is asked
+    visible_after_seconds: int = 60  # by then it can be asked about a call that it took
     duration_after_seconds: int = 0  # how long after the end its duration may become known
 
     @property
@@ -145,7 +145,7 @@ class NotSent(Exception):
 
 
 class Ambiguous(Exception):
-    """Nobody knows whether there is a call (a read timeout, a 5xx): keep its hold, ask later."""
+    """It is unknown whether there is a call (a read timeout, a 5xx): keep its hold, ask later."""
 
 
 class InvalidSignature(Problem):

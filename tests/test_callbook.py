@@ -397,10 +397,13 @@ async def test_one_call_that_fails_keeps_no_other_up_and_only_a_defect_is_an_err
     ids = [(await with_call(service))[1] for _ in range(3)]
     problems: dict[str, Exception] = {ids[0]: Ambiguous("it answered 502"), ids[1]: KeyError("x")}
     seen: list[str] = []
+    all_seen = asyncio.Event()
 
     async def work(call: Call) -> None:
         if call["_id"] in ids:
             seen.append(call["_id"])
+            if len(seen) == len(ids):
+                all_seen.set()
             if call["_id"] in problems:
                 raise problems[call["_id"]]
 
@@ -411,8 +414,7 @@ async def test_one_call_that_fails_keeps_no_other_up_and_only_a_defect_is_an_err
     )
     await talktime.sweep()
     async with asyncio.timeout(10):
-        while len(seen) < len(ids):
-            await asyncio.sleep(0.05)
+        await all_seen.wait()
     levels = {r.getMessage().split(":")[0]: r.levelname for r in caplog.records}
     assert levels[f"call {ids[0]}"] == "WARNING"
     assert levels[f"call {ids[1]}"] == "ERROR"

@@ -1,4 +1,4 @@
-"""The gate and the meter: reserve before a call, charge after it."""
+"""Billing of calls: their price, and the money that is reserved, extended, charged, released."""
 
 import asyncio
 import dataclasses
@@ -16,12 +16,10 @@ import wallet
 from database import AnyError, Write
 from errors import (
     BalanceHeld,
-    InsufficientBalance,
     PaymentRequired,
     SpendCapReached,
     TooManyCalls,
     Unavailable,
-    WalletFrozen,
 )
 from ledger import Outcome
 from rates import Rate, Source
@@ -97,7 +95,7 @@ WithReservation = Callable[[Reservation], Iterable[Write]]
 WithCharge = Callable[[Charge], Iterable[Write]]
 
 
-# --- the meter ----------------------------------------------------------------------------------
+# --- pricing ------------------------------------------------------------------------------------
 
 
 def billable_seconds(duration_seconds: int, rate: Rate) -> int:
@@ -198,7 +196,7 @@ def rate_of(call: RatedCall) -> Rate:
     )
 
 
-# --- the gate -----------------------------------------------------------------------------------
+# --- charging -----------------------------------------------------------------------------------
 
 
 def hold_paise_min(rate: Rate) -> int:
@@ -287,31 +285,14 @@ def _required_paise(rate: Rate | None) -> int:
 
 def _refusal_of(balance: Balance, required_paise: int) -> PaymentRequired | None:
     """Why `required_paise` cannot be had, in the words of the ledger; None when it can be."""
-    available_paise = balance.available_paise
-    if balance.frozen:
-        return WalletFrozen(
-            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
-            required_paise=required_paise,
-            available_paise=available_paise,
-        )
-    needs = f"This needs Rs {money.text(required_paise)}"
-    if balance.balance_paise < required_paise:
-        return InsufficientBalance(
-            f"{needs}; the wallet has Rs {money.text(available_paise)} available. "
-            f"Recharge at least Rs {money.text(required_paise - available_paise)}.",
-            required_paise=required_paise,
-            available_paise=available_paise,
-        )
-    if available_paise < required_paise:
-        return BalanceHeld(
-            f"{needs}; the wallet holds Rs {money.text(balance.balance_paise)}, but Rs "
-            f"{money.text(balance.held_paise)} of it are reserved, for running calls or a refund. "
-            "Try again when one has ended.",
-            required_paise=required_paise,
-            available_paise=available_paise,
-            retry_after_seconds=5,
-        )
-    return None
+    if not balance.frozen and balance.available_paise >= required_paise:
+        return None
+    return ledger.refusal(balance, required_paise)
+
+
+async def is_frozen(user_id: str) -> bool:
+    """Whether an admin has frozen this user's wallet: it takes no new call."""
+    return (await wallet.balance_of(user_id)).frozen
 
 
 async def reserve(

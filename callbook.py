@@ -1,4 +1,4 @@
-"""Every call that was placed and how far it is: the record, and the one end that it has."""
+"""Calls: storage and queries, and the lifecycle from the placed call to its one end."""
 
 import asyncio
 import datetime as dt
@@ -15,8 +15,8 @@ import events
 from billing import Charge, Reservation
 from callrecords import RESOLVED, BillingStatus, Call, Status
 from database import Document, Index, Insert, Session, Update, Write, db
-from errors import HoldNotFound, NotFound, invalid
-from telephony import NETWORK_FAULTS, OVER, RANK, InvalidSignature, Report
+from errors import HoldNotFound, NotFound, Unavailable, invalid
+from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidSignature, Report
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _PARALLEL_MAX: Final = 16
 
 
 def written(call: Call) -> Insert:
-    """The companion write that adds a call to the book."""
+    """The companion write that stores a new call."""
     return Insert("calls", call)
 
 
@@ -61,7 +61,7 @@ async def page(where: Document, *, after: tuple[dt.datetime, str] | None, limit:
 
 
 async def queued(call: Call, provider_call_id: str) -> Call:
-    """The network took the call; the call as it stands (a callback may have been faster)."""
+    """Record that the network took the call; the call as it is now (a callback may have come first)."""
     its_id = {"provider_call_id": provider_call_id}
     took = _awaited(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
     found = await db.calls.find_one_and_update(
@@ -73,7 +73,7 @@ async def queued(call: Call, provider_call_id: str) -> Call:
 
 
 def _awaited(call: Call) -> Document:
-    """When to ask about a call that the network has, should it never say anything about it."""
+    """When to ask about a call that the network has, in case it never reports anything."""
     changes: Document = {"next_check_at": deadlines.latest_end(call, call["created_at"])}
     if deadlines.grows(call):
         rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
@@ -83,7 +83,8 @@ def _awaited(call: Call) -> Document:
 
 
 async def unknown(call: Call) -> Call:
-    """Nobody knows whether the network took the call: it is asked later, nothing is redialled."""
+    """Record that it is unknown whether the network took the call: it is asked later, and nothing
+    is redialled."""
     await db.calls.update_one(
         {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
     )
@@ -115,7 +116,7 @@ def limit_raised(call: Call, reservation: Reservation) -> Update:
 
 async def siblings(call: Call) -> list[Call]:
     """Our other calls to the same number that are up or were placed at about that time, for a
-    network that cannot tell them apart."""
+    network that cannot distinguish them."""
     near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
     near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
     found = db.calls.find(
@@ -157,7 +158,8 @@ async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
     """Do `work` on the calls whose `field` (a time) has come; how many there were.
 
     Each is claimed by moving its time ahead by a lease, so that any number of processes may do
-    this, and what a dead one had claimed is due again.
+    this, and what a dead one had claimed is due again. What fails is due again, too; it is an error
+    in the log unless the database or the network was away.
     """
     now = clock.now()
     due = db.calls.find({field: {"$lte": now}}, {"_id": 1}, sort=[(field, 1)], limit=_BATCH_MAX)
@@ -178,7 +180,11 @@ async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
             try:
                 await work(cast(Call, call))
             except Exception as problem:
-                log.warning("call %s: %s: %s", call_id, field, problem, exc_info=problem)
+                passes = isinstance(problem, Unavailable | Ambiguous)
+                if passes or database.is_away(problem):
+                    log.warning("call %s: %s: %s; tried again", call_id, field, problem)
+                else:  # a defect of ours: it keeps neither the other calls nor the worker up
+                    log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
 
     await asyncio.gather(*(one(call_id) for call_id in ids))
     return len(ids)
@@ -188,7 +194,7 @@ async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
 
 
 async def receive(call_id: str, report: Report, *, via: str) -> None:
-    """Take in what the network `via` reports; repeated, late and out-of-order reports change nothing.
+    """Apply what the network `via` reports; repeated, late and out-of-order reports change nothing.
 
     Raises NotFound, InvalidSignature when the report is about another call of the network, and
     Unavailable: then the network has to report again.
@@ -201,7 +207,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
         raise InvalidSignature("This call is with another network.")
     if known_id is not None and report.provider_call_id not in (None, known_id):
         raise InvalidSignature("The report is about another call.")
-    if report.rank == OVER and report.hearsay and report.status != "completed":
+    if report.rank == OVER and report.is_unverified and report.status != "completed":
         await _note(call, report)
         await change(call, next_check_at=clock.now(), **callreports.facts(report))
     elif report.rank == OVER:
@@ -257,7 +263,7 @@ async def _end(call: Call, report: Report) -> None:
         return await _review(call, report, reason)
     seconds = report.duration_seconds or 0 if report.status == "completed" else 0
     if not await _settle(call, report, seconds=seconds):
-        await _note(await find(call["_id"]), report)  # another messenger was first
+        await _note(await find(call["_id"]), report)  # another report was first
     return None
 
 
@@ -288,13 +294,13 @@ async def _settle(call: Call, report: Report, *, seconds: int, **also: Any) -> b
         return False
     if charge.repeated:
         return False
-    _complain(call, charge)
+    _log_overrun(call, charge)
     if report.status == "failed" and report.reason in NETWORK_FAULTS:
         await billing.uncount(call)
     return True
 
 
-def _complain(call: Call, charge: Charge) -> None:
+def _log_overrun(call: Call, charge: Charge) -> None:
     if charge.cost_paise > charge.reserved_paise:
         log.error(
             "call %s cost more than was reserved: %d paise of %d, %d are due",
@@ -337,7 +343,7 @@ async def _review(call: Call, report: Report, reason: str) -> None:
 
 
 async def _note(call: Call, report: Report) -> None:
-    """Keep news that changes nothing; a second end that contradicts the first is for a person."""
+    """Keep a report that changes nothing; a second end that contradicts the first needs a review."""
     if any(event["id"] == report.event_id for event in call["events"]):
         return
     update: Document = {"$push": callreports.event(report)}
@@ -354,7 +360,7 @@ async def resolve(call_id: str, *, duration_seconds: int | None, by: str, note: 
     of the review; the call as it stands.
 
     Raises InvalidRequest when the money is held and no duration is given, NotFound when the call
-    waits for nobody, and Unavailable.
+    is in no review, and Unavailable.
     """
     call = await find(call_id)
     reviewed = {"review_reason": None, "reviewed": {"by": by, "note": note, "at": clock.now()}}

@@ -1,4 +1,4 @@
-"""What a report of a telephone network changes in the record of a call; no database."""
+"""State transitions of a call: what a network's report changes in the record; no database."""
 
 from typing import Final
 
@@ -22,12 +22,12 @@ _EVENTS_KEPT: Final = 30
 
 def facts(report: Report) -> Document:
     """What it says beside the status: ids, and who answered."""
-    told = {
+    given = {
         "provider_call_id": report.provider_call_id,
         "provider_leg_id": report.leg_id,
         "answered_by": report.answered_by,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def event(report: Report) -> Document:
@@ -116,12 +116,12 @@ def impossible(call: Call, report: Report) -> str | None:
 
 def contradiction(call: Call, report: Report) -> str | None:
     """How a second end contradicts the first; None when it does not."""
-    if report.rank < OVER or report.hearsay:
+    if report.rank < OVER or report.is_unverified:
         return None
     known = (call["status"], call["duration_seconds"] or 0)
-    told = (report.status, report.duration_seconds or 0)
+    reported = (report.status, report.duration_seconds or 0)
     if report.duration_seconds is None and report.status == call["status"]:
-        told = known  # it does not say how long, so it contradicts nothing
-    if told == known:
+        reported = known  # it does not say how long, so it contradicts nothing
+    if reported == known:
         return None
     return f"the network later reported {report.status}, {report.duration_seconds} s"

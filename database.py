@@ -108,6 +108,19 @@ def declare(
     _declared[collection] = (schema, tuple(indexes))
 
 
+Migration = Callable[[], Coroutine[Any, Any, None]]
+_migrations: dict[str, Migration] = {}
+
+
+def migrate(name: str, body: Migration) -> None:
+    """Say, in the module that owns the collections, what brings an older database up to date.
+
+    `prepare` runs `body` once the collections are there. It must be harmless when repeated: it runs
+    again whenever the declarations change, and a second process may run it when the first is slow.
+    """
+    _migrations[name] = body
+
+
 # --- the connection -----------------------------------------------------------------------------
 
 _client: motor.AsyncIOMotorClient[Document] | None = None
@@ -212,12 +225,14 @@ async def refuse_standalone() -> None:
 
 
 async def prepare(*, wait_seconds: float = 60) -> None:
-    """Create what the modules declared: by one process, harmless when repeated.
+    """Create what the modules declared, and migrate an older database: by one process, harmless
+    when repeated.
 
     Their fingerprint is kept in `meta`, so a start that changes nothing asks one question. Other
     processes wait until the one that holds the lease is done.
     """
-    fingerprint = hashlib.sha256(repr(sorted(_declared.items())).encode()).hexdigest()
+    declared = (sorted(_declared.items()), sorted(_migrations))
+    fingerprint = hashlib.sha256(repr(declared).encode()).hexdigest()
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         known = await db.meta.find_one({"_id": "schema"})
@@ -236,6 +251,8 @@ async def prepare(*, wait_seconds: float = 60) -> None:
             await asyncio.sleep(0.1)
             continue
         await _create_all()
+        for body in _migrations.values():
+            await body()
         done = {"fingerprint": fingerprint, "lease_until": None, "at": now}
         await db.meta.update_one({"_id": "schema"}, {"$set": done})
         return

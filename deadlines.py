@@ -1,4 +1,4 @@
-"""When a call is looked at again: before its money is talked away, and when its end is overdue."""
+"""Call timing: when the next slice has to be reserved, and when the end is overdue."""
 
 import datetime as dt
 from typing import Final
@@ -10,7 +10,7 @@ from telephony import Capabilities
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# How long after its latest end the network is asked about a call that nobody called back for.
+# How long after its latest end the network is asked about a call of which no end was reported.
 GRACE_SECONDS: Final = 15
 # A network may need this long to know a call that it took, or longer if it says so; ours to it are
 # over by then.

@@ -1,4 +1,4 @@
-"""Where the telephone networks come in: they report how a call stands, and ask what to say in it."""
+"""Callbacks of telephone networks over HTTP: reports on a call, and requests for its script."""
 
 from collections.abc import Mapping, MutableMapping
 from typing import Annotated, Any
@@ -41,10 +41,10 @@ _SCRIPTS = {
 }
 
 
-def _told(
+def _report_in(
     scope: MutableMapping[str, Any], headers: Mapping[str, str], body: bytes
 ) -> tuple[str, str, Report]:
-    """Which network speaks of which call, and what it says; from the request as it was received."""
+    """The network, the call and the report of a callback, from the request as it was received."""
     name, call_id = scope["path_params"]["provider"], scope["path_params"]["call_id"]
     client = scope.get("client")
     report = telephony.read_callback(
@@ -68,7 +68,7 @@ def _told(
 async def status(request: Request) -> Response:
     """The telephone network reports how a call stands. Repeated and late reports change nothing."""
     # Every call ends here, and a hundred may end at once: no model, no dependency, no query more.
-    name, call_id, report = _told(request.scope, request.headers, await request.body())
+    name, call_id, report = _report_in(request.scope, request.headers, await request.body())
     await callbook.receive(call_id, report, via=name)
     if report.answered_by == "machine":
         await calls.hang_up_on_machine(call_id)
@@ -87,7 +87,7 @@ async def status(request: Request) -> Response:
 async def answer(request: Request) -> Response:
     """The call was answered, and the network asks what to do: say, play or connect. Signed like a
     report, and a report as well."""
-    name, call_id, report = _told(request.scope, request.headers, await request.body())
+    name, call_id, report = _report_in(request.scope, request.headers, await request.body())
     script = await script_for(call_id, via=name)
     await callbook.receive(call_id, report, via=name)
     return Response(script.text, media_type=script.media_type)

@@ -1,8 +1,8 @@
-"""How fast a telephone network is asked for new calls: each has its turn, over all processes."""
+"""Throttle of a telephone network: how many new calls a second all processes ask it for."""
 
 import asyncio
 import datetime as dt
-from typing import Final
+from typing import Final, TypedDict, cast
 
 import clock
 import config
@@ -12,8 +12,19 @@ from telephony import BUSY, NotSent, Provider
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# So long a call waits for its turn, with its money reserved; a longer queue takes nobody.
+# How long a call waits for its turn, with its money reserved; a longer queue takes no more calls.
 PATIENCE_SECONDS: Final = 10.0
+
+
+class Queue(TypedDict):
+    """A document of `turns`: the queue of one telephone network."""
+
+    _id: str  # the network's name
+    asked_at: dt.datetime
+    first_at: dt.datetime
+    next_at: dt.datetime
+    taken: float  # how many turns were given at `asked_at`
+
 
 database.declare("turns")
 
@@ -24,8 +35,8 @@ async def turns(network: Provider, count: int) -> list[dt.datetime]:
     """Up to `count` moments from now on at which the network may be asked for a call; fewer, or
     none, when the queue is long. What is not used is lost.
 
-    They are an interval apart, by the database's clock, and none is made up for: what networks
-    count is calls in a second. Source: `Capabilities.calls_per_second`.
+    They are an interval apart, by the database's clock, and missed ones are not made up for: networks
+    count the calls in a second. Source: `Capabilities.calls_per_second`.
     """
     rate = _calls_per_second(network)
     if rate is None:
@@ -33,7 +44,7 @@ async def turns(network: Provider, count: int) -> list[dt.datetime]:
     interval_ms = 1_000 / rate
     left_ms = {"$subtract": [{"$add": ["$asked_at", PATIENCE_SECONDS * 1_000]}, "$first_at"]}
     fitting = {"$add": [1, {"$floor": {"$divide": [left_ms, interval_ms]}}]}
-    queue = await db.turns.find_one_and_update(
+    found = await db.turns.find_one_and_update(
         {"_id": network.name},
         [
             {"$set": {"asked_at": "$$NOW", "first_at": {"$max": ["$next_at", "$$NOW"]}}},
@@ -43,6 +54,7 @@ async def turns(network: Provider, count: int) -> list[dt.datetime]:
         upsert=True,
         return_document=True,
     )
+    queue = cast(Queue, found)
     wait_seconds = (queue["first_at"] - queue["asked_at"]).total_seconds()
     return [
         clock.after(wait_seconds + place * interval_ms / 1_000)

@@ -1,4 +1,4 @@
-"""What a call would cost, before anybody dials: the rate that holds for it, and its price."""
+"""Quotes over HTTP: the rate of a call, and what it would cost, before it is placed."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The rate card: what each destination costs, one version after the other, in force by date."""
+"""Rate cards: prices by destination, kept in versions, each in force from a date."""
 
 import asyncio
 import dataclasses
@@ -7,7 +7,7 @@ import hashlib
 import logging
 import zlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NotRequired, TypedDict, TypeVar, cast
 
 from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
@@ -20,7 +20,7 @@ import database
 import history
 import ratesheets
 from auth import Admin, Instant
-from database import Document, Index, Insert, Session, Update, db
+from database import Document, Index, Insert, Session, Update, Write, db
 from errors import (
     BodyTooLarge,
     Forbidden,
@@ -39,6 +39,7 @@ from ratesheets import InvalidRateCard, Price
 from sheets import UnreadableFile
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -54,9 +55,47 @@ class DestinationNotRated(Problem):
     code, status, title = "destination_not_rated", 422, "Destination not rated"
 
 
+class RateCard(TypedDict):
+    """A document of `ratecards`: one version, never changed. Lists leave out `content`."""
+
+    _id: str
+    version: int
+    rows_count: int
+    note: str
+    sha256: str
+    created_at: dt.datetime
+    created_by: str
+    content: NotRequired[bytes]  # the CSV, compressed
+
+
+class RateCardScheduleEntry(TypedDict):
+    """Which version is in force from when on; None for no rate card at all."""
+
+    card_id: str | None
+    version: int | None
+    effective_from: dt.datetime
+
+
+class RateCardSchedule(TypedDict):
+    """The one document of `ratecard_schedule` that says what is in force now and later."""
+
+    _id: str
+    entries: list[RateCardScheduleEntry]
+    last_version: int
+    updated_at: dt.datetime
+
+
+class RateCardActivation(RateCardScheduleEntry):
+    """Every other document of `ratecard_schedule`: one change of the schedule, kept for ever."""
+
+    _id: str
+    created_at: dt.datetime
+    created_by: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Card:
-    """A version of the rate card, ready to be asked."""
+    """A version of the rate card in memory, to look up prices in."""
 
     version: int
     prices: dict[str, tuple[Price, ...]]
@@ -111,14 +150,17 @@ async def in_force() -> Card | None:
     The schedule is read for every call (calls that start together share the query); the card itself
     never changes and is kept in memory.
     """
-    schedule = await database.find_together("ratecard_schedule", _SCHEDULE)
+    found = await database.find_together("ratecard_schedule", _SCHEDULE)
+    schedule = cast("RateCardSchedule | None", found)
     if schedule is None:
         return None
     entry = _entry_at(schedule["entries"], clock.now())
     return None if entry is None or entry["card_id"] is None else await _card(entry["card_id"])
 
 
-def _entry_at(entries: list[Document], at: dt.datetime) -> Document | None:
+def _entry_at(
+    entries: list[RateCardScheduleEntry], at: dt.datetime
+) -> RateCardScheduleEntry | None:
     begun = [entry for entry in entries if entry["effective_from"] <= at]
     return begun[-1] if begun else None
 
@@ -139,7 +181,7 @@ async def _card(card_id: str) -> Card:
 
 
 async def _load(card_id: str) -> Card:
-    found = await db.ratecards.find_one({"_id": card_id})
+    found = cast("RateCard | None", await db.ratecards.find_one({"_id": card_id}))
     if found is None:
         raise Unavailable("The rate card cannot be read right now; try again.")
     card = await asyncio.to_thread(_built, found["version"], bytes(found["content"]))
@@ -162,37 +204,36 @@ def _built(version: int, content: bytes) -> Card:
 
 async def publish(
     card_id: str, prices: list[Price], *, effective_from: dt.datetime | None, by: str, note: str
-) -> Document:
+) -> RateCard:
     """Keep a new version and put it in force from `effective_from` (None: now) on, in one commit.
 
     The same `card_id` again is the version that there is.
     """
     known = await db.ratecards.find_one({"_id": card_id}, {"content": 0})
     if known is not None:
-        return known
+        return cast(RateCard, known)
     text = ratesheets.written(prices)
     content = await asyncio.to_thread(zlib.compress, text.encode())
-    card: Document = {}
 
-    async def all_of_it(session: Session) -> None:
-        schedule = await db.ratecard_schedule.find_one({"_id": _SCHEDULE}, session=session)
+    async def all_of_it(session: Session) -> RateCard:
+        schedule = await _schedule(session)
         version = (schedule["last_version"] if schedule else 0) + 1
-        card.update(
-            _id=card_id,
-            version=version,
-            rows_count=len(prices),
-            note=note,
-            sha256=hashlib.sha256(text.encode()).hexdigest(),
-            created_at=clock.now(),
-            created_by=by,
-        )
+        card: RateCard = {
+            "_id": card_id,
+            "version": version,
+            "rows_count": len(prices),
+            "note": note,
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "created_at": clock.now(),
+            "created_by": by,
+        }
         writes = _scheduled(schedule, version, card, effective_from, by)
-        # The schedule first: it is what two uploads at once are told apart by.
-        await database.write_all(
-            [*writes, Insert("ratecards", card | {"content": content})], session
-        )
+        # The schedule first: of two uploads at once, the second fails there and is repeated.
+        kept: RateCard = {**card, "content": content}
+        await database.write_all([*writes, Insert("ratecards", kept)], session)
+        return card
 
-    await _in_turn(all_of_it)
+    card = await _in_turn(all_of_it)
     log.info("rate card %d: %d rows, by %s", card["version"], len(prices), by)
     return card
 
@@ -208,7 +249,7 @@ async def activate(
     since = effective_from or clock.now()
 
     async def both(session: Session) -> None:
-        schedule = await db.ratecard_schedule.find_one({"_id": _SCHEDULE}, session=session)
+        schedule = await _schedule(session)
         last = schedule["last_version"] if schedule else 0
         await database.write_all(_scheduled(schedule, last, card, since, by), session)
 
@@ -217,26 +258,26 @@ async def activate(
     return since
 
 
-async def _in_turn(body: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+async def _in_turn(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
     """`database.atomic`, once more for whoever was second to write the very first schedule."""
     try:
-        await database.atomic(body)
+        return await database.atomic(body)
     except database.AnyError as problem:
         if not database.is_duplicate(problem):
             raise
-        await database.atomic(body)
+        return await database.atomic(body)
 
 
 def _scheduled(
-    schedule: Document | None,
+    schedule: RateCardSchedule | None,
     last_version: int,
-    card: Document | None,
+    card: RateCard | None,
     effective_from: dt.datetime | None,
     by: str,
-) -> list[Insert | Update]:
+) -> list[Write]:
     """The writes that put a card on the schedule. What is over leaves it, and stays as a row."""
     now = clock.now()
-    entry: Document = {
+    entry: RateCardScheduleEntry = {
         "card_id": card and card["_id"],
         "version": card and card["version"],
         "effective_from": max(now, effective_from or now),
@@ -246,20 +287,25 @@ def _scheduled(
     ahead = [other for other in before if other is current or other["effective_from"] > now]
     entries = sorted([*ahead, entry], key=lambda other: other["effective_from"])
     changed = {"entries": entries, "last_version": last_version, "updated_at": now}
-    row = {"_id": database.new_id("act"), **entry, "created_at": now, "created_by": by}
+    row: RateCardActivation = {
+        "_id": database.new_id("act"),
+        **entry,
+        "created_at": now,
+        "created_by": by,
+    }
     return [
         Update("ratecard_schedule", {"_id": _SCHEDULE}, {"$set": changed}, upsert=True),
         Insert("ratecard_schedule", row),
     ]
 
 
-async def find(version: int, *, with_content: bool = False) -> Document:
+async def find(version: int, *, with_content: bool = False) -> RateCard:
     """A version of the card; NotFound when there is none."""
     shown = None if with_content else {"content": 0}
     found = await db.ratecards.find_one({"version": version}, shown)
     if found is None:
         raise NotFound("There is no rate card of this version.")
-    return found
+    return cast(RateCard, found)
 
 
 async def version_at(at: dt.datetime) -> int | None:
@@ -271,11 +317,11 @@ async def version_at(at: dt.datetime) -> int | None:
     return version
 
 
-async def page(*, before: int | None, limit: int) -> list[Document]:
+async def page(*, before: int | None, limit: int) -> list[RateCard]:
     """At most `limit` versions, newest first, that are older than `before`."""
     where: Document = {} if before is None else {"version": {"$lt": before}}
     found = db.ratecards.find(where, {"content": 0}, sort=[("version", -1)], limit=limit)
-    return await found.to_list(None)
+    return cast(list[RateCard], await found.to_list(None))
 
 
 async def csv_of(version: int) -> AsyncGenerator[str, None]:
@@ -288,6 +334,12 @@ async def csv_of(version: int) -> AsyncGenerator[str, None]:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
+
+async def _schedule(session: Session) -> RateCardSchedule | None:
+    found = await db.ratecard_schedule.find_one({"_id": _SCHEDULE}, session=session)
+    return cast("RateCardSchedule | None", found)
+
 
 database.declare("ratecards", indexes=[Index(("version",), unique=True)])
 database.declare("ratecard_schedule", indexes=[Index(("-effective_from", "-_id"))])
@@ -342,8 +394,15 @@ class ActivationOut(BaseModel):
     effective_from: Instant
 
 
-def _out(card: Document) -> RateCardOut:
-    return RateCardOut(**{name: card[name] for name in RateCardOut.model_fields})
+def _out(card: RateCard) -> RateCardOut:
+    return RateCardOut(
+        version=card["version"],
+        rows_count=card["rows_count"],
+        note=card["note"],
+        sha256=card["sha256"],
+        created_at=card["created_at"],
+        created_by=card["created_by"],
+    )
 
 
 def _since(text: str | None) -> dt.datetime | None:
@@ -362,8 +421,14 @@ def _since(text: str | None) -> dt.datetime | None:
     status_code=201,
     response_model=RateCardOut,
     responses=api.documented(
-        *(Unauthenticated, Forbidden, InvalidRequest, UnreadableFile, InvalidRateCard),
-        *(BodyTooLarge, IdempotencyKeyReused, StillRunning),
+        Unauthenticated,
+        Forbidden,
+        InvalidRequest,
+        UnreadableFile,
+        InvalidRateCard,
+        BodyTooLarge,
+        IdempotencyKeyReused,
+        StillRunning,
     ),
 )
 async def upload_rate_card(

@@ -1,8 +1,9 @@
-"""What a minute costs: the one current rate, the users' own, and every rate there ever was."""
+"""Call rates: the current rate, the users' own rates, and every rate that was ever set."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Iterable
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NotRequired, TypedDict, cast
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, WithJsonSchema
@@ -15,7 +16,7 @@ import money
 import users
 from auth import Admin, Instant
 from database import Document, Index, Insert, Session, Update, Write, db
-from errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
+from errors import Forbidden, InvalidRequest, NotFound, Unauthenticated, invalid
 from money import RupeesIn, RupeesOut
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -28,7 +29,28 @@ Source = Literal[
     "card",  # the rate card's, for the destination
 ]
 
-_CURRENT = "current"
+# The setting that holds the current rate, and the document of `rates` that held it until 0.2.1.
+_SETTING: Final = "call_rate_per_minute"
+_SETTING_UNTIL_0_2_1: Final = "current"
+
+
+class WalletSetting(TypedDict):
+    """A document of `wallet_settings`: what an admin changes at run time, by whom and when."""
+
+    _id: Literal["call_rate_per_minute"]
+    value_paise: int
+    updated_at: dt.datetime
+    updated_by: str
+
+
+class RateRecord(TypedDict):
+    """A document of `rates`: a user's own rate, or one change of a rate. None: it was taken away."""
+
+    _id: str
+    rate_paise_per_minute: int | None
+    updated_at: dt.datetime
+    updated_by: str
+    user_id: NotRequired[str]  # absent where the current rate was changed
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +86,18 @@ async def current() -> Rate:
     It is read for every call (calls that start at the same moment share the query), so a new rate
     holds in every process as soon as it is committed.
     """
-    found = await database.find_together("rates", _CURRENT)
-    if found is None:
+    setting = await _setting()
+    if setting is None:
         return on_our_terms(config.settings().default_call_rate_paise, source="default")
-    return on_our_terms(int(found["rate_paise_per_minute"]), source="default")
+    return on_our_terms(int(setting["value_paise"]), source="default")
 
 
 async def own(user_id: str) -> Rate | None:
     """The rate that an admin set for this user alone, if any."""
-    found = await database.find_together("rates", _of(user_id))
-    if found is None or found["rate_paise_per_minute"] is None:
+    record = await _own_record(user_id)
+    if record is None or record["rate_paise_per_minute"] is None:
         return None
-    return on_our_terms(int(found["rate_paise_per_minute"]), source="user")
+    return on_our_terms(int(record["rate_paise_per_minute"]), source="user")
 
 
 async def own_prices(user_ids: Iterable[str]) -> dict[str, int]:
@@ -101,57 +123,116 @@ def on_our_terms(rate_paise_per_minute: int, *, source: Source) -> Rate:
     )
 
 
-async def set_rate(rate_paise_per_minute: int, *, by: str) -> Document:
-    """Make this the single rate of calls that are placed from now on; what is kept of it.
+async def set_rate(rate_paise_per_minute: int, *, by: str) -> RateRecord:
+    """Make this the current rate, of calls that are placed from now on; the record of the change.
 
     `by` names the admin. Raises InvalidRequest outside of 0 < rate ≤ `RATE_PAISE_MAX`.
     """
-    return await _keep(_CURRENT, rate_paise_per_minute, by=by, user_id=None)
+    change = _change(rate_paise_per_minute, by=by)
+    setting: Document = {
+        "value_paise": change["rate_paise_per_minute"],
+        "updated_at": change["updated_at"],
+        "updated_by": by,
+    }
+    await _record(
+        change, Update("wallet_settings", {"_id": _SETTING}, {"$set": setting}, upsert=True)
+    )
+    return change
 
 
-async def set_own(user_id: str, rate_paise_per_minute: int | None, *, by: str) -> Document:
-    """Give this user a rate of their own, or with None take it away; what is kept of it.
+async def set_own(user_id: str, rate_paise_per_minute: int | None, *, by: str) -> RateRecord:
+    """Give this user a rate of their own, or with None take it away; the record of the change.
 
     Raises NotFound when there is no such user, and InvalidRequest as `set_rate` does.
     """
     if await users.find(user_id) is None:
         raise NotFound("There is no user with this id.")
-    return await _keep(_of(user_id), rate_paise_per_minute, by=by, user_id=user_id)
+    change = _change(rate_paise_per_minute, by=by)
+    change["user_id"] = user_id
+    own_rate: Document = {**change}
+    del own_rate["_id"]
+    await _record(change, Update("rates", {"_id": _of(user_id)}, {"$set": own_rate}, upsert=True))
+    return change
 
 
-async def _keep(
-    name: str, rate_paise_per_minute: int | None, *, by: str, user_id: str | None
-) -> Document:
-    """Set what `name` holds, and add the change to those that there were."""
+def _change(rate_paise_per_minute: int | None, *, by: str) -> RateRecord:
+    """The record of a change of a rate. Raises InvalidRequest when it is out of range."""
     if rate_paise_per_minute is not None and not 0 < rate_paise_per_minute <= RATE_PAISE_MAX:
-        raise _invalid(f"must be above 0 and at most {money.text(RATE_PAISE_MAX)} rupees a minute")
-    price = None if rate_paise_per_minute is None else database.long(rate_paise_per_minute)
-    kept: Document = {"rate_paise_per_minute": price, "updated_at": clock.now(), "updated_by": by}
-    if user_id is not None:
-        kept["user_id"] = user_id
-    row = {"_id": database.new_id("rate"), **kept}
-
-    async def both(session: Session) -> None:
-        writes: list[Write] = [
-            Update("rates", {"_id": name}, {"$set": kept}, upsert=True),
-            Insert("rates", row),
-        ]
-        await database.write_all(writes, session)
-
-    await database.atomic(both)
-    return kept
+        highest = money.text(RATE_PAISE_MAX)
+        raise invalid("rate", f"must be above 0 and at most {highest} rupees a minute")
+    return {
+        "_id": database.new_id("rate"),
+        "rate_paise_per_minute": (
+            None if rate_paise_per_minute is None else database.long(rate_paise_per_minute)
+        ),
+        "updated_at": clock.now(),
+        "updated_by": by,
+    }
 
 
 def _of(user_id: str) -> str:
     return f"own:{user_id}"
 
 
-def _invalid(message: str) -> InvalidRequest:
-    return InvalidRequest(f"rate: {message}", errors=[{"field": "rate", "message": message}])
-
-
 # --- storage ------------------------------------------------------------------------------------
 
+
+async def _setting() -> WalletSetting | None:
+    found = await database.find_together("wallet_settings", _SETTING)
+    return cast("WalletSetting | None", found)
+
+
+async def _own_record(user_id: str) -> RateRecord | None:
+    found = await database.find_together("rates", _of(user_id))
+    return cast("RateRecord | None", found)
+
+
+async def _record(change: RateRecord, setting: Update) -> None:
+    """Write what holds from now on, and the change among all that there were, in one commit."""
+
+    async def both(session: Session) -> None:
+        writes: list[Write] = [setting, Insert("rates", change)]
+        await database.write_all(writes, session)
+
+    await database.atomic(both)
+
+
+async def _move_current_rate() -> None:
+    """Copy the current rate of a database of 0.2.1 to `wallet_settings`, unless there is one.
+
+    The old document stays as it is: processes of 0.2.1 that run on until they are replaced charge
+    by it (docs/operations.md).
+    """
+    old = await db.rates.find_one({"_id": _SETTING_UNTIL_0_2_1})
+    if old is None:
+        return
+    setting = {
+        "value_paise": old["rate_paise_per_minute"],
+        "updated_at": old["updated_at"],
+        "updated_by": old["updated_by"],
+    }
+    try:
+        await db.wallet_settings.update_one(
+            {"_id": _SETTING}, {"$setOnInsert": setting}, upsert=True
+        )
+    except database.DuplicateKey:
+        pass  # another process was faster
+
+
+database.migrate("rates: the current rate moves to wallet_settings", _move_current_rate)
+database.declare(
+    "wallet_settings",
+    schema={
+        "bsonType": "object",
+        "required": ["value_paise", "updated_at", "updated_by"],
+        "properties": {
+            "_id": {"enum": [_SETTING]},
+            "value_paise": {"bsonType": "long", "minimum": 1, "maximum": RATE_PAISE_MAX},
+            "updated_at": {"bsonType": "date"},
+            "updated_by": {"bsonType": "string"},
+        },
+    },
+)
 database.declare(
     "rates",
     indexes=[Index(("-updated_at",))],
@@ -226,11 +307,11 @@ async def set_call_rate(
         try:
             asked.append(money.paise_of_text(rate))
         except ValueError as problem:
-            raise _invalid(str(problem)) from None
+            raise invalid("rate", str(problem)) from None
     if not asked:
-        raise _invalid("is missing: send ?rate=15.0 or a JSON body with rate")
+        raise invalid("rate", "is missing: send ?rate=15.0 or a JSON body with rate")
     if len(set(asked)) > 1:
-        raise _invalid("the query and the body name two different rates")
+        raise invalid("rate", "the query and the body name two different rates")
     kept = await set_rate(asked[0], by=admin.email)
     return CallRateSet(
         rate_per_minute=kept["rate_paise_per_minute"],

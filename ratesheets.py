@@ -1,4 +1,4 @@
-"""A rate card as a file: all of its rows, each checked, or everything that is wrong with it."""
+"""Rate card files (CSV): all of the rows, each checked, or everything that is wrong with them."""
 
 import csv
 import dataclasses
@@ -18,14 +18,21 @@ from rates import RATE_PAISE_MAX
 # --- vocabulary ---------------------------------------------------------------------------------
 
 ROWS_MAX: Final = 50_000
-ERRORS_TOLD_MAX: Final = 1_000
+ERRORS_SHOWN_MAX: Final = 1_000
 _COLUMNS_MAX: Final = 100
 _SECONDS_MAX: Final = 3_600
 _DESTINATION_LENGTH_MAX: Final = 100
 
 COLUMNS: Final = (
-    *("prefix", "destination", "rate_per_minute", "first_pulse_seconds", "pulse_seconds"),
-    *("minimum_seconds", "connection_fee", "valid_from", "valid_until"),
+    "prefix",
+    "destination",
+    "rate_per_minute",
+    "first_pulse_seconds",
+    "pulse_seconds",
+    "minimum_seconds",
+    "connection_fee",
+    "valid_from",
+    "valid_until",
 )
 _REQUIRED: Final = ("prefix", "rate_per_minute")
 _ALIASES: Final = {"rate": "rate_per_minute"} | {sheets.plain(name): name for name in COLUMNS}
@@ -76,7 +83,7 @@ class InvalidRateCard(Problem):
     code, status, title = "invalid_rate_card", 422, "Invalid rate card"
 
 
-class _Wrong(Exception):
+class _InvalidCell(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
@@ -94,22 +101,22 @@ def read(content: bytes) -> list[Price]:
     columns = _columns_of(row, header)
     prices: list[tuple[int, Price]] = []
     mistakes: list[RowError] = []
-    untold = 0
+    omitted_count = 0
     for count, (row, cells) in enumerate(records, 1):
         if count > ROWS_MAX:
             raise _refusal([_too_many(row)])
         found = _price_of(row, cells, columns)
         if isinstance(found, Price):
             prices.append((row, found))
-        elif len(mistakes) < ERRORS_TOLD_MAX:
+        elif len(mistakes) < ERRORS_SHOWN_MAX:
             mistakes += found
         else:  # fifty thousand bad rows are not worth a message each
-            untold += len(found)
+            omitted_count += len(found)
     mistakes += _collisions(prices)
     if not prices and not mistakes:
         mistakes = [RowError(row, "", "", "no_rows", "There is no row below the column names.")]
     if mistakes:
-        raise _refusal(sorted(mistakes, key=lambda mistake: mistake.row), untold)
+        raise _refusal(sorted(mistakes, key=lambda mistake: mistake.row), omitted_count)
     return [price for _, price in prices]
 
 
@@ -120,7 +127,7 @@ def written(prices: Iterable[Price]) -> str:
 
 
 def kept(text: str) -> list[Price]:
-    """The prices of what `written` wrote. It is not judged again: a version means what it meant."""
+    """The prices of what `written` wrote. They are not checked again: a version keeps its meaning."""
     rows = csv.reader(io.StringIO(text, newline=""))
     next(rows)
     return [
@@ -129,8 +136,15 @@ def kept(text: str) -> list[Price]:
 
 
 _FIELDS: Final = (
-    *("prefix", "destination", "rate_paise_per_minute", "first_pulse_seconds", "pulse_seconds"),
-    *("minimum_seconds", "connection_fee_paise", "valid_from", "valid_until"),
+    "prefix",
+    "destination",
+    "rate_paise_per_minute",
+    "first_pulse_seconds",
+    "pulse_seconds",
+    "minimum_seconds",
+    "connection_fee_paise",
+    "valid_from",
+    "valid_until",
 )
 
 
@@ -138,7 +152,7 @@ def _cell(value: str | int | dt.date | None) -> str:
     return "" if value is None else str(value)
 
 
-def _stored(field: str, cell: str) -> Any:
+def _stored(field: str, cell: str) -> Any:  # the type of the field
     if field in ("prefix", "destination"):
         return cell
     if not cell:
@@ -208,13 +222,13 @@ def _price_of(row: int, cells: list[str], columns: list[str]) -> Price | list[Ro
             continue
         try:
             if name != "destination" and sheets.SCIENTIFIC.fullmatch(text):
-                raise _Wrong(
+                raise _InvalidCell(
                     "shortened",
                     "The spreadsheet shortened this number. Format the column as text, enter the "
                     "numbers again, and export it once more.",
                 )
             found[_FIELDS[COLUMNS.index(name)]] = _READERS[name](text)
-        except _Wrong as wrong:
+        except _InvalidCell as wrong:
             mistakes.append(RowError(row, name, sheets.shown(raw), wrong.code, str(wrong)))
     since, until = found.get("valid_from"), found.get("valid_until")
     if since is not None and until is not None and since > until:
@@ -226,7 +240,7 @@ def _price_of(row: int, cells: list[str], columns: list[str]) -> Price | list[Ro
 def _prefix(text: str) -> str:
     digits = re.sub(r"[\s-]", "", text.removeprefix("+"))
     if not _PREFIX.fullmatch(digits):
-        raise _Wrong(
+        raise _InvalidCell(
             "invalid_prefix",
             "must be the first digits of numbers in international form, such as 91 or 9198"
             if text
@@ -237,7 +251,7 @@ def _prefix(text: str) -> str:
 
 def _destination(text: str) -> str:
     if len(text) > _DESTINATION_LENGTH_MAX or not text.isprintable():
-        raise _Wrong(
+        raise _InvalidCell(
             "invalid_destination", f"must have at most {_DESTINATION_LENGTH_MAX} characters"
         )
     return text
@@ -246,14 +260,14 @@ def _destination(text: str) -> str:
 def _rupees(code: str, paise_min: int) -> Callable[[str], int]:
     def reader(text: str) -> int:
         if not _AMOUNT.fullmatch(text):
-            raise _Wrong(code, "must be rupees, such as 1.20" if text else "is missing")
+            raise _InvalidCell(code, "must be rupees, such as 1.20" if text else "is missing")
         try:
             paise = money.paise_of_text(text)
         except ValueError as problem:
-            raise _Wrong(code, str(problem)) from None
+            raise _InvalidCell(code, str(problem)) from None
         if not paise_min <= paise <= RATE_PAISE_MAX:
             least = "above 0" if paise_min else "0 or more"
-            raise _Wrong(code, f"must be {least} and at most {money.text(RATE_PAISE_MAX)}")
+            raise _InvalidCell(code, f"must be {least} and at most {money.text(RATE_PAISE_MAX)}")
         return paise
 
     return reader
@@ -262,7 +276,7 @@ def _rupees(code: str, paise_min: int) -> Callable[[str], int]:
 def _seconds(seconds_min: int) -> Callable[[str], int]:
     def reader(text: str) -> int:
         if not _WHOLE.fullmatch(text) or not seconds_min <= int(text) <= _SECONDS_MAX:
-            raise _Wrong("invalid_seconds", f"must be {seconds_min} to {_SECONDS_MAX}, whole")
+            raise _InvalidCell("invalid_seconds", f"must be {seconds_min} to {_SECONDS_MAX}, whole")
         return int(text)
 
     return reader
@@ -274,7 +288,7 @@ def _date(text: str) -> dt.date:
             return dt.date.fromisoformat(text)
         except ValueError:
             pass
-    raise _Wrong("invalid_date", "must be a day such as 2026-12-01")
+    raise _InvalidCell("invalid_date", "must be a day such as 2026-12-01")
 
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
@@ -322,11 +336,11 @@ def _too_many(row: int) -> RowError:
     return RowError(row, "", "", "too_many_rows", message)
 
 
-def _refusal(mistakes: list[RowError], untold: int = 0) -> InvalidRateCard:
-    first, count = mistakes[0], len(mistakes) + untold
+def _refusal(mistakes: list[RowError], omitted_count: int = 0) -> InvalidRateCard:
+    first, count = mistakes[0], len(mistakes) + omitted_count
     where = f"row {first.row}" + (f", {first.column}" if first.column else "")
     return InvalidRateCard(
         f"{where}: {first.message}" + ("" if count == 1 else f" ({count} in all)"),
-        errors=[dataclasses.asdict(mistake) for mistake in mistakes[:ERRORS_TOLD_MAX]],
+        errors=[dataclasses.asdict(mistake) for mistake in mistakes[:ERRORS_SHOWN_MAX]],
         errors_count=count,
     )

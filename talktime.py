@@ -1,4 +1,4 @@
-"""The talk-time contract: a call lasts as long as money is reserved for it, and its end is found."""
+"""Call monitor: reserves the next slice, warns, cuts off, and finds ends that were not reported."""
 
 import asyncio
 import logging
@@ -12,7 +12,6 @@ import clock
 import config
 import deadlines
 import telephony
-import wallet
 from billing import Reservation
 from callrecords import RESOLVED, Call
 from database import Document, Write
@@ -24,8 +23,8 @@ log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# How long before the money is talked away a call is hung up, where the network cannot be told a
-# new limit: it takes a moment.
+# How long before the reserved money is used up a call is hung up, where the network takes no new
+# limit: hanging up takes a moment.
 HANG_UP_LEAD_SECONDS: Final = 2.0
 # What is said "when 60 seconds are left" may be said this much earlier.
 _EARLY_SECONDS: Final = 3
@@ -42,15 +41,15 @@ _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
 async def extend_due() -> int:
     """Reserve the next slice of the running calls that near their limit; how many were looked at.
 
-    The hold is extended first and the network told afterwards, so what the network lets a call
-    cost is reserved at every moment. Any process may do it; each call is claimed by a lease.
+    The hold is extended first and the network's limit raised afterwards, so what the network lets a
+    call cost is reserved at every moment. Any process may do it; each call is claimed by a lease.
     """
     return await callbook.claim_due("next_extend_at", _extend)
 
 
 async def _extend(call: Call) -> None:
     network = telephony.provider(call["provider"])
-    if call["status"] != "in_progress":  # it rings for long, or the news of the answer was lost
+    if call["status"] != "in_progress":  # it rings for long, or the report of the answer was lost
         report = await _ask(call)
         if report is None or report.rank < RANK["in_progress"]:
             pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
@@ -64,7 +63,7 @@ async def _extend(call: Call) -> None:
         again_at = clock.after(-LEAD_SECONDS, since=deadlines.talk_ends_at(call))
         return await callbook.change(call, next_extend_at=again_at)
     if not network.can.can_extend and call["limit_seconds"] >= deadlines.ceiling_seconds(call):
-        return await _runs_out(call)  # its network ends it there, and cannot be told otherwise
+        return await _runs_out(call)  # its network ends it there, and takes no other limit
     try:
         limit_seconds = await _reserved_limit(call)
     except PaymentRequired:
@@ -120,8 +119,8 @@ async def _reserved_limit(call: Call) -> int:
 
 
 async def _runs_out(call: Call) -> None:
-    """No money for a slice. It may come until the limit is reached; then the call is ended: by its
-    network where that was told the limit, else by us, a moment before it costs more than is there."""
+    """No money for a slice. A recharge may come until the limit; then the call is ended: by its
+    network where that has the limit, else by us, a moment before it costs more than is there."""
     network = telephony.provider(call["provider"])
     left_seconds = (deadlines.talk_ends_at(call) - clock.now()).total_seconds()
     talk_seconds = max(0, round(left_seconds * call["pace"]))
@@ -131,7 +130,7 @@ async def _runs_out(call: Call) -> None:
     log.info("call %s: no money for more than %d s", call["_id"], call["limit_seconds"])
     if call["pace"] > 1:
         left_seconds += telephony.PATIENCE_SECONDS
-    # Where the network was told more than is reserved, it does not end the call in time.
+    # Where the network's limit is above what is reserved, it does not end the call in time.
     by_hand = not network.can.can_extend and call["limit_seconds"] < call["told_limit_seconds"]
     margin_seconds = HANG_UP_LEAD_SECONDS if by_hand else 0.5
     if left_seconds > margin_seconds:
@@ -141,7 +140,7 @@ async def _runs_out(call: Call) -> None:
         return await callbook.change(call, next_extend_at=clock.after(max(0.5, pause_seconds)))
     if by_hand:
         await network.hang_up(call)
-        log.info("call %s: hung up, its money is talked away", call["_id"])
+        log.info("call %s: hung up, its money is used up", call["_id"])
     return await callbook.change(call, forget="next_extend_at")
 
 
@@ -168,7 +167,7 @@ async def _ask(call: Call) -> Report | None:
     try:
         return await telephony.provider(call["provider"]).look_up(call, others)
     except (AttributeError, LookupError, TypeError, ValueError) as problem:
-        raise telephony.Ambiguous(f"it answers nonsense: {problem!r}") from problem
+        raise telephony.Ambiguous(f"its answer cannot be read: {problem!r}") from problem
 
 
 async def _check(call: Call) -> None:
@@ -177,7 +176,7 @@ async def _check(call: Call) -> None:
     try:
         report = await _ask(call)
     except telephony.Ambiguous as problem:
-        log.warning("call %s: the network does not tell: %s", call["_id"], problem)
+        log.warning("call %s: the network gives no answer: %s", call["_id"], problem)
         return await _check_later(call, "the network cannot be asked")
     log.info(
         "call %s: asked, the network says %s", call["_id"], report.status if report else "nothing"
@@ -234,7 +233,7 @@ async def end_calls_of_frozen(event: Document) -> None:
     Raises Unavailable when the network left one up, after all were tried: the event is tried again,
     as long as the wallet is frozen.
     """
-    if not (await wallet.balance_of(event["user_id"])).frozen:
+    if not await billing.is_frozen(event["user_id"]):
         return
     live = {"user_id": event["user_id"], "rank": {"$lt": OVER}}
     found = await callbook.page(live, after=None, limit=_FROZEN_BATCH)

@@ -1,4 +1,4 @@
-"""Which rate holds for a call: the user's own, else the rate card's, else the single one."""
+"""Rate selection: the user's own rate, else the rate card's, else the current one."""
 
 import asyncio
 
@@ -25,8 +25,8 @@ async def rate_for(user_id: str, number: str) -> Rate:
 
 
 async def likely(user_id: str, number: str | None = None) -> Rate | None:
-    """The rate that the user's next call will probably have; None when that depends on whom it goes
-    to, and nobody said so or there is no price."""
+    """The rate that the user's next call will probably have; None when it depends on the destination
+    and that is not given, or has no price."""
     if number is not None:
         try:
             return await rate_for(user_id, number)

@@ -1,4 +1,4 @@
-"""How much a user called today: counted before a call is reserved, so that no limit is passed."""
+"""Limits of a user: calls a minute and a day, money a day; counted before a call is reserved."""
 
 import asyncio
 import dataclasses
@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypedDict, TypeVar, cast
 
 import clock
 import config
@@ -17,6 +17,7 @@ from database import Document, Index, db
 from errors import SpendCapReached, TooManyCalls, Unavailable
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -57,6 +58,21 @@ class Day:
     def held_paise(self) -> int:
         """What is reserved of the day's cap."""
         return sum(self.held.values())
+
+
+class UsageDay(TypedDict):
+    """A document of `usage`: a `Day` as it is stored, with its version."""
+
+    _id: str
+    user_id: str
+    day: str  # the date in India, YYYY-MM-DD
+    calls: int
+    minute: dt.datetime | None
+    minute_calls: int
+    spent_paise: int
+    held: dict[str, int]
+    version: int
+    expires_at: dt.datetime
 
 
 # --- the rules, without a database --------------------------------------------------------------
@@ -117,7 +133,7 @@ def raise_to(
 
 
 def settle(day: Day, *, call_id: str, cost_paise: int) -> None:
-    """Put what a call did cost in the place of what it could; once, however often it is told."""
+    """Put what a call did cost in the place of what it could; once, however often it is repeated."""
     if day.held.pop(call_id, None) is not None:
         day.spent_paise += cost_paise
 
@@ -255,8 +271,7 @@ async def raise_now(
             at=clock.now(),
         )
 
-    granted_paise: int = await _change(user_id, on, rule)
-    return granted_paise
+    return await _change(user_id, on, rule)
 
 
 async def settle_on(user_id: str, on: str, *, call_id: str, cost_paise: int) -> None:
@@ -287,7 +302,7 @@ async def calls_are_used_up(user_id: str, limits: Limits) -> bool:
 
 async def _today(user_id: str, at: dt.datetime) -> Day:
     found = await database.find_together("usage", _id(user_id, clock.ist_date(at).isoformat()))
-    return _day(found)
+    return _day(cast("UsageDay | None", found))
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -312,7 +327,7 @@ class _Lane:
             try:
                 answers = await self._write([rule for rule, _ in batch])
             except Exception as problem:
-                answers = [_told(problem)] * len(batch)
+                answers = [_shown(problem)] * len(batch)
             for (_, future), answer in zip(batch, answers, strict=True):
                 if future.done():
                     continue
@@ -324,7 +339,8 @@ class _Lane:
 
     async def _write(self, rules: list[_Rule]) -> list[Any]:
         for attempt in range(_ATTEMPTS_MAX):
-            found = await db.usage.find_one({"_id": _id(self.user_id, self.on)})
+            document = await db.usage.find_one({"_id": _id(self.user_id, self.on)})
+            found = cast("UsageDay | None", document)
             day, answers = _day(found), []
             for rule in rules:
                 try:
@@ -338,19 +354,20 @@ class _Lane:
             await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311
         raise Unavailable("Too many calls of this account were first; try again.")
 
-    async def _replaced(self, found: Document | None, day: Day) -> bool:
-        """Whether nobody changed it meanwhile."""
+    async def _replaced(self, found: UsageDay | None, day: Day) -> bool:
+        """Store the day; False when another process changed it meanwhile."""
         document = self._document(day, version=found["version"] + 1 if found else 1)
         if found is None:
             try:
-                await db.usage.insert_one(document)
+                await db.usage.insert_one(cast(Document, document))
             except database.DuplicateKey:
                 return False
             return True
         guard = {"_id": document["_id"], "version": found["version"]}
-        return (await db.usage.replace_one(guard, document)).matched_count > 0
+        replaced = await db.usage.replace_one(guard, cast(Document, document))
+        return replaced.matched_count > 0
 
-    def _document(self, day: Day, *, version: int) -> Document:
+    def _document(self, day: Day, *, version: int) -> UsageDay:
         return {
             "_id": _id(self.user_id, self.on),
             "user_id": self.user_id,
@@ -370,7 +387,7 @@ class _Lane:
 _lanes: dict[str, _Lane] = {}
 
 
-async def _change(user_id: str, on: str, rule: _Rule) -> Any:
+async def _change(user_id: str, on: str, rule: Callable[[Day], T]) -> T:
     """Apply `rule` to a user's day and keep what it did; what it gave, or its refusal."""
     lane = _lanes.get(_id(user_id, on))
     if lane is None:
@@ -379,10 +396,10 @@ async def _change(user_id: str, on: str, rule: _Rule) -> Any:
     lane.waiting.append((rule, future))
     if lane.task is None:
         lane.task = asyncio.create_task(lane.work())
-    return await future
+    return cast(T, await future)
 
 
-def _told(problem: Exception) -> Exception:
+def _shown(problem: Exception) -> Exception:
     if database.is_away(problem):
         return Unavailable("The database cannot be reached right now. Nothing is lost; try again.")
     return problem
@@ -392,7 +409,7 @@ def _id(user_id: str, on: str) -> str:
     return f"{user_id}:{on}"
 
 
-def _day(found: Document | None) -> Day:
+def _day(found: UsageDay | None) -> Day:
     if found is None:
         return Day()
     return Day(

@@ -1,4 +1,4 @@
-"""Exotel: calls into a flow of its dashboard, neither extended nor hung up, believed when asked."""
+"""Exotel: calls into a flow of its dashboard, neither extended nor hung up, verified by asking."""
 
 import datetime as dt
 import ipaddress
@@ -11,12 +11,13 @@ from typing import Any, Final
 import clock
 import config
 from telephony import signatures
-from telephony.line import Networked, seconds, the_one, usable_id, was_placed_then
+from telephony.http import HttpProvider, seconds, the_one, usable_id, was_placed_then
 from telephony.provider import (
     Ambiguous,
     Capabilities,
     Dial,
     InvalidSignature,
+    NetworkCall,
     Others,
     Report,
     Script,
@@ -42,7 +43,7 @@ _PAGES_MAX: Final = 5
 # --- the network --------------------------------------------------------------------------------
 
 
-class Exotel(Networked):
+class Exotel(HttpProvider):
     """The adapter. To Exotel, `From` is who is called first: the customer. `CallerId` is ours."""
 
     name: str = "exotel"
@@ -72,7 +73,7 @@ class Exotel(Networked):
         """Connect the customer to the flow; Exotel's `Sid` of the call."""
         chosen = config.settings()
         flow = f"http://my.exotel.com/{chosen.exotel_sid}/exoml/start_voice/{chosen.exotel_app_id}"
-        said = await self.line.place(
+        said = await self.http.place(
             f"{self._calls()}/connect.json",
             data={
                 "From": dial.to,
@@ -92,21 +93,21 @@ class Exotel(Networked):
         call = said.get("Call")
         return usable_id(call.get("Sid") if isinstance(call, dict) else None)
 
-    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+    async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
         """Exotel cannot."""
         raise Ambiguous("exotel cannot raise the limit of a live call")
 
-    async def hang_up(self, call: Mapping[str, Any]) -> None:
+    async def hang_up(self, call: NetworkCall) -> None:
         """Exotel cannot."""
         raise Ambiguous("exotel cannot hang up a call")
 
-    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
-        """How the call stands, from the authenticated API: the only thing that is believed."""
+    async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
+        """How the call stands, from the authenticated API: the only thing that counts."""
         if call["provider_call_id"] is None:
             found = await self._find(call, others)
             return None if found is None else self._report(found)
         sid = usable_id(call["provider_call_id"])
-        status, said = await self.line.ask(
+        status, said = await self.http.ask(
             "GET", f"{self._calls()}/{sid}.json", params={"details": "true"}
         )
         if status == 404:
@@ -115,7 +116,7 @@ class Exotel(Networked):
             raise Ambiguous(f"exotel answered {status}")
         return self._report(said["Call"])
 
-    async def _find(self, call: Mapping[str, Any], others: Others) -> Mapping[str, Any] | None:
+    async def _find(self, call: NetworkCall, others: Others) -> Mapping[str, Any] | None:
         """The call among those to its number. Exotel's moments carry no zone: asked for widely, and
         compared as Indian time and as UTC."""
         asked = [clock.after(shift, since=call["created_at"]) for shift in (-600, 6 * 3_600)]
@@ -124,7 +125,7 @@ class Exotel(Networked):
         params = {"From": call["to"], "DateCreated": f"gte:{since};lte:{until}", "PageSize": "100"}
         found: list[Mapping[str, Any]] = []
         for _ in range(_PAGES_MAX):
-            status, said = await self.line.ask("GET", str(path), params=params)
+            status, said = await self.http.ask("GET", str(path), params=params)
             listed = said.get("Calls")
             if status != 200 or not isinstance(listed, list):
                 raise Ambiguous(f"exotel answered {status} to a list")
@@ -134,7 +135,7 @@ class Exotel(Networked):
                 return the_one(found, lambda one: str(one["Sid"]), await others())
         raise Ambiguous("exotel lists more calls than can be looked through")
 
-    def _is(self, one: Mapping[str, Any], call: Mapping[str, Any]) -> bool:
+    def _is(self, one: Mapping[str, Any], call: NetworkCall) -> bool:
         if str(one["From"])[-10:] != call["to"][-10:]:
             return False
         text = str(one["DateCreated"]).replace(" ", "T")
@@ -146,10 +147,10 @@ class Exotel(Networked):
         return any(was_placed_then(call, written.replace(tzinfo=zone)) for zone in zones)
 
     def _report(self, said: Mapping[str, Any]) -> Report:
-        told = str(said.get("Status"))
-        status = ENDED.get(told) or _LIVE.get(told)
+        named = str(said.get("Status"))
+        status = ENDED.get(named) or _LIVE.get(named)
         if status is None:
-            raise Ambiguous(f"exotel says of a call that it is {told}")
+            raise Ambiguous(f"exotel says of a call that it is {named}")
         sid = usable_id(said.get("Sid"))
         duration = seconds(said.get("Duration")) if status == "completed" else None
         # Filled in later than the status: without an end, or as zero without a price, it is not
@@ -167,7 +168,7 @@ class Exotel(Networked):
     def read_callback(
         self, headers: Mapping[str, str], body: bytes, url: str, address: str = ""
     ) -> Report:
-        """Read what claims to be Exotel, which signs nothing: a reason to ask, and no more.
+        """Read what may come from Exotel, which signs nothing: a reason to ask, and no more.
 
         The token in the address was compared before; the sender's address is compared here when
         there is a list.
@@ -176,9 +177,9 @@ class Exotel(Networked):
         if allowed and not any(_is_inside(address, network) for network in allowed):
             raise InvalidSignature("This is not an address of Exotel.")
         said = _fields(headers.get("content-type", ""), body)
-        told, event = str(said.get("Status", "")), str(said.get("EventType", ""))
-        sid, status = str(said.get("CallSid") or "")[:64], ENDED.get(told, "created")
-        if event == "answered" and told not in ENDED:
+        named, event = str(said.get("Status", "")), str(said.get("EventType", ""))
+        sid, status = str(said.get("CallSid") or "")[:64], ENDED.get(named, "created")
+        if event == "answered" and named not in ENDED:
             status = "in_progress"
         return Report(
             event_id=f"{sid}:{event[:20]}:{status}",
@@ -186,10 +187,10 @@ class Exotel(Networked):
             status=status,
             duration_seconds=None,
             occurred_at=clock.now(),
-            hearsay=True,
+            is_unverified=True,
         )
 
-    def script(self, call: Mapping[str, Any]) -> Script:
+    def script(self, call: NetworkCall) -> Script:
         """The answer to an applet."""
         return exotel_text(call)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import clock
 import config
 from telephony import signatures
-from telephony.line import Networked, moment, seconds, the_one, usable_id, was_placed_then
+from telephony.http import HttpProvider, moment, seconds, the_one, usable_id, was_placed_then
 from telephony.provider import (
     BUSY,
     OUT_OF_CREDIT,
@@ -16,6 +16,7 @@ from telephony.provider import (
     Capabilities,
     Dial,
     InvalidSignature,
+    NetworkCall,
     Others,
     Report,
     Script,
@@ -32,7 +33,7 @@ CAUSE: Final = {1000: "canceled", 3000: "no_answer", 6010: "no_answer", 3010: "b
 OUT_OF_CREDIT_CAUSE: Final = 1010
 # More calls at once, or in a second, than the account may have: Plivo takes them and rings nobody.
 TOO_MANY_CAUSE: Final = 5030
-# It was told to hang up on machines, and did.
+# It was asked to hang up on machines, and did.
 MACHINE_CAUSE: Final = 9100
 
 # Where there is no code, by what Plivo calls the status.
@@ -58,7 +59,7 @@ _QUEUED_SECONDS_MAX: Final = 900
 # --- the network --------------------------------------------------------------------------------
 
 
-class Plivo(Networked):
+class Plivo(HttpProvider):
     """The adapter. `provider_call_id` is the request's id, which `place` gets; `leg_id` the call's
     own id, which comes with the callbacks."""
 
@@ -86,7 +87,7 @@ class Plivo(Networked):
 
     async def place(self, dial: Dial) -> str:
         """Place the call; the id of the request, which is not always that of the call."""
-        said = await self.line.place(
+        said = await self.http.place(
             self._calls(),
             json={
                 "from": config.settings().plivo_from,
@@ -105,11 +106,11 @@ class Plivo(Networked):
         ids = said.get("request_uuid")
         return usable_id(ids[0] if isinstance(ids, list) and len(ids) == 1 else ids)
 
-    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+    async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
         """Plivo cannot."""
         raise Ambiguous("plivo cannot raise the limit of a live call")
 
-    async def hang_up(self, call: Mapping[str, Any]) -> None:
+    async def hang_up(self, call: NetworkCall) -> None:
         """End the call: by the request before the answer, by the call after it. 404 is over."""
         request_id, leg_id = call["provider_call_id"], call.get("provider_leg_id")
         paths = [f"{self._calls()}{usable_id(leg_id or request_id)}/"]
@@ -119,13 +120,13 @@ class Plivo(Networked):
         if call["rank"] < RANK["in_progress"]:
             paths.reverse()
         for path in paths:
-            status, _ = await self.line.ask("DELETE", path)
+            status, _ = await self.http.ask("DELETE", path)
             if status < 300:
                 return
             if status != 404:
                 raise Ambiguous(f"plivo answered {status}")
 
-    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+    async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
         """How the call stands: from the record if it is over, else from the live and queued calls."""
         known = call.get("provider_leg_id") or call["provider_call_id"]
         if known is not None:
@@ -134,10 +135,10 @@ class Plivo(Networked):
                 return report
         return await self._by_number(call, others)
 
-    async def _by_id(self, call: Mapping[str, Any], call_uuid: str) -> Report | None:
+    async def _by_id(self, call: NetworkCall, call_uuid: str) -> Report | None:
         path = f"{self._calls()}{call_uuid}/"
         for state in (None, "live", "queued"):
-            status, said = await self.line.ask(
+            status, said = await self.http.ask(
                 "GET", path, params={"status": state} if state else {}
             )
             if status == 200:
@@ -146,10 +147,10 @@ class Plivo(Networked):
                 raise Ambiguous(f"plivo answered {status}")
         return None
 
-    async def _by_number(self, call: Mapping[str, Any], others: Others) -> Report | None:
+    async def _by_number(self, call: NetworkCall, others: Others) -> Report | None:
         """The call among the records of its number, and among all that is live or queued."""
         number = _digits(call["to"])
-        status, said = await self.line.ask(
+        status, said = await self.http.ask(
             "GET", self._calls(), params={"to_number": number, "limit": str(_RECORDS_LISTED)}
         )
         if status != 200 or not isinstance(said.get("objects"), list):
@@ -174,7 +175,7 @@ class Plivo(Networked):
             ]
         ids = {said.get("call_uuid") for said in found}
         # Of another call whose own id is not known yet, the request's id need not be the same.
-        known = [
+        known: list[NetworkCall] = [
             other
             if other.get("provider_leg_id") or other.get("provider_call_id") in ids
             else {**other, "provider_call_id": None}
@@ -186,21 +187,21 @@ class Plivo(Networked):
         return self._live(call, one, one["state"]) if "state" in one else self._ended(call, one)
 
     async def _all(self, state: str) -> list[Mapping[str, Any]]:
-        status, said = await self.line.ask("GET", self._calls(), params={"status": state})
+        status, said = await self.http.ask("GET", self._calls(), params={"status": state})
         ids = said.get("calls")
         if status != 200 or not isinstance(ids, list) or len(ids) > _LOOKED_INTO_MAX:
             raise Ambiguous(f"plivo answered {status} to a list of what is {state}")
         found: list[Mapping[str, Any]] = []
         for call_uuid in ids:
             path = f"{self._calls()}{usable_id(call_uuid)}/"
-            status, said = await self.line.ask("GET", path, params={"status": state})
+            status, said = await self.http.ask("GET", path, params={"status": state})
             if status == 200:
                 found.append(said)
             elif status != 404:  # it ended meanwhile: the next look finds its record
                 raise Ambiguous(f"plivo answered {status}")
         return found
 
-    def _live(self, call: Mapping[str, Any], said: Mapping[str, Any], state: str) -> Report:
+    def _live(self, call: NetworkCall, said: Mapping[str, Any], state: str) -> Report:
         status = _LIVE.get(
             str(said.get("call_status")), "queued" if state == "queued" else "ringing"
         )
@@ -212,15 +213,15 @@ class Plivo(Networked):
             status=status,
             duration_seconds=None,
             occurred_at=clock.now(),
-            # When it was answered is not told. At the earliest then: its money is not overdrawn.
+            # When it was answered is not known. At the earliest then: its money is not overdrawn.
             answered_at=call["created_at"] if status == "in_progress" else None,
         )
 
-    def _ended(self, call: Mapping[str, Any], said: Mapping[str, Any]) -> Report:
+    def _ended(self, call: NetworkCall, said: Mapping[str, Any]) -> Report:
         call_uuid = usable_id(said.get("call_uuid"))
         status, duration, reason = _end(
             code=seconds(said.get("hangup_cause_code")),
-            told=str(said.get("call_state") or said.get("call_status") or ""),
+            named=str(said.get("call_state") or said.get("call_status") or ""),
             answered=bool(said.get("answer_time")),
             duration=seconds(said.get("call_duration")),
         )
@@ -244,13 +245,13 @@ class Plivo(Networked):
         if not secret or not signatures.plivo_is_valid(url, headers, body, secret):
             raise InvalidSignature("The signature is not Plivo's.")
         said = dict(signatures.form(body))
-        told, reason, duration = said.get("CallStatus", ""), None, None
-        status = _LIVE.get(told, "created")
+        named, reason, duration = said.get("CallStatus", ""), None, None
+        status = _LIVE.get(named, "created")
         answered_at = None
-        if said.get("Event") == "Hangup" or told in _ENDED:
+        if said.get("Event") == "Hangup" or named in _ENDED:
             status, duration, reason = _end(
                 code=seconds(said.get("HangupCauseCode")),
-                told=told,
+                named=named,
                 answered=bool(said.get("AnswerTime")),
                 duration=seconds(said.get("Duration")),
             )
@@ -267,29 +268,29 @@ class Plivo(Networked):
             reason=reason,
         )
 
-    def script(self, call: Mapping[str, Any]) -> Script:
+    def script(self, call: NetworkCall) -> Script:
         """Plivo's XML."""
         return plivo_xml(call, caller_id=config.settings().plivo_from)
 
 
 def _end(
-    *, code: int | None, told: str, answered: bool, duration: int | None
+    *, code: int | None, named: str, answered: bool, duration: int | None
 ) -> tuple[str, int | None, str | None]:
     """Status, seconds and reason of an end: from cause, answer and duration together.
 
     Plivo's own word for the status is not always the outcome. Whatever was answered is `completed`,
     also when our answer document then failed: it was talk time.
     """
-    if answered or code == MACHINE_CAUSE or (told == "completed" and (duration or 0) > 0):
+    if answered or code == MACHINE_CAUSE or (named == "completed" and (duration or 0) > 0):
         return "completed", duration, None
     if code == OUT_OF_CREDIT_CAUSE:
         log.error("plivo is out of credit: its calls fail until it is paid")
         return "failed", 0, OUT_OF_CREDIT
     if code == TOO_MANY_CAUSE:
         return "failed", 0, BUSY
-    if told == "completed" and code in (None, 4000, 4010):
+    if named == "completed" and code in (None, 4000, 4010):
         return "completed", duration, None
-    status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(told, "failed")
+    status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(named, "failed")
     return status, 0, f"failed: cause {code}" if status == "failed" else None
 
 

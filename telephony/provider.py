@@ -1,16 +1,16 @@
-"""What a telephone network is to this service: the words that every adapter speaks."""
+"""The protocol of telephone networks: what every adapter does, reports and raises."""
 
 import dataclasses
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, NotRequired, Protocol, TypedDict
 
 from errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # How far along a call is. A status is accepted only when it is further than what is known, so
-# late, repeated and out-of-order news changes nothing; the last rank absorbs everything.
+# late, repeated and out-of-order reports change nothing; the last rank absorbs everything.
 OVER: Final = 9
 RANK: Final[dict[str, int]] = {
     "created": 0,
@@ -40,8 +40,8 @@ class Capabilities:
     can_detect_machines: bool = False
     limit_seconds_max: int = 86_400  # the longest call that it takes
     calls_per_second: float | None = None  # new ones that an account may ask for; None: any number
-    visible_after_seconds: int = 60  # what it took, it knows by then when it is asked
-    duration_after_seconds: int = 0  # how long after the end it may take until it tells how long
+    visible_after_seconds: int = 60  # by then it can be asked about a call that it took
+    duration_after_seconds: int = 0  # how long after the end its duration may become known
 
     @property
     def reserves_whole(self) -> bool:
@@ -93,15 +93,29 @@ class Dial:
     simulate: Simulate | None = None
 
 
+class NetworkCall(TypedDict):
+    """The part of a call's record that an adapter reads."""
+
+    _id: str
+    to: str
+    rank: int
+    created_at: dt.datetime
+    provider_call_id: str | None
+    provider_leg_id: NotRequired[str]
+    message: str | None
+    audio_url: str | None
+    connect_to: str | None
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a network says about a call, in a callback or when it is asked.
 
     `duration_seconds` is the time that was talked, never computed from timestamps; None when the
-    network has not told it. `event_id` is the same when the same news comes again. `leg_id` is the
+    network has not reported it. `event_id` is the same when the same report comes again. `leg_id` is the
     second id that some networks give a call. `answered_by` is `human` or `machine`, where the
-    network was asked to find out and did. `hearsay` came without a signature: an end that is told
-    like this has to be asked about before money moves.
+    network was asked to find out and did. `is_unverified`: it came without a signature, so that the
+    network has to be asked before money moves.
     """
 
     event_id: str
@@ -113,7 +127,7 @@ class Report:
     reason: str | None = None
     leg_id: str | None = None
     answered_by: str | None = None
-    hearsay: bool = False
+    is_unverified: bool = False
 
     @property
     def rank(self) -> int:
@@ -131,7 +145,7 @@ class NotSent(Exception):
 
 
 class Ambiguous(Exception):
-    """Nobody knows whether there is a call (a read timeout, a 5xx): keep its hold, ask later."""
+    """It is unknown whether there is a call (a read timeout, a 5xx): keep its hold, ask later."""
 
 
 class InvalidSignature(Problem):
@@ -173,16 +187,16 @@ class Script:
     text: str
 
 
-Others = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+Others = Callable[[], Awaitable[Sequence[NetworkCall]]]
 
 
-async def no_others() -> Sequence[Mapping[str, Any]]:
+async def no_others() -> Sequence[NetworkCall]:
     """There is no other call that could be meant."""
     return ()
 
 
 class Provider(Protocol):
-    """One adapter a network. `call` is the document of `calls`: its `_id`, `provider_call_id`, ..."""
+    """One adapter a network."""
 
     name: str
     can: Capabilities
@@ -196,13 +210,13 @@ class Provider(Protocol):
     async def place(self, dial: Dial) -> str:
         """Place the call; the network's id of it. Raises Refused, NotSent, Ambiguous."""
 
-    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+    async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
         """Raise the limit of a live call; False when it is over. Raises Ambiguous."""
 
-    async def hang_up(self, call: Mapping[str, Any]) -> None:
+    async def hang_up(self, call: NetworkCall) -> None:
         """End the call, answered or not; nothing when it is over. Raises Ambiguous."""
 
-    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+    async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
         """How the call stands; None when the network does not know it. Raises Ambiguous.
 
         A call without `provider_call_id` (the answer to `place` was lost) is found by what the
@@ -214,8 +228,8 @@ class Provider(Protocol):
     ) -> Report:
         """Verify that the network sent this to `url` (from `address`), and read it.
 
-        Raises InvalidSignature. News that this service does not know has the status `created`.
+        Raises InvalidSignature. A report that this service does not know has the status `created`.
         """
 
-    def script(self, call: Mapping[str, Any]) -> Script:
+    def script(self, call: NetworkCall) -> Script:
         """What is said, played or connected when the call is answered. Raises NotFound."""

@@ -1,12 +1,11 @@
-"""What is said, played or connected when somebody answers, in the language of each network."""
+"""Call scripts: what is said, played or connected after the answer, for each network."""
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree
 
-from telephony.provider import Script
+from telephony.provider import NetworkCall, Script
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -19,17 +18,17 @@ _UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U00
 # --- verbs --------------------------------------------------------------------------------------
 
 
-def twiml(call: Mapping[str, Any], *, caller_id: str) -> Script:
+def twiml(call: NetworkCall, *, caller_id: str) -> Script:
     """TwiML: `Say`, `Play` or `Dial`."""
     return _xml(call, say="Say", caller_id=caller_id)
 
 
-def plivo_xml(call: Mapping[str, Any], *, caller_id: str) -> Script:
+def plivo_xml(call: NetworkCall, *, caller_id: str) -> Script:
     """Plivo's XML: `Speak`, `Play` or `Dial`."""
     return _xml(call, say="Speak", caller_id=caller_id)
 
 
-def exotel_text(call: Mapping[str, Any]) -> Script:
+def exotel_text(call: NetworkCall) -> Script:
     """What an applet of Exotel asks for: a text or the address of a sound (Greeting), or the number
     to connect (Connect)."""
     if call["connect_to"] is not None:
@@ -38,7 +37,7 @@ def exotel_text(call: Mapping[str, Any]) -> Script:
     return Script("text/plain", call["audio_url"] or call["message"] or DEFAULT_SENTENCE)
 
 
-def _xml(call: Mapping[str, Any], *, say: str, caller_id: str) -> Script:
+def _xml(call: NetworkCall, *, say: str, caller_id: str) -> Script:
     response = ElementTree.Element("Response")
     if call["connect_to"] is not None:
         dial = ElementTree.SubElement(response, "Dial", {"callerId": caller_id})

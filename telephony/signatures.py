@@ -1,4 +1,4 @@
-"""What a network signs and how: the signatures of Twilio and Plivo, computed again and compared."""
+"""Signatures of Twilio and Plivo: what they sign and how, computed again and compared."""
 
 import base64
 import hashlib

@@ -7,12 +7,13 @@ from typing import Any, Final
 import clock
 import config
 from telephony import signatures
-from telephony.line import Networked, moment, seconds, the_one, usable_id, was_placed_then
+from telephony.http import HttpProvider, moment, seconds, the_one, usable_id, was_placed_then
 from telephony.provider import (
     Ambiguous,
     Capabilities,
     Dial,
     InvalidSignature,
+    NetworkCall,
     Others,
     Report,
     Script,
@@ -42,7 +43,7 @@ _NOT_IN_PROGRESS: Final = 21220
 # --- the network --------------------------------------------------------------------------------
 
 
-class Twilio(Networked):
+class Twilio(HttpProvider):
     """The adapter. Its limit is counted from the answer; `TimeLimit` of a live call can be raised."""
 
     name: str = "twilio"
@@ -69,7 +70,7 @@ class Twilio(Networked):
 
     async def place(self, dial: Dial) -> str:
         """Place the call; Twilio's `CA…` of it."""
-        said = await self.line.place(
+        said = await self.http.place(
             f"{self._calls()}.json",
             data={
                 "To": dial.to,
@@ -87,38 +88,38 @@ class Twilio(Networked):
         )
         return usable_id(said.get("sid"))
 
-    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+    async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
         """Raise the limit, counted from the answer; False when the call is over."""
         return await self._change(call, {"TimeLimit": str(limit_seconds)})
 
-    async def hang_up(self, call: Mapping[str, Any]) -> None:
+    async def hang_up(self, call: NetworkCall) -> None:
         """End the call, answered or not."""
         await self._change(call, {"Status": "completed"})
 
-    async def _change(self, call: Mapping[str, Any], change: dict[str, str]) -> bool:
+    async def _change(self, call: NetworkCall, change: dict[str, str]) -> bool:
         sid = usable_id(call["provider_call_id"])
-        status, said = await self.line.ask("POST", f"{self._calls()}/{sid}.json", data=change)
+        status, said = await self.http.ask("POST", f"{self._calls()}/{sid}.json", data=change)
         if status < 300:
             return True
         if status == 404 or said.get("code") == _NOT_IN_PROGRESS:
             return False
         raise Ambiguous(f"twilio answered {status}, code {said.get('code')}")
 
-    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+    async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
         """How the call stands; one whose id was lost is found by its number and its moment."""
         if call["provider_call_id"] is None:
             found = await self._find(call, others)
             return None if found is None else self._report(call, found)
         sid = usable_id(call["provider_call_id"])
-        status, said = await self.line.ask("GET", f"{self._calls()}/{sid}.json")
+        status, said = await self.http.ask("GET", f"{self._calls()}/{sid}.json")
         if status == 404:
             return None
         if status >= 300:
             raise Ambiguous(f"twilio answered {status}")
         return self._report(call, said)
 
-    async def _find(self, call: Mapping[str, Any], others: Others) -> Mapping[str, Any] | None:
-        status, said = await self.line.ask(
+    async def _find(self, call: NetworkCall, others: Others) -> Mapping[str, Any] | None:
+        status, said = await self.http.ask(
             "GET",
             f"{self._calls()}.json",
             params={
@@ -142,7 +143,7 @@ class Twilio(Networked):
             raise Ambiguous("twilio knows more calls to this number than it lists")
         return the_one(found, lambda one: str(one["sid"]), await others())
 
-    def _report(self, call: Mapping[str, Any], said: Mapping[str, Any]) -> Report:
+    def _report(self, call: NetworkCall, said: Mapping[str, Any]) -> Report:
         status = STATUS.get(str(said.get("status")))
         if status is None:
             raise Ambiguous(f"twilio says of a call that it is {said.get('status')}")
@@ -154,7 +155,7 @@ class Twilio(Networked):
             duration_seconds=seconds(said.get("duration")) if status == "completed" else None,
             occurred_at=moment(said.get("end_time")) or clock.now(),
             answered_by=_answered_by(said.get("answered_by")),
-            # When it was answered is not told. At the earliest then: its money is not overdrawn.
+            # When it was answered is not known. At the earliest then: its money is not overdrawn.
             answered_at=(moment(said.get("start_time")) or call["created_at"])
             if status == "in_progress"
             else None,
@@ -187,7 +188,7 @@ class Twilio(Networked):
             reason=f"failed: code {code}" if status == "failed" and code else None,
         )
 
-    def script(self, call: Mapping[str, Any]) -> Script:
+    def script(self, call: NetworkCall) -> Script:
         """TwiML."""
         return twiml(call, caller_id=config.settings().twilio_from)
 
@@ -204,7 +205,7 @@ def _detection(dial: Dial) -> dict[str, str]:
 
 def _answered_by(text: object) -> str | None:
     """`machine_start`, `machine_end_beep`, ... and `fax` are machines; `unknown` is nobody."""
-    told = str(text or "")
-    if told.startswith("machine") or told == "fax":
+    answered = str(text or "")
+    if answered.startswith("machine") or answered == "fax":
         return "machine"
-    return "human" if told == "human" else None
+    return "human" if answered == "human" else None

@@ -18,7 +18,7 @@ import clock
 import config
 import mongod
 import telephony
-from telephony import simulated
+from telephony import simulator
 from tests import wire
 from tests.conftest import ROOT, Person, Service, free_port
 from tests.conftest import test_settings as settings_of_tests
@@ -171,8 +171,8 @@ def end_of(call: dict[str, Any], *, seconds: int = 30) -> tuple[str, bytes, dict
         "answered_at": None,
     }
     body = json.dumps(told).encode()
-    signature = simulated.sign(url, body)
-    return url, body, {simulated.SIGNATURE_HEADER: signature, "content-type": "application/json"}
+    signature = simulator.sign(url, body)
+    return url, body, {simulator.SIGNATURE_HEADER: signature, "content-type": "application/json"}
 
 
 @contextlib.asynccontextmanager

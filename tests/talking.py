@@ -167,7 +167,7 @@ class Talks:
             duration_seconds=line.duration_seconds if tells_duration else None,
             occurred_at=at,
             answered_at=line.answered_at if via == "callback" else None,
-            hearsay=via == "callback" and not self.can.duration_in_callback,
+            is_unverified=via == "callback" and not self.can.duration_in_callback,
         )
 
     # --- what the service asks for ---

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import example, given
@@ -16,6 +16,7 @@ import billing
 import config
 import database
 import wallet
+from billing import BilledCall
 from errors import (
     BalanceHeld,
     InsufficientBalance,
@@ -343,6 +344,19 @@ async def test_the_same_call_reserves_once(service: Service) -> None:
     assert not first.repeated
     assert again.repeated
     assert (await service.balance(person))["held"] == 50.0
+
+
+async def test_a_release_charges_nothing_and_frees_the_hold(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 100)
+    call_id = database.new_id("call")
+    await reserve(person.id, call_id)
+    call = cast(BilledCall, {"_id": call_id, "user_id": person.id})
+    charge = await billing.release(call, companions=lambda _: [])
+    assert (charge.cost_paise, charge.charged_paise, charge.due_paise) == (0, 0, 0)
+    assert not charge.repeated
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"]) == (100.0, 0.0)
 
 
 async def test_no_more_calls_at_once_than_the_account_may_have(service: Service) -> None:

@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 import callbook
+import callreports
 import clock
 import reconcile
 import talktime
 from callrecords import RESOLVED, Call
 from database import Document, db
-from telephony import Report
+from telephony import OVER, Ambiguous, Report
 from telephony.simulator import Simulator
 from tests import caller
 from tests.conftest import Person, Service, running, test_settings
@@ -122,6 +123,17 @@ async def test_of_two_ends_the_first_stands_and_a_person_is_told(service: Servic
     found = await kept(call_id)
     assert found["review_reason"] == "the network later reported completed, 50 s"
     assert [event["status"] for event in found["events"]] == ["completed", "busy", "completed"]
+    await assert_sound(person)
+
+
+async def test_the_same_free_end_under_two_ids_contradicts_nothing(service: Service) -> None:
+    person, call_id = await with_call(service)
+    for event_id, duration in (("first", 0), ("second", None), ("third", 0)):
+        await caller.report(service, call_id, "busy", duration, event_id=event_id)
+    found = await kept(call_id)
+    assert (found["status"], found["duration_seconds"], found["cost_paise"]) == ("busy", 0, 0)
+    assert [event["id"] for event in found["events"]] == ["first", "second", "third"]
+    assert found["review_reason"] is None
     await assert_sound(person)
 
 
@@ -283,6 +295,24 @@ async def test_a_person_says_how_long_a_call_in_review_was_and_it_is_charged(
     await assert_sound(person)
 
 
+async def test_a_decision_keeps_why_the_call_failed(service: Service) -> None:
+    _, call_id = await with_call(service)
+    open_call = await kept(call_id)
+    decided = callreports.decided(open_call, 0, by="usr_admin")
+    assert (decided.status, decided.reason) == ("failed", "reviewed")
+    assert abs((decided.occurred_at - clock.now()).total_seconds()) < 5
+    ended: Call = {
+        **open_call,
+        "status": "no_answer",
+        "rank": OVER,
+        "failure_reason": "nobody there",
+        "ended_at": open_call["created_at"],
+    }
+    decided = callreports.decided(ended, 0, by="usr_admin")
+    assert (decided.status, decided.reason) == ("no_answer", "nobody there")
+    assert decided.occurred_at == open_call["created_at"]
+
+
 async def test_a_decision_and_the_network_at_once_charge_once(service: Service) -> None:
     person, call_id = await in_review(service)
     answers = await asyncio.gather(
@@ -358,6 +388,39 @@ async def test_finding_what_is_due_reads_an_index_of_what_is_open(
     assert f"{field}_1" in plan
     indexes = await db.calls.index_information()
     assert indexes[f"{field}_1"]["partialFilterExpression"] == {field: {"$exists": True}}
+
+
+async def test_one_call_that_fails_keeps_no_other_up_and_only_a_defect_is_an_error(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = [(await with_call(service))[1] for _ in range(3)]
+    problems: dict[str, Exception] = {ids[0]: Ambiguous("it answered 502"), ids[1]: KeyError("x")}
+    seen: list[str] = []
+    all_seen = asyncio.Event()
+
+    async def work(call: Call) -> None:
+        if call["_id"] in ids:
+            seen.append(call["_id"])
+            if len(seen) == len(ids):
+                all_seen.set()
+            if call["_id"] in problems:
+                raise problems[call["_id"]]
+
+    monkeypatch.setattr(talktime, "_check", work)  # the worker may be faster than this test
+    caplog.set_level("WARNING", "callbook")
+    await db.calls.update_many(
+        {"_id": {"$in": ids}}, {"$set": {"next_check_at": clock.after(-3_600)}}
+    )
+    await talktime.sweep()
+    async with asyncio.timeout(10):
+        await all_seen.wait()
+    levels = {r.getMessage().split(":")[0]: r.levelname for r in caplog.records}
+    assert levels[f"call {ids[0]}"] == "WARNING"
+    assert levels[f"call {ids[1]}"] == "ERROR"
+    assert f"call {ids[2]}" not in levels
+    assert sorted(seen) == sorted(ids)
+    for call_id in ids:
+        assert (await kept(call_id))["next_check_at"] > clock.now()  # the lease
 
 
 async def test_a_call_whose_money_is_resolved_is_not_changed_any_more(service: Service) -> None:

@@ -16,6 +16,7 @@ from tests.test_wallet import book  # noqa: F401 - a fixture
 def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test declares is forgotten after it."""
     monkeypatch.setattr(database, "_declared", dict(database._declared))
+    monkeypatch.setattr(database, "_migrations", dict(database._migrations))
 
 
 async def test_indexes_have_the_options_that_were_declared(
@@ -46,6 +47,21 @@ async def test_many_processes_prepare_at_once_and_it_is_harmless_when_repeated(
     await asyncio.gather(*(database.prepare() for _ in range(8)))
     await database.prepare()
     assert "name_1" in await db.others.index_information()
+
+
+async def test_a_migration_is_run_by_one_process_when_the_collections_are_there(
+    book: config.Settings,  # noqa: F811
+) -> None:
+    runs: list[bool] = []
+
+    async def body() -> None:
+        runs.append("name_1" in await db.migrated.index_information())
+
+    database.declare("migrated", indexes=[Index(("name",), unique=True)])
+    database.migrate("a test", body)
+    await asyncio.gather(*(database.prepare() for _ in range(8)))
+    await database.prepare()
+    assert runs == [True]
 
 
 async def test_what_a_dead_process_left_half_prepared_is_finished(

@@ -23,7 +23,7 @@ import worker
 from callrecords import Call
 from database import db
 from errors import NotFound
-from telephony import Ambiguous, InvalidSignature, line
+from telephony import Ambiguous, InvalidSignature, NetworkCall, http
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
 from telephony.provider import OUT_OF_CREDIT
@@ -255,8 +255,8 @@ async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
     body = {"to": to, **({"simulate": network.scenario} if network.scenario else {})}
     with monkeypatch.context() as impatient:
         if network.name != "simulator":
-            impatient.setattr(line, "READ_SECONDS", 1.0)
-            await adapter.stop()  # its next line has the shorter patience
+            impatient.setattr(http, "READ_SECONDS", 1.0)
+            await adapter.stop()  # its next client has the shorter patience
         call = (await service.post("/api/call", person, json=body, headers=key)).json()
     again = await service.post("/api/call", person, json=body, headers=key)
     assert again.json()["call_id"] == call["call_id"]
@@ -338,7 +338,7 @@ async def test_the_networks_own_empty_account_is_not_the_users(
         network.faults = [fault]
         call = await caller.place(network.service, person)
         assert call["failure_reason"] == "provider_misconfigured"
-    assert {r.levelno for r in caplog.records if r.name == "telephony.line"} == {logging.ERROR}
+    assert {r.levelno for r in caplog.records if r.name == "telephony.http"} == {logging.ERROR}
     if isinstance(network, PlivoHere):  # it takes the call, and says so at its end
         call_id, phone = await placed(network, person)
         await network.finish(phone, "failed")
@@ -408,7 +408,7 @@ async def test_nonsense_is_an_answer_that_nobody_can_use(
             return 200, said
 
         with monkeypatch.context() as broken:
-            broken.setattr(line.Line, "ask", nonsense)
+            broken.setattr(http.HttpClient, "ask", nonsense)
             for one in (call_id, lost["call_id"]):
                 found = await asks(one, created_at=clock.after(-86_400))
                 assert found["billing_status"] == "held", said
@@ -434,7 +434,7 @@ def test_no_body_breaks_the_reading_of_a_callback(body: bytes, kind: str) -> Non
         ):
             with contextlib.suppress(InvalidSignature):
                 told = Exotel().read_callback({"content-type": form}, body, "http://x/")
-                assert told.hearsay
+                assert told.is_unverified
         for adapter in (Twilio(), Plivo()):
             with pytest.raises(InvalidSignature):
                 adapter.read_callback({"x-plivo-signature-v3-nonce": "1"}, body, "http://x/")
@@ -471,12 +471,12 @@ async def test_an_empty_id_never_reaches_plivo(network: Network) -> None:
     assert isinstance(network, PlivoHere)
     adapter = telephony.provider("plivo")
     for bad in ("", "/", "..", "a/b", " ", None, "a?b"):
-        call = {"_id": "call_A", "rank": 5, "provider_call_id": bad}
+        call = cast(NetworkCall, {"_id": "call_A", "rank": 5, "provider_call_id": bad})
         with pytest.raises(Ambiguous):
             await adapter.hang_up(call)
         with pytest.raises(Ambiguous):
             await adapter.hang_up(
-                call | {"provider_call_id": "req-1", "provider_leg_id": bad or "/"}
+                {**call, "provider_call_id": "req-1", "provider_leg_id": bad or "/"}
             )
     assert not network.is_all_hung_up
 
@@ -899,7 +899,7 @@ async def test_a_network_that_takes_its_time_is_asked_again_later(
     person = await funded(network.service, 10)
     call_id, phone = await placed(network, person)
     await network.finish(phone, "completed", 30)
-    monkeypatch.setattr(line, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(http, "ASK_SECONDS", 0.1)
     network.slow_seconds = 0.3
     found = await asks(call_id)
     network.slow_seconds = 0.0
@@ -939,4 +939,4 @@ def test_every_status_of_a_network_is_one_of_ours() -> None:
 
 async def test_a_network_without_credentials_is_not_asked(service: Service) -> None:
     with pytest.raises(Ambiguous, match="not configured"):
-        await Plivo().look_up({"_id": "call_A", "provider_call_id": "req-1"})
+        await Plivo().look_up(cast(NetworkCall, {"_id": "call_A", "provider_call_id": "req-1"}))

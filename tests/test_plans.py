@@ -12,7 +12,7 @@ from tests.campaigning import create, is_over, until
 from tests.conftest import Service
 
 # What is read as a whole on purpose: small, or an operator's sum over all wallets.
-WHOLE = {"meta", "rates", "users", "wallets", "simulator_processes"}
+WHOLE = {"meta", "rates", "wallet_settings", "users", "wallets", "simulator_processes"}
 
 
 async def test_no_query_of_the_flow_scans_a_collection(service: Service) -> None:

@@ -39,6 +39,23 @@ async def test_a_quote_says_what_thirty_seconds_cost(service: Service) -> None:
     assert refused.json()["code"] == "destination_not_allowed"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "billable", "cost"),
+    [(1, 30, 5.0), (30, 30, 5.0), (31, 90, 15.0), (125, 150, 25.0)],
+)
+async def test_the_single_rate_has_the_first_pulse_of_the_settings(
+    service: Service, seconds: int, billable: int, cost: float
+) -> None:
+    """30/60 at Rs 10 a minute: a first pulse of 30 seconds, then whole minutes."""
+    person = await service.signup()
+    config.use(service.settings.model_copy(update={"pulse_seconds": 60, "first_pulse_seconds": 30}))
+    try:
+        quote = await quoted(service, person, seconds)
+    finally:
+        config.use(service.settings)
+    assert (quote["billable_seconds"], quote["cost"]) == (billable, cost)
+
+
 async def test_the_quote_is_the_charge_for_every_source_of_the_rate(service: Service) -> None:
     """The single rate in pulses, the card's price, the user's own; and the call says which."""
     person, admin = await service.signup(), await service.admin()

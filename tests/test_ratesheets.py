@@ -107,7 +107,7 @@ def test_all_mistakes_are_told_at_once_and_counted_when_they_are_many() -> None:
     ]
     with pytest.raises(InvalidRateCard) as refused:
         ratesheets.read((HEAD + "x,1\n" * 1_500).encode())
-    assert len(refused.value.extra["errors"]) == ratesheets.ERRORS_TOLD_MAX
+    assert len(refused.value.extra["errors"]) == ratesheets.ERRORS_SHOWN_MAX
     assert refused.value.extra["errors_count"] == 1_500
 
 

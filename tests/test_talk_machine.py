@@ -36,7 +36,6 @@ import events
 import reconcile
 import talktime
 import tariffs
-import telephony
 import usage
 import wallet
 import worker
@@ -45,7 +44,7 @@ from calls import CallSpec
 from database import db
 from errors import PaymentRequired, TooManyCalls, Unavailable
 from rates import Rate
-from telephony import CannotHangUp, Report
+from telephony import CannotHangUp, Report, registry
 from tests.conftest import test_settings as settings_of_tests
 from tests.talking import KINDS, Line, Talks, Time
 
@@ -116,7 +115,7 @@ class World:
 
         self.monkeypatch.setattr(clock, "now", self.time.ask)
         self.monkeypatch.setattr(tariffs, "rate_for", rate_for)
-        self.monkeypatch.setitem(telephony._providers, self.network.name, self.network)
+        self.monkeypatch.setitem(registry._providers, self.network.name, self.network)
         logging.getLogger("callbook").addHandler(self.complaints)
         self.use(cap_rupees=None)
         await database.connect(self.settings.mongodb_uri, self.settings.mongodb_db)

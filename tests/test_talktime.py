@@ -15,10 +15,11 @@ import reconcile
 import talktime
 import worker
 from callrecords import Call
-from database import Document, db
-from telephony import Ambiguous, Report
+from database import db
+from telephony import Ambiguous, NetworkCall, Report
 from telephony.simulator import Simulator
-from telephony.switchboard import Switchboard
+from telephony.simulator.lifecycle import SimulatedCall
+from telephony.simulator.runner import Runner
 from tests import caller
 from tests.conftest import Person, Service, running, test_settings
 
@@ -203,7 +204,7 @@ async def test_a_call_whose_callbacks_are_all_lost_is_settled_by_asking(
     async def gives_up(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr(Switchboard, "_deliver", gives_up)
+    monkeypatch.setattr(Runner, "_deliver", gives_up)
     person = await funded(service, 100)
     # Its whole length is one slice, so no extension asks the network before the sweeper does.
     scenario = {"duration_seconds": 30, "wall_seconds": 0.1}
@@ -228,7 +229,7 @@ async def test_many_processes_ask_the_network_once(
     asked: list[str] = []
     real = Simulator.look_up
 
-    async def counted(self: Simulator, call: Document, *others: object) -> Report | None:
+    async def counted(self: Simulator, call: NetworkCall, *others: object) -> Report | None:
         asked.append(call["_id"])
         return await real(self, call)
 
@@ -282,12 +283,12 @@ async def test_the_answer_whose_news_was_lost_does_not_cut_the_call(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network did not say that the call was answered; it is asked before the limit."""
-    real = Switchboard._deliver
+    real = Runner._deliver
 
-    async def only_the_end(self: Switchboard, call: Document, state: Any) -> float | None:
+    async def only_the_end(self: Runner, call: SimulatedCall, state: Any) -> float | None:
         return await real(self, call, state) if state.changes_at is None else None
 
-    monkeypatch.setattr(Switchboard, "_deliver", only_the_end)
+    monkeypatch.setattr(Runner, "_deliver", only_the_end)
     person = await funded(service, 100)
     call = await caller.place(service, person, {"duration_seconds": 100, "wall_seconds": 1})
     call = await caller.over(service, person, call["call_id"])
@@ -305,7 +306,7 @@ async def test_a_call_that_cannot_be_hung_up_does_not_keep_the_others_of_a_froze
     network_answers = False
     hang_up = Simulator.hang_up
 
-    async def hung_up(network: Simulator, call: Document) -> None:
+    async def hung_up(network: Simulator, call: NetworkCall) -> None:
         if call["_id"] == call_ids[1] and not network_answers:
             raise Ambiguous("it answered 502")
         await hang_up(network, call)
@@ -326,7 +327,7 @@ async def test_the_calls_of_a_wallet_that_was_thawed_meanwhile_go_on(
     await talking(service, person)
     hung_up: list[str] = []
 
-    async def hang_up(network: Simulator, call: Document) -> None:
+    async def hang_up(network: Simulator, call: NetworkCall) -> None:
         hung_up.append(call["_id"])
 
     monkeypatch.setattr(Simulator, "hang_up", hang_up)

@@ -17,13 +17,29 @@ import callbook
 import clock
 import config
 import telephony
-from database import Document, db
+from database import db
 from errors import NotFound, Problem, Unavailable
-from telephony import OVER, RANK, Dial, InvalidSignature, NotSent, Report, Simulate, numbers
+from telephony import (
+    OVER,
+    RANK,
+    Dial,
+    InvalidSignature,
+    NetworkCall,
+    NotSent,
+    Report,
+    Simulate,
+    numbers,
+)
 from telephony.numbers import DestinationNotAllowed, InvalidNumber
 from telephony.provider import PACE_MAX
-from telephony.simulated import PATIENCE_SECONDS, document_of, report_of, state_of
 from telephony.simulator import SIGNATURE_HEADER, Simulator, sign
+from telephony.simulator.lifecycle import (
+    PATIENCE_SECONDS,
+    SimulatedCall,
+    document_of,
+    report_of,
+    state_of,
+)
 from tests import caller
 from tests.conftest import Service, running, test_settings
 
@@ -203,7 +219,7 @@ def test_a_callback_is_believed_only_with_token_and_signature(settings: config.S
 # --- the life of a simulated call ---------------------------------------------------------------
 
 
-def placed(script: Simulate, limit: int = 14_400) -> Document:
+def placed(script: Simulate, limit: int = 14_400) -> SimulatedCall:
     dial = Dial(
         call_id="call_A",
         to=caller.NUMBER,
@@ -281,6 +297,19 @@ def test_what_is_reported_names_the_same_news_by_the_same_id() -> None:
 # --- the network at work ------------------------------------------------------------------------
 
 
+def a_call(call_id: str) -> NetworkCall:
+    return {
+        "_id": call_id,
+        "to": caller.NUMBER,
+        "rank": RANK["queued"],
+        "created_at": clock.now(),
+        "provider_call_id": None,
+        "message": None,
+        "audio_url": None,
+        "connect_to": None,
+    }
+
+
 async def test_a_call_that_is_placed_twice_is_one_call(service: Service) -> None:
     network = telephony.chosen()
     dial = Dial(
@@ -294,20 +323,20 @@ async def test_a_call_that_is_placed_twice_is_one_call(service: Service) -> None
     ids = {await network.place(dial) for _ in range(3)}
     assert ids == {"sim_TWICE"}
     assert await db.simulated_calls.count_documents({"reference": "call_TWICE"}) == 1
-    assert await network.extend({"_id": "call_TWICE"}, 120)
-    await network.hang_up({"_id": "call_TWICE"})
-    await network.hang_up({"_id": "call_TWICE"})
-    report = await network.look_up({"_id": "call_TWICE"})
+    assert await network.extend(a_call("call_TWICE"), 120)
+    await network.hang_up(a_call("call_TWICE"))
+    await network.hang_up(a_call("call_TWICE"))
+    report = await network.look_up(a_call("call_TWICE"))
     assert report is not None
     assert (report.status, report.duration_seconds) == ("canceled", 0)
-    assert not await network.extend({"_id": "call_TWICE"}, 180)
+    assert not await network.extend(a_call("call_TWICE"), 180)
 
 
 async def test_a_call_that_was_never_placed_is_unknown_to_the_network(service: Service) -> None:
     network = telephony.chosen()
-    assert await network.look_up({"_id": "call_NEVER"}) is None
-    assert not await network.extend({"_id": "call_NEVER"}, 60)
-    await network.hang_up({"_id": "call_NEVER"})
+    assert await network.look_up(a_call("call_NEVER")) is None
+    assert not await network.extend(a_call("call_NEVER"), 60)
+    await network.hang_up(a_call("call_NEVER"))
 
 
 async def test_a_network_that_is_switched_off_was_not_asked() -> None:

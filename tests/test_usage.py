@@ -6,17 +6,19 @@ import datetime as dt
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo.errors import AutoReconnect
 
 import billing
 import callbook
 import clock
 import config
+import database
 import dialer
 import usage
 from database import db
@@ -108,7 +110,15 @@ def test_what_was_spent_and_what_is_held_never_pass_the_cap(
                 granted = usage.take(day, limits, at=AT, **asked)
                 assert amount // 4 <= granted <= amount
             elif step == "raise" and is_running:
-                usage.raise_to(day, cap, at=AT, **asked)
+                before = (dict(day.held), day.spent_paise, day.calls)
+                held_before = day.held[call_id]
+                try:
+                    held = usage.raise_to(day, cap, at=AT, **asked)
+                except SpendCapReached:
+                    assert (day.held, day.spent_paise, day.calls) == before
+                    raise
+                assert held == day.held[call_id]
+                assert max(held_before, amount // 4) <= held <= max(held_before, amount)
             elif step == "settle":
                 held = day.held.get(call_id, amount)
                 usage.settle(day, call_id=call_id, cost_paise=held * percent // 100)
@@ -289,6 +299,68 @@ async def test_an_end_that_was_not_counted_is_counted_when_it_is_told_again(
         await caller.report(service, call["call_id"], "completed", 30)
         day = await day_of(person)
         assert (int(day["spent_paise"]), day["held"]) == (500, {})
+
+
+@pytest.mark.parametrize(("status", "duration"), [("busy", None), ("no_answer", 0)])
+async def test_a_call_that_costs_nothing_frees_its_share_of_the_day(
+    service: Service, status: str, duration: int | None
+) -> None:
+    person = await funded(service)
+    with limited(service, daily_spend_cap=Decimal(10)):
+        call = await caller.place(service, person, caller.SILENT)
+        assert (await caller.ask(service, person, caller.SILENT)).status_code == 402
+        await caller.report(service, call["call_id"], status, duration)
+        day = await day_of(person)
+        assert (int(day["spent_paise"]), day["held"], day["calls"]) == (0, {}, 1)
+        assert (await caller.ask(service, person, caller.SILENT)).status_code == 202
+
+
+async def test_the_day_holds_no_more_than_the_wallet_does(service: Service) -> None:
+    """A slice costs Rs 50 and the wallet has Rs 23: what the cap lost for the rest is given back."""
+    person = await funded(service, 23)
+    with limited(service, daily_spend_cap=Decimal(100), call_slice_minutes=5):
+        call = await caller.place(service, person, caller.SILENT)
+        assert call["held"] == 23.0
+        assert (await day_of(person))["held"] == {call["call_id"]: 2_300}
+
+
+async def test_all_who_wait_for_an_absent_database_are_answered_and_the_next_change_works(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away:
+        def __getattr__(self, _: str) -> NoReturn:
+            raise AutoReconnect("no server")
+
+    person = await service.signup()
+    limits = Limits(concurrent_calls=9, calls_per_day=9)
+
+    async def take() -> usage.Taken:
+        call_id = database.new_id("call")
+        return await usage.take_now(
+            person.id, limits, call_id=call_id, amount_paise=1, amount_paise_min=1
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(usage, "db", Away())
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*(take() for _ in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 5
+    async with asyncio.timeout(10):
+        await take()
+    assert (await day_of(person))["calls"] == 1
+
+
+async def test_a_defect_in_a_rule_is_no_absence_of_the_database(service: Service) -> None:
+    person = await service.signup()
+
+    def broken(_: Day) -> None:
+        raise ZeroDivisionError
+
+    async with asyncio.timeout(10):
+        with pytest.raises(ZeroDivisionError):
+            await usage._change(person.id, "2026-11-25", broken)
+        await usage._change(person.id, "2026-11-25", lambda day: None)
+    assert (await day_of(person))["calls"] == 0
 
 
 async def test_a_call_that_the_wallet_refuses_does_not_count(service: Service) -> None:

@@ -1,11 +1,11 @@
-"""A telephone network on localhost that says it is one: it rings, answers, ends and calls back."""
+"""Simulator: the adapter of the simulated network, which can do all that a real one can."""
 
 import datetime as dt
 import hmac
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, cast
 
 import clock
 import database
@@ -19,14 +19,17 @@ from telephony.provider import (
     Capabilities,
     Dial,
     InvalidSignature,
+    NetworkCall,
     NotSent,
     Others,
     Report,
     Script,
     no_others,
 )
-from telephony.simulated import (
+from telephony.simulator.lifecycle import (
     SIGNATURE_HEADER,
+    SimulatedCall,
+    SimulatedEnd,
     document_of,
     id_of,
     report_of,
@@ -34,9 +37,7 @@ from telephony.simulated import (
     state_of,
     talked_seconds,
 )
-from telephony.switchboard import Switchboard
-
-__all__ = ["SIGNATURE_HEADER", "Simulator", "sign"]
+from telephony.simulator.runner import Runner
 
 # More than any call lasts, and less than MongoDB can keep.
 _SECONDS_MAX: Final = 2**31
@@ -45,7 +46,7 @@ _SECONDS_MAX: Final = 2**31
 
 
 class Simulator:
-    """The network: what it is asked to do, and the switchboard that calls back."""
+    """The adapter: what the network is asked to do. The process's runner calls back."""
 
     name: str = "simulator"
     can = Capabilities(
@@ -58,35 +59,35 @@ class Simulator:
     )
 
     def __init__(self) -> None:
-        self._switchboard: Switchboard | None = None
+        self._runner: Runner | None = None
 
     async def start(self) -> None:
-        """Start this process's switchboard."""
-        self._switchboard = Switchboard()
-        await self._switchboard.start()
+        """Start this process's runner."""
+        self._runner = Runner()
+        await self._runner.start()
 
     async def stop(self) -> None:
         """Stop it; another process, or this one after a restart, carries its calls on."""
-        if self._switchboard is not None:
-            await self._switchboard.stop()
-            self._switchboard = None
+        if self._runner is not None:
+            await self._runner.stop()
+            self._runner = None
 
     async def place(self, dial: Dial) -> str:
         """Place the call; the id of one that is placed twice is the same."""
-        board = self._switchboard
-        if board is None:
+        runner = self._runner
+        if runner is None:
             raise NotSent(UNREACHABLE)
-        call = document_of(dial, clock.now(), board.me)
+        call = document_of(dial, clock.now(), runner.me)
         try:
-            await db.simulated_calls.insert_one(call)
+            await db.simulated_calls.insert_one(cast(Document, call))
         except database.DuplicateKey:
-            return str(call["_id"])
+            return call["_id"]
         except database.AnyError as problem:
             raise Ambiguous(f"the simulator's database: {type(problem).__name__}") from problem
-        board.watch(call["_id"], call["ring_at"])
-        return str(call["_id"])
+        runner.watch(call["_id"], call["ring_at"])
+        return call["_id"]
 
-    async def extend(self, call: Mapping[str, Any], limit_seconds: int) -> bool:
+    async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
         """Raise the limit of a live call; False when it is over."""
         while True:
             found = await self._find(call)
@@ -99,25 +100,25 @@ class Simulator:
             if await self._change(found, change):
                 return True
 
-    async def hang_up(self, call: Mapping[str, Any]) -> None:
+    async def hang_up(self, call: NetworkCall) -> None:
         """End the call: `canceled` before the answer, else `completed` with the seconds so far."""
-        board = self._board()
+        runner = self._running()
         while True:
             found = await self._find(call)
             now = clock.now()
             if found is None or RANK[(state := state_of(found, now)).status] == OVER:
                 return
             answered = state.status == "in_progress"
-            end: Document = {
+            end: SimulatedEnd = {
                 "status": "completed" if answered else "canceled",
                 "duration_seconds": math.ceil(talked_seconds(found, now)) if answered else 0,
                 "at": now,
             }
-            if await self._change(found, {"ended": end, "owner": board.me}):
-                board.watch(found["_id"], now)
+            if await self._change(found, {"ended": end, "owner": runner.me}):
+                runner.watch(found["_id"], now)
                 return
 
-    async def look_up(self, call: Mapping[str, Any], others: Others = no_others) -> Report | None:
+    async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
         """How the call stands; None when it was never placed."""
         found = await self._find(call)
         return None if found is None else report_of(found, state_of(found, clock.now()))
@@ -130,20 +131,20 @@ class Simulator:
         if not hmac.compare_digest(sent, sign(url, body).encode()):
             raise InvalidSignature("The signature is not the simulator's.")
         try:
-            told = json.loads(body)
-            answered_at = told["answered_at"]
-            if told["status"] not in RANK:
-                raise ValueError(told["status"])
-            duration, answered_by = told["duration_seconds"], told.get("answered_by")
-            occurred_at = dt.datetime.fromisoformat(told["occurred_at"])
+            fields = json.loads(body)
+            answered_at = fields["answered_at"]
+            if fields["status"] not in RANK:
+                raise ValueError(fields["status"])
+            duration, answered_by = fields["duration_seconds"], fields.get("answered_by")
+            occurred_at = dt.datetime.fromisoformat(fields["occurred_at"])
             if occurred_at.tzinfo is None or abs(duration or 0) > _SECONDS_MAX:
                 raise ValueError("no moment, or no duration")
             if answered_by not in (None, "human", "machine"):
                 raise ValueError("nobody answers")
             return Report(
-                event_id=str(told["event_id"]),
-                provider_call_id=str(told["provider_call_id"]),
-                status=told["status"],
+                event_id=str(fields["event_id"]),
+                provider_call_id=str(fields["provider_call_id"]),
+                status=fields["status"],
                 duration_seconds=None if duration is None else int(duration),
                 occurred_at=occurred_at,
                 answered_at=dt.datetime.fromisoformat(answered_at) if answered_at else None,
@@ -152,22 +153,23 @@ class Simulator:
         except (ValueError, KeyError, TypeError):
             raise InvalidSignature("The simulator does not send such a body.") from None
 
-    def script(self, call: Mapping[str, Any]) -> Script:
+    def script(self, call: NetworkCall) -> Script:
         """Nothing is said: nobody listens."""
         raise NotFound("The simulator says nothing in its calls.")
 
-    def _board(self) -> Switchboard:
-        if self._switchboard is None:
+    def _running(self) -> Runner:
+        if self._runner is None:
             raise Ambiguous("the simulator is not running in this process")
-        return self._switchboard
+        return self._runner
 
-    async def _find(self, call: Mapping[str, Any]) -> Document | None:
+    async def _find(self, call: NetworkCall) -> SimulatedCall | None:
         try:
-            return await db.simulated_calls.find_one({"_id": id_of(call["_id"])})
+            found = await db.simulated_calls.find_one({"_id": id_of(call["_id"])})
         except database.AnyError as problem:
             raise Ambiguous(f"the simulator's database: {type(problem).__name__}") from problem
+        return cast("SimulatedCall | None", found)
 
-    async def _change(self, found: Document, change: Document) -> bool:
+    async def _change(self, found: SimulatedCall, change: Document) -> bool:
         """Change the call if it is still as it was found."""
         try:
             result = await db.simulated_calls.update_one(

@@ -1,19 +1,27 @@
-"""The simulator's switchboard: calls back for this process's calls, and for those of dead ones."""
+"""The simulator's runner: calls back for the calls of this process, and of processes that died."""
 
 import asyncio
 import datetime as dt
 import heapq
 import json
 import logging
-from typing import Final
+from typing import Final, cast
 
 import httpx
 
 import clock
 import database
-from database import Document, Index, db
+from database import Index, db
 from telephony.provider import OVER, RANK
-from telephony.simulated import SIGNATURE_HEADER, State, report_of, sign, state_of
+from telephony.simulator.lifecycle import (
+    SIGNATURE_HEADER,
+    SimulatedCall,
+    SimulatedEnd,
+    State,
+    report_of,
+    sign,
+    state_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +36,10 @@ _DEAD_AFTER_SECONDS: Final = 7.0
 database.declare("simulator_processes", indexes=[Index(("alive_at",), expire_seconds=3_600)])
 
 
-# --- the switchboard ----------------------------------------------------------------------------
+# --- the runner ---------------------------------------------------------------------------------
 
 
-class Switchboard:
+class Runner:
     """Calls back for the calls of this process and of processes that died.
 
     One heap of moments, however many calls are up; deliveries of one call never overtake another.
@@ -40,7 +48,7 @@ class Switchboard:
     def __init__(self) -> None:
         self.me = database.new_id("proc")
         self._heap: list[tuple[dt.datetime, str]] = []
-        self._reported: dict[str, int] = {}  # what the service was told: the rank
+        self._reported: dict[str, int] = {}  # the rank that the service has taken
         self._attempts: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(_DELIVERIES_MAX)
@@ -53,15 +61,15 @@ class Switchboard:
         )
 
     async def start(self) -> None:
-        """Take part."""
+        """Start calling back."""
         await self._beat()
         self._loops = [
             asyncio.create_task(self._run(), name="simulator"),
-            asyncio.create_task(self._take_over_for_ever(), name="simulator take-over"),
+            asyncio.create_task(self._keep_taking_over(), name="simulator take-over"),
         ]
 
     async def stop(self) -> None:
-        """Leave; the calls stay in the database."""
+        """Stop; the calls stay in the database."""
         tasks = [*self._loops, *self._serving]
         for task in tasks:
             task.cancel()
@@ -100,7 +108,7 @@ class Switchboard:
 
     async def _serve(self, simulated_id: str) -> None:
         try:
-            again_at = await self._tell(simulated_id)
+            again_at = await self._report(simulated_id)
         except Exception as problem:
             log.warning("simulated call %s: %s", simulated_id, type(problem).__name__)
             again_at = clock.after(1.0)
@@ -110,9 +118,10 @@ class Switchboard:
             self._reported.pop(simulated_id, None)
             self._attempts.pop(simulated_id, None)
 
-    async def _tell(self, simulated_id: str) -> dt.datetime | None:
-        """Call back with the call's state if that is news; when to look again, None for never."""
-        call = await database.find_together("simulated_calls", simulated_id)
+    async def _report(self, simulated_id: str) -> dt.datetime | None:
+        """Call back with the call's state if that is not reported yet; when to look again, None for never."""
+        found = await database.find_together("simulated_calls", simulated_id)
+        call = cast("SimulatedCall | None", found)
         if call is None or not call["open"] or call["owner"] != self.me:
             return None
         state = state_of(call, clock.now())
@@ -130,9 +139,9 @@ class Switchboard:
         await db.simulated_calls.update_one({"_id": simulated_id}, {"$set": {"open": False}})
         return None
 
-    async def _freeze(self, call: Document, state: State) -> bool:
-        """Make the end final before anybody hears of it; False when the call changed meanwhile."""
-        end = {
+    async def _freeze(self, call: SimulatedCall, state: State) -> bool:
+        """Make the end final before it is reported; False when the call changed meanwhile."""
+        end: SimulatedEnd = {
             "status": state.status,
             "duration_seconds": state.duration_seconds,
             "at": state.at,
@@ -143,11 +152,11 @@ class Switchboard:
         )
         return result.matched_count == 1
 
-    async def _deliver(self, call: Document, state: State) -> float | None:
+    async def _deliver(self, call: SimulatedCall, state: State) -> float | None:
         """Send one callback; None when it is through (or refused), else the pause before the next
         attempt. A network gives up after a while: then the service has to ask."""
         report = report_of(call, state)
-        told = {
+        fields = {
             "event_id": report.event_id,
             "provider_call_id": report.provider_call_id,
             "reference": call["reference"],
@@ -158,7 +167,7 @@ class Switchboard:
             "answered_by": report.answered_by,
             "simulated": True,
         }
-        body = json.dumps(told).encode()
+        body = json.dumps(fields).encode()
         headers = {
             "content-type": "application/json",
             SIGNATURE_HEADER: sign(call["callback_url"], body),
@@ -178,7 +187,7 @@ class Switchboard:
         self._attempts[call["_id"]] = attempt + 1
         return _RETRY_SECONDS[attempt]
 
-    async def _take_over_for_ever(self) -> None:
+    async def _keep_taking_over(self) -> None:
         while True:
             try:
                 await self._beat()

@@ -1,4 +1,4 @@
-"""HTTP to a telephone network: what it refused, what it was never asked, and what nobody knows."""
+"""HTTP client of a telephone network, which tells apart "refused", "not sent" and "unknown"."""
 
 import asyncio
 import datetime as dt
@@ -21,6 +21,7 @@ from telephony.provider import (
     TOO_SLOW,
     UNREACHABLE,
     Ambiguous,
+    NetworkCall,
     NotSent,
     Refused,
 )
@@ -55,8 +56,8 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # --- verbs --------------------------------------------------------------------------------------
 
 
-class Line:
-    """The connections to one network's API, with the account that it knows us by."""
+class HttpClient:
+    """The connections to one network's API, with the account of this service there."""
 
     def __init__(self, name: str, base_url: str, *, user: str, password: str) -> None:
         self.name = name
@@ -113,7 +114,7 @@ class Line:
             raise Ambiguous(f"{self.name}: {type(problem).__name__}") from problem
 
     def _refusal(self, status: int, said: Mapping[str, Any] | None) -> Refused | NotSent:
-        """Why there is no call, in words that tell nothing of the account."""
+        """Why there is no call, in words that reveal nothing of the account."""
         code = (said or {}).get("code")
         if status == 402 or _NO_CREDIT.search(str(said)):
             log.error("%s is out of credit: it refuses calls until it is paid", self.name)
@@ -133,7 +134,7 @@ class Line:
     async def ask(self, method: str, path: str, **content: Any) -> tuple[int, dict[str, Any]]:
         """Any other request: its status (2xx, or a 4xx that says something) and what is said.
 
-        Raises Ambiguous for everything after which nobody knows more than before.
+        Raises Ambiguous for every answer from which nothing is learnt.
         """
         try:
             async with asyncio.timeout(ASK_SECONDS):
@@ -149,36 +150,36 @@ class Line:
         return status, said or {}
 
 
-class Networked:
-    """What the adapters of real networks share: one line each, opened when it is first needed."""
+class HttpProvider:
+    """What the adapters of real networks share: an HTTP client each, opened when it is first needed."""
 
     name: str
 
     def __init__(self) -> None:
-        self._line: Line | None = None
+        self._http: HttpClient | None = None
 
     async def start(self) -> None:
         """Nothing runs by itself."""
 
     async def stop(self) -> None:
-        """Close the line."""
-        if self._line is not None:
-            await self._line.close()
-            self._line = None
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
 
     def _account(self) -> tuple[str, str, str]:
         """The address of the API, the user and the password; an empty one is missing."""
         raise NotImplementedError
 
     @property
-    def line(self) -> Line:
-        """The line to the network. Raises Ambiguous where this service has no account there."""
-        if self._line is None:
+    def http(self) -> HttpClient:
+        """The client. Raises Ambiguous where this service has no account at the network."""
+        if self._http is None:
             base_url, user, password = self._account()
             if not (user and password):
                 raise Ambiguous(f"{self.name} is not configured")
-            self._line = Line(self.name, base_url, user=user, password=password)
-        return self._line
+            self._http = HttpClient(self.name, base_url, user=user, password=password)
+        return self._http
 
 
 def usable_id(text: object) -> str:
@@ -212,7 +213,7 @@ def seconds(value: object) -> int | None:
 
 
 def was_placed_then(
-    call: Mapping[str, Any], begun_at: dt.datetime, *, within_seconds: float = 60
+    call: NetworkCall, begun_at: dt.datetime, *, within_seconds: float = 60
 ) -> bool:
     """Whether a call that began at the network at that moment can be this one."""
     since_ours: float = (begun_at - call["created_at"]).total_seconds()
@@ -220,7 +221,7 @@ def was_placed_then(
 
 
 def the_one(
-    found: Sequence[T], id_of: Callable[[T], str], others: Sequence[Mapping[str, Any]]
+    found: Sequence[T], id_of: Callable[[T], str], others: Sequence[NetworkCall]
 ) -> T | None:
     """The only call of `found` that can be ours: not one of the `others`. None when there is none.
 

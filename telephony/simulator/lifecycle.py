@@ -1,14 +1,14 @@
-"""The life of a simulated call: what its document says at any moment."""
+"""The lifecycle of a simulated call: its record, and its state at any moment."""
 
 import dataclasses
 import datetime as dt
 import hmac
-from typing import Final
+from typing import Final, NotRequired, TypedDict
 
 import clock
 import config
 import database
-from database import Document, Index
+from database import Index
 from telephony.provider import RANK, Dial, Report, Simulate
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -31,6 +31,39 @@ database.declare(
 )
 
 
+class SimulatedEnd(TypedDict):
+    """How a simulated call ended, once that is final."""
+
+    status: str
+    duration_seconds: int | None
+    at: dt.datetime
+
+
+class SimulatedCall(TypedDict):
+    """A document of `simulated_calls`."""
+
+    _id: str
+    reference: str  # our id of the call
+    to: str
+    callback_url: str
+    outcome: str
+    duration_seconds: int
+    answered_by: NotRequired[str | None]
+    pace: float
+    placed_at: dt.datetime
+    ring_at: dt.datetime
+    pick_up_at: dt.datetime
+    # Talk is counted from here; raising the limit sets the base anew, because the seconds may have
+    # stood still at the old one.
+    base_at: dt.datetime
+    base_seconds: float
+    limit_seconds: int
+    ended: SimulatedEnd | None
+    version: int
+    owner: str  # the process that calls back for it
+    open: bool
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class State:
     """How a simulated call stands at one moment."""
@@ -41,13 +74,13 @@ class State:
     duration_seconds: int | None = None
 
 
-# --- the life of a call -------------------------------------------------------------------------
+# --- the lifecycle ------------------------------------------------------------------------------
 
 
-def state_of(call: Document, now: dt.datetime) -> State:
+def state_of(call: SimulatedCall, now: dt.datetime) -> State:
     """The state of a simulated call: a function of its document and the time, and of nothing else.
 
-    So every process, and every process after a restart, tells the same story of it.
+    So every process, also after a restart, comes to the same state.
     """
     if call["ended"] is not None:
         end = call["ended"]
@@ -69,13 +102,13 @@ def state_of(call: Document, now: dt.datetime) -> State:
     return State("completed", ends_at, None, seconds)
 
 
-def talked_seconds(call: Document, now: dt.datetime) -> float:
+def talked_seconds(call: SimulatedCall, now: dt.datetime) -> float:
     """The simulated seconds that an answered call has lasted until `now`."""
     passed = (now - call["base_at"]).total_seconds() * call["pace"]
     return float(min(call["base_seconds"] + passed, call["limit_seconds"]))
 
 
-def document_of(dial: Dial, now: dt.datetime, owner: str) -> Document:
+def document_of(dial: Dial, now: dt.datetime, owner: str) -> SimulatedCall:
     """The document of a call that is placed now, for the process `owner` to look after."""
     script = dial.simulate or Simulate()
     rings_seconds = script.wall_seconds - script.talk_wall_seconds
@@ -92,8 +125,6 @@ def document_of(dial: Dial, now: dt.datetime, owner: str) -> Document:
         "placed_at": now,
         "ring_at": clock.after(rings_seconds * 0.3, since=now),
         "pick_up_at": pick_up_at,
-        # Talk is counted from here; raising the limit sets the base anew, because the seconds may
-        # have stood still at the old one.
         "base_at": pick_up_at,
         "base_seconds": 0.0,
         "limit_seconds": dial.limit_seconds,
@@ -109,8 +140,8 @@ def id_of(call_id: str) -> str:
     return f"sim_{call_id.removeprefix('call_')}"
 
 
-def report_of(call: Document, state: State) -> Report:
-    """What the network tells of the call in this state."""
+def report_of(call: SimulatedCall, state: State) -> Report:
+    """What the network reports of the call in this state."""
     answered = call["outcome"] == "completed" and RANK[state.status] >= RANK["in_progress"]
     is_answered = answered and state.status != "canceled"
     return Report(

@@ -1,0 +1,76 @@
+"""Callbacks of telephone networks: the addresses they are sent to, and their verification."""
+
+import hmac
+from collections.abc import Mapping
+
+import config
+from telephony.provider import InvalidSignature, Report
+from telephony.registry import provider
+from telephony.simulator import Simulator
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+def callback_path(name: str, call_id: str) -> str:
+    """Where the network `name` reports a call: path and query, with the call's own token.
+
+    Our id is in the address because a callback may come before the answer with the network's
+    id, and the token because not every network signs what it sends.
+    """
+    return f"/api/telephony/{name}/{call_id}/status?token={_token(call_id)}"
+
+
+def callback_url(name: str, call_id: str) -> str:
+    """The whole address of `callback_path`, as it is given to the network."""
+    return _base_url(name) + callback_path(name, call_id)
+
+
+def answer_path(name: str, call_id: str) -> str:
+    """Where the network `name` asks what to do when the call is answered: path and query."""
+    return f"/api/telephony/{name}/{call_id}/answer?token={_token(call_id)}"
+
+
+def answer_url(name: str, call_id: str) -> str:
+    """The whole address of `answer_path`, as it is given to the network."""
+    return _base_url(name) + answer_path(name, call_id)
+
+
+def call_of(key: str) -> str:
+    """The call that a key (`<call id>.<token>`) opens. Raises InvalidSignature."""
+    call_id, _, token = key.rpartition(".")
+    if not call_id or not hmac.compare_digest(token.encode(), _token(call_id).encode()):
+        raise InvalidSignature("This is not the key of a call.")
+    return call_id
+
+
+def read_callback(
+    name: str,
+    call_id: str,
+    *,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    address: str = "",
+) -> Report:
+    """What a request to `path` (with its query, as received) from `address` reports of a call.
+
+    The address that was signed is put together from our own settings, never from the Host header,
+    which a proxy or an attacker may have changed. Raises InvalidSignature and NotFound.
+    """
+    adapter = provider(name)
+    if not any(
+        hmac.compare_digest(path.encode(), own(name, call_id).encode())
+        for own in (callback_path, answer_path)
+    ):
+        raise InvalidSignature("This address does not carry the token of the call.")
+    return adapter.read_callback(headers, body, _base_url(name) + path, address)
+
+
+def _base_url(name: str) -> str:
+    own = config.settings().own_url  # the simulator lives on this machine
+    return own if name == Simulator.name else config.settings().base_url
+
+
+def _token(call_id: str) -> str:
+    secret = config.settings().jwt_secret.get_secret_value().encode()
+    return hmac.digest(secret, b"telephony callback\0" + call_id.encode(), "sha256").hex()[:32]

@@ -380,6 +380,7 @@ class Machine:
         return answer.json()
 
 
+@pytest.mark.timeout(300 + 30 * RUNS)
 def test_any_sequence_of_events_leaves_the_wallets_as_the_plain_model(world: World) -> None:
     done = 0
 

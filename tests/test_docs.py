@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+import clock
 import commands
 import config
 import errors
@@ -619,7 +620,8 @@ async def everything_moves(whole: Processes) -> None:
     wrong = {"email": person.email, "password": "not the password"}
     assert (await service.post("/api/auth/login", json=wrong)).status_code == 401
     admin = await service.admin()
-    metrics = await service.get("/api/admin/metrics?from=2026-01-01", admin)
+    a_month_ago = clock.ist_date(clock.after(-30 * 86_400))
+    metrics = await service.get(f"/api/admin/metrics?from={a_month_ago}", admin)
     assert metrics.status_code == 200, metrics.text
     await money_goes_back(service, person, admin)
     audit = (await service.get("/api/admin/audit", admin)).json()

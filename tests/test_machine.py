@@ -54,10 +54,6 @@ FAULTS = [
     *("webhook_reordered", "webhook_late", "webhook_wrong_secret", "webhook_unsigned"),
 ]
 
-# What a run leaves behind, with us and at Razorpay.
-BOOKS = ("wallets", "transactions", "orders", "payments", "refunds", "disputes", "reconciliations")
-RECORDS = ("orders", "payments", "refunds", "disputes")
-
 
 class World:
     """The running service, and the one loop that speaks to it."""
@@ -78,12 +74,7 @@ class World:
         """Empty the books of both sides, so that a run reconciles its own payments and not those of
         all runs before it; the users stay."""
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(self.whole.mongodb_uri())
-        ours = client[self.whole.settings.mongodb_db]
-        theirs = client[f"{self.whole.settings.mongodb_db}_sandbox"]
-        for name in BOOKS:
-            await ours[name].delete_many({})
-        for name in RECORDS:
-            await theirs[name].delete_many({})
+        await customer.empty_the_books(client, self.whole.settings.mongodb_db)
         client.close()
 
     def close(self) -> None:

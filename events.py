@@ -93,7 +93,9 @@ def nudge() -> None:
 async def wait_for_work(seconds: float) -> None:
     """Until `nudge`, or `seconds` at most."""
     try:
-        await asyncio.wait_for(_wake.wait(), seconds)
+        # Not `wait_for`: in Python 3.11 it forgets to be cancelled when there is work at that moment.
+        async with asyncio.timeout(seconds):
+            await _wake.wait()
     except TimeoutError:
         pass
     _wake.clear()

@@ -415,9 +415,8 @@ async def _ask(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
     client, threads = _connected(settings())
     call = functools.partial(contextvars.copy_context().run, work, client)
     try:
-        answer = await asyncio.wait_for(
-            asyncio.get_running_loop().run_in_executor(threads, call), TOTAL_SECONDS
-        )
+        async with asyncio.timeout(TOTAL_SECONDS):  # `wait_for` may forget to be cancelled
+            answer = await asyncio.get_running_loop().run_in_executor(threads, call)
     except TimeoutError:
         raise GatewayUnavailable("Razorpay takes too long to answer.") from None
     try:

@@ -116,7 +116,8 @@ class Courier:
             except Exception as problem:  # the database is away, for example
                 log.debug("webhooks: %r", problem)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._outbox.woken.wait(), pause)
+                async with asyncio.timeout(pause):  # `wait_for` may forget to be cancelled
+                    await self._outbox.woken.wait()
 
     async def _round(self) -> float:
         """Do all that is due; how long nothing else will be."""

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import itertools
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import uvicorn
 from motor.motor_asyncio import AsyncIOMotorClient
 from pydantic import SecretStr
 
+import clock
 import config
 import database
 import mongod
@@ -188,6 +190,29 @@ async def running(settings: config.Settings) -> AsyncIterator[Service]:
         await cleaner.drop_database(settings.mongodb_db)
         await cleaner.drop_database(f"{settings.mongodb_db}_sandbox")
         cleaner.close()
+
+
+Ahead = Callable[[], None]
+
+
+@pytest.fixture
+def past_the_boundary(monkeypatch: pytest.MonkeyPatch) -> Ahead:
+    """Moves the clock of this process ahead, so that what follows does not reach over the end of the
+    clock's minute, nor of the day in India; where neither is near, nothing moves."""
+    real = clock.now
+
+    def move_ahead() -> None:
+        at = clock.now()
+        day_end = clock.ist_day_end(clock.ist_date(at))
+        ahead = dt.timedelta()
+        if day_end - at < dt.timedelta(minutes=5):
+            ahead = day_end - at + dt.timedelta(seconds=1)
+        elif at.second > 30:
+            ahead = dt.timedelta(seconds=61 - at.second)
+        shift = at + ahead - real()
+        monkeypatch.setattr(clock, "now", lambda: real() + shift)
+
+    return move_ahead
 
 
 @pytest.fixture

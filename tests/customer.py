@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+from motor.motor_asyncio import AsyncIOMotorClient
 
 import clock
 import database
@@ -76,6 +77,21 @@ async def outside(service: Service, path: str, **body: Any) -> dict[str, Any]:
     assert answer.status_code in (200, 201), answer.text
     done: dict[str, Any] = answer.json()
     return done
+
+
+# What payments leave behind, with us and at Razorpay.
+_LEDGER = ("wallets", "transactions")
+_BOTH = ("orders", "payments", "refunds", "disputes", "settlements")
+_OURS = (*_LEDGER, *_BOTH, "reconciliations")
+_THEIRS = (*_BOTH, "refund_keys", "settlement_items", "faults")
+
+
+async def empty_the_books(client: AsyncIOMotorClient[dict[str, Any]], name: str) -> None:
+    """Forget all money, ours and Razorpay's; the users stay. For reports that are about everybody."""
+    for collection in _OURS:
+        await client[name][collection].delete_many({})
+    for collection in _THEIRS:
+        await client[f"{name}_sandbox"][collection].delete_many({})
 
 
 async def audited(service: Service, person: Person) -> None:

@@ -24,6 +24,7 @@ from tests.conftest import ROOT, Person, Service, free_port
 from tests.conftest import test_settings as settings_of_tests
 
 START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 60
 
 
 def workers_of(parent: int) -> list[int]:
@@ -115,10 +116,16 @@ class Processes:
         os.kill(self.mongod_pid(), signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Stop as a person does, and wait until everything is gone."""
+        """Stop as a person does, and wait until everything is gone. What does not stop is killed, so
+        that it does not stay for the tests after this one, and fails the test."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(self._process.wait, 60)
+            try:
+                await asyncio.to_thread(self._process.wait, STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                self.kill_mongod()
+                raise
             self._process = None
 
     async def recharge(self, person: Person, rupees: int) -> dict[str, str]:

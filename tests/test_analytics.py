@@ -104,9 +104,11 @@ async def test_the_series_follows_the_days_of_india_and_adds_up(service: Service
 async def test_today_is_never_kept_and_a_day_with_an_open_call_neither(service: Service) -> None:
     admin, asha = await service.admin(), await service.signup()
     await service.fund(asha, 10)
-    open_day = clock.ist_day_start(dt.date(2026, 11, 1))
-    await call(asha, open_day, billing_status="held", cost_paise=None)
-    await service.get("/api/admin/metrics", admin)
+    open_day = clock.ist_date(clock.now()) - dt.timedelta(days=3)
+    at = clock.ist_day_start(open_day)
+    await call(asha, at, billing_status="held", cost_paise=None)
+    answer = await service.get(f"/api/admin/metrics?from={open_day}", admin)
+    assert answer.json()["calls"]["count"] == 1, answer.text
     assert await db.daily_metrics.count_documents({}) == 0
 
 

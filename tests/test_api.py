@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,17 @@ import api
 import clock
 from database import db
 from errors import InvalidCursor
-from tests.conftest import Service
+from tests.conftest import Service, running
+from tests.conftest import test_settings as settings_of_tests
 
 NOON = dt.datetime(2026, 11, 10, 6, 30, 0, 123000, tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file; each test has users of its own."""
+    async with running(settings_of_tests(mongodb_uri)) as started:
+        yield started
 
 
 # --- cursors ------------------------------------------------------------------------------------
@@ -89,7 +98,7 @@ async def test_twenty_requests_with_one_key_at_once_do_it_once(service: Service)
     for refused in (a for a in answers if a.status_code == 409):
         assert refused.json()["code"] == "request_in_progress"
         assert refused.headers["retry-after"]
-    assert await db.orders.count_documents({}) == 1
+    assert await db.orders.count_documents({"user_id": asha.id}) == 1
 
 
 async def test_after_a_402_the_same_key_may_be_tried_again(service: Service) -> None:
@@ -103,7 +112,7 @@ async def test_after_a_402_the_same_key_may_be_tried_again(service: Service) -> 
     assert placed.status_code == 202, placed.text
     again = await service.post("/api/call", asha, json=body, headers=headers)
     assert again.json()["call_id"] == placed.json()["call_id"]
-    assert await db.calls.count_documents({}) == 1
+    assert await db.calls.count_documents({"user_id": asha.id}) == 1
 
 
 async def test_a_crash_between_the_work_and_its_answer_does_not_do_it_twice(
@@ -116,11 +125,11 @@ async def test_a_crash_between_the_work_and_its_answer_does_not_do_it_twice(
     headers = {"Idempotency-Key": "k"}
     first = await service.post("/api/call", asha, json=body, headers=headers)
     forgotten = {"answer": None, "lease_until": clock.after(-1)}
-    await db.idempotency_keys.update_one({}, {"$set": forgotten})
+    await db.idempotency_keys.update_one({"user_id": asha.id}, {"$set": forgotten})
     again = await service.post("/api/call", asha, json=body, headers=headers)
     assert again.status_code == 202
     assert again.json()["call_id"] == first.json()["call_id"]
-    assert await db.calls.count_documents({}) == 1
+    assert await db.calls.count_documents({"user_id": asha.id}) == 1
 
 
 @pytest.mark.parametrize("key", ["with space", "x" * 256, "ü"])
@@ -164,7 +173,7 @@ async def test_ten_megabytes_are_refused_with_and_without_a_declared_length(
             "/api/payment/create-order", asha, content=content, headers=headers
         )
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
-    assert await db.orders.count_documents({}) == 0
+    assert await db.orders.count_documents({"user_id": asha.id}) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import clock
 import database
 import events
 import main
@@ -94,7 +95,7 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
 }
 
 NUMBER = "+919876543210"
-LATER = {"start_at": "2027-06-01T09:00:00+05:30"}
+LATER = {"start_at": clock.iso(clock.after(30 * 86_400))}
 
 
 @dataclasses.dataclass

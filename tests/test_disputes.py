@@ -59,6 +59,13 @@ async def spend(service: Service, admin: Person, person: Person, rupees: float) 
     assert (await service.post(path, admin, json=body)).status_code == 201
 
 
+async def state_of(dispute_id: str) -> str:
+    """What our record of the dispute says has become of its money."""
+    record = await db.disputes.find_one({"_id": dispute_id})
+    assert record is not None
+    return str(record["state"])
+
+
 async def money(service: Service, person: Person) -> tuple[float, float, float]:
     found = await service.balance(person)
     return found["balance"], found["held"], found["due"]
@@ -72,8 +79,10 @@ async def test_row_27_a_dispute_holds_its_money_and_a_lost_one_takes_it_once(
     dispute_id = await disputed(service, payment_id, amount=6_000)
     await asyncio.gather(*(told(dispute_id) for _ in range(5)))
     assert await money(service, person) == (100.0, 60.0, 0.0)
+    assert await state_of(dispute_id) == "reserved"
     await becomes(service, dispute_id, status="under_review")
     assert await money(service, person) == (100.0, 60.0, 0.0)
+    assert await state_of(dispute_id) == "reserved"
     await customer.outside(service, f"/disputes/{dispute_id}", status="lost")
     await asyncio.gather(*(told(dispute_id) for _ in range(5)))
     assert await money(service, person) == (40.0, 0.0, 0.0)
@@ -92,6 +101,7 @@ async def test_row_27_what_a_dispute_held_is_free_again_when_it_is_won_or_closed
     await told(dispute_id)
     assert (await service.balance(person))["available"] == 0.0
     assert await becomes(service, dispute_id, status=end) == "dispute released"
+    assert await state_of(dispute_id) == "released"
     assert await money(service, person) == (100.0, 0.0, 0.0)
     await customer.audited(service, person)
 
@@ -105,8 +115,10 @@ async def test_a_dispute_over_spent_money_leaves_a_due_that_the_next_recharge_pa
     dispute_id = await disputed(service, payment_id)
     await told(dispute_id)
     assert await money(service, person) == (30.0, 30.0, 0.0)
+    assert await state_of(dispute_id) == "reserved"
     await becomes(service, dispute_id, status="lost")
     assert await money(service, person) == (0.0, 0.0, 70.0)
+    assert await state_of(dispute_id) == "debited"
     await customer.recharge(service, person)
     assert await money(service, person) == (30.0, 0.0, 0.0)
     paid = await db.transactions.find_one({"user_id": person.id, "category": "due_recovery"})
@@ -120,6 +132,7 @@ async def test_the_end_of_a_dispute_may_be_the_first_that_we_hear_of_it(service:
     dispute_id = await disputed(service, await customer.recharge(service, person), amount=2_500)
     assert await becomes(service, dispute_id, status="lost") == "dispute debited"
     assert await money(service, person) == (75.0, 0.0, 0.0)
+    assert await state_of(dispute_id) == "debited"
 
 
 async def test_a_won_dispute_that_comes_back_in_a_new_phase_holds_its_money_again(
@@ -132,8 +145,10 @@ async def test_a_won_dispute_that_comes_back_in_a_new_phase_holds_its_money_agai
     await customer.outside(service, f"/disputes/{dispute_id}", phase="pre_arbitration")
     assert await told(dispute_id) == "dispute reserved"
     assert await money(service, person) == (100.0, 100.0, 0.0)
+    assert await state_of(dispute_id) == "reserved"
     await becomes(service, dispute_id, status="lost")
     assert await money(service, person) == (0.0, 0.0, 0.0)
+    assert await state_of(dispute_id) == "debited"
     await customer.audited(service, person)
 
 
@@ -143,9 +158,11 @@ async def test_a_dispute_that_is_lost_after_it_was_won_takes_its_money_once(
     person = await service.signup()
     dispute_id = await disputed(service, await customer.recharge(service, person), amount=4_000)
     await becomes(service, dispute_id, status="won")
+    assert await state_of(dispute_id) == "released"
     told_of = dataclasses.replace(await gateway.fetch_dispute(dispute_id), status="lost")
     for _ in range(3):
         assert await disputes.notice(told_of) == "dispute debited"
+    assert await state_of(dispute_id) == "debited"
     assert await money(service, person) == (60.0, 0.0, 0.0)
     await customer.audited(service, person)
 
@@ -186,14 +203,17 @@ async def test_a_refund_pays_back_the_lost_dispute_and_not_an_open_one_of_the_sa
     lost = await disputed(service, payment_id, amount=3_000)
     await told(waiting)
     await told(lost)
+    assert [await state_of(each) for each in (waiting, lost)] == ["reserved", "reserved"]
     assert await money(service, person) == (100.0, 60.0, 0.0)
     await customer.outside(service, f"/disputes/{lost}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     assert await webhooks.apply_refund_update(refund) == "refund of a dispute"
     await told(lost)
+    assert [await state_of(each) for each in (waiting, lost)] == ["reserved", "debited"]
     assert await money(service, person) == (70.0, 30.0, 0.0)
     await becomes(service, waiting, status="won")
+    assert await state_of(waiting) == "released"
     assert await money(service, person) == (70.0, 0.0, 0.0)
     await customer.audited(service, person)
 
@@ -319,6 +339,7 @@ async def test_a_dispute_about_somebody_elses_payment_is_none_of_ours(service: S
     assert await told(dispute_id) == "ignored: of a payment that is not ours"
     await customer.verify(service, person, forced)  # known now, but in review: never credited
     assert await told(dispute_id) == "dispute ignored"
+    assert await state_of(dispute_id) == "ignored"
     assert await money(service, person) == (0.0, 0.0, 0.0)
 
 
@@ -331,6 +352,7 @@ async def test_by_policy_a_dispute_freezes_the_wallet(service: Service) -> None:
         await told(dispute_id)
     finally:
         config.use(service.settings)
+    assert await state_of(dispute_id) == "reserved"
     assert (await service.balance(person))["frozen"]
     by_hand = await db.adjustments.find_one({"user_id": person.id})
     assert by_hand is not None

@@ -159,3 +159,21 @@ async def test_deliveries_at_once_hand_each_event_over_once(
     while sum(await asyncio.gather(*(events.deliver() for _ in range(4)))):
         pass
     assert sorted(heard) == sorted(ids)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_waiting_for_work_is_cancelled_though_there_is_work_at_that_moment(
+    turns: int,
+) -> None:
+    """Else the worker that stops waits for ever for its task."""
+    waiting = asyncio.create_task(events.wait_for_work(60))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    events.nudge()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if waiting.cancel():
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert waiting.cancelled()
+    else:
+        assert waiting.result() is None

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+import clock
 import errors
 import main
 from tests import customer
@@ -66,7 +67,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "max_concurrent": 1,
         "calls_per_minute": 60,
         "start": False,
-        "start_at": "2027-06-01T09:00:00+05:30",
+        "start_at": clock.iso(clock.after(30 * 86_400)),
     },
 }
 FORMS: dict[str, dict[str, str]] = {

@@ -16,7 +16,7 @@ from database import db
 from ratecards import Card, DestinationNotRated
 from ratesheets import Price
 from tests import caller, campaigning
-from tests.conftest import Person, Service, running
+from tests.conftest import Ahead, Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
 
 PATH = "/api/admin/rate-cards"
@@ -214,8 +214,11 @@ async def test_versions_uploaded_at_once_have_numbers_without_a_gap(
     assert await in_force() in range(1, 7)
 
 
-async def test_the_card_in_force_is_a_matter_of_the_date(service: Service, no_card: None) -> None:
+async def test_the_card_in_force_is_a_matter_of_the_date(
+    service: Service, no_card: None, past_the_boundary: Ahead
+) -> None:
     admin = await service.admin()
+    past_the_boundary()
     tomorrow = clock.ist_date(clock.now()) + dt.timedelta(days=1)
     await upload(service, admin, "prefix,rate\n91,1\n")
     await upload(service, admin, "prefix,rate\n91,2\n", effective_from=tomorrow.isoformat())

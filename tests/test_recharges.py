@@ -275,7 +275,7 @@ async def test_a_payment_that_does_not_exist_is_not_found(
 
 
 async def test_failed_attempts_are_kept_for_the_metrics(service: Service) -> None:
-    person = await service.signup()
+    person, began = await service.signup(), clock.now()
     order_id = await customer.open_order(service, person)
     for _ in range(2):
         await service.client.post(
@@ -285,4 +285,5 @@ async def test_failed_attempts_are_kept_for_the_metrics(service: Service) -> Non
     await shown(service, person, order_id)
     kept = await db.payments.find({"user_id": person.id}).to_list(None)
     assert [payment["status"] for payment in kept] == ["failed", "failed"]
-    assert all(payment["created_at"] <= clock.now() for payment in kept)
+    for payment in kept:  # Razorpay says the second
+        assert clock.after(-1, since=began) <= payment["created_at"] <= clock.now()

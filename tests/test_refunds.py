@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ulid import ULID
 
 import clock
 import gateway
@@ -101,7 +102,7 @@ async def test_without_an_amount_all_that_is_left_goes_back_and_then_nothing_is(
     assert (await followed(second, "processed"))["amount_paise"] == 7_000
     assert (await service.balance(person))["balance"] == 0.0
     answer = await refund(service, admin, payment_id)
-    assert (answer.status_code, answer.json()["code"]) == (409, "payment_not_refundable")
+    assert (answer.status_code, answer.json()["code"]) == (409, "refund_exceeds_unspent")
     listed = (await service.get("/api/payment/refunds", person)).json()
     assert [each["amount"] for each in listed["refunds"]] == [70.0, 30.0]
     await customer.audited(service, person)
@@ -542,8 +543,16 @@ async def test_a_process_that_died_after_its_claim_blocks_the_payment_for_ten_mi
 ) -> None:
     person = await service.signup()
     payment_id = await customer.recharge(service, person)
-    unborn = "refund_01HZZZZZZZZZZZZZZZZZZZZZZZ"  # long ago, and no record
-    await db.payments.update_one({"_id": payment_id}, {"$set": {f"refunds.{unborn}": 10_000}})
+
+    async def claimed(seconds_ago: float) -> None:
+        unborn = f"refund_{ULID.from_datetime(clock.after(-seconds_ago))}"  # it has no record
+        claims = {"$set": {"refunds": {unborn: 10_000}}}
+        await db.payments.update_one({"_id": payment_id}, claims)
+
+    await claimed(seconds_ago=540)
+    answer = await refund(service, admin, payment_id, amount=100)
+    assert (answer.status_code, answer.json()["code"]) == (409, "refund_exceeds_unspent")
+    await claimed(seconds_ago=660)
     await refunded(service, admin, payment_id, amount=100)
 
 

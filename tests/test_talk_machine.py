@@ -621,6 +621,7 @@ WALLETS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.timeout(300 + STEPS_WANTED)
 @pytest.mark.parametrize("world", list(KINDS), indirect=True)
 async def test_any_sequence_of_events_leaves_every_call_paid_for_once_and_within_its_reservation(
     world: World, capsys: pytest.CaptureFixture[str]

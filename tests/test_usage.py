@@ -26,7 +26,7 @@ from errors import SpendCapReached, TooManyCalls, Unavailable
 from telephony import Dial, NotSent
 from telephony.simulator import Simulator
 from tests import caller, campaigning
-from tests.conftest import Person, Service, running
+from tests.conftest import Ahead, Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
 from usage import Day, Limits
 
@@ -72,10 +72,10 @@ async def day_of(person: Person) -> dict[str, Any]:
     return dict(found)
 
 
-async def within_a_minute() -> None:
-    """Wait, if need be, so that what follows does not reach over the end of the clock's minute."""
-    if (second := clock.now().second) > 52:
-        await asyncio.sleep(61 - second)
+@pytest.fixture(autouse=True)
+def within_a_day(past_the_boundary: Ahead) -> None:
+    """No test reaches over midnight in India: its limits are those of one day."""
+    past_the_boundary()
 
 
 # --- the rules ----------------------------------------------------------------------------------
@@ -206,10 +206,10 @@ async def test_what_the_day_has_spent_is_spent_until_the_next(service: Service) 
 
 
 async def test_calls_at_once_cannot_pass_the_limits_of_the_minute_and_the_day(
-    service: Service,
+    service: Service, past_the_boundary: Ahead
 ) -> None:
     person, other = await funded(service), await funded(service)
-    await within_a_minute()
+    past_the_boundary()
     with limited(service, calls_per_minute=4):
         answers = await at_once(service, person, 20)
         assert outcomes(answers) == {"placed": 4, "too_many_calls": 16}
@@ -256,7 +256,8 @@ async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
 ) -> None:
     """A lane is what a process has of a user's day: eight at a time, as eight processes would."""
     person = await service.signup()
-    on = clock.ist_date(AT).isoformat()
+    at = clock.now()  # a day long ago would expire
+    on = clock.ist_date(at).isoformat()
     limits = Limits(concurrent_calls=100, calls_per_day=25, spend_cap_paise=10**9)
 
     async def process(number: int) -> list[Any]:
@@ -267,7 +268,7 @@ async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
 
             def rule(day: Day, call_id: str = f"call_{number}_{count}") -> int:
                 return usage.take(
-                    day, limits, call_id=call_id, amount_paise=7, amount_paise_min=7, at=AT
+                    day, limits, call_id=call_id, amount_paise=7, amount_paise_min=7, at=at
                 )
 
             lane.waiting.append((rule, answer))
@@ -435,9 +436,11 @@ async def test_a_campaign_pauses_at_the_cap_and_goes_on_when_there_is_room(
     assert (done["counts"]["answered"], done["counts"]["failed"]) == (6, 0)
 
 
-async def test_a_campaign_waits_for_the_next_minute_and_loses_nobody(service: Service) -> None:
+async def test_a_campaign_waits_for_the_next_minute_and_loses_nobody(
+    service: Service, past_the_boundary: Ahead
+) -> None:
     person = await funded(service)
-    await within_a_minute()
+    past_the_boundary()
     with limited(service, calls_per_minute=2):
         campaign = await campaigning.create(service, person, 4)
         await campaigning.until(service, person, campaign, lambda c: c["counts"]["answered"] == 2)

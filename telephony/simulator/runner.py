@@ -92,7 +92,8 @@ class Runner:
             pause = (self._heap[0][0] - clock.now()).total_seconds() if self._heap else 3_600.0
             if pause > 0:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                    async with asyncio.timeout(pause):  # `wait_for` may forget to be cancelled
+                        await self._wake.wait()
                 except TimeoutError:
                     pass
                 continue

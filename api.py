@@ -1,6 +1,5 @@
 """The HTTP manners that every route shares: problems, pages, request ids, limits, idempotency."""
 
-import contextvars
 import dataclasses
 import functools
 import hashlib
@@ -38,6 +37,7 @@ from errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from logs import request_id
 from pagination import behind as behind  # these four for the routes that say `api.` still
 from pagination import cut as cut
 from pagination import decode_cursor as decode_cursor
@@ -46,8 +46,6 @@ from pagination import encode_cursor as encode_cursor
 log = logging.getLogger("api")
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
-request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
 BODY_BYTES_MAX = 1024 * 1024
 PAGE_LIMIT_MAX = 200

@@ -1,11 +1,8 @@
 """The application: every router, one lifespan, the Swagger page without the internet."""
 
 import contextlib
-import datetime as dt
 import gc
-import json
 import logging
-import logging.config
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,7 +29,6 @@ import auth
 import balances
 import calls
 import campaigns
-import clock
 import config
 import database
 import disputes
@@ -40,6 +36,7 @@ import errors
 import exchange
 import gateway
 import history
+import logs
 import openitems
 import people
 import quotes
@@ -92,48 +89,6 @@ _ROUTERS: list[APIRouter] = [
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
-class _RequestId(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = api.request_id.get()
-        return True
-
-
-class _JsonLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        facts = {
-            "at": clock.iso(dt.datetime.fromtimestamp(record.created, dt.UTC)),
-            "level": record.levelname,
-            "request_id": getattr(record, "request_id", "-"),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            facts["exception"] = self.formatException(record.exc_info)
-        return json.dumps(facts, ensure_ascii=False)
-
-
-def configure_logging() -> None:
-    """One line an event, with the id of the request it belongs to; JSON with `LOG_FORMAT=json`."""
-    line = "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s"
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "filters": {"request_id": {"()": _RequestId}},
-            "formatters": {"text": {"format": line}, "json": {"()": _JsonLine}},
-            "handlers": {
-                "out": {
-                    "class": "logging.StreamHandler",
-                    "formatter": config.settings().log_format,
-                    "filters": ["request_id"],
-                }
-            },
-            "root": {"handlers": ["out"], "level": config.settings().log_level},
-            "loggers": {"httpx": {"level": "WARNING"}, "pymongo": {"level": "WARNING"}},
-        }
-    )
 
 
 def calm_the_collector() -> None:
@@ -283,6 +238,6 @@ async def home() -> RedirectResponse:
 def __getattr__(name: str) -> Any:
     """`uvicorn main:app` asks for `app`; importing this module alone builds nothing."""
     if name == "app":
-        configure_logging()
+        logs.configure()
         return create_app()
     raise AttributeError(name)

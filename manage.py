@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 
 import config
 import database
+import logs
 import mongod
 from config import Settings
 
@@ -76,7 +77,7 @@ def application() -> ASGIApp:
     """What a serving process runs; with the Razorpay sandbox beside it when there is no key."""
     import main  # here, so that the other commands need not load the whole service
 
-    main.configure_logging()
+    logs.configure()
     if multiprocessing.parent_process() is not None:
         threading.Thread(target=_leave_with_parent, name="parent watch", daemon=True).start()
     if config.settings().gateway_mode != "sandbox":
@@ -264,9 +265,9 @@ def reconcile(arguments: argparse.Namespace) -> int:
 
     The sandbox is a part of the running service, so without a key the service has to run.
     """
-    import main
+    import main  # noqa: F401 - it loads every module that declares a collection
 
-    main.configure_logging()  # its progress is in the log
+    logs.configure()  # its progress is in the log
     chosen = _load()
     import clearing
     import gateway

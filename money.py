@@ -57,24 +57,6 @@ def text(paise: int) -> str:
     return f"{sign}{whole}.{rest:02d}"
 
 
-_schema = WithJsonSchema(
-    {"type": "number", "multipleOf": 0.01, "examples": [150.5], "description": "Rupees"}
-)
-
-# A request field: JSON rupees outside, int paise inside.
-RupeesIn = Annotated[int, BeforeValidator(paise_of), _schema]
-# The same, strictly positive.
-PositiveRupeesIn = Annotated[int, BeforeValidator(paise_of), Field(gt=0), _schema]
-
-
-def _out(paise: Any) -> float:
-    return rupees(paise)
-
-
-# A response field: int paise inside, JSON rupees outside.
-RupeesOut = Annotated[int, PlainSerializer(_out, return_type=float), _schema]
-
-
 # --- the only divisions -------------------------------------------------------------------------
 
 
@@ -91,3 +73,23 @@ def ceil_div(numerator: int, denominator: int) -> int:
 def floor_div(numerator: int, denominator: int) -> int:
     """`numerator / denominator`, rounded down."""
     return numerator // denominator
+
+
+# --- fields of requests and responses ------------------------------------------------------------
+
+_schema = WithJsonSchema(
+    {"type": "number", "multipleOf": 0.01, "examples": [150.5], "description": "Rupees"}
+)
+
+# A request field: JSON rupees outside, int paise inside.
+RupeesIn = Annotated[int, BeforeValidator(paise_of), _schema]
+# The same, strictly positive.
+PositiveRupeesIn = Annotated[int, BeforeValidator(paise_of), Field(gt=0), _schema]
+
+
+def _out(paise: Any) -> float:
+    return rupees(paise)
+
+
+# A response field: int paise inside, JSON rupees outside.
+RupeesOut = Annotated[int, PlainSerializer(_out, return_type=float), _schema]

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # THE ARCHITECTURE. A module imports only modules that stand before it.
 ORDER = [
-    *("config", "clock", "money", "errors"),
+    *("config", "clock", "money", "errors", "logs"),
     *("database", "pagination", "leases", "api", "events"),
     *("entities", "signatures", "gateway", "telephony", "sheets"),
     *("security", "users", "auth"),

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-import api
 import config
 import errors
+import logs
 import main
 import wallet
 from tests.conftest import Service, running
@@ -68,9 +68,9 @@ def test_a_line_of_the_log_names_its_request(log_format: str) -> None:
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
     config.use(settings_of_tests("", log_format=log_format, log_level="INFO"))
-    token = api.request_id.set("req-7")
+    token = logs.request_id.set("req-7")
     try:
-        main.configure_logging()
+        logs.configure()
         (handler,) = (h for h in root.handlers if isinstance(h, logging.StreamHandler))
         handler.setStream(out := io.StringIO())
         logging.getLogger("calls").info("call %s ended", "call_1")
@@ -83,7 +83,7 @@ def test_a_line_of_the_log_names_its_request(log_format: str) -> None:
             assert "req-7" in line
             assert "call call_1 ended" in line
     finally:
-        api.request_id.reset(token)
+        logs.request_id.reset(token)
         root.handlers[:], root.level = before
         config.use(None)
 

@@ -255,20 +255,20 @@ class Outlook:
 
 async def outlook(user_id: str, number: str | None = None) -> Outlook:
     """What the user may do and can pay for now, if the next call goes to `number`."""
-    rate, balance, limits = await asyncio.gather(
+    rate, balance, allowed = await asyncio.gather(
         tariffs.likely(user_id, number), wallet.balance_of(user_id), usage.limits_of(user_id)
     )
     spend_refusal: SpendCapReached | None = None
     try:
-        await usage.refuse_when_spent(user_id, limits, _required_paise(rate))
+        await usage.refuse_when_spent(user_id, allowed, _required_paise(rate))
     except SpendCapReached as refusal:
         spend_refusal = refusal
     return Outlook(
         rate=rate,
         balance=balance,
-        limits=limits,
+        limits=allowed,
         spend_refusal=spend_refusal,
-        calls_are_used_up=await usage.calls_are_used_up(user_id, limits),
+        calls_are_used_up=await usage.calls_are_used_up(user_id, allowed),
     )
 
 
@@ -311,27 +311,27 @@ async def reserve(
     stricter for that minute or day, never looser. Raises InsufficientBalance, BalanceHeld and
     SpendCapReached (402), TooManyCalls (429), Unavailable.
     """
-    limits = await usage.limits_of(user_id)
+    allowed = await usage.limits_of(user_id)
     amount_paise = hold_paise(rate, seconds_max, whole=whole)
     least_paise = hold_paise_min(rate)
     taken: usage.Taken | None = None
-    if limits.are_counted:
+    if allowed.are_counted:
         taken = await usage.take_now(
             user_id,
-            limits,
+            allowed,
             call_id=call_id,
             amount_paise=amount_paise,
             amount_paise_min=least_paise,
         )
         amount_paise = taken.amount_paise
-    is_capped = taken is not None and limits.spend_cap_paise is not None
+    is_capped = taken is not None and allowed.spend_cap_paise is not None
     counted_on = taken.on if taken is not None and is_capped else None
     command = ledger.Hold(
         user_id=user_id,
         call_id=call_id,
         amount_paise=amount_paise,
         amount_paise_min=min(amount_paise, least_paise),
-        holds_max=limits.concurrent_calls,
+        holds_max=allowed.concurrent_calls,
     )
     try:
         outcome = await wallet.post(

@@ -304,8 +304,8 @@ class _Fold:
     @classmethod
     async def load(cls, batch: Sequence[_Posting], session: Session, *, look_up: bool) -> "_Fold":
         """Read the wallets and, with `look_up`, the entries that the batch's keys lead to."""
-        users = list({posting.command.user_id for posting in batch})
-        found = db.wallets.find({"user_id": {"$in": users}}, batch_size=1_000, session=session)
+        user_ids = list({posting.command.user_id for posting in batch})
+        found = db.wallets.find({"user_id": {"$in": user_ids}}, batch_size=1_000, session=session)
         loaded = {wallet["user_id"]: wallet_from(wallet) for wallet in await found.to_list(None)}
         if not look_up:
             return cls(loaded, {})

@@ -44,8 +44,8 @@ async def kept(call_id: str) -> Call:
 
 
 async def assert_sound(person: Person) -> None:
-    audit = await reconcile.audit(person.id)
-    assert audit.ok, audit.violations
+    report = await reconcile.audit(person.id)
+    assert report.ok, report.violations
 
 
 # --- order --------------------------------------------------------------------------------------

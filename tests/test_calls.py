@@ -201,8 +201,8 @@ async def test_fifty_parallel_calls_cannot_spend_the_same_rupee(service: Service
     assert await caller.debits(service, person) == [7.5] * 10
     balance = await service.balance(person)
     assert (balance["balance"], balance["held"], balance["due"]) == (25.0, 0.0, 0.0)
-    audit = await reconcile.audit(person.id)
-    assert audit.ok, audit.violations
+    report = await reconcile.audit(person.id)
+    assert report.ok, report.violations
 
 
 async def test_an_account_has_no_more_calls_at_once_than_it_may(service: Service) -> None:

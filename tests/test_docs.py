@@ -626,8 +626,8 @@ async def everything_moves(whole: Processes) -> None:
     metrics = await service.get(f"/api/admin/metrics?from={a_month_ago}", admin)
     assert metrics.status_code == 200, metrics.text
     await money_goes_back(service, person, admin)
-    audit = (await service.get("/api/admin/audit", admin)).json()
-    assert audit["ok"], audit["violations"]
+    report = (await service.get("/api/admin/audit", admin)).json()
+    assert report["ok"], report["violations"]
     assert (await service.post("/api/auth/logout", person)).status_code == 204
     assert (await service.get("/api/auth/me", person)).status_code == 401
 

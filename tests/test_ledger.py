@@ -540,9 +540,9 @@ def _frozen(wallet: Wallet) -> tuple[Any, ...]:
 
 @hypothesis.settings(max_examples=300, deadline=None)
 @given(st.lists(_commands, max_size=60))
-def test_any_sequence_of_commands_equals_the_plain_model(commands: list[Command]) -> None:
+def test_any_sequence_of_commands_equals_the_plain_model(sequence: list[Command]) -> None:
     book, model = Book(), Model()
-    for command in commands:
+    for command in sequence:
         before, entries = _frozen(book.wallet), len(book.entries)
         try:
             result = "replayed" if book.do(command).replayed else "done"
@@ -561,10 +561,10 @@ def test_any_sequence_of_commands_equals_the_plain_model(commands: list[Command]
 
 @hypothesis.settings(max_examples=200, deadline=None)
 @given(st.lists(_commands, max_size=40))
-def test_doing_everything_twice_is_doing_it_once(commands: list[Command]) -> None:
+def test_doing_everything_twice_is_doing_it_once(sequence: list[Command]) -> None:
     """Hold, extend and release are repeated at once, as a retry does; the keyed ones at any time."""
     once, twice = Book(), Book()
-    for command in commands:
+    for command in sequence:
         for book, times in ((once, 1), (twice, 2)):
             for _ in range(times):
                 try:

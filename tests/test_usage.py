@@ -41,9 +41,9 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 
 
 @contextlib.contextmanager
-def limited(service: Service, **limits: Any) -> Iterator[None]:
+def limited(service: Service, **bounds: Any) -> Iterator[None]:
     """The service with these settings."""
-    config.use(service.settings.model_copy(update=limits))
+    config.use(service.settings.model_copy(update=bounds))
     try:
         yield
     finally:
@@ -96,7 +96,7 @@ def test_what_was_spent_and_what_is_held_never_pass_the_cap(
     taken: list[tuple[str, int, int, int]], cap: int
 ) -> None:
     """Whatever happens in whatever order, while no call costs more than its hold."""
-    day, limits = Day(), Limits(concurrent_calls=100, spend_cap_paise=cap)
+    day, bounds = Day(), Limits(concurrent_calls=100, spend_cap_paise=cap)
     for step, number, amount, percent in taken:
         call_id = f"call_{number}"
         is_running = call_id in day.held
@@ -107,7 +107,7 @@ def test_what_was_spent_and_what_is_held_never_pass_the_cap(
         }
         with contextlib.suppress(SpendCapReached):
             if step == "take" and not is_running:
-                granted = usage.take(day, limits, at=AT, **asked)
+                granted = usage.take(day, bounds, at=AT, **asked)
                 assert amount // 4 <= granted <= amount
             elif step == "raise" and is_running:
                 before = (dict(day.held), day.spent_paise, day.calls)
@@ -128,11 +128,11 @@ def test_what_was_spent_and_what_is_held_never_pass_the_cap(
 
 
 def test_a_minute_is_a_minute_of_the_clock_and_a_refusal_counts_nothing() -> None:
-    day, limits = Day(), Limits(concurrent_calls=9, calls_per_minute=2, calls_per_day=3)
+    day, bounds = Day(), Limits(concurrent_calls=9, calls_per_minute=2, calls_per_day=3)
 
     def take(seconds: float) -> int:
         at = clock.after(seconds, since=AT)
-        return usage.take(day, limits, call_id="c", amount_paise=1, amount_paise_min=1, at=at)
+        return usage.take(day, bounds, call_id="c", amount_paise=1, amount_paise_min=1, at=at)
 
     take(0)
     take(1)
@@ -258,7 +258,7 @@ async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
     person = await service.signup()
     at = clock.now()  # a day long ago would expire
     on = clock.ist_date(at).isoformat()
-    limits = Limits(concurrent_calls=100, calls_per_day=25, spend_cap_paise=10**9)
+    bounds = Limits(concurrent_calls=100, calls_per_day=25, spend_cap_paise=10**9)
 
     async def process(number: int) -> list[Any]:
         told: list[Any] = []
@@ -268,7 +268,7 @@ async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
 
             def rule(day: Day, call_id: str = f"call_{number}_{count}") -> int:
                 return usage.take(
-                    day, limits, call_id=call_id, amount_paise=7, amount_paise_min=7, at=at
+                    day, bounds, call_id=call_id, amount_paise=7, amount_paise_min=7, at=at
                 )
 
             lane.waiting.append((rule, answer))
@@ -333,12 +333,12 @@ async def test_all_who_wait_for_an_absent_database_are_answered_and_the_next_cha
             raise AutoReconnect("no server")
 
     person = await service.signup()
-    limits = Limits(concurrent_calls=9, calls_per_day=9)
+    bounds = Limits(concurrent_calls=9, calls_per_day=9)
 
     async def take() -> usage.Taken:
         call_id = database.new_id("call")
         return await usage.take_now(
-            person.id, limits, call_id=call_id, amount_paise=1, amount_paise_min=1
+            person.id, bounds, call_id=call_id, amount_paise=1, amount_paise_min=1
         )
 
     with monkeypatch.context() as patch:

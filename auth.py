@@ -1,7 +1,6 @@
 """The door: signing up, logging in and out, and who is asking."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 import clock
 import security
 import users
+import wallet
 from api import documented
 from errors import Forbidden, InvalidRequest, TooManyRequests, Unauthenticated, Unavailable
 from money import RupeesOut
@@ -20,9 +20,6 @@ from users import EmailTaken, InvalidCredentials, User
 # --- vocabulary ---------------------------------------------------------------------------------
 
 PASSWORD_CHARACTERS_READ_MAX: Final = 1_000
-
-BalanceOf = Callable[[str], Awaitable[int]]
-Touch = Callable[[str], Awaitable[object]]
 
 Instant = Annotated[dt.datetime, PlainSerializer(clock.iso, return_type=str)]
 Password = Annotated[str, Field(strict=True, max_length=PASSWORD_CHARACTERS_READ_MAX)]
@@ -112,23 +109,6 @@ class Token(BaseModel):
     token_type: str = "bearer"  # noqa: S105 - the name of a scheme
 
 
-# --- the wallet, which stands behind the door ---------------------------------------------------
-
-
-async def _no_wallet(user_id: str) -> int:
-    raise Unavailable("The wallets are not open yet; try again in a moment.")
-
-
-_balance_of: BalanceOf = _no_wallet
-_touch: Touch = _no_wallet
-
-
-def use_wallet(*, balance_of: BalanceOf, touch: Touch) -> None:
-    """Say where the balance (paise) of a user comes from, and what makes sure there is a wallet."""
-    global _balance_of, _touch
-    _balance_of, _touch = balance_of, touch
-
-
 # --- who is asking ------------------------------------------------------------------------------
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
@@ -169,7 +149,7 @@ async def _log_in(request: Request, email: str, password: str) -> tuple[User, st
     await security.limit_logins(address, account)
     user, token = await users.log_in(email, password)
     await security.forgive_login(address, account)
-    await _touch(user.id)
+    await wallet.touch(user.id)
     return user, token
 
 
@@ -186,7 +166,7 @@ async def _profile(user: User) -> Profile:
         name=user.name,
         phone=user.phone,
         role=user.role,
-        wallet_balance=await _balance_of(user.id),
+        wallet_balance=(await wallet.balance_of(user.id)).balance_paise,
     )
 
 
@@ -208,7 +188,6 @@ async def sign_up(request: Request, body: SignUp) -> Admission:
         email=body.email, password=body.password, name=body.name, phone=body.phone
     )
     token = await security.open_session(user.id, user.epoch)
-    await _touch(user.id)
     return await _admission(user, token)
 
 

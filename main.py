@@ -125,7 +125,6 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 def create_app() -> FastAPI:
     """The whole application."""
-    auth.use_wallet(balance_of=_balance_paise_of, touch=wallet.touch)
     app = FastAPI(
         title="Wallet",
         version="0.2.1",
@@ -154,10 +153,6 @@ def create_app() -> FastAPI:
     assets = Path(fastapi_offline.__file__).parent / "static"
     app.mount("/docs-assets", StaticFiles(directory=assets), name="docs-assets")
     return app
-
-
-async def _balance_paise_of(user_id: str) -> int:
-    return (await wallet.balance_of(user_id)).balance_paise
 
 
 # --- routes -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import phonenumbers
 import clock
 import database
 import security
+import wallet
 from config import settings
 from database import Document, Index, db
 from errors import NotFound, Problem, invalid
@@ -141,11 +142,16 @@ def refuse_weak(password: str, *, field: str = "password", about: Iterable[str] 
 
 
 async def sign_up(*, email: str, password: str, name: str, phone: str | None) -> User:
-    """A new account with the role `user`. Raises EmailTaken, and InvalidRequest for a weak password."""
+    """A new account with the role `user`, and its wallet with Rs 0.
+
+    Raises EmailTaken, and InvalidRequest for a weak password.
+    """
     refuse_weak(password, about=(email, email.split("@")[0], name))
     if await db.users.find_one({"email_key": email_key(email)}, {"_id": 1}) is not None:
         raise _taken()  # spares the hash; the unique index below decides
-    return await _insert(email=email, password=password, name=name, phone=phone, role="user")
+    user = await _insert(email=email, password=password, name=name, phone=phone, role="user")
+    await wallet.touch(user.id)
+    return user
 
 
 async def log_in(email: str, password: str) -> tuple[User, str]:

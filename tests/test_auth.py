@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pymongo.errors import ConnectionFailure
 
-import auth
 import database
+import wallet
 from tests.conftest import PASSWORD, Service, running, test_settings
 
 
@@ -289,7 +289,7 @@ async def test_a_wallet_that_cannot_be_read_is_503_and_not_a_zero(
     async def away(_: str) -> int:
         raise ConnectionFailure("gone")
 
-    monkeypatch.setattr(auth, "_balance_of", away)
+    monkeypatch.setattr(wallet, "balance_of", away)
     answer = await shared.get("/api/auth/me", person)
     assert answer.status_code == 503
     assert "wallet_balance" not in answer.text

@@ -7,26 +7,21 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final, NotRequired, TypedDict
 
-import config
+import commands
 import ledger
-import money
 import tariffs
 import usage
 import wallet
-from database import AnyError, Write
-from errors import (
-    BalanceHeld,
-    PaymentRequired,
-    SpendCapReached,
-    TooManyCalls,
-    Unavailable,
-)
-from ledger import Outcome
+from commands import Outcome
+from core import config, money
+from core.database import AnyError, Write
+from core.errors import BalanceHeld, PaymentRequired, SpendCapReached, TooManyCalls, Unavailable
 from rates import Rate, Source
 from usage import Limits
 from wallet import Balance
 
 log = logging.getLogger(__name__)
+
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -92,12 +87,12 @@ class Charge:
 
 # Writes that commit with the reservation, or with the charge.
 WithReservation = Callable[[Reservation], Iterable[Write]]
+
+
 WithCharge = Callable[[Charge], Iterable[Write]]
 
 
 # --- pricing ------------------------------------------------------------------------------------
-
-
 def billable_seconds(duration_seconds: int, rate: Rate) -> int:
     """What of a duration is paid for: at least the minimum, rounded up to whole pulses.
 
@@ -197,8 +192,6 @@ def rate_of(call: RatedCall) -> Rate:
 
 
 # --- charging -----------------------------------------------------------------------------------
-
-
 def hold_paise_min(rate: Rate) -> int:
     """What has to be available for a call: the minimum balance, or the first pulse if that is more."""
     return max(config.settings().minimum_balance_paise, cost_paise(1, rate))
@@ -326,7 +319,7 @@ async def reserve(
         amount_paise = taken.amount_paise
     is_capped = taken is not None and allowed.spend_cap_paise is not None
     counted_on = taken.on if taken is not None and is_capped else None
-    command = ledger.Hold(
+    command = commands.Hold(
         user_id=user_id,
         call_id=call_id,
         amount_paise=amount_paise,
@@ -378,7 +371,7 @@ async def extend(
             amount_paise=amount_paise,
             amount_paise_min=least_paise,
         )
-    command = ledger.ExtendHold(
+    command = commands.ExtendHold(
         user_id=call["user_id"],
         call_id=call["_id"],
         amount_paise=amount_paise,
@@ -398,7 +391,7 @@ async def settle(call: BilledCall, *, duration_seconds: int, companions: WithCha
     """
     rate = rate_of(call)
     price_paise = cost_paise(duration_seconds, rate)
-    command = ledger.Settle(
+    command = commands.Settle(
         user_id=call["user_id"],
         call_id=call["_id"],
         cost_paise=price_paise,
@@ -412,7 +405,7 @@ async def settle(call: BilledCall, *, duration_seconds: int, companions: WithCha
 
 async def release(call: BilledCall, *, companions: WithCharge) -> Charge:
     """Give back the hold of a call that costs nothing; harmless when repeated."""
-    command = ledger.Release(user_id=call["user_id"], call_id=call["_id"])
+    command = commands.Release(user_id=call["user_id"], call_id=call["_id"])
     outcome = await wallet.post(command, lambda outcome: companions(_charge(outcome, 0)))
     await count(call, 0)
     return _charge(outcome, 0)

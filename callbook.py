@@ -8,30 +8,34 @@ from typing import Any, Final, cast, get_args
 
 import billing
 import callreports
-import clock
-import database
 import deadlines
-import events
 from billing import Charge, Reservation
 from callrecords import RESOLVED, BillingStatus, Call, Status
-from database import Document, Index, Insert, Session, Update, Write, db
-from errors import HoldNotFound, NotFound, Unavailable, invalid
+from core import clock, database, outbox
+from core.database import Document, Index, Insert, Session, Update, Write, db
+from core.errors import HoldNotFound, NotFound, Unavailable, invalid
 from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidSignature, Report
 
 log = logging.getLogger(__name__)
+
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
+
+
 # A network that queues may begin a call so much later than we placed it.
 _NEAR_SECONDS: Final = 1_000
+
+
 _BATCH_MAX: Final = 200
+
+
 _PARALLEL_MAX: Final = 16
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 def written(call: Call) -> Insert:
     """The companion write that stores a new call."""
     return Insert("calls", call)
@@ -134,7 +138,7 @@ async def runs_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
     """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
     not_yet = {"billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}}
     change = Update("calls", {"_id": call["_id"], **not_yet}, {"$set": {"warned_at": warned_at}})
-    event = events.record(
+    event = outbox.record(
         "CallRunsOut",
         user_id=call["user_id"],
         seconds_left=seconds_left,
@@ -191,8 +195,6 @@ async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
 
 
 # --- following a call ---------------------------------------------------------------------------
-
-
 async def receive(call_id: str, report: Report, *, via: str) -> None:
     """Apply what the network `via` reports; repeated, late and out-of-order reports change nothing.
 
@@ -386,9 +388,11 @@ async def waiting(limit: int) -> list[Call]:
 
 
 # --- storage ------------------------------------------------------------------------------------
-
 _WAITS: Final[Document] = {"review_reason": {"$type": "string"}}
+
+
 _PAISE = ("rate_paise_per_minute", "connection_fee_paise", "held_paise", "due_paise")
+
 
 database.declare(
     "calls",

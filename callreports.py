@@ -3,23 +3,22 @@
 from typing import Final
 
 import billing
-import clock
-import database
-import events
 from billing import Charge
 from callrecords import Call
-from database import Document, Insert
+from core import clock, database, outbox
+from core.database import Document, Insert
 from telephony import OVER, Report
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
 OVERRUN_SECONDS: Final = 60
+
+
 _EVENTS_KEPT: Final = 30
 
+
 # --- what a report sets -------------------------------------------------------------------------
-
-
 def facts(report: Report) -> Document:
     """What it says beside the status: ids, and who answered."""
     given = {
@@ -74,7 +73,7 @@ def charged(call: Call, report: Report, charge: Charge, *, seconds: int) -> Docu
 
 def ended_event(call: Call, report: Report, *, seconds: int, cost_paise: int) -> Insert:
     """The event that goes with every end."""
-    return events.record(
+    return outbox.record(
         "CallEnded",
         user_id=call["user_id"],
         pending=call["campaign_id"] is not None,
@@ -103,8 +102,6 @@ def decided(call: Call, duration_seconds: int, *, by: str) -> Report:
 
 
 # --- what a person has to look at ---------------------------------------------------------------
-
-
 def impossible(call: Call, report: Report) -> str | None:
     """Why the duration cannot be true; None when it can."""
     limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])

@@ -4,56 +4,33 @@ import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Iterable
-from typing import Annotated, Final, Literal, NotRequired, TypedDict, cast
-from urllib.parse import urlsplit
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, Field, model_validator
-
-import api
 import billing
 import callbook
-import clock
-import config
-import database
 import deadlines
-import pacing
 import tariffs
 import telephony
-from auth import CurrentUser, Instant
 from billing import Reservation
-from callrecords import BillingStatus, Call, Status
-from database import Document, Write
-from errors import (
-    PAYMENT_REQUIRED,
-    IdempotencyKeyReused,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    StillRunning,
-    TooManyCalls,
-    Unauthenticated,
-    Unavailable,
-    invalid,
-)
-from money import RupeesOut
-from quotes import Phone
-from ratecards import DestinationNotRated
-from rates import Rate, Source
-from telephony import OVER, RANK, CannotHangUp, Capabilities, Provider, Simulate, numbers
-from telephony.numbers import DestinationNotAllowed, InvalidNumber
-from users import User
+from callrecords import Call
+from core import clock, config, database, phone_numbers
+from core.database import Document, Write
+from core.errors import Unavailable, invalid
+from rates import Rate
+from telephony import OVER, RANK, CannotHangUp, Capabilities, Provider, Simulate, throttle
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
 MachineDetection = Literal[
     "report",  # say who answered
     "hang_up",  # and end the call when it was a machine
 ]
 
+
 RING_SECONDS: Final = 60
+
+
 # After this long it is too late to ask the network: the sweeper may have given the hold back.
 SUBMIT_SECONDS: Final = 20
 
@@ -107,7 +84,7 @@ class CallSpec:
         """The same with `connect_to` in E.164. Raises InvalidNumber and DestinationNotAllowed."""
         if self.connect_to is None:
             return self
-        return dataclasses.replace(self, connect_to=numbers.checked(self.connect_to))
+        return dataclasses.replace(self, connect_to=phone_numbers.checked(self.connect_to))
 
     def fields(self) -> SpecFields:
         """How it is stored."""
@@ -138,8 +115,6 @@ class CallSpec:
 
 PLAIN: Final = CallSpec()
 
-# --- verbs --------------------------------------------------------------------------------------
-
 
 async def place(
     user_id: str,
@@ -164,7 +139,7 @@ async def place(
     spec.check(network)
     script = (spec.simulate or Simulate()) if network.can.can_simulate else None
     longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
-    number = numbers.checked(to)
+    number = phone_numbers.checked(to)
     rate = await tariffs.rate_for(user_id, number)
     spec = spec.normalized()
     call = _fresh(user_id, call_id, number, rate, script) | {
@@ -265,7 +240,7 @@ async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | No
         simulate=script,
     )
     try:
-        await pacing.wait(network, turn_at)
+        await throttle.wait(network, turn_at)
         if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
             raise telephony.NotSent(telephony.TOO_SLOW)
         provider_call_id = await network.place(dial)
@@ -307,210 +282,3 @@ async def hang_up_on_machine(call_id: str) -> None:
     """A machine answered: end the call, if that is what its user wants. Raises Unavailable."""
     if (await callbook.find(call_id)).get("machine_detection") == "hang_up":
         await hang_up(call_id)
-
-
-# --- routes: shapes -----------------------------------------------------------------------------
-
-router = APIRouter(tags=["calls"])
-
-
-def _http_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
-        raise ValueError("must be an http:// or https:// address")
-    return text
-
-
-Url = Annotated[str, Field(max_length=2_048), AfterValidator(_http_url)]
-
-
-class SimulateIn(BaseModel):
-    """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`."""
-
-    outcome: Literal["completed", "busy", "no_answer", "failed"] = "completed"
-    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=14_400)] = 30
-    wall_seconds: Annotated[float, Field(strict=True, ge=0, le=3_600, allow_inf_nan=False)] = 1.0
-    answered_by: Literal["human", "machine"] = "human"
-
-
-def scenario_of(simulate: SimulateIn | None) -> Simulate | None:
-    """What the body of a request says about the simulation."""
-    return None if simulate is None else Simulate(**simulate.model_dump())
-
-
-class CallIn(BaseModel):
-    """A call to place; at most one of `message`, `audio_url` and `connect_to`."""
-
-    to: Phone
-    message: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
-    audio_url: Url | None = None
-    connect_to: Phone | None = None
-    max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
-    machine_detection: MachineDetection | None = None
-    simulate: SimulateIn | None = None
-
-    @model_validator(mode="after")
-    def _one_purpose(self) -> "CallIn":
-        chosen = [v for v in (self.message, self.audio_url, self.connect_to) if v is not None]
-        if len(chosen) > 1:
-            raise ValueError("send one of message, audio_url and connect_to, not several")
-        return self
-
-
-class CallOut(BaseModel):
-    """A call as its owner sees it."""
-
-    call_id: str
-    user_id: str
-    to: str
-    status: Status
-    billing_status: BillingStatus
-    rate_per_minute: RupeesOut
-    pulse_seconds: int
-    first_pulse_seconds: int
-    minimum_billable_seconds: int
-    connection_fee: RupeesOut
-    rate_source: Source
-    rate_card_version: int | None
-    rate_prefix: str | None
-    held: RupeesOut
-    max_duration_seconds: int
-    limit_seconds: int
-    machine_detection: MachineDetection | None
-    answered_by: Literal["human", "machine"] | None
-    duration_seconds: int | None
-    billable_seconds: int | None
-    pulse_count: int | None
-    cost: RupeesOut | None
-    due: RupeesOut
-    explanation: str | None
-    provider: str
-    provider_call_id: str | None
-    campaign_id: str | None
-    created_at: Instant
-    answered_at: Instant | None
-    ended_at: Instant | None
-    failure_reason: str | None
-
-
-class CallsOut(BaseModel):
-    """A page of calls, newest first."""
-
-    calls: list[CallOut]
-    next_cursor: str | None
-
-
-def shown(call: Call) -> CallOut:
-    """A stored call as its owner sees it."""
-    rate = billing.rate_of(call)
-    facts: Document = {
-        "call_id": call["_id"],
-        "rate_per_minute": rate.rate_paise_per_minute,
-        "first_pulse_seconds": rate.opening_seconds,
-        "connection_fee": rate.connection_fee_paise,
-        "rate_source": rate.source,
-        "held": call["held_paise"],
-        "cost": call["cost_paise"],
-        "due": call["due_paise"],
-    }
-    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-
-async def _visible(call_id: str, user: User) -> Call:
-    """The call if it is the user's own or the user is an admin; else there is none."""
-    call = await callbook.find(call_id)
-    if user.role != "admin" and call["user_id"] != user.id:
-        raise NotFound("There is no call with this id.")
-    return call
-
-
-@router.post(
-    "/api/call",
-    status_code=202,
-    response_model=CallOut,
-    responses=api.documented(
-        Unauthenticated,
-        *PAYMENT_REQUIRED,
-        InvalidRequest,
-        InvalidNumber,
-        DestinationNotAllowed,
-        DestinationNotRated,
-        IdempotencyKeyReused,
-        StillRunning,
-        TooManyCalls,
-        Unavailable,
-    ),
-)
-async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Response:
-    """Place a call. Its money is reserved first and charged when the network reports its end."""
-    spec = CallSpec(
-        message=body.message,
-        audio_url=body.audio_url,
-        connect_to=body.connect_to,
-        max_duration_seconds=body.max_duration_seconds,
-        machine_detection=body.machine_detection,
-        simulate=scenario_of(body.simulate),
-    )
-
-    async def work(seed: str) -> api.Answer:
-        call = await place(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
-        return api.Answer(202, shown(call))
-
-    return await api.once(request, user.id, work)
-
-
-@router.get(
-    "/api/calls",
-    response_model=CallsOut,
-    responses=api.documented(Unauthenticated, InvalidRequest, InvalidCursor),
-)
-async def list_calls(
-    user: CurrentUser,
-    status: Status | None = None,
-    user_id: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-) -> CallsOut:
-    """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
-    where: Document = {}
-    if user.role != "admin":
-        where["user_id"] = user.id
-    elif user_id is not None:
-        where["user_id"] = user_id
-    if status is not None:
-        where["status"] = status
-    after = None
-    if cursor is not None:
-        at, call_id = api.decode_cursor(cursor, dt.datetime, str)
-        after = (at, call_id)
-    found = await callbook.page(where, after=after, limit=limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
-    last = api.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CallsOut(calls=[shown(call) for call in found], next_cursor=last)
-
-
-@router.get(
-    "/api/calls/{call_id}",
-    response_model=CallOut,
-    responses=api.documented(Unauthenticated, NotFound),
-)
-async def one_call(call_id: str, user: CurrentUser) -> CallOut:
-    """One call."""
-    return shown(await _visible(call_id, user))
-
-
-@router.post(
-    "/api/calls/{call_id}/hangup",
-    status_code=202,
-    response_model=CallOut,
-    responses=api.documented(Unauthenticated, NotFound, CannotHangUp, Unavailable),
-)
-async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
-    """End a call. The seconds talked until now are charged when the network reports the end; a
-    call that is over stays as it is, so this may be repeated."""
-    await _visible(call_id, user)
-    return shown(await hang_up(call_id))

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
 import billing
-import clock
 import contacts
-import database
 from calls import SpecFields
-from database import Document, Index, db
-from errors import NotFound, Problem, Unavailable
+from core import clock, database
+from core.database import Document, Index, db
+from core.errors import NotFound, Problem, Unavailable
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
+# --- vocabulary ---------------------------------------------------------------------------------
 Status = Literal[
     "draft",  # waits for its owner to start it
     "scheduled",  # starts by itself at its time
@@ -27,6 +26,8 @@ Status = Literal[
     "completed",  # nobody is left to call
     "canceled",
 ]
+
+
 PauseReason = Literal[
     "user",  # until its owner resumes it
     "balance",  # the money ran out; the next recharge resumes it
@@ -34,6 +35,7 @@ PauseReason = Literal[
     "provider",  # the telephone network takes no calls; it is tried again by itself
     "cap",  # the day's calls cost, or are, as many as they may; the next day resumes it
 ]
+
 
 # A list that comes in proves every few rows that somebody is at it; so does a dialer.
 LEASE_SECONDS: Final = 60
@@ -96,8 +98,6 @@ class InvalidTransition(Problem):
 
 
 # --- transitions --------------------------------------------------------------------------------
-
-
 class Position(NamedTuple):
     """Where a campaign stands."""
 
@@ -135,16 +135,37 @@ class Transition:
 
 
 DRAFT: Final = Position("draft")
+
+
 SCHEDULED: Final = Position("scheduled")
+
+
 RUNNING: Final = Position("running")
+
+
 COMPLETED: Final = Position("completed")
+
+
 CANCELED: Final = Position("canceled")
+
+
 PAUSED_BY_OWNER: Final = Position("paused", "user")
+
+
 WITHOUT_MONEY: Final = Position("paused", "balance")
+
+
 FROZEN: Final = Position("paused", "frozen")
+
+
 DAY_IS_FULL: Final = Position("paused", "cap")
+
+
 NETWORK_IS_DOWN: Final = Position("paused", "provider")
+
+
 _PAUSED: Final = tuple(Position("paused", reason) for reason in get_args(PauseReason))
+
 
 TRANSITIONS: Final[dict[Event, Transition]] = {
     # A campaign that waits for money, the next day or the network waits for its owner from then on.
@@ -235,8 +256,9 @@ def _standing_at(positions: Sequence[Position]) -> Document:
 
 
 # --- coming to be -------------------------------------------------------------------------------
-
 _VISIBLE: Final[Document] = {"is_loading": False}
+
+
 _LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
 
 
@@ -323,8 +345,6 @@ async def forget(campaign_id: str) -> None:
 
 
 # --- its owner ----------------------------------------------------------------------------------
-
-
 async def find(campaign_id: str) -> Campaign:
     """The campaign, without the rows that were refused; NotFound when there is none (yet)."""
     found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE}, {"rejected": 0})
@@ -391,8 +411,6 @@ def _position_of(campaign: Campaign) -> Position:
 
 
 # --- who is at it -------------------------------------------------------------------------------
-
-
 async def due(limit: int) -> list[str]:
     """The ids of the campaigns that are due, the longest overdue first."""
     found = db.campaigns.find(
@@ -448,8 +466,6 @@ async def goes_on(campaign: Campaign, *, paced_at: dt.datetime | None) -> bool:
 
 
 # --- the dialer ---------------------------------------------------------------------------------
-
-
 async def running_count(user_id: str) -> int:
     """How many campaigns of a user run."""
     return await db.campaigns.count_documents({"user_id": user_id, "status": "running"})
@@ -512,7 +528,6 @@ async def _summed(campaign_id: str) -> dict[str, Any]:
 
 
 # --- storage ------------------------------------------------------------------------------------
-
 database.declare(
     "campaigns",
     indexes=[

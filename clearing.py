@@ -9,12 +9,9 @@ from typing import Final, NotRequired, TypedDict, TypeVar, cast
 
 from prometheus_client import Counter, Gauge
 
-import clock
-import database
+import commands
 import disputes
-import entities
 import gateway
-import ledger
 import orders
 import payments
 import refundbook
@@ -22,11 +19,11 @@ import refunds
 import settlements
 import transactions
 import webhooks
-from config import settings
-from database import Index, db
+from core import clock, config, database
+from core.database import Index, db
+from core.errors import Problem, StillRunning, Unavailable
 from disputes import Dispute
-from errors import Problem, StillRunning, Unavailable
-from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
+from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
 from orders import Order, OrderNotFound
 from payments import PaymentMismatch
 from refundbook import Refund
@@ -34,29 +31,56 @@ from transactions import Filter, Period
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
+# --- vocabulary ---------------------------------------------------------------------------------
 Item = TypeVar("Item")
 
+
 OLDER_THAN_MINUTES: Final = 15
+
+
 _EVERY_SECONDS: Final = 600.0
+
+
 _DEEP_DAYS: Final = 3  # Razorpay asks a bank for so long about a payment without an answer
+
+
 _ASKED_DAYS: Final = 180  # an order may be paid late, a bank may dispute again
+
+
 _SENT_BACK_DAYS: Final = 30  # a bank that cannot book a refund says so within some days
+
+
 _OVERLAP_SECONDS: Final = 3_600.0
+
+
 _LEASE_SECONDS: Final = 120.0
+
+
 _WAIT_SECONDS: Final = 30.0
+
+
 _AT_ONCE: Final = 8
+
+
 _LISTED_MAX: Final = 200
+
+
 _PROGRESS_EVERY: Final = 500
+
+
 _UNANSWERED: Final = (GatewayUnavailable, GatewayRefused, Unavailable)
 
+
 _repairs = Counter("reconciliation_repaired_total", "What reconciliation repaired", ["kind"])
+
+
 _findings = Gauge(
     "reconciliation_findings",
     "What the latest reconciliation found: repaired, or waiting for a person",
     multiprocess_mode="mostrecent",
 )
+
 
 Finding = dict[str, str | None]  # its `kind`, and the ids and words that say what it is
 
@@ -151,8 +175,6 @@ class Report:
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> Report:
     """Compare everything of the last days with Razorpay; the report, which is also kept.
 
@@ -247,8 +269,6 @@ async def find(run_id: str) -> Reconciliation:
 
 
 # --- the steps ----------------------------------------------------------------------------------
-
-
 async def _orders(report: Report) -> None:
     """Orders that are not paid, by their payments: this is how the money of a closed browser and
     of lost webhooks arrives. The older ones once a day: there are many, most were given up, and a
@@ -310,7 +330,7 @@ async def _payments(report: Report) -> None:
 async def _credits(report: Report) -> None:
     """The ledger's recharges of the window: each is a captured payment at Razorpay."""
 
-    async def one(entry: ledger.Entry) -> None:
+    async def one(entry: commands.Entry) -> None:
         try:
             payment = await gateway.fetch_payment(entry.payment_id or "")
         except NoSuchEntity:
@@ -453,8 +473,6 @@ def _name_of(item: object) -> str:
 
 
 # --- storage ------------------------------------------------------------------------------------
-
-
 async def _lease() -> bool:
     """Whether this process may run now, and no other."""
     now = clock.now()
@@ -489,7 +507,7 @@ def _record(report: Report, *, trigger: str, started_at: dt.datetime) -> Reconci
         "trigger": trigger,
         "started_at": started_at,
         "finished_at": clock.now(),
-        "mode": settings().gateway_mode,
+        "mode": config.settings().gateway_mode,
         "since": report.since,
         "until": report.until,
         "checked": report.checked,

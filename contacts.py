@@ -5,12 +5,10 @@ import datetime as dt
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, Literal, TypedDict, cast, get_args
 
-import clock
-import database
-from database import Document, Index, Update, Write, db
+from core import clock, database
+from core.database import Document, Index, Update, Write, db
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 State = Literal[
     "pending",  # waits for its turn
     "claimed",  # a process is placing its call; the call's id is on it already
@@ -20,7 +18,10 @@ State = Literal[
     "exhausted",  # every attempt failed
     "canceled",  # the campaign was canceled before its turn, or its call before the answer
 ]
+
+
 Disposition = Literal["answered", "no_answer", "busy", "failed"]
+
 
 # What the counts of a campaign, and the filter of its contacts, are called.
 Counted = Literal[
@@ -35,14 +36,23 @@ Counted = Literal[
     "canceled",
 ]
 
+
 LIVE: Final[tuple[State, ...]] = ("claimed", "in_call")
+
 
 # A process that claimed a contact places its call well within this time, or is dead.
 _CLAIM_SECONDS: Final = 60
+
+
 # How often the call of a contact is looked up when no event reports its end.
 _CALL_SECONDS: Final = 90
+
+
 _BATCH_MAX: Final = 500
+
+
 _WRITTEN_MAX: Final = 1_000
+
 
 _ENDS: Final[dict[str, tuple[State, Disposition | None]]] = {
     "completed": ("done", "answered"),
@@ -117,8 +127,6 @@ def _counted(state: State, disposition: Disposition | None) -> Counted:
 
 
 # --- the list -----------------------------------------------------------------------------------
-
-
 async def add(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
     """Add `(row, number)` to a campaign; who is in it already is left as it is."""
     now = clock.now()
@@ -207,8 +215,6 @@ def everyone(campaign_id: str) -> AsyncIterator[Contact]:
 
 
 # --- calling them -------------------------------------------------------------------------------
-
-
 async def live_count(campaign_id: str) -> int:
     """How many of a campaign's contacts are being called."""
     return await db.contacts.count_documents(
@@ -356,6 +362,7 @@ async def overdue(campaign_id: str) -> list[ClaimedContact]:
 
 # Whose turn it is, how many are where, and what they cost: one index answers all three.
 _TALLY: Final = Index(("campaign_id", "state", "disposition", "row", "cost_paise"))
+
 
 database.declare(
     "contacts",

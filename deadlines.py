@@ -3,26 +3,31 @@
 import datetime as dt
 from typing import Final
 
-import clock
 import telephony
 from callrecords import Call
+from core import clock
 from telephony import Capabilities
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # How long after its latest end the network is asked about a call of which no end was reported.
 GRACE_SECONDS: Final = 15
+
+
 # A network may need this long to know a call that it took, or longer if it says so; ours to it are
 # over by then.
 VISIBILITY_SECONDS: Final = 60
+
+
 # How long before the limit the next slice is reserved, at most.
 LEAD_SECONDS: Final = 15.0
+
+
 # When so much of the reserved talk is left and no slice can be had, `CallRunsOut` is recorded.
 WARNED_AT_SECONDS: Final = (60, 20)
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 def can(call: Call) -> Capabilities:
     """What the network of this call can do."""
     return telephony.provider(call["provider"]).can

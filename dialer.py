@@ -13,18 +13,16 @@ import billing
 import callbook
 import calls
 import campaignbook
-import clock
 import contacts
-import database
-import pacing
 import telephony
 from billing import Outlook
 from callrecords import Call
 from calls import CallSpec
 from campaignbook import Campaign, Event, PauseReason, Status
 from contacts import ClaimedContact
-from database import Document
-from errors import (
+from core import clock, database
+from core.database import Document
+from core.errors import (
     InsufficientBalance,
     PaymentRequired,
     Problem,
@@ -33,29 +31,50 @@ from errors import (
     Unavailable,
     WalletFrozen,
 )
-from telephony import NETWORK_DOWN, NETWORK_FAULTS, OVER, RANK
+from telephony import NETWORK_DOWN, NETWORK_FAULTS, OVER, RANK, throttle
 
 log = logging.getLogger(__name__)
+
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # So many calls are placed at once; then it is asked again whether the campaign still runs.
 _WAVE: Final = 8
+
+
 _BATCH_MAX: Final = 200
+
+
 _PARALLEL_MAX: Final = 8
+
 
 # How soon a campaign is looked at again when nothing happens to it before. The end of a call, a
 # recharge and its owner bring it back at once; this is for events that were lost.
 _WAITS_SECONDS: Final = 1.0
+
+
 _LIVE_SECONDS: Final = 5.0
+
+
 _NETWORK_SECONDS: Final = 5.0
+
+
 _BALANCE_SECONDS: Final = 30.0
+
+
 _DAY_SECONDS: Final = 60.0
+
+
 # When a network that takes no calls is tried again: twice as late each time, up to the maximum.
 _PROBE_SECONDS: Final = 15.0
+
+
 _PROBE_SECONDS_MAX: Final = 300.0
+
+
 # Calls that end together are one look at their campaign.
 _TOGETHER_SECONDS: Final = 0.05
+
 
 # In how many seconds to look at a campaign again; None: when something happens to it.
 Pause = float | None
@@ -86,15 +105,19 @@ class NetworkFault:
 
 
 Heeded = Refused | NetworkFault  # what the whole campaign has to heed
+
+
 Outcome = Placed | Unknown | Heeded
+
 
 # Which campaigns this process is about to look at, and the looks that go on.
 _soon: set[str] = set()
+
+
 _looks: set[asyncio.Task[None]] = set()
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def tick() -> int:
     """Do what is due for campaigns; how many there were. Any process may."""
     ids = await campaignbook.due(_BATCH_MAX)
@@ -175,8 +198,6 @@ async def _wait_for_calls(campaign: Campaign) -> Pause:
 
 
 # --- dialing ------------------------------------------------------------------------------------
-
-
 async def _run(campaign: Campaign) -> Pause:
     """Place as many calls as the limits and the money allow."""
     if (network_seconds := await _network_seconds(campaign)) is not None:
@@ -189,7 +210,7 @@ async def _run(campaign: Campaign) -> Pause:
     if probing := campaign.get("probes", 0) > 0:
         room = min(room, 1)
     while room > 0:
-        turns = await pacing.turns(telephony.chosen(), min(room, _WAVE))
+        turns = await throttle.turns(telephony.chosen(), min(room, _WAVE))
         wave = await contacts.claim(campaign["_id"], len(turns)) if turns else []
         if not wave:
             break
@@ -319,8 +340,6 @@ async def _heed(campaign: Campaign, heeded: Sequence[Heeded]) -> float:
 
 
 # --- the network --------------------------------------------------------------------------------
-
-
 async def _pause_for_the_network(campaign: Campaign, why: str) -> float:
     tries = min(campaign.get("probes", 0), 9)
     wait_seconds = min(math.ldexp(_PROBE_SECONDS, tries), _PROBE_SECONDS_MAX)
@@ -361,8 +380,6 @@ async def _wait_for_the_network(campaign: Campaign) -> Pause:
 
 
 # --- money --------------------------------------------------------------------------------------
-
-
 async def _pause_for_money(campaign: Campaign, refusal: Problem) -> float:
     is_frozen = isinstance(refusal, WalletFrozen)
     event = Event.WALLET_FROZEN if is_frozen else Event.MONEY_RAN_OUT
@@ -425,9 +442,8 @@ _WORK: Final[dict[tuple[Status, PauseReason | None], Callable[[Campaign], Awaita
     ("canceled", None): _wait_for_calls,
 }
 
+
 # --- events -------------------------------------------------------------------------------------
-
-
 async def on_wallet_credited(event: Document) -> None:
     """There may be money again (`WalletCredited`, `WalletUnfrozen`): campaigns that wait for it go on."""
     user_id: str = event["user_id"]

@@ -4,40 +4,23 @@ import contextlib
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Final, Literal, NotRequired, TypedDict, cast
-
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
 import adjustments
-import api
-import clock
-import config
-import database
-import entities
-import events
+import commands
 import gateway
-import ledger
 import payments
 import refundbook
 import wallet
-from auth import Admin, Instant
-from database import Document, Index, Insert, Update, Write, db
-from errors import (
-    Forbidden,
-    HoldNotFound,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    Unauthenticated,
-)
-from ledger import Outcome
-from money import RupeesOut
+from commands import Outcome
+from core import clock, config, database, outbox, pagination
+from core.database import Document, Index, Insert, Update, Write, db
+from core.errors import HoldNotFound, NotFound
+from gateway import entities
 from payments import Payment
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
 State = Literal[
     "reserved",  # open: as much of its money as there was is set aside
@@ -47,8 +30,13 @@ State = Literal[
     "ignored",  # of a payment that was never credited: there is nothing to take
 ]
 
+
 _PHASES: Final = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitration")
+
+
 _BATCH: Final = 100
+
+
 _STATUSES: Final = {"open": 0, "under_review": 1, "won": 2, "lost": 2, "closed": 2}
 
 
@@ -93,9 +81,8 @@ database.declare(
     },
 )
 
+
 # --- what Razorpay reports ----------------------------------------------------------------------
-
-
 async def notice(reported: entities.Dispute) -> str:
     """Take in how a dispute stands, and say in words what it meant: once, whoever reports it.
 
@@ -160,9 +147,9 @@ async def page(
 ) -> tuple[list[Dispute], str | None]:
     """Disputes, the newest first, those in one state if it is given; and the next cursor."""
     where: Document = {} if state is None else {"state": state}
-    where |= api.behind(cursor, "created_at")
+    where |= pagination.behind(cursor, "created_at")
     found = db.disputes.find(where).sort([("created_at", -1), ("_id", -1)])
-    rows, next_cursor = api.cut(await found.to_list(limit + 1), "created_at", limit)
+    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "created_at", limit)
     return cast(list[Dispute], rows), next_cursor
 
 
@@ -182,8 +169,6 @@ async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list
 
 
 # --- transitions --------------------------------------------------------------------------------
-
-
 async def _open(reported: entities.Dispute, payment: Payment) -> Dispute:
     """The record, the disputed amount reserved as far as there is money."""
     record: Dispute = {
@@ -283,7 +268,7 @@ async def _debit(record: Dispute, amount_paise: int) -> Dispute:
 
     try:
         outcome = await wallet.post(
-            ledger.Collect(
+            commands.Collect(
                 user_id=record["user_id"],
                 key=f"dispute:{record['reserve_id']}",
                 category="refund",
@@ -306,7 +291,7 @@ async def _debit(record: Dispute, amount_paise: int) -> Dispute:
 
 async def _end(record: Dispute, state: State) -> Dispute:
     await wallet.post(
-        ledger.Unreserve(user_id=record["user_id"], reserve_id=record["reserve_id"]),
+        commands.Unreserve(user_id=record["user_id"], reserve_id=record["reserve_id"]),
         lambda _: [Update("disputes", {"_id": record["_id"]}, {"$set": {"state": state}})],
     )
     return await _get(record["_id"])
@@ -315,7 +300,7 @@ async def _end(record: Dispute, state: State) -> Dispute:
 async def _credit_back(record: Dispute, why: str, state: State) -> Dispute:
     """What was taken comes back: a later phase was won, or the refund had taken it, too."""
     await wallet.post(
-        ledger.Credit(
+        commands.Credit(
             user_id=record["user_id"],
             key=f"dispute_back:{record['reserve_id']}:{why}",
             category="refund_reversal",
@@ -332,8 +317,6 @@ async def _credit_back(record: Dispute, why: str, state: State) -> Dispute:
 
 
 # --- records ------------------------------------------------------------------------------------
-
-
 def _facts(reported: entities.Dispute) -> Document:
     """What of a dispute is as Razorpay has it."""
     return {
@@ -361,8 +344,8 @@ def _reserve_id(reported: entities.Dispute) -> str:
     return f"{reported.id}:{reported.phase}"
 
 
-def _reserve(record: Dispute) -> ledger.Reserve:
-    return ledger.Reserve(
+def _reserve(record: Dispute) -> commands.Reserve:
+    return commands.Reserve(
         user_id=record["user_id"],
         reserve_id=record["reserve_id"],
         amount_paise=int(record["amount_paise"]),
@@ -371,7 +354,7 @@ def _reserve(record: Dispute) -> ledger.Reserve:
 
 
 def _event(record: Dispute, name: str) -> Insert:
-    return events.record(
+    return outbox.record(
         name,
         user_id=record["user_id"],
         dispute_id=record["_id"],
@@ -417,69 +400,3 @@ async def _mark_paid_back(record: Dispute, refund_id: str) -> bool:
         {"$set": {"refund_id": refund_id}},
     )
     return paired.matched_count == 1
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-router = APIRouter(prefix="/api/admin", tags=["admin"])
-
-
-class DisputeOut(BaseModel):
-    """A dispute: how it stands at Razorpay (`status`), and what its money does here (`state`)."""
-
-    dispute_id: str
-    payment_id: str
-    order_id: str
-    user_id: str
-    amount: RupeesOut
-    due: RupeesOut
-    status: str
-    phase: str
-    state: State
-    reason_code: str
-    refund_id: str | None
-    transaction_id: str | None
-    respond_by: Instant | None
-    created_at: Instant
-
-
-class DisputesOut(BaseModel):
-    """A page of disputes, the newest first."""
-
-    disputes: list[DisputeOut]
-    next_cursor: str | None
-
-
-@router.get(
-    "/disputes",
-    response_model=DisputesOut,
-    responses=api.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCursor),
-)
-async def get_disputes(
-    _: Admin,
-    state: State | None = None,
-    limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-) -> DisputesOut:
-    """The latest disputes; answer the open ones in Razorpay's dashboard before `respond_by`."""
-    found, next_cursor = await page(state, limit=limit, cursor=cursor)
-    return DisputesOut(disputes=[_out(each) for each in found], next_cursor=next_cursor)
-
-
-def _out(record: Dispute) -> DisputeOut:
-    return DisputeOut(
-        dispute_id=record["_id"],
-        payment_id=record["payment_id"],
-        order_id=record["order_id"],
-        user_id=record["user_id"],
-        amount=record["amount_paise"],
-        due=record["due_paise"],
-        status=record["status"],
-        phase=record["phase"],
-        state=record["state"],
-        reason_code=record["reason_code"],
-        refund_id=record["refund_id"],
-        transaction_id=record["transaction_id"],
-        respond_by=record["respond_by"],
-        created_at=record["created_at"],
-    )

@@ -14,15 +14,18 @@ import contacts
 import telephony
 from calls import PLAIN, CallSpec
 from campaignbook import LEASE_SECONDS, Campaign, NewCampaign, RejectedRow
-from errors import Problem
+from core.errors import Problem
 from phonebook import Chunk
 
 log = logging.getLogger(__name__)
+
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # So many of the rows that were refused are listed; the rest is counted.
 REJECTED_LISTED_MAX: Final = 1_000
+
+
 MAX_CONCURRENT_DEFAULT: Final = 10
 
 
@@ -45,8 +48,6 @@ class NoUsableRow(Problem):
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
 def planned(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCampaign:
     """What is kept of a campaign. Raises InvalidRequest for options that do not go together or that
     the telephone network does not have, and InvalidNumber and DestinationNotAllowed for

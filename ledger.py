@@ -9,14 +9,9 @@ from typing import Literal, Protocol
 
 from immutables import Map
 
-import clock
-import money
 from commands import (
-    GENESIS_HASH,
-    Category,
     Collect,
     Command,
-    Contra,
     Credit,
     Debit,
     Entry,
@@ -32,7 +27,8 @@ from commands import (
     Unreserve,
     Wallet,
 )
-from errors import (
+from core import clock, money
+from core.errors import (
     BalanceHeld,
     HoldNotFound,
     InsufficientBalance,
@@ -41,29 +37,8 @@ from errors import (
     WalletFrozen,
 )
 
-__all__ = [
-    "GENESIS_HASH",
-    "Category",
-    "Collect",
-    "Command",
-    "Contra",
-    "Credit",
-    "Debit",
-    "Entry",
-    "ExtendHold",
-    "Freeze",
-    "Hold",
-    "Movement",
-    "Outcome",
-    "Release",
-    "Reserve",
-    "Settle",
-    "Type",
-    "Unreserve",
-    "Wallet",
-]
-
 _plain_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 _Earmarks = Literal["holds", "reserves"]
 
@@ -89,8 +64,6 @@ class Funds(Protocol):
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
 def opened(user_id: str, at: dt.datetime) -> Wallet:
     """A wallet that nothing has happened to."""
     return Wallet(user_id=user_id, created_at=at, updated_at=at)
@@ -193,8 +166,6 @@ def _digest(
 
 
 # --- the commands -------------------------------------------------------------------------------
-
-
 def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, Entry]:
     """Append the entry of `posting` and carry the running totals along."""
     amount_paise = posting.amount_paise

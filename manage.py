@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import getpass
-import http
 import http.client
 import multiprocessing
 import os
@@ -23,19 +22,22 @@ import uvicorn
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
-import config
-import database
-import logs
-import mongod
-from config import Settings
+from core import config, database, embedded_mongodb, logs
+from core.config import Settings
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 ROOT = Path(__file__).resolve().parent
+
+
 REFUSED = 2  # the exit status of a configuration that cannot be started
+
+
 FAILED = 1
 
+
 _GRACE_SECONDS = 20
+
+
 # Longer than load balancers and clients keep a connection, so that they are the ones to close it.
 _KEEP_ALIVE_SECONDS = 75
 
@@ -49,8 +51,6 @@ class Refused(Exception):
 
 
 # --- run ----------------------------------------------------------------------------------------
-
-
 def run(_: argparse.Namespace) -> int:
     """Start everything, serve until told to stop, stop everything in the opposite order."""
     chosen = _load()
@@ -178,8 +178,6 @@ def _greeting(chosen: Settings) -> list[str]:
 
 
 # --- check --------------------------------------------------------------------------------------
-
-
 def check(arguments: argparse.Namespace) -> int:
     """Say what is wrong with the configuration, and what is missing for test or live mode."""
     chosen = _load()
@@ -190,7 +188,7 @@ def check(arguments: argparse.Namespace) -> int:
     found = config.missing_for(chosen, mode) if mode else config.problems(chosen)
     try:
         print(f"MongoDB      {_look_at_database(chosen)}")
-    except (mongod.CannotStart, Refused) as problem:
+    except (embedded_mongodb.CannotStart, Refused) as problem:
         print("MongoDB      not usable")
         found.append(f"MongoDB: {problem}")
     for problem_line in found:
@@ -202,21 +200,19 @@ def check(arguments: argparse.Namespace) -> int:
 
 def _look_at_database(chosen: Settings) -> str:
     if not chosen.mongodb_uri:
-        binary = mongod.find_binary()
-        version = ".".join(map(str, mongod.version_of(binary)))
+        binary = embedded_mongodb.find_binary()
+        version = ".".join(map(str, embedded_mongodb.version_of(binary)))
         return f"embedded {version}, data in {Path(chosen.data_dir).resolve() / 'mongod'}"
     asyncio.run(_connected(chosen.mongodb_uri, chosen.mongodb_db))
     return "reached, a replica set or a mongos"
 
 
 # --- create-admin -------------------------------------------------------------------------------
-
-
 def create_admin(arguments: argparse.Namespace) -> int:
     """Make an admin, while the service runs or not."""
     import main  # noqa: F401 - it loads every module that declares a collection
     import users
-    from errors import Problem
+    from core.errors import Problem
 
     chosen = _load()
     password = arguments.password or getpass.getpass("password: ")
@@ -234,8 +230,6 @@ def create_admin(arguments: argparse.Namespace) -> int:
 
 
 # --- audit --------------------------------------------------------------------------------------
-
-
 def audit(arguments: argparse.Namespace) -> int:
     """Check every invariant of the money, while the service runs or not."""
     import main  # noqa: F401 - it loads every module that declares a collection
@@ -258,8 +252,6 @@ def audit(arguments: argparse.Namespace) -> int:
 
 
 # --- reconcile ----------------------------------------------------------------------------------
-
-
 def reconcile(arguments: argparse.Namespace) -> int:
     """Compare with Razorpay, repair what can be repaired, tell the rest; beside the service or alone.
 
@@ -270,9 +262,9 @@ def reconcile(arguments: argparse.Namespace) -> int:
     logs.configure()  # its progress is in the log
     chosen = _load()
     import clearing
-    import gateway
     import wallet
-    from errors import Problem
+    from core.errors import Problem
+    from gateway import client as gateway
 
     found: list[clearing.Report] = []
 
@@ -307,8 +299,6 @@ def reconcile(arguments: argparse.Namespace) -> int:
 
 
 # --- what they share ----------------------------------------------------------------------------
-
-
 def _load() -> Settings:
     try:
         return config.settings()
@@ -330,7 +320,7 @@ def _database(chosen: Settings) -> Iterator[str]:
         yield chosen.mongodb_uri
         return
     print("starting the embedded MongoDB ...", flush=True)
-    running = mongod.start(chosen.data_dir)
+    running = embedded_mongodb.start(chosen.data_dir)
     try:
         running.guard()
         yield running.uri
@@ -391,7 +381,7 @@ def command_line(words: list[str] | None = None) -> int:
     except Refused as refused:
         print("\n".join(refused.lines), file=sys.stderr)
         return refused.status
-    except mongod.CannotStart as problem:
+    except embedded_mongodb.CannotStart as problem:
         print(f"cannot start the embedded MongoDB: {problem}", file=sys.stderr)
         return FAILED
 

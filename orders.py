@@ -5,36 +5,42 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Literal, NotRequired, TypedDict, cast
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
-
-import api
-import clock
-import database
-import entities
 import gateway
-import money
-from auth import CurrentUser
-from config import settings
-from database import Document, Index, Update, db
-from errors import IdempotencyKeyReused, InvalidRequest, Problem, StillRunning, Unauthenticated
-from gateway import GatewayRefused, GatewayUnavailable
-from money import RupeesIn, RupeesOut
+from core import clock, config, database, money, pagination
+from core.database import Document, Index, Update, db
+from core.errors import Problem
+from gateway import GatewayRefused, GatewayUnavailable, entities
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
 
+
 _CHECKED_DAYS_MAX = 180
+
+
 _SANDBOX_PAUSE_SECONDS = 5.0
+
+
 _SANDBOX_EAGER_SECONDS = 1_800
+
+
 _PAUSE_SECONDS_MIN = 10.0
+
+
 _PAUSE_SECONDS_MAX = 86_400.0
+
+
 _EXPECTED_AFTER_SECONDS = 2.0
+
+
 _LAST_LOOK_SECONDS = 5.0
+
+
 _BATCH = 100
+
+
 _ASKED_AGAIN_AFTER_SECONDS = 2.0
 
 
@@ -116,8 +122,6 @@ database.declare(
     },
 )
 
-# --- verbs --------------------------------------------------------------------------------------
-
 
 async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
     """An order over `amount_paise` for this user, at Razorpay and here.
@@ -127,7 +131,7 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
     AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
     """
     _check_limits(amount_paise)
-    receipt, now, mode = f"rcpt_{seed}", clock.now(), settings().gateway_mode
+    receipt, now, mode = f"rcpt_{seed}", clock.now(), config.settings().gateway_mode
     opening: _Opening = {
         "_id": receipt,
         "user_id": user_id,
@@ -185,9 +189,9 @@ async def page(
     where: Document = {"order_id": {"$type": "string"}}
     if user_id is not None:
         where["user_id"] = user_id
-    where |= api.behind(cursor, "created_at")
+    where |= pagination.behind(cursor, "created_at")
     found = db.orders.find(where).sort([("created_at", -1), ("_id", -1)])
-    rows, next_cursor = api.cut(await found.to_list(limit + 1), "created_at", limit)
+    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "created_at", limit)
     return cast(list[Order], rows), next_cursor
 
 
@@ -244,7 +248,7 @@ async def expect(order: Order, payment_id: str) -> None:
 
 async def may_ask(order: Order) -> bool:
     """Whether a look at this order may ask Razorpay now: it is open, and nobody asked just now."""
-    if order["status"] == "paid" or order["mode"] != settings().gateway_mode:
+    if order["status"] == "paid" or order["mode"] != config.settings().gateway_mode:
         return False
     recently = clock.after(-_ASKED_AGAIN_AFTER_SECONDS)
     asked = await db.orders.update_one(
@@ -265,7 +269,7 @@ async def due(limit: int) -> list[Order]:
     # The type is named because only then MongoDB takes the partial index.
     where = {
         "next_check_at": {"$lte": now, "$type": "date"},
-        "mode": settings().gateway_mode,
+        "mode": config.settings().gateway_mode,
     }
     found = await db.orders.find(where).sort("next_check_at", 1).to_list(limit)
     for order in cast(list[Order], found):
@@ -291,7 +295,7 @@ async def open_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[
         found = db.orders.find(
             {
                 "status": {"$in": ["created", "attempted"]},
-                "mode": settings().gateway_mode,
+                "mode": config.settings().gateway_mode,
                 "created_at": {"$gte": at, "$lt": until},
                 "$or": [{"created_at": {"$gt": at}}, {"_id": {"$gt": order_id}}],
             }
@@ -304,11 +308,8 @@ async def open_between(since: dt.datetime, until: dt.datetime) -> AsyncIterator[
         last = (batch[-1]["created_at"], batch[-1]["_id"])
 
 
-# --- steps --------------------------------------------------------------------------------------
-
-
 def _check_limits(amount_paise: int) -> None:
-    least, most = settings().recharge_paise_min, settings().recharge_paise_max
+    least, most = config.settings().recharge_paise_min, config.settings().recharge_paise_max
     if amount_paise < least:
         raise AmountBelowMinimum(
             f"The smallest recharge is Rs {money.text(least)}.", minimum=money.rupees(least)
@@ -352,91 +353,5 @@ def _pause_seconds(mode: str, *, since: dt.datetime) -> float:
     return max(_PAUSE_SECONDS_MIN, min(_PAUSE_SECONDS_MAX, age_seconds / 4))
 
 
-# --- storage ------------------------------------------------------------------------------------
-
-
 async def _find_one(where: Document) -> Order | None:
     return cast(Order | None, await db.orders.find_one(where))
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-router = APIRouter(tags=["payment"])
-
-
-class KeyOut(BaseModel):
-    """What a front end needs to open Checkout."""
-
-    key_id: str
-    mode: str
-    checkout_url: str
-
-
-class OrderIn(BaseModel):
-    """How much to recharge."""
-
-    amount: RupeesIn
-
-
-class OpenedOut(BaseModel):
-    """A fresh order, for Checkout."""
-
-    order_id: str
-    amount: RupeesOut
-    amount_paise: int
-    currency: str
-    key_id: str
-    receipt: str
-    status: str
-    created_at: str
-    pay_url: str | None = Field(description="Sandbox only: a page on which a person can pay")
-
-
-@router.get("/razorpay-key", response_model=KeyOut, responses=api.documented(Unauthenticated))
-async def razorpay_key(user: CurrentUser) -> KeyOut:
-    """The public key, the mode that it belongs to, and the script that opens Checkout."""
-    chosen = settings()
-    sandbox = chosen.gateway_mode == "sandbox"
-    return KeyOut(
-        key_id=chosen.gateway_key_id,
-        mode=chosen.gateway_mode,
-        checkout_url=f"{chosen.base_url}/sandbox/v1/checkout.js" if sandbox else CHECKOUT_URL,
-    )
-
-
-@router.post(
-    "/create-order",
-    status_code=201,
-    response_model=OpenedOut,
-    responses=api.documented(
-        Unauthenticated,
-        IdempotencyKeyReused,
-        StillRunning,
-        InvalidRequest,
-        AmountBelowMinimum,
-        AmountAboveMaximum,
-        GatewayRefused,
-        GatewayUnavailable,
-    ),
-)
-async def create_order(body: OrderIn, user: CurrentUser, request: Request) -> Response:
-    """Open an order to recharge the wallet by `amount` rupees; then open Checkout with it."""
-
-    async def work(seed: str) -> api.Answer:
-        order = await open_order(user.id, amount_paise=body.amount, seed=seed)
-        chosen = settings()
-        sandbox = chosen.gateway_mode == "sandbox"
-        answer = OpenedOut(
-            order_id=order["order_id"],
-            amount=order["amount_paise"],
-            amount_paise=order["amount_paise"],
-            currency=order["currency"],
-            key_id=chosen.gateway_key_id,
-            receipt=order["_id"],
-            status=order["status"],
-            created_at=clock.iso(order["created_at"]),
-            pay_url=f"{chosen.base_url}/sandbox/pay/{order['order_id']}" if sandbox else None,
-        )
-        return api.Answer(201, answer)
-
-    return await api.once(request, user.id, work)

@@ -6,30 +6,36 @@ import logging
 from dataclasses import dataclass
 from typing import Literal, NoReturn, NotRequired, TypedDict, cast
 
-import clock
-import database
-import entities
+import commands
+import disputes
 import gateway
-import ledger
-import money
 import orders
-import signatures
+import refundbook
 import wallet
-from config import settings
-from database import Document, Index, Update, db
-from errors import Problem
-from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
-from ledger import Outcome
-from orders import Order
+from commands import Outcome
+from core import clock, config, database, money
+from core.database import Document, Index, Update, db
+from core.errors import NotFound, Problem
+from disputes import Dispute
+from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
+from orders import Order, OrderNotFound
+from refundbook import Refund
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
 _POLL_BATCH = 8
+
+
 _WENT_BACK_NOTE = "It went back."
+
+
 _CLAIMS: Document = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
+
+
 _CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _CLAIMS, "in": "$$this.v"}}}
+
+
 # Needs nobody because it went back. Release 0.2.1 kept no resolution, only the note, and a person
 # could type the same sentence: without a resolution it counts only when Razorpay's refund wrote it,
 # or when refunds cover the whole payment (then an admin's refund did, who stands in `resolved_by`).
@@ -47,6 +53,8 @@ _REFUNDED: Document = {
         },
     ]
 }
+
+
 # Not in the wallet: a refund may have failed, and the payment been credited, since it was kept.
 _WAITS: Document = {
     "review.at": {"$type": "date"},
@@ -75,8 +83,10 @@ ReviewReason = Literal[
     "came_back",  # its refund failed after a person had decided, perhaps by an adjustment
 ]
 
+
 # How a review ended: the whole payment went back, or a person dealt with it.
 Resolution = Literal["refunded", "manual"]
+
 
 _REVIEW_TEXT: dict[ReviewReason, str] = {
     "amount_mismatch": "Another amount was paid than was ordered.",
@@ -153,8 +163,6 @@ database.declare(
     },
 )
 
-# --- verbs --------------------------------------------------------------------------------------
-
 
 async def confirm(
     user_id: str, *, order_id: str, payment_id: str, signature: str
@@ -167,13 +175,13 @@ async def confirm(
     """
     order = await orders.find(order_id, user_id)
     is_in_the_wallet = order["status"] == "paid" and order["payment_id"] == payment_id
-    if order["mode"] != settings().gateway_mode and not is_in_the_wallet:
+    if order["mode"] != config.settings().gateway_mode and not is_in_the_wallet:
         raise PaymentMismatch(
             f"This order was made in {order['mode']} mode, which is switched off.", reason="mode"
         )
     # The order id that is signed for is ours, not the one that the browser names. What another
     # mode's key has signed cannot be checked any more; it is the user's own, and credits nothing.
-    is_checked = order["mode"] == settings().gateway_mode
+    is_checked = order["mode"] == config.settings().gateway_mode
     if is_checked and not signatures.checkout_is_valid(order["order_id"], payment_id, signature):
         raise InvalidSignature("The signature does not belong to this order and payment.")
     if is_in_the_wallet:
@@ -384,9 +392,6 @@ async def wait_again(payment_id: str) -> None:
     await db.payments.update_one({"_id": payment_id, **_REFUNDED}, {"$set": facts})
 
 
-# --- steps --------------------------------------------------------------------------------------
-
-
 async def _captured(payment: entities.Payment, amount_paise: int) -> entities.Payment:
     """The payment after trying to capture it; unchanged when Razorpay does not answer."""
     try:
@@ -458,7 +463,7 @@ async def _post(order: Order, payment: entities.Payment) -> Receipt:
         ]
 
     outcome = await wallet.post(
-        ledger.Credit(
+        commands.Credit(
             user_id=user_id,
             key=f"recharge:{payment.id}",
             category="recharge",
@@ -491,9 +496,6 @@ async def _check(order: Order) -> bool:
         log.warning("order %s not checked: %s", order["order_id"], problem.detail)
         return False
     return True
-
-
-# --- storage ------------------------------------------------------------------------------------
 
 
 async def _record(payment: entities.Payment, order: Order) -> None:
@@ -529,3 +531,73 @@ async def _record(payment: entities.Payment, order: Order) -> None:
         )
     except database.DuplicateKey:
         pass  # it is captured by now
+
+
+_LOOK_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderHistory:
+    """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""
+
+    order: Order
+    payments: list[Payment]
+    refunds: list[Refund]
+    disputes: list[Dispute]
+
+
+async def find_order(order_id: str, user_id: str | None) -> OrderHistory:
+    """An order, its payments, and what went back of them; an open one is checked first.
+
+    `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
+    """
+    order = await orders.find(order_id, user_id)
+    if await orders.may_ask(order):
+        try:
+            await look(order, seconds=_LOOK_SECONDS)
+        except (GatewayUnavailable, GatewayRefused) as problem:
+            log.info("order %s shown as last known: %s", order_id, problem.detail)
+        order = await orders.find(order_id, user_id)
+    return (await _histories([order]))[0]
+
+
+async def list_orders(
+    user_id: str | None, *, limit: int, cursor: str | None
+) -> tuple[list[OrderHistory], str | None]:
+    """Orders, newest first, each with its payments and what went back of them as we know it, and
+    the next cursor."""
+    page, next_cursor = await orders.page(user_id, limit=limit, cursor=cursor)
+    return await _histories(page), next_cursor
+
+
+async def _histories(page: list[Order]) -> list[OrderHistory]:
+    attempts = await seen(page)
+    paid_by = [order["payment_id"] for order in page if order["payment_id"] is not None]
+    refunded = await refundbook.of_payments(paid_by) if paid_by else []
+    disputed = await disputes.of_payments(paid_by) if paid_by else []
+    return [
+        OrderHistory(
+            order=order,
+            payments=attempts[order["order_id"]],
+            refunds=[each for each in refunded if each["payment_id"] == order["payment_id"]],
+            disputes=[each for each in disputed if each["payment_id"] == order["payment_id"]],
+        )
+        for order in page
+    ]
+
+
+async def find_payment(
+    payment_id: str, user_id: str | None
+) -> tuple[entities.Payment, Payment | None]:
+    """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
+
+    Raises NotFound, GatewayUnavailable, GatewayRefused.
+    """
+    missing = NotFound("There is no such payment.")
+    try:
+        payment = await gateway.fetch_payment(payment_id)
+        if user_id is not None:
+            await orders.find(payment.order_id, user_id)
+    except (NoSuchEntity, OrderNotFound):
+        raise missing from None
+    return payment, await known(payment_id)

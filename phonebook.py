@@ -4,33 +4,39 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import config
-import sheets
-from errors import Problem, Unavailable
-from sheets import UnreadableFile
-from telephony import numbers
-
-log = logging.getLogger(__name__)
+from core import config, csv_files, phone_numbers
+from core.csv_files import UnreadableFile
+from core.errors import Problem, Unavailable
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 ROWS_MAX: Final = 100_000
+
+
 FILE_BYTES_MAX: Final = 32 * 1024 * 1024
+
+
 CHUNK_ROWS: Final = 500
+
 
 # Up to this size a list is read here, in a thread; a larger one in a process of its own, because
 # a second of number checking would hold the interpreter against everybody else's requests.
 _SMALL_BYTES: Final = 32 * 1024
+
+
 _CHILDREN_WAITING_MAX: Final = 20
+
+
 _CHILD_SECONDS_MAX: Final = 180
+
+
 _SAMPLE_RECORDS: Final = 20
+
 
 # Column names that hold the number, the surest first; compared without case and punctuation.
 _COLUMNS: Final = (
@@ -54,6 +60,7 @@ _COLUMNS: Final = (
     "contact",
     "to",
 )
+
 
 # The child that reads a large list is this module, started from the root of the project.
 _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
@@ -93,9 +100,8 @@ _REFUSALS: Final[dict[str, type[Problem]]] = {
     kind.code: kind for kind in (UnreadableFile, NoPhoneColumn, TooManyRows)
 }
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def read_file(
     content: bytes, *, phone_column: str | None = None
 ) -> AsyncGenerator[Chunk, None]:
@@ -130,26 +136,24 @@ def rows_of_list(values: Iterable[str]) -> Iterator[Chunk]:
 
 def rows_of_csv(content: bytes, phone_column: str | None) -> Iterator[Chunk]:
     """The numbers of a CSV file, checked, in chunks; rows are named by their physical line."""
-    text = sheets.decoded(content)
-    delimiter, text_from = sheets.delimiter_of(text)
-    records = sheets.records(text, delimiter, text_from)
+    text = csv_files.decoded(content)
+    delimiter, text_from = csv_files.delimiter_of(text)
+    records = csv_files.records(text, delimiter, text_from)
     sample = [record for record, _ in zip(records, range(_SAMPLE_RECORDS), strict=False)]
     if not sample:
         raise UnreadableFile("The file has no rows.")
     column, has_header = _column_of([cells for _, cells in sample], phone_column)
     # Counted before anything is handed out, so that a file that is refused leaves no trace.
-    count = sum(1 for _ in sheets.records(text, delimiter, text_from)) - has_header
+    count = sum(1 for _ in csv_files.records(text, delimiter, text_from)) - has_header
     if count > ROWS_MAX:
         raise _too_many()
-    rows = sheets.records(text, delimiter, text_from)
+    rows = csv_files.records(text, delimiter, text_from)
     if has_header:
         next(rows)
     yield from _sieve((row, cells[column] if column < len(cells) else "") for row, cells in rows)
 
 
 # --- numbers ------------------------------------------------------------------------------------
-
-
 def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
     """Check each value; the second time a number appears it is a duplicate."""
     first_row: dict[str, int] = {}
@@ -160,7 +164,9 @@ def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
             chunk.rejected.append(found)
         elif (before := first_row.setdefault(found, row)) != row:
             message = f"{found} stands in row {before} already; it is called once."
-            chunk.rejected.append(Rejection(row, sheets.shown(value), "duplicate_in_file", message))
+            chunk.rejected.append(
+                Rejection(row, csv_files.shown(value), "duplicate_in_file", message)
+            )
         else:
             chunk.usable.append((row, found))
         if len(chunk.usable) + len(chunk.rejected) >= CHUNK_ROWS:
@@ -172,22 +178,22 @@ def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
 
 def _checked(row: int, value: str) -> str | Rejection:
     """The number in E.164, or why there is none."""
-    text = value.translate(sheets.INVISIBLE).strip().lstrip("'").strip()
+    text = value.translate(csv_files.INVISIBLE).strip().lstrip("'").strip()
     if not text:
         return Rejection(row, "", "empty", "There is no number in this row.")
-    if sheets.SCIENTIFIC.fullmatch(text):
+    if csv_files.SCIENTIFIC.fullmatch(text):
         message = (
             "The spreadsheet shortened this number and its last digits are lost. Format the "
             "column as text, enter the numbers again, and export it once more."
         )
-        return Rejection(row, sheets.shown(value), "unparseable", message)
+        return Rejection(row, csv_files.shown(value), "unparseable", message)
     # A spreadsheet that took the number for a quantity writes 9876543210.0.
     text = text[:-2] if text.endswith(".0") else text
     try:
-        return numbers.checked(text)
-    except (numbers.InvalidNumber, numbers.DestinationNotAllowed) as refusal:
+        return phone_numbers.checked(text)
+    except (phone_numbers.InvalidNumber, phone_numbers.DestinationNotAllowed) as refusal:
         code = str(refusal.extra.get("reason", refusal.code))
-        return Rejection(row, sheets.shown(value), code, refusal.detail)
+        return Rejection(row, csv_files.shown(value), code, refusal.detail)
 
 
 def _too_many() -> TooManyRows:
@@ -195,16 +201,14 @@ def _too_many() -> TooManyRows:
 
 
 # --- columns -----------------------------------------------------------------------------------
-
-
 def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, bool]:
     """The column of the numbers, and whether the first record is a header."""
     first = sample[0]
-    names = [sheets.plain(cell) for cell in first]
+    names = [csv_files.plain(cell) for cell in first]
     if phone_column is not None:
-        if sheets.plain(phone_column) not in names:
+        if csv_files.plain(phone_column) not in names:
             raise _no_column(f"There is no column {phone_column!r}.", first)
-        return names.index(sheets.plain(phone_column)), True
+        return names.index(csv_files.plain(phone_column)), True
     known = [names.index(name) for name in _COLUMNS if name in names]
     if known:
         return known[0], True
@@ -225,13 +229,14 @@ def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, 
 
 
 def _no_column(what: str, first: list[str]) -> NoPhoneColumn:
-    columns = [sheets.shown(cell.strip()) for cell in first[:50]]
+    columns = [csv_files.shown(cell.strip()) for cell in first[:50]]
     return NoPhoneColumn(f"{what} Name it in phone_column.", columns=columns)
 
 
 # --- where it is read ---------------------------------------------------------------------------
-
 _one_at_a_time = asyncio.Semaphore(1)
+
+
 _children = 0
 
 

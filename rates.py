@@ -3,25 +3,15 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Iterable
-from typing import Annotated, Final, Literal, NotRequired, TypedDict, cast
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, WithJsonSchema
-
-import api
-import clock
-import config
-import database
-import money
 import users
-from auth import Admin, Instant
-from database import Document, Index, Insert, Session, Update, Write, db
-from errors import Forbidden, InvalidRequest, NotFound, Unauthenticated, invalid
-from money import RupeesIn, RupeesOut
-
-# --- vocabulary ---------------------------------------------------------------------------------
+from core import clock, config, database, money
+from core.database import Document, Index, Insert, Session, Update, Write, db
+from core.errors import NotFound, invalid
 
 RATE_PAISE_MAX: Final = 1_000_00  # Rs 1,000 a minute: above it somebody meant paise
+
 
 Source = Literal[
     "default",  # the single rate
@@ -29,8 +19,11 @@ Source = Literal[
     "card",  # the rate card's, for the destination
 ]
 
+
 # The setting that holds the current rate, and the document of `rates` that held it until 0.2.1.
 _SETTING: Final = "call_rate_per_minute"
+
+
 _SETTING_UNTIL_0_2_1: Final = "current"
 
 
@@ -75,9 +68,6 @@ class Rate:
     def opening_seconds(self) -> int:
         """The length of the first pulse."""
         return self.first_pulse_seconds or self.pulse_seconds
-
-
-# --- verbs --------------------------------------------------------------------------------------
 
 
 async def current() -> Rate:
@@ -174,9 +164,6 @@ def _of(user_id: str) -> str:
     return f"own:{user_id}"
 
 
-# --- storage ------------------------------------------------------------------------------------
-
-
 async def _setting() -> WalletSetting | None:
     found = await database.find_together("wallet_settings", _SETTING)
     return cast("WalletSetting | None", found)
@@ -220,6 +207,8 @@ async def _move_current_rate() -> None:
 
 
 database.migrate("rates: the current rate moves to wallet_settings", _move_current_rate)
+
+
 database.declare(
     "wallet_settings",
     schema={
@@ -233,6 +222,8 @@ database.declare(
         },
     },
 )
+
+
 database.declare(
     "rates",
     indexes=[Index(("-updated_at",))],
@@ -250,89 +241,3 @@ database.declare(
         },
     },
 )
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-router = APIRouter()
-
-
-class CallRateSet(BaseModel):
-    """The rate as it is now, and who set it."""
-
-    rate_per_minute: RupeesOut
-    currency: str = "INR"
-    updated_at: Instant
-    updated_by: str
-
-
-class CallRateIn(BaseModel):
-    """The new rate, in rupees a minute."""
-
-    rate: RupeesIn
-
-
-class OwnRateIn(BaseModel):
-    """The user's own rate, in rupees a minute; null takes it away."""
-
-    rate: RupeesIn | None
-
-
-class OwnRateSet(BaseModel):
-    """The user's own rate as it is now (null: none), and who set it."""
-
-    user_id: str
-    rate_per_minute: RupeesOut | None
-    currency: str = "INR"
-    updated_at: Instant
-    updated_by: str
-
-
-@router.post(
-    "/api/wallet/set-call-rate",
-    tags=["wallet"],
-    response_model=CallRateSet,
-    responses=api.documented(InvalidRequest, Unauthenticated, Forbidden),
-)
-async def set_call_rate(
-    admin: Admin,
-    rate: Annotated[
-        str | None, Query(max_length=40), WithJsonSchema({"type": "number", "examples": [15.0]})
-    ] = None,
-    body: CallRateIn | None = None,
-) -> CallRateSet:
-    """Set the rate of calls that are placed from now on: `?rate=15.0`, or a JSON body `{rate}`."""
-    asked: list[int] = [body.rate] if body is not None else []
-    if rate is not None:
-        try:
-            asked.append(money.paise_of_text(rate))
-        except ValueError as problem:
-            raise invalid("rate", str(problem)) from None
-    if not asked:
-        raise invalid("rate", "is missing: send ?rate=15.0 or a JSON body with rate")
-    if len(set(asked)) > 1:
-        raise invalid("rate", "the query and the body name two different rates")
-    kept = await set_rate(asked[0], by=admin.email)
-    return CallRateSet(
-        rate_per_minute=kept["rate_paise_per_minute"],
-        updated_at=kept["updated_at"],
-        updated_by=kept["updated_by"],
-    )
-
-
-@router.post(
-    "/api/admin/users/{user_id}/call-rate",
-    tags=["admin"],
-    response_model=OwnRateSet,
-    responses=api.documented(InvalidRequest, Unauthenticated, Forbidden, NotFound),
-)
-async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSet:
-    """Give a user a rate of their own for calls placed from now on; null takes it away. It comes
-    before the rate card's prices and the single rate."""
-    kept = await set_own(user_id, body.rate, by=admin.email)
-    return OwnRateSet(
-        user_id=user_id,
-        rate_per_minute=kept["rate_paise_per_minute"],
-        updated_at=kept["updated_at"],
-        updated_by=kept["updated_by"],
-    )

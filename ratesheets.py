@@ -9,19 +9,25 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-import history
-import money
-import sheets
-from errors import Problem
+from core import csv_files, money
+from core.errors import Problem
 from rates import RATE_PAISE_MAX
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 ROWS_MAX: Final = 50_000
+
+
 ERRORS_SHOWN_MAX: Final = 1_000
+
+
 _COLUMNS_MAX: Final = 100
+
+
 _SECONDS_MAX: Final = 3_600
+
+
 _DESTINATION_LENGTH_MAX: Final = 100
+
 
 COLUMNS: Final = (
     "prefix",
@@ -34,12 +40,23 @@ COLUMNS: Final = (
     "valid_from",
     "valid_until",
 )
+
+
 _REQUIRED: Final = ("prefix", "rate_per_minute")
-_ALIASES: Final = {"rate": "rate_per_minute"} | {sheets.plain(name): name for name in COLUMNS}
+
+
+_ALIASES: Final = {"rate": "rate_per_minute"} | {csv_files.plain(name): name for name in COLUMNS}
+
 
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
+
+
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}")
+
+
 _PREFIX: Final = re.compile(r"[1-9][0-9]{0,14}")
+
+
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -90,13 +107,11 @@ class _InvalidCell(Exception):
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
 def read(content: bytes) -> list[Price]:
     """The prices of a CSV file. Raises UnreadableFile, and InvalidRateCard with every mistake."""
-    text = sheets.decoded(content)
-    delimiter, text_from = sheets.delimiter_of(text)
-    records = sheets.records(text, delimiter, text_from)
+    text = csv_files.decoded(content)
+    delimiter, text_from = csv_files.delimiter_of(text)
+    records = csv_files.records(text, delimiter, text_from)
     row, header = next(records, (1, []))
     columns = _columns_of(row, header)
     prices: list[tuple[int, Price]] = []
@@ -123,7 +138,7 @@ def read(content: bytes) -> list[Price]:
 def written(prices: Iterable[Price]) -> str:
     """The prices as CSV, as they are kept: `kept` reads it again."""
     rows = ([_cell(getattr(price, field)) for field in _FIELDS] for price in prices)
-    return history.lines(itertools.chain([COLUMNS], rows))
+    return csv_files.lines(itertools.chain([COLUMNS], rows))
 
 
 def kept(text: str) -> list[Price]:
@@ -172,7 +187,7 @@ def shown(prices: Iterable[Price]) -> Iterator[list[str]]:
             (
                 cells
                 | {
-                    "destination": history.harmless(price.destination),
+                    "destination": csv_files.harmless(price.destination),
                     "rate_per_minute": money.text(price.rate_paise_per_minute),
                     "connection_fee": "" if fee_paise is None else money.text(fee_paise),
                 }
@@ -181,20 +196,18 @@ def shown(prices: Iterable[Price]) -> Iterator[list[str]]:
 
 
 # --- rows ---------------------------------------------------------------------------------------
-
-
 def _columns_of(row: int, header: list[str]) -> list[str]:
     """The name of each column. One that is not known is refused: a fee in a misspelt column would
     otherwise be a call without a fee."""
     if len(header) > _COLUMNS_MAX:
         message = f"There are {len(header)} columns; a rate card has {len(COLUMNS)}."
         raise _refusal([RowError(row, "", "", "too_many_columns", message)])
-    names = [_ALIASES.get(sheets.plain(cell), "") for cell in header]
+    names = [_ALIASES.get(csv_files.plain(cell), "") for cell in header]
     while names and not names[-1] and not header[len(names) - 1].strip():
         names.pop()
     mistakes = []
     for position, name in enumerate(names):
-        value = sheets.shown(header[position])
+        value = csv_files.shown(header[position])
         if not name:
             message = f"There is no column of this name; there are: {', '.join(COLUMNS)}."
             mistakes.append(RowError(row, value, value, "unknown_column", message))
@@ -213,15 +226,15 @@ def _price_of(row: int, cells: list[str], columns: list[str]) -> Price | list[Ro
     mistakes: list[RowError] = []
     if any(cell.strip() for cell in cells[len(columns) :]):
         message = f"It has {len(cells)} cells, and there are {len(columns)} columns."
-        mistakes.append(RowError(row, "", sheets.shown(cells[-1]), "too_many_cells", message))
+        mistakes.append(RowError(row, "", csv_files.shown(cells[-1]), "too_many_cells", message))
     found: dict[str, Any] = {}
     for position, name in enumerate(columns):
         raw = cells[position] if position < len(cells) else ""
-        text = raw.translate(sheets.INVISIBLE).strip().lstrip("'").strip()
+        text = raw.translate(csv_files.INVISIBLE).strip().lstrip("'").strip()
         if not text and name not in _REQUIRED:
             continue
         try:
-            if name != "destination" and sheets.SCIENTIFIC.fullmatch(text):
+            if name != "destination" and csv_files.SCIENTIFIC.fullmatch(text):
                 raise _InvalidCell(
                     "shortened",
                     "The spreadsheet shortened this number. Format the column as text, enter the "
@@ -229,7 +242,7 @@ def _price_of(row: int, cells: list[str], columns: list[str]) -> Price | list[Ro
                 )
             found[_FIELDS[COLUMNS.index(name)]] = _READERS[name](text)
         except _InvalidCell as wrong:
-            mistakes.append(RowError(row, name, sheets.shown(raw), wrong.code, str(wrong)))
+            mistakes.append(RowError(row, name, csv_files.shown(raw), wrong.code, str(wrong)))
     since, until = found.get("valid_from"), found.get("valid_until")
     if since is not None and until is not None and since > until:
         message = f"It ends before it begins, on {since}."

@@ -5,27 +5,25 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
-
-import api
-import database
+import commands
 import ledger
-import money
 import transactions
 import wallet
-from auth import Admin
-from database import Document, Session, db
-from errors import Forbidden, Unauthenticated
-from ledger import Entry, Wallet
+from commands import Entry, Wallet
+from core import database
+from core.database import Document, Session, db
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
 VIOLATIONS_MAX = 1_000
+
+
 _BATCH = 1_000
+
+
 _PROGRESS_EVERY = 1_000
+
 
 # The billing states of a call that still has its hold (docs/money.md).
 _HOLDING = ("held", "pending_duration", "review")
@@ -60,9 +58,6 @@ class Report:
         self.violations += list(found)[:room]
 
 
-# --- verbs --------------------------------------------------------------------------------------
-
-
 async def audit(user_id: str | None = None) -> Report:
     """Check every invariant of one wallet, or of all and the trial balance.
 
@@ -90,8 +85,6 @@ async def audit(user_id: str | None = None) -> Report:
 
 
 # --- the invariants -----------------------------------------------------------------------------
-
-
 def balance_covers_holds(state: Wallet) -> list[Violation]:
     """1. balance >= 0, 0 <= held <= balance, held = sum of holds and reserves; due = sum of dues."""
     checks = {
@@ -119,7 +112,7 @@ class Chain:
 
     user_id: str
     seq: int = 0
-    head_hash: str = ledger.GENESIS_HASH
+    head_hash: str = commands.GENESIS_HASH
     balance_paise: int = 0
     credited_paise: int = 0
     debited_paise: int = 0
@@ -346,9 +339,6 @@ async def trial_balance(session: Session | None = None) -> dict[str, int]:
     return {row["_id"]: int(row["paise"]) async for row in found}
 
 
-# --- storage ------------------------------------------------------------------------------------
-
-
 async def _wallets(user_id: str | None) -> AsyncIterator[Wallet]:
     """The wallets, in the order of their users, in batches that outlive a slow audit."""
     last = ""
@@ -377,42 +367,3 @@ async def _by_id(
 async def _batches(cursor: Any) -> AsyncIterator[list[Document]]:
     while found := await cursor.to_list(_BATCH):
         yield found
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-router = APIRouter(prefix="/api/admin", tags=["admin"])
-
-
-class ViolationOut(BaseModel):
-    """One thing that must not be."""
-
-    invariant: str
-    user_id: str | None
-    seq: int | None
-    detail: str
-
-
-class AuditOut(BaseModel):
-    """The result of an audit."""
-
-    ok: bool
-    wallets: int
-    entries: int
-    violations: list[ViolationOut]
-    trial_balance: dict[str, float]
-
-
-@router.get("/audit", response_model=AuditOut, responses=api.documented(Unauthenticated, Forbidden))
-async def audit_route(admin: Admin, user_id: str | None = Query(None, max_length=100)) -> AuditOut:
-    """Check every invariant of the money, of one user or of everybody."""
-    report = await audit(user_id)
-    return AuditOut(
-        ok=report.ok,
-        wallets=report.wallets,
-        entries=report.entries,
-        violations=[ViolationOut(**dataclasses.asdict(v)) for v in report.violations],
-        trial_balance={
-            account: money.rupees(paise) for account, paise in (await trial_balance()).items()
-        },
-    )

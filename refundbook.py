@@ -5,37 +5,42 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
-import api
-import clock
-import database
-import entities
-import events
-import ledger
+import commands
 import payments
 import wallet
-from config import settings
-from database import Document, Index, Insert, Update, Write, db
-from errors import HoldNotFound, NotFound
-from ledger import Outcome
+from commands import Outcome
+from core import clock, config, database, outbox, pagination
+from core.database import Document, Index, Insert, Update, Write, db
+from core.errors import HoldNotFound, NotFound
+from gateway import entities
 from payments import Payment
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
+# --- vocabulary ---------------------------------------------------------------------------------
 Status = Literal[
     "reserved",  # its money is set aside, Razorpay has not confirmed that it has the refund
     "pending",  # Razorpay has it
     "processed",  # Razorpay sent it off, and the money is taken
     "failed",  # it did not go through, and the money is here again
 ]
+
+
 # What it does to the wallet. A payment that was never credited leaves nothing to take, and the
 # refund of a lost dispute is taken as the dispute.
 Effect = Literal["debit", "none", "dispute"]
 
+
 OPEN: Final = ("reserved", "pending")
+
+
 _PAUSE_SECONDS_MIN: Final = 2.0
+
+
 _PAUSE_SECONDS_MAX: Final = 3_600.0
+
+
 _BATCH: Final = 100
 
 
@@ -82,9 +87,8 @@ database.declare(
     },
 )
 
+
 # --- the record ---------------------------------------------------------------------------------
-
-
 def fresh(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
     """A record of a refund over `amount_paise` of a payment that we know."""
     now = clock.now()
@@ -117,8 +121,8 @@ async def reserve(record: Refund, *, amount_paise_min: int) -> None:
     await wallet.post(_reserve(record, amount_paise_min), lambda _: [Insert("refunds", record)])
 
 
-def _reserve(record: Refund, amount_paise_min: int) -> ledger.Reserve:
-    return ledger.Reserve(
+def _reserve(record: Refund, amount_paise_min: int) -> commands.Reserve:
+    return commands.Reserve(
         user_id=record["user_id"],
         reserve_id=record["_id"],
         amount_paise=int(record["amount_paise"]),
@@ -127,8 +131,6 @@ def _reserve(record: Refund, amount_paise_min: int) -> ledger.Reserve:
 
 
 # --- what Razorpay reports ----------------------------------------------------------------------
-
-
 async def notice(reported: entities.Refund) -> str:
     """Take in a refund as Razorpay has it, and say in words what it meant: once, whoever reports it.
 
@@ -241,8 +243,6 @@ async def learn(record: Refund, reported: entities.Refund) -> Refund:
 
 
 # --- the ends -----------------------------------------------------------------------------------
-
-
 async def _take(record: Refund) -> Refund:
     """It went off: take its money, once."""
     processed: Document = {"status": "processed", "failure": None, "next_check_at": None}
@@ -261,7 +261,7 @@ async def _take(record: Refund) -> Refund:
     by_hand = record["requested_by"] is not None
     try:
         outcome = await wallet.post(
-            ledger.Collect(
+            commands.Collect(
                 user_id=record["user_id"],
                 key=f"refund:{record['_id']}",
                 category="refund",
@@ -300,7 +300,7 @@ async def give_back(record: Refund, why: str) -> Refund:
         await _change_open(record, failed)
     else:
         await wallet.post(
-            ledger.Unreserve(user_id=record["user_id"], reserve_id=record["_id"]),
+            commands.Unreserve(user_id=record["user_id"], reserve_id=record["_id"]),
             lambda _: [_changed(record, failed), _event(record, "RefundFailed")],
         )
     await payments.unclaim_refund(record["payment_id"], record["_id"])
@@ -320,7 +320,7 @@ async def _reverse(record: Refund) -> Refund:
         await payments.wait_again(record["payment_id"])
     else:
         await wallet.post(
-            ledger.Credit(
+            commands.Credit(
                 user_id=record["user_id"],
                 key=f"refund_reversal:{record['_id']}",
                 category="refund_reversal",
@@ -339,7 +339,7 @@ async def _reverse(record: Refund) -> Refund:
 
 
 def _event(record: Refund, name: str) -> Insert:
-    return events.record(
+    return outbox.record(
         name,
         user_id=record["user_id"],
         refund_id=record["_id"],
@@ -351,7 +351,7 @@ def _event(record: Refund, name: str) -> Insert:
 def pause_seconds(record: Refund) -> float:
     """A quarter of its age: soon at first, hourly in the end; in the sandbox never slow."""
     age_seconds = (clock.now() - record["created_at"]).total_seconds()
-    most = 5.0 if settings().gateway_mode == "sandbox" else _PAUSE_SECONDS_MAX
+    most = 5.0 if config.settings().gateway_mode == "sandbox" else _PAUSE_SECONDS_MAX
     return float(max(_PAUSE_SECONDS_MIN, min(most, age_seconds / 4)))
 
 
@@ -385,8 +385,6 @@ async def processed_between(since: dt.datetime, until: dt.datetime) -> AsyncIter
 
 
 # --- storage ------------------------------------------------------------------------------------
-
-
 async def find(refund_id: str, user_id: str | None) -> Refund:
     """The refund with our id or Razorpay's; `user_id` None: anybody's. Raises NotFound."""
     where: Document = {"$or": [{"_id": refund_id}, {"gateway_id": refund_id}]}
@@ -405,9 +403,9 @@ async def page(
     where: Document = {} if user_id is None else {"user_id": user_id}
     if payment_id is not None:
         where["payment_id"] = payment_id
-    where |= api.behind(cursor, "created_at")
+    where |= pagination.behind(cursor, "created_at")
     found = db.refunds.find(where).sort([("created_at", -1), ("_id", -1)])
-    rows, next_cursor = api.cut(await found.to_list(limit + 1), "created_at", limit)
+    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "created_at", limit)
     return cast(list[Refund], rows), next_cursor
 
 

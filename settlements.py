@@ -1,24 +1,19 @@
 """What Razorpay paid out to our bank: each line matched with what it settles, fee and tax booked."""
 
 import datetime as dt
-import logging
 from dataclasses import dataclass, field
 from typing import TypedDict, cast
 
-import api
-import clock
-import database
 import gateway
 import payments
 import refundbook
-from database import Index, db
-from entities import SettlementLine
-
-log = logging.getLogger(__name__)
+from core import clock, database, pagination
+from core.database import Index, db
+from gateway.entities import SettlementLine
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 _UNMATCHED_KEPT = 100
+
 
 database.declare(
     "settlements",
@@ -67,8 +62,6 @@ class _Sum:
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def match(day: dt.date, missed: gateway.Missed | None = None) -> tuple[int, list[str]]:
     """Match what was settled on a day in India; how many lines there were, and the ids of those
     that settle nothing of ours.
@@ -98,8 +91,10 @@ async def match(day: dt.date, missed: gateway.Missed | None = None) -> tuple[int
 
 async def page(*, limit: int, cursor: str | None) -> tuple[list[Settlement], str | None]:
     """Settlements, the latest first, and the next cursor."""
-    found = db.settlements.find(api.behind(cursor, "day", str)).sort([("day", -1), ("_id", -1)])
-    rows, next_cursor = api.cut(await found.to_list(limit + 1), "day", limit)
+    found = db.settlements.find(pagination.behind(cursor, "day", str)).sort(
+        [("day", -1), ("_id", -1)]
+    )
+    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "day", limit)
     return cast(list[Settlement], rows), next_cursor
 
 

@@ -8,36 +8,47 @@ from typing import Final
 
 import billing
 import callbook
-import clock
-import config
 import deadlines
 import telephony
 from billing import Reservation
 from callrecords import RESOLVED, Call
-from database import Document, Write
+from core import clock, config
+from core.database import Document, Write
+from core.errors import HoldNotFound, PaymentRequired, Unavailable
 from deadlines import LEAD_SECONDS, WARNED_AT_SECONDS
-from errors import HoldNotFound, PaymentRequired, Unavailable
 from telephony import OVER, RANK, Report
 
 log = logging.getLogger(__name__)
+
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 # How long before the reserved money is used up a call is hung up, where the network takes no new
 # limit: hanging up takes a moment.
 HANG_UP_LEAD_SECONDS: Final = 2.0
+
+
 # What is said "when 60 seconds are left" may be said this much earlier.
 _EARLY_SECONDS: Final = 3
+
+
 # How often a call that rings in real time is asked about, near the end of its first slice.
 _RINGING_PAUSE_SECONDS: Final = 5.0
+
+
 _CHECKS_MAX: Final = 30
+
+
 _FROZEN_BATCH: Final = 10_000
+
+
 _PARALLEL_MAX: Final = 16
+
+
 _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
 
+
 # --- the next slice -----------------------------------------------------------------------------
-
-
 async def extend_due() -> int:
     """Reserve the next slice of the running calls that near their limit; how many were looked at.
 
@@ -145,8 +156,6 @@ async def _runs_out(call: Call) -> None:
 
 
 # --- the lost end -------------------------------------------------------------------------------
-
-
 async def sweep() -> int:
     """Ask the network about calls whose end should have been reported; how many were looked at.
 
@@ -225,8 +234,6 @@ async def _check_later(call: Call, reason: str) -> None:
 
 
 # --- the frozen wallet --------------------------------------------------------------------------
-
-
 async def end_calls_of_frozen(event: Document) -> None:
     """Hang up what is live. None can have begun since: a frozen wallet takes no hold.
 

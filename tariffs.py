@@ -2,15 +2,14 @@
 
 import asyncio
 
-import clock
 import ratecards
 import rates
+from core import clock
 from ratecards import DestinationNotRated
 from rates import Rate
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def rate_for(user_id: str, number: str) -> Rate:
     """What a call of this user to this number (E.164) costs if it is placed now.
 

@@ -5,18 +5,21 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Final, get_args
 
-import database
-import pagination
-from database import Document, Index, Session, db
-from errors import NotFound
-from ledger import Category, Entry, Type
+from commands import Category, Entry, Type
+from core import database, pagination
+from core.database import Document, Index, Session, db
+from core.errors import NotFound
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 TYPES: Final[tuple[Type, ...]] = get_args(Type)
+
+
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 
+
 _FIELDS = tuple(field.name for field in dataclasses.fields(Entry) if field.name != "id")
+
+
 _LONGS = frozenset(
     {
         "seq",
@@ -28,23 +31,39 @@ _LONGS = frozenset(
         "debit_count",
     }
 )
+
+
 _TOTALS = ("credited_paise", "debited_paise", "credit_count", "debit_count")
+
 
 # One order everywhere: newest first. Entries of one commit share a millisecond, so within it a
 # wallet's entries stand together, in their own order.
 _ORDER: Final = pagination.Order(
     (("created_at", dt.datetime), ("user_id", str), ("seq", int)), name="txn"
 )
+
+
 # `amount_paise` and `type` at an index's end let a sum be read from the index alone.
 _BY_SEQ = Index(("user_id", "seq"), unique=True)
+
+
 _BY_USER = Index(("user_id", "-created_at", "-seq"))
+
+
 _BY_USER_AND_KIND = Index(("user_id", "type", "category", "-created_at", "-seq", "amount_paise"))
+
+
 _BY_KIND = Index(("type", "category", "-created_at", "-user_id", "-seq", "amount_paise"))
+
+
 _BY_CAMPAIGN = Index(
     ("campaign_id", "-created_at", "-user_id", "-seq", "type", "category", "amount_paise"),
     only_where={"campaign_id": {"$gt": ""}},
 )
+
+
 _BY_CALL = Index(("call_id",), only_where={"call_id": {"$gt": ""}})
+
 
 database.declare(
     "transactions",
@@ -113,8 +132,6 @@ class Summary:
 
 
 # --- history ------------------------------------------------------------------------------------
-
-
 async def find(entry_id: str, user_id: str | None) -> Entry:
     """The entry, when it is this user's (None: whoever's it is). Raises NotFound."""
     document = await db.transactions.find_one({"_id": entry_id})
@@ -176,8 +193,6 @@ async def summary(chosen: Filter) -> Summary:
 
 
 # --- storage ------------------------------------------------------------------------------------
-
-
 async def append(entries: Sequence[Entry], session: Session) -> None:
     """Insert new entries; only wallet.py calls this, inside its commit."""
     await db.transactions.insert_many(

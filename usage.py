@@ -3,25 +3,23 @@
 import asyncio
 import dataclasses
 import datetime as dt
-import logging
 import math
 import random
 from collections.abc import Callable
 from typing import Any, Final, TypedDict, TypeVar, cast
 
-import clock
-import config
-import database
 import users
-from database import Document, Index, db
-from errors import SpendCapReached, TooManyCalls, Unavailable
+from core import clock, config, database
+from core.database import Document, Index, db
+from core.errors import SpendCapReached, TooManyCalls, Unavailable
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
+# --- vocabulary ---------------------------------------------------------------------------------
 _KEPT_DAYS: Final = 40
+
+
 _ATTEMPTS_MAX: Final = 50
 
 
@@ -76,8 +74,6 @@ class UsageDay(TypedDict):
 
 
 # --- the rules, without a database --------------------------------------------------------------
-
-
 def take(
     day: Day,
     limits: Limits,
@@ -176,8 +172,6 @@ def _seconds_until(moment: dt.datetime, at: dt.datetime) -> int:
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def limits_of(user_id: str) -> Limits:
     """What this user may do now; a new account less."""
     chosen = config.settings()
@@ -306,8 +300,8 @@ async def _today(user_id: str, at: dt.datetime) -> Day:
 
 
 # --- storage ------------------------------------------------------------------------------------
-
 database.declare("usage", indexes=[Index(("expires_at",), expire_seconds=0)])
+
 
 _Rule = Callable[[Day], Any]
 

@@ -12,44 +12,67 @@ from typing import Final
 from immutables import Map
 from prometheus_client import Counter, Gauge, Histogram
 
-import clock
-import config
-import database
-import events
+import commands
 import ledger
 import transactions
-from commands import reservation_of
-from database import Document, Index, Insert, Session, Update, Write, db
-from errors import Problem, Unavailable
-from ledger import Command, Entry, Outcome, Wallet
+from commands import Command, Entry, Outcome, Wallet, reservation_of
+from core import clock, config, database, outbox
+from core.database import Document, Index, Insert, Session, Update, Write, db
+from core.errors import Problem, Unavailable
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
+# --- vocabulary ---------------------------------------------------------------------------------
 BATCH_MAX: Final = 256
+
+
 QUEUE_MAX: Final = 10_000
+
+
 DEADLINE_SECONDS: Final = 10.0
+
+
 _ATTEMPTS_TOGETHER: Final = 12
+
+
 _DUPLICATES_MAX: Final = 4
 
+
 _PAISE = ("balance_paise", "held_paise", "due_paise", "credited_paise", "debited_paise")
+
+
 _COUNTS = ("seq", "version", "credit_count", "debit_count")
+
+
 _LONGS = (*_PAISE, *_COUNTS)
+
+
 _FACTS = ("head_hash", "frozen", "updated_at")
+
+
 _MAPS = ("holds", "dues", "reserves")
 
+
 _postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
+
+
 _batch_size = Histogram(
     "wallet_batch_size", "Commands in one group commit", buckets=[2**n for n in range(9)]
 )
+
+
 _commit_seconds = Histogram("wallet_commit_seconds", "Duration of one group commit")
+
+
 _queue_length = Gauge(
     "wallet_queue_length", "Commands that wait for a commit", multiprocess_mode="livesum"
 )
 
+
 # What commits with a command that was applied; never asked for one that was replayed or refused.
 Companions = Callable[[Outcome], Iterable[Write]]
+
 
 database.declare(
     "wallets",
@@ -101,8 +124,6 @@ class _Posting:
 
 
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def post(command: Command, companions: Companions | None = None) -> Outcome:
     """Apply `command` in the next group commit, with its companion writes, or find it done.
 
@@ -150,11 +171,18 @@ async def touch(user_id: str) -> None:
 
 
 # --- the group commit ---------------------------------------------------------------------------
-
 _waiting: collections.deque[_Posting] = collections.deque()
+
+
 _wake = asyncio.Event()
+
+
 _committer: asyncio.Task[None] | None = None
+
+
 _apart: set[asyncio.Task[None]] = set()  # what was taken out of a batch that could not commit
+
+
 _stopping = False
 
 
@@ -283,7 +311,7 @@ async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | E
             attempt += 1
             continue
         if fold.wakes:
-            events.nudge()
+            outbox.nudge()
         return fold.answers
 
 
@@ -349,9 +377,9 @@ class _Fold:
         news: list[Write] = []
         after = outcome.wallet
         minimum_paise = config.settings().minimum_balance_paise
-        if isinstance(command, ledger.Credit):
+        if isinstance(command, commands.Credit):
             news.append(
-                events.record(
+                outbox.record(
                     "WalletCredited",
                     user_id=command.user_id,
                     pending=True,
@@ -363,7 +391,7 @@ class _Fold:
             self.wakes = True
         if before.balance_paise >= minimum_paise > after.balance_paise:
             news.append(
-                events.record(
+                outbox.record(
                     "BalanceRanLow", user_id=command.user_id, balance_paise=after.balance_paise
                 )
             )
@@ -391,8 +419,6 @@ class _Fold:
 
 
 # --- storage ------------------------------------------------------------------------------------
-
-
 def _document(state: Wallet) -> Document:
     return {
         "user_id": state.user_id,

@@ -4,44 +4,36 @@ import datetime as dt
 import hashlib
 import json
 import logging
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Query, Request
 from prometheus_client import Counter
-from pydantic import BaseModel
 
-import api
-import clock
 import disputes
-import entities
-import events
 import gateway
 import orders
 import payments
 import refundbook
 import settlements
-import signatures
-from auth import Admin, Instant
-from config import settings
-from database import Document
-from errors import Forbidden, InvalidCursor, NotFound, Unauthenticated
-from events import Hopeless
-from gateway import NoSuchEntity
+from core import clock, config, outbox
+from core.database import Document
+from core.outbox import Hopeless
+from gateway import NoSuchEntity, entities, signatures
 from orders import OrderNotFound
 from payments import InvalidSignature, PaymentMismatch
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
 EVENT: Final = "RazorpayReported"
+
+
 _NAME_LENGTH_MAX: Final = 100
+
 
 _received = Counter("webhooks_received_total", "Webhooks of Razorpay received", ["result"])
 
-State = Literal["pending", "done", "dead"]
 
-# --- verbs --------------------------------------------------------------------------------------
+State = Literal["pending", "done", "dead"]
 
 
 async def receive(body: bytes, *, signature: str, event_id: str) -> bool:
@@ -59,15 +51,15 @@ async def receive(body: bytes, *, signature: str, event_id: str) -> bool:
         )
         raise InvalidSignature("The signature does not belong to this body.")
     digest = hashlib.sha256(body).hexdigest()
-    fresh = await events.keep(
-        events.record(
+    fresh = await outbox.keep(
+        outbox.record(
             EVENT,
             user_id=None,
             pending=True,
             event_id=f"hook_{digest[:40]}",
             event=_name_of(body),
             razorpay_event_id=event_id[:_NAME_LENGTH_MAX],
-            mode=settings().gateway_mode,
+            mode=config.settings().gateway_mode,
             body=body.decode("utf-8", "replace"),
         )
     )
@@ -163,125 +155,3 @@ def _entity_id(body: Any, name: str, kind: str) -> str:
 def _day_of(body: Any) -> dt.date:
     at = entities.moment(body.get("created_at")) if isinstance(body, dict) else None
     return clock.ist_date(at or clock.now())
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-router = APIRouter()
-
-
-class ReceivedOut(BaseModel):
-    """`repeated`: it is stored already."""
-
-    status: Literal["stored", "repeated"]
-
-
-class WebhookOut(BaseModel):
-    """A stored webhook and what came of it: `outcome` when it is done, else why not in `failure`."""
-
-    webhook_id: str
-    event: str
-    razorpay_event_id: str
-    state: str
-    outcome: str | None
-    failure: str | None
-    attempts: int
-    received_at: Instant
-
-
-class WebhookDetailOut(WebhookOut):
-    """With what was received, byte by byte."""
-
-    body: str
-
-
-class WebhooksOut(BaseModel):
-    """A page of webhooks."""
-
-    webhooks: list[WebhookOut]
-    next_cursor: str | None
-
-
-_header = {"in": "header", "schema": {"type": "string"}}
-_openapi = {
-    "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
-    "parameters": [
-        {"name": "X-Razorpay-Signature", "required": True, **_header},
-        {"name": "x-razorpay-event-id", "required": False, **_header},
-    ],
-}
-
-
-@router.post(
-    "/api/payment/webhook",
-    tags=["payment"],
-    response_model=ReceivedOut,
-    responses=api.documented(InvalidSignature),
-    openapi_extra=_openapi,
-)
-async def post_webhook(request: Request) -> ReceivedOut:
-    """Razorpay reports an event. Answered when it is stored; what follows from it comes after."""
-    fresh = await receive(
-        await request.body(),
-        signature=request.headers.get("x-razorpay-signature", ""),
-        event_id=request.headers.get("x-razorpay-event-id", ""),
-    )
-    return ReceivedOut(status="stored" if fresh else "repeated")
-
-
-@router.post(
-    "/api/payment/webhook/{mode}",
-    tags=["payment"],
-    response_model=ReceivedOut,
-    responses=api.documented(InvalidSignature, NotFound),
-    openapi_extra=_openapi,
-)
-async def post_webhook_of_mode(mode: Literal["test", "live"], request: Request) -> ReceivedOut:
-    """The same at an address for one mode: a webhook does not say which mode it is of."""
-    if mode != settings().gateway_mode:
-        raise NotFound(f"This service runs in {settings().gateway_mode} mode.")
-    return await post_webhook(request)
-
-
-@router.get(
-    "/api/admin/webhooks",
-    tags=["admin"],
-    response_model=WebhooksOut,
-    responses=api.documented(Unauthenticated, Forbidden, InvalidCursor),
-)
-async def get_webhooks(
-    _: Admin,
-    state: State | None = None,
-    limit: Annotated[int, Query(ge=1, le=api.PAGE_LIMIT_MAX)] = api.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
-) -> WebhooksOut:
-    """What Razorpay reported, the newest first; `state=dead` for what needs a person."""
-    found, next_cursor = await events.page(EVENT, state=state, cursor=cursor, limit=limit)
-    return WebhooksOut(webhooks=[_out(event) for event in found], next_cursor=next_cursor)
-
-
-@router.post(
-    "/api/admin/webhooks/{webhook_id}/replay",
-    tags=["admin"],
-    response_model=WebhookDetailOut,
-    responses=api.documented(Unauthenticated, Forbidden, NotFound),
-)
-async def replay_webhook(webhook_id: str, _: Admin) -> WebhookDetailOut:
-    """Handle a webhook once more, whatever became of it. It credits nothing twice."""
-    event = await events.again(webhook_id, EVENT)
-    if event is None:
-        raise NotFound("There is no such webhook.")
-    return WebhookDetailOut(**_out(event).model_dump(), body=event["data"]["body"])
-
-
-def _out(event: Document) -> WebhookOut:
-    return WebhookOut(
-        webhook_id=event["_id"],
-        event=event["data"]["event"],
-        razorpay_event_id=event["data"]["razorpay_event_id"],
-        state=event["state"],
-        outcome=event.get("outcome"),
-        failure=event.get("failure"),
-        attempts=event["attempts"],
-        received_at=event["at"],
-    )

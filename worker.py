@@ -7,19 +7,19 @@ import random
 from collections.abc import Awaitable, Callable
 
 import clearing
-import database
 import dialer
-import events
 import payments
 import refunds
 import talktime
 import webhooks
+from core import database, outbox
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
+# --- vocabulary ---------------------------------------------------------------------------------
 Chore = Callable[[], Awaitable[object]]
+
 
 # Each chore claims what it works on by leases in MongoDB, so any number of processes may run it.
 CHORES: dict[str, tuple[Chore, float]] = {
@@ -31,8 +31,9 @@ CHORES: dict[str, tuple[Chore, float]] = {
     "reconcile": (clearing.tick, 30.0),
 }
 
+
 # The handlers of each event of the outbox. Each is harmless when repeated (events.py).
-HANDLERS: dict[str, list[events.Handler]] = {
+HANDLERS: dict[str, list[outbox.Handler]] = {
     "CallEnded": [dialer.on_call_ended],
     "WalletCredited": [dialer.on_wallet_credited],
     "WalletUnfrozen": [dialer.on_wallet_credited],
@@ -40,11 +41,11 @@ HANDLERS: dict[str, list[events.Handler]] = {
     webhooks.EVENT: [webhooks.handle],
 }
 
+
 _tasks: list[asyncio.Task[None]] = []
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def start() -> None:
     """Register the handlers of events and start this process's chores."""
     register_handlers()
@@ -58,7 +59,7 @@ def register_handlers() -> None:
     `start` calls this before."""
     for name, handlers in HANDLERS.items():
         for handler in handlers:
-            events.on(name, handler)
+            outbox.on(name, handler)
 
 
 async def stop() -> None:
@@ -76,12 +77,12 @@ def is_running() -> bool:
 
 async def _deliver_events() -> None:
     async def once() -> None:
-        while await events.deliver():
+        while await outbox.deliver():
             pass
 
     while True:
         await _guarded("deliver events", once)
-        await events.wait_for_work(1.0)
+        await outbox.wait_for_work(1.0)
 
 
 async def _repeat(name: str, chore: Chore, pause_seconds: float) -> None:

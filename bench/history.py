@@ -20,18 +20,18 @@ from functools import partial
 from pydantic import SecretStr
 
 import analytics
-import clock
-import config
-import database
-import history
+import commands
 import ledger
-import mongod
 import people
 import transactions
-from database import Document, db
+from api import fields
+from core import clock, config, database, embedded_mongodb
+from core.database import Document, db
 from transactions import Filter
 
 BATCH = 10_000
+
+
 BUSY = "usr_0000"
 
 
@@ -51,7 +51,7 @@ def entries_of_a_year(count: int, wallets: int) -> list[Document]:
         state[0 if is_credit else 1] += amount_paise
         state[2 if is_credit else 3] += 1
         moment = began + step * number
-        entry = ledger.Entry(
+        entry = commands.Entry(
             id=ledger.entry_id(user_id, f"bench:{number}"),
             user_id=user_id,
             seq=state[2] + state[3],
@@ -69,8 +69,8 @@ def entries_of_a_year(count: int, wallets: int) -> list[Document]:
             credit_count=state[2],
             debit_count=state[3],
             created_at=moment.replace(microsecond=moment.microsecond // 1_000 * 1_000),
-            prev_hash=ledger.GENESIS_HASH,
-            hash=ledger.GENESIS_HASH,
+            prev_hash=commands.GENESIS_HASH,
+            hash=commands.GENESIS_HASH,
         )
         documents.append(transactions.document_of(entry))
     return documents
@@ -94,8 +94,8 @@ async def run(arguments: argparse.Namespace, uri: str) -> None:
     for begin in range(0, len(documents), BATCH):
         await db.transactions.insert_many(documents[begin : begin + BATCH], ordered=False)
     print(f"{len(documents)} entries put in in {time.perf_counter() - began:.0f} s")
-    month = history.period_of("2026-06-01", "2026-06-30")
-    year = history.period_of(None, None)
+    month = fields.period_of("2026-06-01", "2026-06-30")
+    year = fields.period_of(None, None)
     filters = {
         "one user, everything": Filter(user_id=BUSY),
         "one user, a month": Filter(user_id=BUSY, period=month),
@@ -108,13 +108,13 @@ async def run(arguments: argparse.Namespace, uri: str) -> None:
     for name, chosen in filters.items():
         await timed(f"page of 50: {name}", partial(transactions.page, chosen, limit=50))
         await timed(f"summary: {name}", partial(transactions.summary, chosen))
-    for name, period in (("30 days", year), ("300 days", history.period_of("2026-01-25", None))):
+    for name, period in (("30 days", year), ("300 days", fields.period_of("2026-01-25", None))):
         windows = analytics.windows_of(period)
         await timed(f"metrics: {name}, first", partial(analytics.metrics, windows), times=1)
         await timed(f"metrics: {name}, then", partial(analytics.metrics, windows))
     await timed(
         "people: a page of 50",
-        partial(people.page_of, search=None, low_balance=None, limit=50, cursor=None),
+        partial(people.list_customers, search=None, low_balance=None, limit=50, cursor=None),
     )
     await database.close()
 
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--wallets", type=int, default=1_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        running = mongod.start(folder)
+        running = embedded_mongodb.start(folder)
         try:
             asyncio.run(run(arguments, running.uri))
         finally:

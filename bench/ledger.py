@@ -20,20 +20,21 @@ from collections.abc import Awaitable, Callable
 import uvloop
 from pydantic import SecretStr
 
-import clock
-import config
-import database
+import commands
 import ledger
 import main as service
-import mongod
 import transactions
 import wallet
-from database import db
-from errors import InsufficientBalance
-from ledger import Credit, Debit
+from commands import Credit, Debit
+from core import clock, config, database, embedded_mongodb
+from core.database import db
+from core.errors import InsufficientBalance
 
 START_PAISE = 10**11
+
+
 PAISE = 10
+
 
 Post = Callable[[Debit], Awaitable[object]]
 
@@ -71,7 +72,7 @@ async def textbook(command: Debit) -> None:
             raise InsufficientBalance("", required_paise=0, available_paise=0)
         state = wallet.wallet_from(after)
         # The same entry as the group commit writes, as far as one posting alone can know it.
-        entry = ledger.Entry(
+        entry = commands.Entry(
             id=ledger.entry_id(command.user_id, command.key),
             user_id=command.user_id,
             seq=state.seq,
@@ -87,8 +88,8 @@ async def textbook(command: Debit) -> None:
             credit_count=state.credit_count,
             debit_count=state.debit_count,
             created_at=clock.now(),
-            prev_hash=ledger.GENESIS_HASH,
-            hash=ledger.GENESIS_HASH,
+            prev_hash=commands.GENESIS_HASH,
+            hash=commands.GENESIS_HASH,
         )
         await transactions.append([entry], session)
 
@@ -182,7 +183,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        running = mongod.start(folder)
+        running = embedded_mongodb.start(folder)
         try:
             uvloop.run(run(arguments, running.uri))
         finally:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import uvloop
 
-import database
-import signatures
 from bench import harness
-from database import db
+from core import database
+from core.database import db
+from gateway import signatures
 from tests import customer, wire
 from tests.processes import Processes
 

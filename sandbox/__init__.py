@@ -1,0 +1,1 @@
+"""A simulated Razorpay on this machine; no part of the product."""

@@ -10,17 +10,23 @@ from typing import Any, TypeVar
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
 from pymongo import ReturnDocument
 
-import clock
-import money
+from core import clock, money
 from sandbox import drafts, wire
 from sandbox.webhooks import Outbox
 from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
 
 Session = AsyncIOMotorClientSession
+
+
 Result = TypeVar("Result")
 
+
 CAPTURABLE = ("created", "authorized", "failed")
+
+
 FEE_KNOWN_AFTER_SECONDS = 5
+
+
 LATE_SECONDS = 10.0
 
 
@@ -36,6 +42,8 @@ class Card:
 
 
 GOOD_CARD = Card("captured", "succeeds")
+
+
 CARDS = {
     "4111111111111111": GOOD_CARD,
     "4000000000000002": Card(
@@ -59,8 +67,6 @@ CARDS = {
 
 
 # --- what the API shows -------------------------------------------------------------------------
-
-
 def order_entity(order: Document) -> Document:
     """An order as the API shows it; empty notes are a list, as in PHP."""
     paid_paise = order["amount"] if order["status"] == "paid" else 0
@@ -138,8 +144,6 @@ def fee_and_tax(amount_paise: int) -> tuple[int, int]:
 
 
 # --- the bank -----------------------------------------------------------------------------------
-
-
 class Bank:
     """The state, in a MongoDB database of its own, so that any number of processes share it."""
 

@@ -2,7 +2,7 @@
 
 import re
 
-import clock
+from core import clock
 from sandbox.bank import CARDS, GOOD_CARD, Card
 from sandbox.wire import Refusal
 

@@ -2,17 +2,27 @@
 
 from pymongo import ReturnDocument
 
-import clock
+from core import clock
 from sandbox import wire
 from sandbox.bank import Bank, Session, payment_entity
 from sandbox.refunds import Refunds, Wish
 from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
 
 PHASES = ("chargeback", "fraud", "retrieval", "pre_arbitration", "arbitration")
+
+
 DECIDED = ("won", "lost", "closed")
+
+
 STATES = ("under_review", "action_required", "won", "lost", "closed")
+
+
 REASON_CODE = "processed_invalid_expired_card"
+
+
 ANSWER_WITHIN_SECONDS = 7 * 86_400
+
+
 _EVIDENCE = (
     *("summary", "shipping_proof", "billing_proof", "cancellation_proof"),
     *("customer_communication", "proof_of_service", "explanation_letter", "refund_confirmation"),

@@ -1,6 +1,6 @@
 """New orders and payments, as they are before the bank keeps them."""
 
-import clock
+from core import clock
 from sandbox import wire
 from sandbox.wire import Document, Refusal
 
@@ -16,6 +16,8 @@ _ORDER_FIELDS = {
     "customer_id",
     "method",
 }
+
+
 AMOUNT_PAISE_MIN = 100
 
 

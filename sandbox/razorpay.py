@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-import config
+from core import config
 from sandbox import bank, disputes, faults, refunds, settlements, wire
 from sandbox.bank import Bank
 from sandbox.cards import card_of
@@ -27,7 +27,10 @@ from sandbox.outside import Outside
 from sandbox.wire import Document, Refusal
 
 HERE = Path(__file__).parent
+
+
 KEY_PREFIX = "rzp_sandbox_"
+
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

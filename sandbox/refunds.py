@@ -9,17 +9,27 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-import clock
+from core import clock
 from sandbox import drafts, faults, wire
 from sandbox.bank import Bank, Session, payment_entity
 from sandbox.faults import Faults
 from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
 
 PROCESSED_AFTER_SECONDS = 2.0
+
+
 FAILS_LATE_AFTER_SECONDS = 3.0
+
+
 KEY_LEASE_SECONDS = 10.0
+
+
 STATES = ("pending", "processed", "failed")
+
+
 _COUNTING = ("pending", "processed")
+
+
 _SPEEDS = ("normal", "optimum")
 
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-import config
 import main
+from core import config
 from sandbox import razorpay
 
 

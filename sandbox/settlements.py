@@ -6,14 +6,18 @@ import string
 
 from motor.motor_asyncio import AsyncIOMotorCollection
 
-import clock
+from core import clock
 from sandbox import wire
 from sandbox.bank import Bank, Session, fee_and_tax
 from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
 
 ITEMS_MAX = 1_000
+
+
 # Razorpay's samples have all three.
 _NOTES: tuple[object, ...] = ("{}", None, {"comment": "from the shop"})
+
+
 _UTR_LETTERS = string.ascii_lowercase + string.digits
 
 

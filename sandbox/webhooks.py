@@ -7,14 +7,20 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 
-import clock
+from core import clock
 from sandbox import wire
 from sandbox.wire import Document
 
 ACCOUNT_ID = "acc_SandboxAccount"
+
+
 # As there: a browser that comes back is usually faster than the first webhook.
 FIRST_AFTER_SECONDS = 1.5
+
+
 KEPT_SECONDS = 30 * 86_400
+
+
 # In Razorpay's sample of order.paid the payment has fewer members than elsewhere.
 _LACKING_IN_ORDER_PAID = {
     *("base_amount", "amount_transferred", "acquirer_data"),

@@ -1,16 +1,15 @@
-"""Callbacks of telephone networks: the addresses they are sent to, and their verification."""
+"""Provider callbacks: their URLs with a token for each call, and their verification."""
 
 import hmac
 from collections.abc import Mapping
 
-import config
+from core import config
 from telephony.provider import InvalidSignature, Report
 from telephony.registry import provider
 from telephony.simulator import Simulator
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 def callback_path(name: str, call_id: str) -> str:
     """Where the network `name` reports a call: path and query, with the call's own token.
 

@@ -1,4 +1,4 @@
-"""Exotel: calls into a flow of its dashboard, neither extended nor hung up, verified by asking."""
+"""Exotel adapter: no extension, no hang-up; callbacks are confirmed by asking its API."""
 
 import datetime as dt
 import ipaddress
@@ -8,8 +8,7 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any, Final
 
-import clock
-import config
+from core import clock, config
 from telephony import signatures
 from telephony.http import HttpProvider, seconds, the_one, usable_id, was_placed_then
 from telephony.provider import (
@@ -26,7 +25,6 @@ from telephony.provider import (
 from telephony.scripts import exotel_text
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 ENDED: Final = {
     "completed": "completed",
     "busy": "busy",
@@ -34,15 +32,19 @@ ENDED: Final = {
     "failed": "failed",
     "canceled": "canceled",
 }
+
+
 # Exotel says "in-progress" from the moment that it takes a call: nobody need have answered.
 _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "initiated"}
 
+
 _HOST: Final = {"singapore": "https://api.exotel.com", "mumbai": "https://api.in.exotel.com"}
+
+
 _PAGES_MAX: Final = 5
 
+
 # --- the network --------------------------------------------------------------------------------
-
-
 class Exotel(HttpProvider):
     """The adapter. To Exotel, `From` is who is called first: the customer. `CallerId` is ours."""
 

@@ -1,9 +1,9 @@
-"""The registry of telephone networks: all adapters by name, and the one that new calls go to."""
+"""The provider registry: every adapter by name, and the one that new calls go to."""
 
 from typing import Final
 
-import config
-from errors import NotFound
+from core import config
+from core.errors import NotFound
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
 from telephony.provider import Provider
@@ -11,14 +11,12 @@ from telephony.simulator import Simulator
 from telephony.twilio import Twilio
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 _providers: Final[dict[str, Provider]] = {
     adapter.name: adapter for adapter in (Simulator(), Twilio(), Plivo(), Exotel())
 }
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 async def start() -> None:
     """Start the network that new calls go to (`TELEPHONY_PROVIDER`)."""
     await chosen().start()

@@ -1,4 +1,4 @@
-"""Signatures of Twilio and Plivo: what they sign and how, computed again and compared."""
+"""Provider signatures: those of Twilio and Plivo, computed again and compared."""
 
 import base64
 import hashlib
@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 Pairs = list[tuple[str, str]]
+
 
 _STANDARD_PORT = {"https": 443, "http": 80}
 
+
 # --- verbs --------------------------------------------------------------------------------------
-
-
 def form(body: bytes) -> Pairs:
     """The fields of a form; those without a value are signed as well."""
     return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)

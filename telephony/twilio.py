@@ -1,11 +1,10 @@
-"""Twilio: calls that can be extended while they last, reported with a signature and in seconds."""
+"""Twilio adapter: a live call's limit can be raised; callbacks are signed."""
 
 import hmac
 from collections.abc import Mapping
 from typing import Any, Final
 
-import clock
-import config
+from core import clock, config
 from telephony import signatures
 from telephony.http import HttpProvider, moment, seconds, the_one, usable_id, was_placed_then
 from telephony.provider import (
@@ -22,7 +21,6 @@ from telephony.provider import (
 from telephony.scripts import twiml
 
 # --- vocabulary ---------------------------------------------------------------------------------
-
 STATUS: Final = {
     "queued": "queued",
     "initiated": "initiated",
@@ -35,14 +33,18 @@ STATUS: Final = {
     "canceled": "canceled",
 }
 
+
 # Twilio tries an address again when we are away, not only when the connection fails.
 _RETRIES: Final = "#rc=3&rp=5xx,ct,rt"
+
+
 _CALLS_LISTED: Final = 100
+
+
 _NOT_IN_PROGRESS: Final = 21220
 
+
 # --- the network --------------------------------------------------------------------------------
-
-
 class Twilio(HttpProvider):
     """The adapter. Its limit is counted from the answer; `TimeLimit` of a live call can be raised."""
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import httpx
 
-import clock
 import telephony
 import worker
+from core import clock
 from telephony.simulator import SIGNATURE_HEADER, sign
 from tests.conftest import Person, Service
 
 NUMBER = "+919876543210"
+
 
 # It rings for longer than any test takes, so the test alone says what becomes of the call.
 SILENT = {"duration_seconds": 30, "wall_seconds": 3_000}

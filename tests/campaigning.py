@@ -5,10 +5,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import database
+from core import database
 from tests.conftest import Person, Service
 
 FAST = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 0.1}
+
+
 SLOW = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 120.0}
 
 

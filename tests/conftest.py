@@ -17,29 +17,33 @@ import uvicorn
 from motor.motor_asyncio import AsyncIOMotorClient
 from pydantic import SecretStr
 
-import clock
-import config
-import database
-import mongod
 import wallet
-from ledger import Credit
+from commands import Credit
+from core import clock, config, database, embedded_mongodb
 from sandbox.service import create_app
 
 # How long an example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile(
     "wallet", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+
+
 hypothesis.settings.load_profile("wallet")
 
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
 PASSWORD = "correct horse battery"
+
+
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of a real one-node replica set that lives as long as the test run."""
-    running = mongod.start(tmp_path_factory.mktemp("mongod"))
+    running = embedded_mongodb.start(tmp_path_factory.mktemp("mongod"))
     yield running.uri
     running.stop()
 

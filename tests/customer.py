@@ -5,15 +5,20 @@ from typing import Any
 import httpx
 from motor.motor_asyncio import AsyncIOMotorClient
 
-import clock
-import database
 import reconcile
-from database import db
+from core import clock, database
+from core.database import db
 from tests.conftest import Person, Service
 
 GOOD = "4111 1111 1111 1111"
+
+
 DECLINED = "4000 0000 0000 0002"
+
+
 AUTHORIZED = "4000 0000 0000 0077"
+
+
 LATE = "4000 0000 0000 3220"
 
 
@@ -81,8 +86,14 @@ async def outside(service: Service, path: str, **body: Any) -> dict[str, Any]:
 
 # What payments leave behind, with us and at Razorpay.
 _LEDGER = ("wallets", "transactions")
+
+
 _BOTH = ("orders", "payments", "refunds", "disputes", "settlements")
+
+
 _OURS = (*_LEDGER, *_BOTH, "reconciliations")
+
+
 _THEIRS = (*_BOTH, "refund_keys", "settlement_items", "faults")
 
 

@@ -27,13 +27,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from twilio.request_validator import RequestValidator
 
-import clock
-from database import db
+from core import clock
+from core.database import db
 from telephony.simulator import Simulator
 from tests import caller
 from tests.conftest import Service, free_port
 
 TOKEN = "the token that the network signs with"
+
+
 LIVE = ("queued", "ringing", "in_progress")
 
 

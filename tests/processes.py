@@ -14,16 +14,16 @@ from typing import Any
 
 import httpx
 
-import clock
-import config
-import mongod
 import telephony
+from core import clock, config, embedded_mongodb
 from telephony import simulator
 from tests import wire
 from tests.conftest import ROOT, Person, Service, free_port
 from tests.conftest import test_settings as settings_of_tests
 
 START_SECONDS_MAX = 60
+
+
 STOP_SECONDS_MAX = 60
 
 
@@ -105,7 +105,7 @@ class Processes:
     def mongodb_uri(self) -> str:
         """Where the embedded MongoDB is."""
         port = (self.folder / "mongod" / "port").read_text().strip()
-        return f"mongodb://127.0.0.1:{port}/?replicaSet={mongod.REPLICA_SET}"
+        return f"mongodb://127.0.0.1:{port}/?replicaSet={embedded_mongodb.REPLICA_SET}"
 
     def mongod_pid(self) -> int:
         """The embedded MongoDB's process."""

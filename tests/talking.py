@@ -8,14 +8,17 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import clock
-from database import new_id
+from core import clock
+from core.database import new_id
 from telephony import Ambiguous, Capabilities, Dial, NotSent, Refused, Report, Script
 from telephony.provider import Others, no_others
 
 RINGS_SECONDS_MAX = 60
+
+
 # A call that was just taken is not in the records yet.
 HIDDEN_SECONDS = 20
+
 
 KINDS: dict[str, Capabilities] = {
     "extends": Capabilities(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from database import db
+from core.database import db
 from tests import caller, customer
 from tests.conftest import Person, Service, running, test_settings
 

@@ -4,10 +4,9 @@ import datetime as dt
 
 import pytest
 
-import clock
-import database
-from database import db
-from ledger import Debit
+from commands import Debit
+from core import clock, database
+from core.database import db
 from tests.conftest import Person, Service
 from tests.test_history import seed
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import api
-import clock
-from database import db
-from errors import InvalidCursor
+from core import clock, pagination
+from core.database import db
+from core.errors import InvalidCursor
 from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests
 
@@ -26,17 +25,15 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 
 
 # --- cursors ------------------------------------------------------------------------------------
-
-
 def test_a_cursor_is_read_back() -> None:
-    cursor = api.encode_cursor("txn", NOON, 42)
-    assert api.decode_cursor(cursor, str, dt.datetime, int) == ["txn", NOON, 42]
+    cursor = pagination.encode_cursor("txn", NOON, 42)
+    assert pagination.decode_cursor(cursor, str, dt.datetime, int) == ["txn", NOON, 42]
 
 
 @given(st.text(max_size=200) | st.binary(max_size=60).map(lambda b: b.decode("latin-1")))
 def test_whatever_is_sent_as_a_cursor_is_refused_and_breaks_nothing(cursor: str) -> None:
     with pytest.raises(InvalidCursor):
-        api.decode_cursor(cursor, str, dt.datetime, int)
+        pagination.decode_cursor(cursor, str, dt.datetime, int)
 
 
 @pytest.mark.parametrize(
@@ -52,12 +49,10 @@ def test_whatever_is_sent_as_a_cursor_is_refused_and_breaks_nothing(cursor: str)
 )
 def test_the_cursor_of_another_list_is_refused(parts: tuple[str | int | dt.datetime, ...]) -> None:
     with pytest.raises(InvalidCursor):
-        api.decode_cursor(api.encode_cursor(*parts), str, dt.datetime, int)
+        pagination.decode_cursor(pagination.encode_cursor(*parts), str, dt.datetime, int)
 
 
 # --- idempotency --------------------------------------------------------------------------------
-
-
 async def test_the_same_key_and_body_replays_the_first_answer(service: Service) -> None:
     asha, bela = await service.signup(), await service.signup()
     first = await service.post(
@@ -147,8 +142,6 @@ async def test_a_key_that_cannot_be_one_is_422(service: Service, key: str) -> No
 
 
 # --- the gate -----------------------------------------------------------------------------------
-
-
 async def test_a_request_id_is_kept_or_made(service: Service) -> None:
     given = await service.get("/health", headers={"X-Request-Id": "abc-123"})
     assert given.headers["x-request-id"] == "abc-123"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pymongo.errors import ConnectionFailure
 
-import database
 import wallet
+from core import database
 from tests.conftest import PASSWORD, Service, running, test_settings
 
 
@@ -110,8 +110,8 @@ async def test_the_first_admin_of_the_settings_can_log_in(shared: Service) -> No
 
 
 # --- refusals -----------------------------------------------------------------------------------
-
 GOOD: dict[str, Any] = {"email": "new@example.com", "password": PASSWORD, "name": "New"}
+
 
 BAD_SIGN_UPS: list[tuple[str, Any]] = [
     ("email", {"$gt": ""}),

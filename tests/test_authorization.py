@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-import clock
-import database
-import events
 import main
 import webhooks
+from core import clock, database, outbox
 from tests import caller, customer
 from tests.conftest import PASSWORD, Person, Service
 
 ACTORS = ("nobody", "owner", "other", "admin")
+
 
 # `owner` is the user whom the resources in the address belong to, and has money; `other` has
 # neither, so for `other` a 402 says that the route is allowed. Rows are run from top to bottom.
@@ -94,7 +93,10 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "POST /api/auth/logout": (401, 204, 204, 204),
 }
 
+
 NUMBER = "+919876543210"
+
+
 LATER = {"start_at": clock.iso(clock.after(30 * 86_400))}
 
 
@@ -186,7 +188,7 @@ class World:
 async def stored_webhook() -> str:
     """The id of some webhook of the sandbox."""
     for _ in range(1_200):
-        if found := (await events.page(webhooks.EVENT, state=None, limit=1))[0]:
+        if found := (await outbox.page(webhooks.EVENT, state=None, limit=1))[0]:
             return str(found[0]["_id"])
         await asyncio.sleep(0.05)
     raise AssertionError("the sandbox reports nothing")

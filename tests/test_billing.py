@@ -13,18 +13,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import billing
-import config
-import database
 import wallet
 from billing import BilledCall
-from errors import (
+from commands import Freeze
+from core import config, database
+from core.errors import (
     BalanceHeld,
     InsufficientBalance,
     PaymentRequired,
     TooManyCalls,
     WalletFrozen,
 )
-from ledger import Freeze
 from rates import Rate
 from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests
@@ -38,6 +37,7 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 
 
 TEN_RUPEES = Rate(rate_paise_per_minute=1000)
+
 
 rates_of_all_kinds = st.builds(
     Rate,
@@ -65,8 +65,6 @@ def oracle(duration_seconds: int, rate: Rate) -> int:
 
 
 # --- the meter ----------------------------------------------------------------------------------
-
-
 @given(st.integers(0, 86_400), rates_of_all_kinds)
 @example(30, TEN_RUPEES)
 def test_the_cost_is_the_exact_price_rounded_half_up_once(duration: int, rate: Rate) -> None:
@@ -227,8 +225,6 @@ def test_the_explanation_is_a_sum_that_a_person_can_follow(
 
 
 # --- the gate -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("slice_minutes", "seconds_max", "rate", "hold"),
     [

@@ -11,11 +11,11 @@ import pytest
 
 import callbook
 import callreports
-import clock
 import reconcile
 import talktime
 from callrecords import RESOLVED, Call
-from database import Document, db
+from core import clock
+from core.database import Document, db
 from telephony import OVER, Ambiguous, Report
 from telephony.simulator import Simulator
 from tests import caller
@@ -49,7 +49,6 @@ async def assert_sound(person: Person) -> None:
 
 
 # --- order --------------------------------------------------------------------------------------
-
 NEWS: list[tuple[str, int | None]] = [("ringing", None), ("in_progress", None), ("completed", 30)]
 
 
@@ -169,8 +168,6 @@ async def test_a_talkative_network_does_not_fill_the_record(service: Service) ->
 
 
 # --- durations ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("status", "duration"),
     [("completed", 0), ("busy", None), ("busy", 7), ("no_answer", 0), ("canceled", None)],
@@ -243,8 +240,6 @@ async def test_an_impossible_duration_is_not_charged_and_its_money_stays_held(
 
 
 # --- a person decides -----------------------------------------------------------------------------
-
-
 async def in_review(service: Service) -> tuple[Person, str]:
     """A call whose network says that it lasted an hour and its limit was a minute."""
     person, call_id = await with_call(service)
@@ -359,8 +354,6 @@ async def test_what_cost_more_than_was_reserved_waits_for_a_person(service: Serv
 
 
 # --- what is missing ------------------------------------------------------------------------------
-
-
 async def test_what_the_wallet_cannot_cover_is_due_and_collected_first(service: Service) -> None:
     person, call_id = await with_call(service, 15)
     await caller.report(service, call_id, "completed", 120)  # Rs 20, within the tolerance
@@ -376,8 +369,6 @@ async def test_what_the_wallet_cannot_cover_is_due_and_collected_first(service: 
 
 
 # --- storage ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("field", ["next_check_at", "next_extend_at"])
 async def test_finding_what_is_due_reads_an_index_of_what_is_open(
     service: Service, field: str

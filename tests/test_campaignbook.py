@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 import campaignbook
-import clock
-import config
-import database
 from campaignbook import RUNNING, TRANSITIONS, Campaign, Event, InvalidTransition, Position
-from database import db
+from core import clock, config, database
+from core.database import db
 from intake import CampaignPlan, planned
 from tests.conftest import test_settings as settings_of_tests
 
@@ -20,6 +18,8 @@ POSITIONS = sorted(
     | {row.after for row in TRANSITIONS.values() if row.after is not None},
     key=str,
 )
+
+
 GIVEN: dict[Event, dict[str, Any]] = {
     Event.NETWORK_FAILED: {"probe_at": clock.after(15)},
     Event.LIST_DONE: {"counts": {"total": 0}, "spent_paise": 0},

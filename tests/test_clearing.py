@@ -8,19 +8,18 @@ from typing import Any
 import pytest
 
 import clearing
-import clock
-import database
+import commands
 import disputes
 import gateway
-import ledger
 import payments
 import refundbook
 import settlements
 import wallet
 import worker
-from database import db
-from entities import Payment
-from errors import Unavailable
+from core import clock, database
+from core.database import db
+from core.errors import Unavailable
+from gateway.entities import Payment
 from orders import Order
 from sandbox import refunds as sandbox_refunds
 from tests import customer
@@ -155,7 +154,7 @@ async def test_a_credit_that_razorpay_knows_nothing_of_is_told_to_a_person(
 ) -> None:
     admin, person = await service.admin(), await service.signup()
     await wallet.post(
-        ledger.Credit(
+        commands.Credit(
             user_id=person.id,
             key="recharge:pay_never",
             category="recharge",

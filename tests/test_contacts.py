@@ -6,12 +6,10 @@ from typing import cast
 
 import pytest
 
-import clock
-import config
 import contacts
-import database
 from contacts import ClaimedContact, Contact, Counted, Counts
-from database import db
+from core import clock, config, database
+from core.database import db
 from tests.conftest import test_settings as settings_of_tests
 
 

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import clock
-import database
 import ledger
-import signatures
-from database import db
+from core import clock, database
+from core.database import db
+from gateway import signatures
 from tests import customer, wire
 from tests.conftest import Person
 from tests.processes import Processes, end_of, processes
 
 CALLS = 2_000
+
+
 CONNECTIONS = 64
 
 

@@ -10,14 +10,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import database
 import telephony
-from database import Document, db
+from core import database
+from core.database import Document, db
 from tests import wire
 from tests.conftest import Person
 from tests.processes import Processes, end_of, processes
 
 SLICE_PAISE = 10_00  # a minute at Rs 10
+
+
 LONG_SECONDS = 180
 
 

@@ -5,11 +5,9 @@ import asyncio
 import pytest
 from pymongo.errors import AutoReconnect
 
-import config
-import database
-from database import Index, db
-from errors import Unavailable
-from tests.test_wallet import book  # noqa: F401 - a fixture
+from core import config, database
+from core.database import Index, db
+from core.errors import Unavailable
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +18,7 @@ def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_indexes_have_the_options_that_were_declared(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     database.declare(
         "things",
@@ -41,7 +39,7 @@ async def test_indexes_have_the_options_that_were_declared(
 
 
 async def test_many_processes_prepare_at_once_and_it_is_harmless_when_repeated(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     database.declare("others", indexes=[Index(("name",), unique=True)])
     await asyncio.gather(*(database.prepare() for _ in range(8)))
@@ -50,7 +48,7 @@ async def test_many_processes_prepare_at_once_and_it_is_harmless_when_repeated(
 
 
 async def test_a_migration_is_run_by_one_process_when_the_collections_are_there(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     runs: list[bool] = []
 
@@ -65,7 +63,7 @@ async def test_a_migration_is_run_by_one_process_when_the_collections_are_there(
 
 
 async def test_what_a_dead_process_left_half_prepared_is_finished(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     database.declare("more", indexes=[Index(("name",))])
     lost = {"lease_until": None, "fingerprint": "half"}
@@ -75,7 +73,7 @@ async def test_what_a_dead_process_left_half_prepared_is_finished(
 
 
 async def test_a_thousand_look_ups_at_once_are_a_few_queries(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     await db.things.insert_many([{"_id": f"t{n}", "n": n} for n in range(1_000)])
     await database.client().admin.command("profile", 0)
@@ -95,7 +93,7 @@ async def test_a_thousand_look_ups_at_once_are_a_few_queries(
 
 
 async def test_a_snapshot_reads_one_moment_whatever_is_written_meanwhile(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     await db.things.insert_one({"_id": 1, "paise": 5})
     async with database.snapshot() as session:
@@ -109,7 +107,7 @@ async def test_a_snapshot_reads_one_moment_whatever_is_written_meanwhile(
 
 
 async def test_a_transaction_does_not_wait_for_minutes_for_a_database_that_stays_away(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(database, "_ATOMIC_SECONDS", 0.5)

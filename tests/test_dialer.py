@@ -11,11 +11,10 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 import callbook
 import calls
-import clock
 import contacts
-import database
 import dialer
 from calls import CallSpec
+from core import clock, database
 from telephony import Ambiguous, Dial, NotSent, Refused, Simulate
 from telephony.simulator import Simulator
 from tests import caller
@@ -60,8 +59,6 @@ async def most_at_once(service: Service, person: Person) -> int:
 
 
 # --- money ----------------------------------------------------------------------------------------
-
-
 async def test_without_money_there_is_no_campaign(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 9)
@@ -145,8 +142,6 @@ async def test_a_campaign_that_its_owner_paused_is_not_resumed_by_a_recharge(
 
 
 # --- a network that takes no calls ----------------------------------------------------------------
-
-
 class Outage:
     """Has the network take no call, for a reason, as long as there is one; counts what was tried."""
 
@@ -342,8 +337,6 @@ async def test_a_number_that_the_network_refuses_has_failed_and_the_others_are_c
 
 
 # --- how fast -------------------------------------------------------------------------------------
-
-
 async def test_never_more_at_once_than_the_campaign_says(service: Service, person: Person) -> None:
     script = FAST | {"wall_seconds": 0.3}
     created = await create(service, person, 12, max_concurrent=3, simulate=script)
@@ -392,8 +385,6 @@ async def test_two_campaigns_share_what_one_user_may_have(service: Service) -> N
 
 
 # --- processes that die ---------------------------------------------------------------------------
-
-
 async def test_a_contact_whose_process_died_is_called_unless_its_call_exists(
     service: Service, person: Person
 ) -> None:

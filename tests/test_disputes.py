@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-import config
 import disputes
 import gateway
 import refundbook
 import refunds
 import webhooks
-from database import db
+from core import config
+from core.database import db
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings

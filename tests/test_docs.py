@@ -18,15 +18,11 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-import clock
 import commands
-import config
-import errors
-import ledger
 import main
 import manage
-import mongod
 import reconcile
+from core import clock, config, embedded_mongodb, errors
 from sandbox import bank, faults
 from tests import customer
 from tests.conftest import ROOT, Person, Service, free_port
@@ -41,13 +37,28 @@ from tests.test_architecture import (
 )
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
 DOCS = ROOT / "docs"
+
+
 README = (ROOT / "README.md").read_text()
+
+
 GUIDE = (DOCS / "WALLET_README.md").read_text()
+
+
 API = (DOCS / "WALLET_API_DOCUMENTATION.md").read_text()
+
+
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
+
+
 MONEY = (DOCS / "money.md").read_text()
+
+
 OPERATIONS = (DOCS / "operations.md").read_text()
+
 
 SCHEMA: dict[str, Any] = main.create_app().openapi()
 
@@ -91,8 +102,6 @@ def check(problems: list[str]) -> None:
 
 
 # --- all pages ----------------------------------------------------------------------------------
-
-
 def anchors(page: Path) -> set[str]:
     """What can be linked to on a page, as GitHub makes it from the headings."""
     titles = [title.lower() for _, _, title in headings(page.read_text())]
@@ -156,8 +165,6 @@ def test_blocks_are_what_they_say() -> None:
 
 
 # --- README -------------------------------------------------------------------------------------
-
-
 def differences(script: str, printed: str) -> list[str]:
     """Where what was printed is not what the `#>` lines promise; `…` stands for anything."""
     promised = [line.removeprefix("#> ") for line in script.splitlines() if line.startswith("#> ")]
@@ -211,8 +218,6 @@ def test_the_readme_shows_what_the_start_prints() -> None:
 
 
 # --- the guide ----------------------------------------------------------------------------------
-
-
 def test_the_guide_has_every_setting_as_the_example_has_it() -> None:
     said = {
         name.strip("`"): (default, meaning)
@@ -399,8 +404,6 @@ def test_the_openapi_file_is_what_the_code_says() -> None:
 
 
 # --- architecture -------------------------------------------------------------------------------
-
-
 def test_the_modules_stand_on_the_page_in_the_order_of_the_list() -> None:
     names = [cells[0].strip("`") for cells in rows(section(ARCHITECTURE, "The ordered list"))]
     assert [name for name in names if "." not in name] == ORDER
@@ -432,16 +435,14 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 # --- money --------------------------------------------------------------------------------------
-
-
 def test_categories_and_accounts_are_those_of_the_ledger() -> None:
     table = rows(section(MONEY, "Entries"))
     categories = {c[0].strip("`"): c[2] for c in table if len(c) == 3}
-    assert set(categories) == set(get_args(ledger.Category))
+    assert set(categories) == set(get_args(commands.Category))
     comments = dict(re.findall(r'^    "(\w+)",  # (.*)$', inspect.getsource(commands), re.M))
     assert categories == comments
     accounts = {c[0].strip("`") for c in table if len(c) == 2}
-    assert accounts == set(get_args(ledger.Contra))
+    assert accounts == set(get_args(commands.Contra))
 
 
 def test_every_invariant_has_its_function() -> None:
@@ -483,8 +484,6 @@ async def test_the_python_of_the_page_follows_a_real_chain(service: Service) -> 
 
 
 # --- operations ---------------------------------------------------------------------------------
-
-
 def test_the_lines_to_watch_for_are_in_the_code() -> None:
     code = "\n".join(path.read_text() for _, path, _ in sources())
     watched = [cells[0] for cells in rows(section(OPERATIONS, "Watching"))]
@@ -535,7 +534,13 @@ def guarded_mongod(tmp_path: Path) -> Iterator[int]:
     (tmp_path / "guarded").mkdir()
     process = subprocess.Popen(
         [
-            *(mongod.find_binary(), "--dbpath", tmp_path / "guarded", "--port", str(port)),
+            *(
+                embedded_mongodb.find_binary(),
+                "--dbpath",
+                tmp_path / "guarded",
+                "--port",
+                str(port),
+            ),
             *("--replSet", "rs0", "--bind_ip", "127.0.0.1", "--nounixsocket", "--keyFile", key),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"),
             *("--logpath", tmp_path / "guarded.log"),

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-import entities
-from entities import Nonsense
+from gateway import entities
+from gateway.entities import Nonsense
 
 # --- reading ------------------------------------------------------------------------------------
-
 OFFICIAL = {  # Razorpay's own sample of a captured card payment: no fee yet, and `notes` a list
     "id": "pay_DESlfW9H8K9uqM",
     "entity": "payment",
@@ -63,6 +62,7 @@ REFUND = {
     "status": "processed",
 }
 
+
 DISPUTE = {
     "id": "disp_EsIAlDcoUr8CaQ",
     "entity": "dispute",
@@ -77,6 +77,7 @@ DISPUTE = {
     "phase": "chargeback",
     "created_at": 1589907957,
 }
+
 
 LINE = {
     "entity_id": "pay_DEXrnipqTmWVGE",

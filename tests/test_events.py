@@ -5,24 +5,20 @@ from typing import Any
 
 import pytest
 
-import clock
-import config
-import database
-import events
-from database import Document, db
-from errors import Problem, Unavailable
+from core import clock, config, database, outbox
+from core.database import Document, db
+from core.errors import Problem, Unavailable
 from gateway import GatewayUnavailable
-from tests.test_wallet import book  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)
 def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     """None but the test's own."""
-    monkeypatch.setattr(events, "_handlers", {})
+    monkeypatch.setattr(outbox, "_handlers", {})
 
 
 async def happen(name: str, *, pending: bool = True, **data: Any) -> str:
-    write = events.record(name, user_id="usr_1", pending=pending, **data)
+    write = outbox.record(name, user_id="usr_1", pending=pending, **data)
     await database.write_all([write])
     return str(write.document["_id"])
 
@@ -34,51 +30,51 @@ async def state_of(event_id: str) -> str:
 
 
 async def test_a_pending_event_reaches_its_handler_and_is_done(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     heard: list[Document] = []
 
     async def hear(event: Document) -> None:
         heard.append(event)
 
-    events.on("SomethingHappened", hear)
-    events.on("SomethingHappened", hear)  # said twice, heard once
+    outbox.on("SomethingHappened", hear)
+    outbox.on("SomethingHappened", hear)  # said twice, heard once
     event_id = await happen("SomethingHappened", amount_paise=5)
     recorded = await happen("SomethingHappened", pending=False)
-    assert await events.deliver() == 1
+    assert await outbox.deliver() == 1
     assert [(e["_id"], e["data"]) for e in heard] == [(event_id, {"amount_paise": 5})]
     assert await state_of(event_id) == "done"
     assert await state_of(recorded) == "recorded"
-    assert await events.deliver() == 0
+    assert await outbox.deliver() == 0
 
 
 async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     async def fail(_: Document) -> None:
         raise RuntimeError("not today")
 
-    events.on("SomethingHappened", fail)
+    outbox.on("SomethingHappened", fail)
     event_id = await happen("SomethingHappened")
-    await events.deliver()
+    await outbox.deliver()
     assert await state_of(event_id) == "pending"
-    assert await events.deliver() == 0  # it pauses first
+    assert await outbox.deliver() == 0  # it pauses first
     last = {"due_at": clock.after(-1), "attempts": 19}
     await db.events.update_one({"_id": event_id}, {"$set": last})
-    await events.deliver()
+    await outbox.deliver()
     found = await db.events.find_one({"_id": event_id})
     assert found is not None
     assert (found["state"], found["failure"]) == ("dead", "RuntimeError: not today")
 
 
 async def test_an_event_without_a_handler_in_this_process_stays_pending(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     event_id = await happen("SomethingHappened")
     for _ in range(25):  # more often than a failing event is tried
-        await events.deliver()
-        assert await events.deliver() == 0  # it pauses
+        await outbox.deliver()
+        assert await outbox.deliver() == 0  # it pauses
         await db.events.update_one({"_id": event_id}, {"$set": {"due_at": clock.after(-1)}})
     found = await db.events.find_one({"_id": event_id})
     assert found is not None
@@ -89,14 +85,14 @@ async def test_an_event_without_a_handler_in_this_process_stays_pending(
     async def hear(event: Document) -> None:
         heard.append(event["_id"])
 
-    events.on("SomethingHappened", hear)  # the process with the handler, or the next release
-    assert await events.deliver() == 1
+    outbox.on("SomethingHappened", hear)  # the process with the handler, or the next release
+    assert await outbox.deliver() == 1
     assert heard == [event_id]
     assert await state_of(event_id) == "done"
 
 
 async def test_an_event_outlives_an_outage_of_hours_and_not_of_days(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     """It is not its fault that Razorpay, or the ledger, does not answer."""
     away: list[Problem] = [Unavailable("away"), GatewayUnavailable("away")]
@@ -104,49 +100,49 @@ async def test_an_event_outlives_an_outage_of_hours_and_not_of_days(
     async def fail(_: Document) -> None:
         raise away[-1]
 
-    events.on("SomethingHappened", fail)
+    outbox.on("SomethingHappened", fail)
     event_id = await happen("SomethingHappened")
     for age_seconds, state in ((43_200, "pending"), (43_200, "pending"), (172_800, "dead")):
         old = {"due_at": clock.after(-1), "attempts": 300, "at": clock.after(-age_seconds)}
         await db.events.update_one({"_id": event_id}, {"$set": old})
-        await events.deliver()
+        await outbox.deliver()
         assert await state_of(event_id) == state
         away.insert(0, away.pop())
 
 
 async def test_what_a_dead_process_had_claimed_is_due_again(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     heard = []
 
     async def hear(event: Document) -> None:
         heard.append(event["_id"])
 
-    events.on("SomethingHappened", hear)
+    outbox.on("SomethingHappened", hear)
     event_id = await happen("SomethingHappened")
-    assert len(await events._claim()) == 1  # and this process dies here
-    assert await events.deliver() == 0
+    assert len(await outbox._claim()) == 1  # and this process dies here
+    assert await outbox.deliver() == 0
     await db.events.update_one({"_id": event_id}, {"$set": {"due_at": clock.after(-1)}})
-    assert await events.deliver() == 1
+    assert await outbox.deliver() == 1
     assert heard == [event_id]
 
 
 async def test_who_fails_after_its_lease_does_not_undo_what_another_process_did(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     async def too_late(event: Document) -> None:
         theirs = {"claim": "claim_of_another", "state": "done", "attempts": 2}
         await db.events.update_one({"_id": event["_id"]}, {"$set": theirs})
         raise RuntimeError("after a minute")
 
-    events.on("SomethingHappened", too_late)
+    outbox.on("SomethingHappened", too_late)
     event_id = await happen("SomethingHappened")
-    await events.deliver()
+    await outbox.deliver()
     assert await state_of(event_id) == "done"
 
 
 async def test_deliveries_at_once_hand_each_event_over_once(
-    book: config.Settings,  # noqa: F811
+    book: config.Settings,
 ) -> None:
     heard = []
 
@@ -154,9 +150,9 @@ async def test_deliveries_at_once_hand_each_event_over_once(
         await asyncio.sleep(0)
         heard.append(event["_id"])
 
-    events.on("SomethingHappened", hear)
+    outbox.on("SomethingHappened", hear)
     ids = [await happen("SomethingHappened") for _ in range(30)]
-    while sum(await asyncio.gather(*(events.deliver() for _ in range(4)))):
+    while sum(await asyncio.gather(*(outbox.deliver() for _ in range(4)))):
         pass
     assert sorted(heard) == sorted(ids)
 
@@ -166,10 +162,10 @@ async def test_waiting_for_work_is_cancelled_though_there_is_work_at_that_moment
     turns: int,
 ) -> None:
     """Else the worker that stops waits for ever for its task."""
-    waiting = asyncio.create_task(events.wait_for_work(60))
+    waiting = asyncio.create_task(outbox.wait_for_work(60))
     for _ in range(3):
         await asyncio.sleep(0)
-    events.nudge()
+    outbox.nudge()
     for _ in range(turns):
         await asyncio.sleep(0)
     if waiting.cancel():

@@ -11,11 +11,10 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-import config
-import database
-import entities
 import gateway
-from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity
+from core import config, database
+from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
+from gateway import client as gateway_client
 from tests import customer
 from tests.conftest import Service, free_port, running, test_settings
 
@@ -35,7 +34,7 @@ def receipt() -> str:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits ten seconds in a test."""
-    monkeypatch.setattr(gateway, "READ_SECONDS", 0.4)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 0.4)
 
 
 @pytest.fixture
@@ -59,8 +58,6 @@ async def elsewhere() -> AsyncIterator[Any]:
 
 
 # --- ids ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "order_", "order_a/../../payments", "order_a?x=1", "pay_a", "order_a\n", "order_é"],
@@ -75,8 +72,6 @@ async def test_only_ids_reach_the_url(text: str, elsewhere: Any) -> None:
 
 
 # --- the happy path -----------------------------------------------------------------------------
-
-
 async def test_an_order_is_created_found_and_fetched(service: Service, receipt: str) -> None:
     created = await gateway.create_order(12_345, receipt, {})
     assert (created.amount_paise, created.currency, created.status) == (12_345, "INR", "created")
@@ -120,8 +115,6 @@ async def test_parallel_captures_never_post_each_others_amounts(service: Service
 
 
 # --- what goes wrong ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -217,15 +210,15 @@ def test_trouble_of_razorpays_own_is_no_refusal_whatever_its_http_status(
     answer.status_code = status
     answer._content = json.dumps({"error": error}).encode()
     with pytest.raises(expected):
-        gateway._refuse_errors(answer)
+        gateway_client._refuse_errors(answer)
 
 
 async def test_a_silent_gateway_holds_nobody_longer_than_the_limit(
     elsewhere: Any, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More callers than threads: the last ones are told, too, instead of queueing for ever."""
-    monkeypatch.setattr(gateway, "TOTAL_SECONDS", 1.0)
-    monkeypatch.setattr(gateway, "READ_SECONDS", 30.0)
+    monkeypatch.setattr(gateway_client, "TOTAL_SECONDS", 1.0)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 30.0)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(200)

@@ -10,18 +10,19 @@ from typing import Any
 import httpx
 import pytest
 
-import api
-import clock
-import database
+import commands
 import ledger
 import transactions
 import wallet
-from database import db
-from ledger import Credit, Debit, Entry, Settle
+from commands import Credit, Debit, Entry, Settle
+from core import clock, database, pagination
+from core.database import db
 from tests.conftest import Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
 
 NOON = dt.datetime(2026, 11, 10, 6, 30, tzinfo=dt.UTC)  # 12:00 in India
+
+
 HEADER = "transaction_id,date,type,category,amount,balance_after,description,call_id,campaign_id,payment_id"
 
 
@@ -70,8 +71,6 @@ async def rows(service: Service, person: Person, query: str = "") -> list[dict[s
 
 
 # --- pages --------------------------------------------------------------------------------------
-
-
 async def test_a_page_has_the_newest_first_and_the_sum_of_the_whole_filter(
     service: Service,
 ) -> None:
@@ -125,8 +124,6 @@ async def test_a_transaction_shows_everything_the_contract_names(service: Servic
 
 
 # --- filters ------------------------------------------------------------------------------------
-
-
 async def test_a_day_is_a_day_in_india_with_both_ends_included(service: Service) -> None:
     asha = await service.signup()
     first = dt.datetime(2026, 11, 9, 18, 30, tzinfo=dt.UTC)  # 00:00 on the 10th in India
@@ -221,7 +218,7 @@ async def test_list_summary_and_csv_of_a_filter_say_the_same(service: Service, q
         "?cursor=forged",
         "?cursor=WyJhIl0",
         "?cursor=%00",
-        f"?cursor={api.encode_cursor('txn', NOON, chr(0xD800), 1)}",
+        f"?cursor={pagination.encode_cursor('txn', NOON, chr(0xD800), 1)}",
         f"?cursor={'A' * 5_000}",
         f"?campaign_id={'x' * 101}",
     ],
@@ -248,8 +245,6 @@ async def test_operators_are_only_strings_and_find_nothing(service: Service) -> 
 
 
 # --- whose --------------------------------------------------------------------------------------
-
-
 async def test_nobody_sees_the_movements_of_another_user(service: Service) -> None:
     asha, bela = await service.signup(), await service.signup()
     await service.fund(asha, 10)
@@ -265,8 +260,6 @@ async def test_nobody_sees_the_movements_of_another_user(service: Service) -> No
 
 
 # --- CSV ----------------------------------------------------------------------------------------
-
-
 async def test_the_csv_has_the_columns_of_the_contract_and_a_file_name(service: Service) -> None:
     asha, admin = await service.signup(), await service.admin()
     await seed(asha, MIXED)
@@ -348,7 +341,7 @@ async def test_a_download_without_a_database_is_503(
 async def test_a_call_shows_up_with_what_it_names(service: Service) -> None:
     asha = await service.signup()
     await service.fund(asha, 100)
-    hold = ledger.Hold(
+    hold = commands.Hold(
         user_id=asha.id, call_id="call_x", amount_paise=10_00, amount_paise_min=10_00
     )
     await wallet.post(hold)

@@ -8,23 +8,14 @@ from typing import Any
 import pytest
 
 import campaignbook
-import clock
 import contacts
-import database
 import intake
 from campaignbook import NewCampaign
-from errors import Unavailable
+from core import clock, database
+from core.errors import Unavailable
 from intake import CampaignPlan
 from phonebook import Chunk
-from tests.campaigning import (
-    act,
-    is_over,
-    nothing_of,
-    numbers_of,
-    shown,
-    until,
-    upload,
-)
+from tests.campaigning import act, is_over, nothing_of, numbers_of, shown, until, upload
 from tests.conftest import Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
 
@@ -44,8 +35,6 @@ async def person(service: Service) -> Person:
 
 
 # --- bad input ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -163,8 +152,6 @@ async def test_a_thousand_refused_rows_are_told_and_all_are_counted(
 
 
 # --- long lists -----------------------------------------------------------------------------------
-
-
 async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
     service: Service, person: Person
 ) -> None:
@@ -198,8 +185,6 @@ async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
 
 
 # --- lists that break off -------------------------------------------------------------------------
-
-
 def draft_of(person: Person, campaign_id: str) -> NewCampaign:
     return intake.planned(campaign_id, person.id, CampaignPlan(name="Diwali"))
 

@@ -6,10 +6,8 @@ from typing import Final
 
 import pytest
 
-import clock
-import leases
-from database import Collection, Document, db
-from tests.test_wallet import book  # noqa: F401 - a fixture
+from core import clock, leases
+from core.database import Collection, Document, db
 
 FIELD: Final = "next_check_at"
 

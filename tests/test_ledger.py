@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import commands
 import ledger
-from errors import (
-    BalanceHeld,
-    HoldNotFound,
-    InsufficientBalance,
-    PaymentRequired,
-    Problem,
-    TooManyCalls,
-    WalletFrozen,
-)
-from ledger import (
+from commands import (
     Collect,
     Command,
     Credit,
@@ -36,8 +28,19 @@ from ledger import (
     Unreserve,
     Wallet,
 )
+from core.errors import (
+    BalanceHeld,
+    HoldNotFound,
+    InsufficientBalance,
+    PaymentRequired,
+    Problem,
+    TooManyCalls,
+    WalletFrozen,
+)
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+
+
 USER = "usr_1"
 
 
@@ -141,7 +144,7 @@ def check_invariants(wallet: Wallet, entries: list[Entry]) -> None:
     assert (wallet.credited_paise, wallet.credit_count) == (sum(credits), len(credits))
     assert (wallet.debited_paise, wallet.debit_count) == (sum(debits), len(debits))
     assert [e.seq for e in entries] == list(range(1, len(entries) + 1))
-    previous = ledger.GENESIS_HASH
+    previous = commands.GENESIS_HASH
     for entry in entries:
         assert entry.prev_hash == previous
         assert entry.hash == ledger.hash_of(entry)
@@ -154,8 +157,6 @@ def check_invariants(wallet: Wallet, entries: list[Entry]) -> None:
 
 
 # --- examples -----------------------------------------------------------------------------------
-
-
 def test_a_recharge_a_call_and_the_rest() -> None:
     book = Book()
     book.do(credit(100_00))
@@ -321,8 +322,6 @@ def test_an_entry_of_nothing_or_less_is_a_defect(paise: int) -> None:
 
 
 # --- what goes back -----------------------------------------------------------------------------
-
-
 def test_reserved_money_pays_for_no_call_and_is_taken_once() -> None:
     book = Book()
     book.do(credit(100_00))
@@ -414,10 +413,15 @@ def test_refunds_do_not_count_as_calls_that_run() -> None:
 
 
 # --- any sequence -------------------------------------------------------------------------------
-
 _call = st.sampled_from([f"call_{n}" for n in range(6)])
+
+
 _paise = st.integers(1, 60_00)
+
+
 _back = st.sampled_from([f"refund_{n}" for n in range(4)])
+
+
 _commands = st.one_of(
     st.builds(credit, _paise, st.sampled_from([f"recharge:pay_{n}" for n in range(9)])),
     st.builds(debit, _paise, st.sampled_from([f"adjust:{n}" for n in range(9)])),

@@ -23,17 +23,25 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from motor.motor_asyncio import AsyncIOMotorClient
 
-import config
+from core import config
 from tests import customer
 from tests.conftest import ROOT, Person
 from tests.processes import Processes
 
 T = TypeVar("T")
+
+
 F = TypeVar("F", bound=Callable[..., None])
 
+
 RUNS = int(os.environ.get("MACHINE_RUNS", "20"))
+
+
 STEPS = 100
+
+
 _UNPAID_MAX = 3
+
 
 PROGRAM = f"""
 import sys
@@ -45,6 +53,7 @@ refunds.FAILS_LATE_AFTER_SECONDS = 0.1
 import manage
 sys.exit(manage.command_line(["run"]))
 """
+
 
 # What the next request to Razorpay, or its next webhook, meets.
 FAULTS = [
@@ -92,6 +101,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 Drawn = tuple[str, dict[str, Any]]  # a step's name, and what was drawn for it
+
+
 _steps: list[st.SearchStrategy[Drawn]] = []
 
 

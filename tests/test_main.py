@@ -6,11 +6,9 @@ import logging
 
 import pytest
 
-import config
-import errors
-import logs
 import main
 import wallet
+from core import config, errors, logs
 from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests
 

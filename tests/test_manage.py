@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import Any
 
 import pytest
 
-import config
 import manage
-import mongod
+from core import config, embedded_mongodb
 from tests.processes import workers_of
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
 PATIENCE_SECONDS = 60
 
 
@@ -98,7 +98,9 @@ class Started:
         return self.process.wait(PATIENCE_SECONDS)
 
     def mongod_runs(self) -> bool:
-        return mongod._is_running(mongod._Home(self.home.resolve() / ".data" / "mongod"))
+        return embedded_mongodb._is_running(
+            embedded_mongodb._Home(self.home.resolve() / ".data" / "mongod")
+        )
 
     def workers(self) -> list[int]:
         """The pids of the processes that serve."""
@@ -143,14 +145,12 @@ def run(tmp_path: Path) -> Iterator[Runner]:
         if started.process.poll() is None:
             started.process.kill()
             started.process.wait()
-    data = mongod._Home(home.resolve() / ".data" / "mongod")
+    data = embedded_mongodb._Home(home.resolve() / ".data" / "mongod")
     if data.path.exists():
-        mongod._end(data)
+        embedded_mongodb._end(data)
 
 
 # --- run ----------------------------------------------------------------------------------------
-
-
 def test_run_says_what_to_open_keeps_the_data_and_stops_everything(run: Runner) -> None:
     first = run()
     said = first.said()
@@ -252,7 +252,14 @@ def test_a_standalone_mongodb_is_refused_with_what_to_do(tmp_path: Path) -> None
     (tmp_path / "data").mkdir()
     options = ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
     alone = subprocess.Popen(
-        [mongod.find_binary(), "--dbpath", tmp_path / "data", "--port", str(port), *options],
+        [
+            embedded_mongodb.find_binary(),
+            "--dbpath",
+            tmp_path / "data",
+            "--port",
+            str(port),
+            *options,
+        ],
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -295,8 +302,6 @@ def test_a_mongodb_uri_that_is_none_is_refused_in_words(tmp_path: Path, uri: str
 
 
 # --- check --------------------------------------------------------------------------------------
-
-
 def test_check_is_green_for_a_development_configuration(tmp_path: Path) -> None:
     done = call("check", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -330,8 +335,6 @@ def test_every_command_explains_itself(tmp_path: Path, words: list[str]) -> None
 
 
 # --- create-admin -------------------------------------------------------------------------------
-
-
 def test_create_admin_makes_an_admin_while_the_service_runs(run: Runner) -> None:
     started = run()
     words = ["create-admin", "--email", "second@example.com", "--password"]
@@ -351,8 +354,6 @@ def test_create_admin_makes_an_admin_while_the_service_runs(run: Runner) -> None
 
 
 # --- audit --------------------------------------------------------------------------------------
-
-
 def test_audit_looks_at_the_books_of_a_running_service_and_of_a_stopped_one(run: Runner) -> None:
     started = run()
     account = {"email": "asha@example.com", "password": "monsoon in pune", "name": "Asha"}
@@ -396,8 +397,6 @@ def test_reconcile_brings_the_money_of_a_closed_browser_and_says_so(run: Runner)
 
 
 # --- setup_wallet.sh ----------------------------------------------------------------------------
-
-
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """What a clone has, as far as the script's `check` needs it; nothing is installed."""

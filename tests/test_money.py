@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-import money
+from api import fields
+from core import money
 
 
 class Body(BaseModel):
-    amount: money.RupeesIn
+    amount: fields.RupeesIn
 
 
 class Answer(BaseModel):
-    amount: money.RupeesOut
+    amount: fields.RupeesOut
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
-import database
-import mongod
+from core import database, embedded_mongodb
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,13 +27,13 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A data directory, with a space in its path; no mongod is left on it."""
     path = tmp_path / "my data"
     yield path
-    home = mongod._Home(path.resolve() / "mongod")
+    home = embedded_mongodb._Home(path.resolve() / "mongod")
     if home.path.exists():
-        mongod._end(home)
+        embedded_mongodb._end(home)
 
 
 def is_running(data_dir: Path) -> bool:
-    return mongod._is_running(mongod._Home(data_dir.resolve() / "mongod"))
+    return embedded_mongodb._is_running(embedded_mongodb._Home(data_dir.resolve() / "mongod"))
 
 
 def rows(uri: str) -> Any:
@@ -58,7 +57,7 @@ def insert_until_killed(uri: str, acknowledged: list[int], stop: threading.Event
 
 
 def test_no_acknowledged_write_is_lost_when_mongod_is_killed(data_dir: Path) -> None:
-    first = mongod.start(data_dir)
+    first = embedded_mongodb.start(data_dir)
     acknowledged: list[int] = []
     stop = threading.Event()
     writer = threading.Thread(target=insert_until_killed, args=(first.uri, acknowledged, stop))
@@ -67,7 +66,7 @@ def test_no_acknowledged_write_is_lost_when_mongod_is_killed(data_dir: Path) -> 
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     time.sleep(0.2)
-    second = mongod.start(data_dir)
+    second = embedded_mongodb.start(data_dir)
     stop.set()
     writer.join()
 
@@ -83,7 +82,7 @@ def test_no_acknowledged_write_is_lost_when_mongod_is_killed(data_dir: Path) -> 
 
 
 def test_the_guard_starts_a_killed_mongod_again(data_dir: Path) -> None:
-    running = mongod.start(data_dir)
+    running = embedded_mongodb.start(data_dir)
     running.guard()
     with rows(running.uri) as client:
         client.shop.rows.insert_one({"_id": "kept"})
@@ -101,8 +100,8 @@ def test_the_guard_starts_a_killed_mongod_again(data_dir: Path) -> None:
 def test_a_log_that_grows_too_long_is_rotated_while_mongod_runs(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mongod, "LOG_BYTES_MAX", 10_000)
-    running = mongod.start(data_dir)
+    monkeypatch.setattr(embedded_mongodb, "LOG_BYTES_MAX", 10_000)
+    running = embedded_mongodb.start(data_dir)
     running.guard()
     log_file = data_dir / "mongod" / "mongod.log"
     deadline = time.monotonic() + 60
@@ -119,8 +118,8 @@ def test_a_log_that_grows_too_long_is_rotated_while_mongod_runs(
 def test_a_second_start_uses_the_same_mongod_and_the_last_to_leave_stops_it(
     data_dir: Path,
 ) -> None:
-    first = mongod.start(data_dir)
-    second = mongod.start(data_dir)
+    first = embedded_mongodb.start(data_dir)
+    second = embedded_mongodb.start(data_dir)
     assert (first.adopted, second.adopted) == (False, True)
     assert (second.pid, second.uri) == (first.pid, first.uri)
     first.stop()
@@ -132,7 +131,7 @@ def test_a_second_start_uses_the_same_mongod_and_the_last_to_leave_stops_it(
 
 def test_four_starts_at_the_same_moment_make_one_mongod(data_dir: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        started = list(pool.map(mongod.start, [data_dir] * 4))
+        started = list(pool.map(embedded_mongodb.start, [data_dir] * 4))
     assert len({running.pid for running in started}) == 1
     assert sorted(running.adopted for running in started) == [False, True, True, True]
     for running in started:
@@ -152,7 +151,7 @@ def test_a_mongod_whose_starter_was_killed_is_adopted_and_then_stopped(data_dir:
         pid = int(starter.stdout.readline())
         starter.kill()
     assert is_running(data_dir)
-    running = mongod.start(data_dir)
+    running = embedded_mongodb.start(data_dir)
     assert running.adopted
     assert running.pid == pid
     running.stop()
@@ -165,14 +164,14 @@ def test_a_start_that_is_interrupted_leaves_no_mongod(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mongod, "_await_primary", interrupted)
+    monkeypatch.setattr(embedded_mongodb, "_await_primary", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        mongod.start(data_dir)
+        embedded_mongodb.start(data_dir)
     assert not is_running(data_dir)
 
 
 def test_a_port_that_is_taken_is_refused_in_words_and_can_be_changed(data_dir: Path) -> None:
-    first = mongod.start(data_dir)
+    first = embedded_mongodb.start(data_dir)
     with rows(first.uri) as client:
         client.shop.rows.insert_one({"_id": "kept"})
     first.stop()
@@ -180,13 +179,15 @@ def test_a_port_that_is_taken_is_refused_in_words_and_can_be_changed(data_dir: P
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", first.port))
         other.listen()
-        with pytest.raises(mongod.CannotStart, match=f"port {first.port} .* is taken") as refused:
-            mongod.start(data_dir)
+        with pytest.raises(
+            embedded_mongodb.CannotStart, match=f"port {first.port} .* is taken"
+        ) as refused:
+            embedded_mongodb.start(data_dir)
         assert not is_running(data_dir)
     port_file = data_dir.resolve() / "mongod" / "port"
     assert str(port_file) in str(refused.value)
-    port_file.write_text(str(mongod._free_port()))
-    moved = mongod.start(data_dir)
+    port_file.write_text(str(embedded_mongodb._free_port()))
+    moved = embedded_mongodb.start(data_dir)
     assert moved.port != first.port
     with rows(moved.uri) as client:
         assert client.shop.rows.count_documents({}) == 1
@@ -196,12 +197,12 @@ def test_a_port_that_is_taken_is_refused_in_words_and_can_be_changed(data_dir: P
 def test_a_mongod_that_hangs_is_named_and_not_started_twice(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = mongod.start(data_dir)
+    running = embedded_mongodb.start(data_dir)
     os.kill(running.pid, signal.SIGSTOP)
     try:
-        monkeypatch.setattr(mongod, "STOP_SECONDS_MAX", 1)
-        with pytest.raises(mongod.CannotStart, match=f"kill {running.pid}"):
-            mongod.start(data_dir)
+        monkeypatch.setattr(embedded_mongodb, "STOP_SECONDS_MAX", 1)
+        with pytest.raises(embedded_mongodb.CannotStart, match=f"kill {running.pid}"):
+            embedded_mongodb.start(data_dir)
     finally:
         os.kill(running.pid, signal.SIGCONT)
     monkeypatch.undo()
@@ -210,7 +211,7 @@ def test_a_mongod_that_hangs_is_named_and_not_started_twice(
 
 
 def test_it_listens_on_this_machine_only_journals_and_has_transactions(data_dir: Path) -> None:
-    running = mongod.start(data_dir)
+    running = embedded_mongodb.start(data_dir)
     options = database.ask(running.port, {"getCmdLineOpts": 1})["parsed"]
     assert options["net"]["bindIp"] == "127.0.0.1"
     assert options["net"]["unixDomainSocket"] == {"enabled": False}
@@ -229,7 +230,7 @@ def test_only_the_last_few_logs_are_kept(tmp_path: Path) -> None:
     log_file = tmp_path / "mongod.log"
     for n in range(8):
         log_file.write_text(str(n))
-        mongod._rotate(log_file)
+        embedded_mongodb._rotate(log_file)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "mongod.log.1": "7",
         "mongod.log.2": "6",
@@ -250,22 +251,22 @@ def test_a_mongod_on_the_path_is_preferred_when_it_is_new_enough_and_runs(
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     newer = fake_mongod(tmp_path, says="db version v7.0.12")
-    assert mongod.find_binary() == newer
+    assert embedded_mongodb.find_binary() == newer
     fake_mongod(tmp_path, says="db version v5.0.30")
-    assert mongod.find_binary() != newer
+    assert embedded_mongodb.find_binary() != newer
     fake_mongod(tmp_path, says="db version v7.0.12", status=1)
-    assert mongod.find_binary() != newer
+    assert embedded_mongodb.find_binary() != newer
 
 
 def test_the_version_that_wrote_the_data_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written_by = "{}.{}".format(*mongod.version_of(mongod.find_binary()))
+    written_by = "{}.{}".format(*embedded_mongodb.version_of(embedded_mongodb.find_binary()))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     newer = fake_mongod(tmp_path, says="db version v99.0.1")
-    assert mongod.find_binary() == newer
-    assert mongod.find_binary(written_by) != newer
-    assert mongod.find_binary("98.0") == newer
+    assert embedded_mongodb.find_binary() == newer
+    assert embedded_mongodb.find_binary(written_by) != newer
+    assert embedded_mongodb.find_binary("98.0") == newer
 
 
 def test_no_mongod_at_all_is_said_with_what_to_do(
@@ -273,8 +274,8 @@ def test_no_mongod_at_all_is_said_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(mongod.CannotStart, match=r"requirements\.txt.*MONGODB_URI"):
-        mongod.find_binary()
+    with pytest.raises(embedded_mongodb.CannotStart, match=r"requirements\.txt.*MONGODB_URI"):
+        embedded_mongodb.find_binary()
 
 
 def test_a_mongod_that_cannot_start_is_told_with_its_last_words(data_dir: Path) -> None:
@@ -283,6 +284,6 @@ def test_a_mongod_that_cannot_start_is_told_with_its_last_words(data_dir: Path) 
     (data / "WiredTiger").write_text("not a database")
     (data / "WiredTiger.wt").write_text("not a database")
     (data / "storage.bson").write_bytes(b"not a database")
-    with pytest.raises(mongod.CannotStart, match=r"did not start: .*mongod\.log"):
-        mongod.start(data_dir)
+    with pytest.raises(embedded_mongodb.CannotStart, match=r"did not start: .*mongod\.log"):
+        embedded_mongodb.start(data_dir)
     assert not is_running(data_dir)

@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 
 import callrecords
 import calls
-import clock
-import config
 import deadlines
-import exchange
 import reconcile
 import talktime
 import telephony
 import worker
+from api import telephony_callbacks as telephony_callbacks_routes
 from callrecords import Call
-from database import db
-from errors import NotFound
+from core import clock, config
+from core.database import db
+from core.errors import NotFound
 from telephony import Ambiguous, InvalidSignature, NetworkCall, http
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
@@ -31,19 +30,13 @@ from telephony.simulator import Simulator
 from telephony.twilio import Twilio
 from tests import caller
 from tests.conftest import Person, Service, running, test_settings
-from tests.networks import (
-    ExotelHere,
-    Network,
-    Phone,
-    PlivoHere,
-    Simulated,
-    TwilioHere,
-    served,
-)
+from tests.networks import ExotelHere, Network, Phone, PlivoHere, Simulated, TwilioHere, served
 
 KINDS: dict[str, type[Network]] = {
     kind.name: kind for kind in (Simulated, TwilioHere, PlivoHere, ExotelHere)
 }
+
+
 REAL = [name for name in KINDS if name != "simulator"]
 
 
@@ -126,8 +119,6 @@ async def settled(network: Network, person: Person, call_id: str) -> dict[str, A
 
 
 # --- the flow -----------------------------------------------------------------------------------
-
-
 @over()
 async def test_a_call_rings_is_answered_ends_and_is_charged_once(network: Network) -> None:
     service = network.service
@@ -239,8 +230,6 @@ async def test_a_forged_callback_is_refused(network: Network) -> None:
 
 
 # --- what the network answers -------------------------------------------------------------------
-
-
 @over()
 @pytest.mark.parametrize("fault", ["no answer", "broken answer"])
 async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
@@ -443,8 +432,6 @@ def test_no_body_breaks_the_reading_of_a_callback(body: bytes, kind: str) -> Non
 
 
 # --- hanging up ---------------------------------------------------------------------------------
-
-
 @over(*REAL)
 async def test_a_call_is_hung_up_where_the_network_can(network: Network) -> None:
     service = network.service
@@ -482,8 +469,6 @@ async def test_an_empty_id_never_reaches_plivo(network: Network) -> None:
 
 
 # --- durations ----------------------------------------------------------------------------------
-
-
 @over("twilio")
 async def test_twilios_minutes_are_not_taken_for_seconds(network: Network) -> None:
     assert isinstance(network, TwilioHere)
@@ -583,8 +568,6 @@ async def test_exotel_is_believed_only_at_its_addresses_when_they_are_listed(
 
 
 # --- who answers --------------------------------------------------------------------------------
-
-
 async def said_who_answered(network: Network, phone: Phone, who: str) -> int:
     """What Twilio and Plivo report beside the call; the status of our answer."""
     if isinstance(network, TwilioHere):
@@ -659,8 +642,6 @@ async def test_where_no_machine_is_found_out_it_cannot_be_asked_for(network: Net
 
 
 # --- what is said -------------------------------------------------------------------------------
-
-
 @over(*REAL)
 async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
     person = await funded(network.service, 100)
@@ -684,7 +665,7 @@ async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
         await network.answer(phone)
         assert script in phone.asked["script"]
         with pytest.raises(NotFound):
-            await exchange.script_for(call_id, via="simulator")
+            await telephony_callbacks_routes.script_for(call_id, via="simulator")
     if network.name == "exotel":  # asks for the head first, and wants the same headers
         path = f"/api/telephony/exotel/answer?CustomField={phone.answer_at}"
         head, whole = await network.service.request("HEAD", path), await network.service.get(path)
@@ -694,8 +675,6 @@ async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
 
 
 # --- the talk-time contract, network by network --------------------------------------------------
-
-
 async def about_to_run_out(call_id: str, seconds_left: float) -> Call:
     """As if it had talked until so much of what is reserved is left; then what the worker does."""
     found = await kept(call_id)

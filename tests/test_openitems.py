@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-import clock
-import database
-from database import db
+from core import clock, database
+from core.database import db
 from tests.conftest import Person, Service
 
 AT = clock.now()

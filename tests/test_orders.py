@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-import clock
-import gateway
 import orders
-from database import db
+from core import clock
+from core.database import db
+from gateway import client as gateway_client
 from orders import Order
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -147,7 +147,7 @@ async def test_the_same_idempotency_key_opens_one_order(service: Service) -> Non
 async def test_an_order_whose_answer_was_lost_is_found_by_its_receipt(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
     await customer.fault(service, "lost_response", method="POST", path="/v1/orders")
     answer = await service.post("/api/payment/create-order", person, json={"amount": 100})
@@ -160,7 +160,7 @@ async def test_a_retry_after_an_outage_finds_what_the_first_attempt_created(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the answer nor the look-up came through; the client repeats with its key."""
-    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
     key = {"Idempotency-Key": "again"}
     await customer.fault(service, "lost_response", method="POST", path="/v1/orders")

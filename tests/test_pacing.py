@@ -8,12 +8,10 @@ from itertools import pairwise
 import pytest
 
 import calls
-import clock
-import config
-import pacing
 import telephony
-from database import db
-from telephony import Dial
+from core import clock, config
+from core.database import db
+from telephony import Dial, throttle
 from telephony.simulator import Simulator
 from tests import caller, campaigning
 from tests.conftest import Service, running
@@ -71,7 +69,7 @@ async def test_a_queue_that_is_too_long_takes_nobody_and_a_call_in_it_costs_noth
     person = await service.signup()
     await service.fund(person, 100)
     assert (await caller.place(service, person))["status"] == "queued"
-    assert await pacing.turns(SIMULATOR, 5) == []
+    assert await throttle.turns(SIMULATOR, 5) == []
     before = await db.turns.find_one({"_id": "simulator"})
     call = await caller.place(service, person)
     assert (call["status"], call["failure_reason"]) == ("failed", "provider_busy")
@@ -100,20 +98,20 @@ async def test_turns_are_given_as_far_as_the_queue_goes_and_none_is_made_up_for(
     service: Service,
 ) -> None:
     calls_per_second(service, 0.5)
-    given = await pacing.turns(SIMULATOR, 4)
+    given = await throttle.turns(SIMULATOR, 4)
     assert [(b - a).total_seconds() for a, b in pairwise(given)] == pytest.approx(
         [2.0] * 3, abs=0.1
     )
     past = {"$set": {"next_at": clock.after(-1_000)}}
     await db.turns.update_one({"_id": "simulator"}, past)
-    assert len(await pacing.turns(SIMULATOR, 100)) == 6  # one now, and one every two seconds
+    assert len(await throttle.turns(SIMULATOR, 100)) == 6  # one now, and one every two seconds
     future = {"$set": {"next_at": clock.after(100)}}
     await db.turns.update_one({"_id": "simulator"}, future)
-    assert await pacing.turns(SIMULATOR, 1) == []
+    assert await throttle.turns(SIMULATOR, 1) == []
 
 
 async def test_a_network_without_a_limit_has_no_queue(service: Service) -> None:
-    assert len(await pacing.turns(SIMULATOR, 200)) == 200
+    assert len(await throttle.turns(SIMULATOR, 200)) == 200
     assert await db.turns.find_one({}) is None
 
 
@@ -122,10 +120,10 @@ async def test_each_real_network_has_the_limit_that_it_gives_every_account(
     service: Service, name: str, rate: int
 ) -> None:
     network = telephony.provider(name)
-    assert len(await pacing.turns(network, 200)) == rate * pacing.PATIENCE_SECONDS + 1
+    assert len(await throttle.turns(network, 200)) == rate * throttle.PATIENCE_SECONDS + 1
     await db.turns.delete_many({})
     stand_in = {f"{name}_base_url": "http://127.0.0.1:1"}
     config.use(service.settings.model_copy(update=stand_in))
-    assert len(await pacing.turns(network, 500)) == 500
+    assert len(await throttle.turns(network, 500)) == 500
     calls_per_second(service, 30)
-    assert len(await pacing.turns(network, 500)) >= 300
+    assert len(await throttle.turns(network, 500)) >= 300

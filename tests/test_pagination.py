@@ -5,19 +5,24 @@ from typing import Any
 
 import pytest
 
-import pagination
-from database import Document, db
-from errors import InvalidCursor
-from pagination import Order
-from tests.test_wallet import book  # noqa: F401 - a fixture
+from core import pagination
+from core.database import Document, db
+from core.errors import InvalidCursor
+from core.pagination import Order
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+
+
 # What clients hold: made by release 0.2.1.
 HELD = "W3sidCI6ICIyMDI2LTExLTIzVDEyOjAwOjAwLjAwMFoifSwgInJmbmRfMSJd"
+
+
 ROWS = [
     {"_id": f"row_{n:02}", "at": NOON + dt.timedelta(seconds=n // 3), "day": f"{n // 3}", "row": n}
     for n in range(1, 20)
 ]
+
+
 ORDERS = [
     pagination.newest_first("at"),
     pagination.newest_first("day", str),

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-import clock
-import config
 import gateway
 import orders
 import payments
-import signatures
 import wallet
-from database import db
+from core import clock, config
+from core.database import db
+from gateway import client as gateway_client
+from gateway import signatures
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
 
@@ -70,8 +70,6 @@ async def credited_by_itself(service: Service, person: Person, expected: float) 
 
 
 # --- once ---------------------------------------------------------------------------------------
-
-
 async def test_a_verified_payment_is_in_the_wallet(service: Service) -> None:
     person = await service.signup()
     order_id = await customer.open_order(service, person, 150.5)
@@ -134,8 +132,6 @@ async def test_a_repetition_is_answered_while_razorpay_is_down(service: Service)
 
 
 # --- who and what -------------------------------------------------------------------------------
-
-
 async def test_another_users_order_is_not_found_and_credits_nobody(service: Service) -> None:
     owner, other = await service.signup(), await service.signup()
     paid = await customer.pay(service, await customer.open_order(service, owner))
@@ -234,8 +230,6 @@ async def test_row_29_what_was_credited_is_confirmed_also_after_a_change_of_mode
 
 
 # --- states -------------------------------------------------------------------------------------
-
-
 async def test_an_authorized_payment_is_captured_and_credited(service: Service) -> None:
     person = await service.signup()
     paid = await customer.pay(
@@ -474,8 +468,6 @@ async def test_a_second_authorized_payment_is_not_even_captured(service: Service
 
 
 # --- while Razorpay is away ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "kind", ["500", "429", "502_html", "200_html", "error_null", "reset", "401"]
 )
@@ -499,7 +491,7 @@ async def test_a_signed_payment_is_pending_while_razorpay_is_away_and_credited_a
 async def test_a_hanging_razorpay_makes_it_pending(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
     paid = await customer.pay(service, await customer.open_order(service, person))
     await customer.fault(service, "timeout", count=1, path="/v1/payments/")

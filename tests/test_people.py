@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
-import config
-import database
 import people
-from database import db
+from core import config, database
+from core.database import db
 from tests.conftest import test_settings as settings_of_tests
 
 NAMES = ["Asha Rao", "Bela (Sales)", "Chandra. K", "Dev $100"]
@@ -40,7 +39,7 @@ async def directory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def found(search: str | None, low_balance: bool | None = None) -> list[str]:
-    page, cursor = await people.page_of(
+    page, cursor = await people.list_customers(
         search=search, low_balance=low_balance, limit=50, cursor=None
     )
     assert cursor is None

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-import config
 import phonebook
+from core import config
+from core.csv_files import UnreadableFile
 from phonebook import NoPhoneColumn, TooManyRows
-from sheets import UnreadableFile
 
 ASHA, RAVI, OFFICE = "+919876543210", "+919812345678", "+912227785000"
 

@@ -3,10 +3,10 @@
 import asyncio
 
 import campaignbook
-import database
 import orders
 import payments
 import talktime
+from core import database
 from tests import customer
 from tests.campaigning import create, is_over, until
 from tests.conftest import Service

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-import config
+from core import config
 from tests import caller
 from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-import clock
 import ratecards
 import ratesheets
 import tariffs
-from database import db
+from core import clock
+from core.database import db
 from ratecards import Card, DestinationNotRated
 from ratesheets import Price
 from tests import caller, campaigning
@@ -68,8 +68,6 @@ async def in_force() -> int | None:
 
 
 # --- the longest prefix -------------------------------------------------------------------------
-
-
 def card_of(*rows: tuple[str, int, str | None, str | None]) -> Card:
     prices: dict[str, tuple[Price, ...]] = {}
     for prefix, paise, since, until in rows:
@@ -131,8 +129,6 @@ def test_what_a_row_leaves_open_is_as_the_settings_say(service: Service) -> None
 
 
 # --- versions -----------------------------------------------------------------------------------
-
-
 async def test_a_card_is_in_force_at_once_and_can_be_downloaded(
     service: Service, no_card: None
 ) -> None:

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-import clock
-import config
-import database
 import rates
-from database import Document, db
-from errors import InvalidRequest
+from core import clock, config, database
+from core.database import Document, db
+from core.errors import InvalidRequest
 from tests.conftest import ROOT, Service, running, test_settings
 
 
@@ -134,7 +132,6 @@ async def test_a_setting_that_cannot_be_written_leaves_no_row_in_the_history(
 
 
 # --- a database of 0.2.1 ------------------------------------------------------------------------
-
 _START = """
 import asyncio, sys
 import database, rates

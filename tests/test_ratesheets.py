@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import ratesheets
+from core.csv_files import UnreadableFile
 from ratesheets import InvalidRateCard, Price
-from sheets import UnreadableFile
 
 HEAD = "prefix,rate_per_minute,first_pulse_seconds,valid_from,valid_until\n"
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-import clock
 import gateway
 import orders
-import recharges
-from database import db
-from entities import Payment
+import payments
+from core import clock
+from core.database import db
+from gateway.entities import Payment
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
 
@@ -44,8 +44,6 @@ async def nobody_else_checks(order_id: str) -> None:
 
 
 # --- one order ----------------------------------------------------------------------------------
-
-
 async def test_an_order_tells_its_story(service: Service) -> None:
     person = await service.signup()
     order_id = await customer.open_order(service, person, 150.5)
@@ -131,7 +129,7 @@ async def test_an_order_is_shown_as_known_while_razorpay_is_away(service: Servic
 async def test_a_hanging_razorpay_holds_up_a_look_only_shortly(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recharges, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(payments, "_LOOK_SECONDS", 0.2)
     person = await service.signup()
     order_id = await customer.open_order(service, person)
     await nobody_else_checks(order_id)
@@ -161,8 +159,6 @@ async def test_reloading_a_page_does_not_ask_razorpay_each_time(
 
 
 # --- who ----------------------------------------------------------------------------------------
-
-
 async def test_another_users_recharges_are_not_found(service: Service) -> None:
     owner, other, admin = await service.signup(), await service.signup(), await service.admin()
     order_id = await customer.open_order(service, owner)
@@ -199,8 +195,6 @@ async def test_an_order_that_does_not_exist_is_not_found(service: Service, order
 
 
 # --- lists --------------------------------------------------------------------------------------
-
-
 async def test_pages_of_orders_do_not_shift_when_new_ones_arrive(service: Service) -> None:
     person = await service.signup()
     ids = [await customer.open_order(service, person, 10 + n) for n in range(5)]
@@ -235,8 +229,6 @@ async def test_a_list_names_each_orders_own_payments(service: Service) -> None:
 
 
 # --- one payment --------------------------------------------------------------------------------
-
-
 async def test_a_payment_is_shown_as_razorpay_has_it_now(service: Service) -> None:
     person = await service.signup()
     order_id = await customer.open_order(service, person)

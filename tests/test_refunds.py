@@ -8,12 +8,13 @@ import httpx
 import pytest
 from ulid import ULID
 
-import clock
 import gateway
 import payments
 import refundbook
 import refunds
-from database import db
+from core import clock, config
+from core.database import db
+from gateway import client as gateway_client
 from refundbook import Refund
 from sandbox import refunds as sandbox_refunds
 from tests import customer
@@ -144,7 +145,7 @@ async def test_refunds_asked_for_at_once_never_pass_the_payment_together(
 async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made_once(
     service: Service, admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
     payment_id = await customer.recharge(service, person)
     path = f"/payments/{payment_id}/refund"
@@ -168,7 +169,7 @@ async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made
 async def test_when_razorpay_does_not_answer_the_money_stays_reserved_until_it_does(
     service: Service, admin: Person, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 1.5)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
     payment_id = await customer.recharge(service, person)
     await customer.fault(service, kind, path=f"/payments/{payment_id}/refund", seconds=2)
@@ -497,7 +498,7 @@ async def test_the_pauses_between_questions_about_a_refund_grow_to_an_hour(
     record["created_at"] = clock.after(-age_seconds)
     if mode == "live":
         other = service.settings.model_copy(update={"razorpay_key_id": "rzp_live_0123456789abcd"})
-        monkeypatch.setattr(refundbook, "settings", lambda: other)
+        monkeypatch.setattr(config, "settings", lambda: other)
     assert refundbook.pause_seconds(record) == pytest.approx(pause_seconds, abs=0.5)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-import config
+from core import config
 from tests.conftest import ROOT, free_port, serving
 from tests.conftest import test_settings as settings_of_tests
 from tests.release_0_2_1 import snapshot
@@ -22,6 +22,8 @@ from tests.release_0_2_1.snapshot import ApiClient, Document, Question, Snapshot
 
 # Of each reconciliation its own.
 MOVING = ("run_id", "trigger", "started_at", "finished_at", "since", "until")
+
+
 # Questions that depend on much, to be asked again after the second start.
 WHOLE = re.compile(r"wallet/|quote|rate-cards|metrics|users|audit|reconciliation")
 
@@ -70,8 +72,6 @@ async def until(is_so: Callable[[], Awaitable[object]], seconds: float = 60) -> 
 
 
 # --- nothing is under way -----------------------------------------------------------------------
-
-
 async def differences(service: ApiClient, answers: list[Document]) -> list[str]:
     """Where this version answers otherwise than 0.2.1 did."""
     room = asyncio.Semaphore(8)
@@ -167,8 +167,6 @@ def test_the_hashes_of_0_2_1_are_those_that_the_documents_describe() -> None:
 
 
 # --- killed in the middle of its work -----------------------------------------------------------
-
-
 async def the_calls_end(service: ApiClient, facts: Document) -> float:
     """Calls that were talking end, and are charged; one that rang is hung up, and is free."""
     who, ringing, cost = facts["who"], facts["calls"]["ringing"], 0.0

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-import clock
+from core import clock
 from tests import customer
 from tests.conftest import Service, running, test_settings
 from tests.test_sandbox import ask, opened, payment

@@ -9,8 +9,9 @@ import httpx
 import pytest
 import razorpay
 
-import clock
-from sandbox import bank, refunds
+from core import clock
+from sandbox import bank
+from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Service, running, test_settings
 from tests.test_sandbox import ask, opened, payment
@@ -25,8 +26,8 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 
 @pytest.fixture(autouse=True)
 async def quick(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    monkeypatch.setattr(refunds, "PROCESSED_AFTER_SECONDS", 0.15)
-    monkeypatch.setattr(refunds, "FAILS_LATE_AFTER_SECONDS", 1.5)
+    monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.15)
+    monkeypatch.setattr(sandbox_refunds, "FAILS_LATE_AFTER_SECONDS", 1.5)
     yield
     await customer.all_faults_over(service)
 
@@ -224,8 +225,6 @@ async def test_the_official_sdk_refunds_with_a_key(service: Service) -> None:
 
 
 # --- when it goes wrong -------------------------------------------------------------------------
-
-
 async def test_a_refund_that_fails_gives_the_money_back_to_the_payment(service: Service) -> None:
     payment_id = await paid(service)
     await customer.fault(service, "refund_fails")
@@ -323,8 +322,6 @@ async def test_a_receipt_can_be_refused_with_and_without_an_order(service: Servi
 
 
 # --- from outside -------------------------------------------------------------------------------
-
-
 async def test_somebody_refunds_in_the_dashboard(service: Service) -> None:
     payment_id = await paid(service)
     by_itself = (await outside(service, f"/payments/{payment_id}/refunds", amount=1_000)).json()

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-import clock
+from core import clock
 from tests import customer
 from tests.conftest import Ahead, Service, running, test_settings
 from tests.test_sandbox import ask, opened
 
 # The last second of a day in India, which is not the last of that day in UTC.
 LATE = dt.datetime(2031, 3, 31, 23, 59, 59, tzinfo=clock.IST)
+
+
 EARLY = LATE + dt.timedelta(seconds=1)
 
 

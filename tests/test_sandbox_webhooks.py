@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-import clock
-import config
-from sandbox import bank, courier, razorpay, refunds, webhooks
+from core import clock, config
+from sandbox import bank, courier, razorpay, webhooks
+from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Service, free_port, test_settings
 from tests.test_sandbox import ask, opened
@@ -119,7 +119,7 @@ async def service(mongodb_uri: str, receiver: Receiver) -> AsyncIterator[Service
 async def calm(
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[None]:
-    monkeypatch.setattr(refunds, "PROCESSED_AFTER_SECONDS", 0.15)
+    monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.15)
     monkeypatch.setattr(webhooks, "FIRST_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(courier, "BACKOFF_SECONDS_FIRST", 0.1)
     yield
@@ -313,8 +313,6 @@ async def test_a_replay_can_be_signed_otherwise_and_carry_another_id(
 
 
 # --- faults -------------------------------------------------------------------------------------
-
-
 async def test_a_webhook_can_be_lost_and_a_path_names_the_event(
     service: Service, receiver: Receiver
 ) -> None:

@@ -18,12 +18,10 @@ from hypothesis import strategies as st
 from jose import jwt
 from pymongo.errors import ConnectionFailure
 
-import clock
-import config
-import database
-import security
 import users
-from errors import Unauthenticated
+from auth import passwords, rate_limits, sessions
+from core import clock, config, database
+from core.errors import Unauthenticated
 from tests.conftest import PASSWORD, ROOT, Person, Service, free_port, running, test_settings
 
 SECRET = "a-secret-for-the-tests-only-0123456789"  # conftest.test_settings
@@ -74,7 +72,7 @@ async def until(question: Any, *, seconds: float = 60.0) -> float:
 
 
 async def in_step() -> bool:
-    return security.in_step()
+    return sessions.in_step()
 
 
 async def status_of(service: Service, token: str) -> int:
@@ -88,8 +86,6 @@ def claims_of(person: Person) -> dict[str, Any]:
 
 
 # --- tokens -------------------------------------------------------------------------------------
-
-
 async def test_a_token_is_refused_unless_it_is_ours_in_time_and_of_a_session(
     service: Service,
 ) -> None:
@@ -138,30 +134,28 @@ def test_no_text_that_we_did_not_sign_is_a_token_or_a_defect(token: str) -> None
     config.use(test_settings("mongodb://127.0.0.1:1"))
     try:
         with pytest.raises(Unauthenticated):
-            security._decode(token)
+            sessions._decode(token)
     finally:
         config.use(None)
 
 
 # --- passwords ----------------------------------------------------------------------------------
-
-
 async def test_an_unknown_account_costs_the_same_hash_as_a_known_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = await security.hash_password(PASSWORD)
+    real = await passwords.hash_password(PASSWORD)
     assert real.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     verified: list[str] = []
-    verify = security._verify
+    verify = passwords._verify
 
     def counted(password: str, password_hash: str) -> bool:
         verified.append(password_hash)
         return verify(password, password_hash)
 
-    monkeypatch.setattr(security, "_verify", counted)
-    assert await security.verify_password(PASSWORD, real)
-    assert not await security.verify_password("another one", real)
-    assert not await security.verify_password(PASSWORD, None)
+    monkeypatch.setattr(passwords, "_verify", counted)
+    assert await passwords.verify_password(PASSWORD, real)
+    assert not await passwords.verify_password("another one", real)
+    assert not await passwords.verify_password(PASSWORD, None)
     assert len(verified) == 3
     known, unknown = (found.rsplit("$", 2)[0] for found in (verified[0], verified[2]))
     assert known == unknown, "the same kind of hash with the same parameters"
@@ -169,7 +163,7 @@ async def test_an_unknown_account_costs_the_same_hash_as_a_known_one(
 
 async def test_a_password_typed_on_another_keyboard_is_the_same_password() -> None:
     composed, decomposed = "caf\u00e9 am See 12", "cafe\u0301 am See 12"
-    assert await security.verify_password(decomposed, await security.hash_password(composed))
+    assert await passwords.verify_password(decomposed, await passwords.hash_password(composed))
 
 
 async def test_hashing_leaves_the_loop_free_and_a_flood_is_refused() -> None:
@@ -183,7 +177,7 @@ async def test_hashing_leaves_the_loop_free_and_a_flood_is_refused() -> None:
 
     beating = asyncio.create_task(heart())
     results = await asyncio.gather(
-        *(security.hash_password(PASSWORD) for _ in range(security.HASHES_WAITING_MAX + 5)),
+        *(passwords.hash_password(PASSWORD) for _ in range(passwords.HASHES_WAITING_MAX + 5)),
         return_exceptions=True,
     )
     beating.cancel()
@@ -194,8 +188,6 @@ async def test_hashing_leaves_the_loop_free_and_a_flood_is_refused() -> None:
 
 
 # --- revocations --------------------------------------------------------------------------------
-
-
 async def test_a_second_process_refuses_within_a_second_what_the_first_one_ended(
     service: Service,
 ) -> None:
@@ -275,8 +267,8 @@ async def test_no_request_asks_for_its_session_while_the_stream_vouches_for_it(
 
 async def test_without_the_stream_a_session_is_looked_up(service: Service) -> None:
     person, other = await service.signup(), await service.signup()
-    await security.stop()
-    assert not security.in_step()
+    await sessions.stop()
+    assert not sessions.in_step()
     assert (await service.get("/api/auth/me", person)).status_code == 200
     # As another process would; nothing tells this one.
     await database.db.sessions.update_one(
@@ -286,18 +278,18 @@ async def test_without_the_stream_a_session_is_looked_up(service: Service) -> No
     assert (await service.get("/api/auth/me", other)).status_code == 200
     await database.db.sessions.delete_one({"_id": claims_of(other)["sid"]})
     assert (await service.get("/api/auth/me", other)).status_code == 401
-    await security.start()
+    await sessions.start()
 
 
 async def test_what_was_revoked_before_the_stream_opened_is_known_to_it(service: Service) -> None:
     person = await service.signup()
-    await security.stop()
+    await sessions.stop()
     await database.db.sessions.update_one(
         {"_id": claims_of(person)["sid"]}, {"$set": {"revoked_at": clock.now()}}
     )
-    await security.start()
+    await sessions.start()
     await until(in_step)
-    assert claims_of(person)["sid"] in security._revoked
+    assert claims_of(person)["sid"] in sessions._revoked
     assert (await service.get("/api/auth/me", person)).status_code == 401
 
 
@@ -306,7 +298,7 @@ async def test_a_stream_that_falls_silent_is_not_believed(
 ) -> None:
     await until(in_step)
     person = await service.signup()
-    await security.stop()
+    await sessions.stop()
 
     @contextlib.asynccontextmanager
     async def stuck(where: Any) -> AsyncIterator[Any]:
@@ -318,7 +310,7 @@ async def test_a_stream_that_falls_silent_is_not_believed(
 
     with monkeypatch.context() as patch:
         patch.setattr(database, "changes", stuck)
-        await security.start()
+        await sessions.start()
         await until(in_step)
         await database.db.sessions.update_one(
             {"_id": claims_of(person)["sid"]}, {"$set": {"revoked_at": clock.now()}}
@@ -328,9 +320,9 @@ async def test_a_stream_that_falls_silent_is_not_believed(
             return (await service.get("/api/auth/me", person)).status_code == 401
 
         took = await until(is_refused)
-        assert 0.5 < took < security.STREAM_SILENCE_SECONDS_MAX + 5
-        await security.stop()
-    await security.start()
+        assert 0.5 < took < sessions.STREAM_SILENCE_SECONDS_MAX + 5
+        await sessions.stop()
+    await sessions.start()
 
 
 async def test_a_log_out_of_a_session_that_expired_from_the_collection_still_counts(
@@ -348,18 +340,18 @@ async def test_a_log_out_of_a_session_that_expired_from_the_collection_still_cou
 
 
 async def test_expired_revocations_are_forgotten(service: Service) -> None:
-    security._revoked["ses_old"] = clock.after(-1)
-    security._revoked["ses_young"] = clock.after(60)
-    security._forget_expired()
-    assert "ses_old" not in security._revoked
-    assert "ses_young" in security._revoked
+    sessions._revoked["ses_old"] = clock.after(-1)
+    sessions._revoked["ses_young"] = clock.after(60)
+    sessions._forget_expired()
+    assert "ses_old" not in sessions._revoked
+    assert "ses_young" in sessions._revoked
 
 
 async def test_a_database_that_does_not_answer_is_503_and_never_401(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = await service.signup()
-    await security.stop()
+    await sessions.stop()
 
     async def away(*_: Any, **__: Any) -> None:
         raise ConnectionFailure("gone")
@@ -367,7 +359,7 @@ async def test_a_database_that_does_not_answer_is_503_and_never_401(
     async def never(*_: Any, **__: Any) -> None:
         await asyncio.sleep(3600)
 
-    monkeypatch.setattr(security, "LOOK_UP_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(sessions, "LOOK_UP_SECONDS_MAX", 0.2)
     for behaviour in (away, never):
         with monkeypatch.context() as patch:
             patch.setattr(database, "find_together", behaviour)
@@ -375,12 +367,10 @@ async def test_a_database_that_does_not_answer_is_503_and_never_401(
             assert answer.status_code == 503
             assert answer.headers["retry-after"]
     assert (await service.get("/api/auth/me", person)).status_code == 200
-    await security.start()
+    await sessions.start()
 
 
 # --- rate limits --------------------------------------------------------------------------------
-
-
 async def test_wrong_passwords_are_limited_across_processes_and_right_ones_are_not(
     mongodb_uri: str,
 ) -> None:
@@ -409,10 +399,10 @@ async def test_wrong_passwords_are_limited_across_processes_and_right_ones_are_n
 async def test_one_address_cannot_try_passwords_on_many_accounts(mongodb_uri: str) -> None:
     async with running(test_settings(mongodb_uri, login_attempts_per_minute=1)) as service:
         statuses = []
-        for turn in range(security.LOGIN_FAILURES_PER_ADDRESS + 1):
+        for turn in range(rate_limits.LOGIN_FAILURES_PER_ADDRESS + 1):
             form = {"username": f"nobody{turn}@example.com", "password": PASSWORD}
             statuses.append((await service.post("/api/auth/token", data=form)).status_code)
-        assert statuses == [401] * security.LOGIN_FAILURES_PER_ADDRESS + [429]
+        assert statuses == [401] * rate_limits.LOGIN_FAILURES_PER_ADDRESS + [429]
 
 
 async def test_sign_ups_from_one_address_are_limited(mongodb_uri: str) -> None:
@@ -436,7 +426,7 @@ def test_the_default_limit_of_sign_ups_is_tighter_in_production() -> None:
 
 
 def test_one_ipv6_customer_is_one_address() -> None:
-    network = security._network
+    network = rate_limits._network
     assert network("2001:db8:1:2:3:4:5:6") == network("2001:db8:1:2:ffff::1")
     assert network("2001:db8:1:2::1") != network("2001:db8:1:3::1")
     assert network("::ffff:203.0.113.7") == network("203.0.113.7") == "203.0.113.7"
@@ -444,19 +434,17 @@ def test_one_ipv6_customer_is_one_address() -> None:
 
 
 # --- the real thing frozen ----------------------------------------------------------------------
-
-
 async def test_a_frozen_mongod_is_503_and_thaws_without_a_restart(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await until(in_step)
     person = await service.signup()
-    monkeypatch.setattr(security, "LOOK_UP_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(sessions, "LOOK_UP_SECONDS_MAX", 0.5)
     hello = await database.client().admin.command("serverStatus")
     process_id = int(hello["pid"])
     os.kill(process_id, signal.SIGSTOP)
     try:
-        await asyncio.sleep(security.STREAM_SILENCE_SECONDS_MAX + 0.6)
+        await asyncio.sleep(sessions.STREAM_SILENCE_SECONDS_MAX + 0.6)
         answer = await service.get("/api/auth/me", person)
         assert answer.status_code == 503
     finally:

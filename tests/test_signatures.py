@@ -9,8 +9,8 @@ import pytest
 import razorpay
 from pydantic import SecretStr
 
-import config
-import signatures
+from core import config
+from gateway import signatures
 
 
 @pytest.fixture
@@ -38,7 +38,6 @@ def secrets() -> Iterator[Any]:
 
 
 # --- Checkout -----------------------------------------------------------------------------------
-
 VECTOR = ("order_fake", "pay_fake")
 
 
@@ -100,7 +99,6 @@ def test_an_empty_secret_signs_nothing(secrets: Any) -> None:
 
 
 # --- webhooks -----------------------------------------------------------------------------------
-
 BODY = json.dumps({"event": "payment.captured", "name": "A\u0301sha रमेश", "paise": 100}).encode()
 
 

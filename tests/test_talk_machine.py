@@ -29,10 +29,6 @@ import adjustments
 import billing
 import callbook
 import calls
-import clock
-import config
-import database
-import events
 import reconcile
 import talktime
 import tariffs
@@ -41,21 +37,32 @@ import wallet
 import worker
 from callrecords import Call
 from calls import CallSpec
-from database import db
-from errors import PaymentRequired, TooManyCalls, Unavailable
+from core import clock, config, database, outbox
+from core.database import db
+from core.errors import PaymentRequired, TooManyCalls, Unavailable
 from rates import Rate
 from telephony import CannotHangUp, Report, registry
 from tests.conftest import test_settings as settings_of_tests
 from tests.talking import KINDS, Line, Talks, Time
 
 T = TypeVar("T")
+
+
 F = TypeVar("F", bound=Callable[..., None])
 
+
 STEPS_WANTED = int(os.environ.get("TALK_MACHINE_STEPS", "1000"))
+
+
 STEPS = 20  # in a run; some of them find nothing to do
+
+
 NUMBER = "+919876543210"
+
+
 # The worker looks four times a second; it is allowed to be late.
 WORKER_LATE_SECONDS = 0.4
+
 
 RATES = [
     Rate(rate_paise_per_minute=10_00),
@@ -63,16 +70,23 @@ RATES = [
     Rate(rate_paise_per_minute=7_37, first_pulse_seconds=30, pulse_seconds=6),
     Rate(rate_paise_per_minute=99, minimum_billable_seconds=30, connection_fee_paise=2_50),
 ]
+
+
 FAULTS = [
     *(("extend", "not heard"), ("extend", "answer lost"), ("look up", "not heard")),
     *(("hang up", "not heard"), ("hang up", "answer lost")),
 ]
+
+
 # What may be answered to whoever asks for something; everything else is a defect.
 REFUSALS = (PaymentRequired, TooManyCalls, Unavailable, CannotHangUp)
+
 
 LASTS = (
     st.integers(1, 59) | st.integers(60, 500) | st.just(500)
 )  # seconds, if nobody ends it before
+
+
 WHICH = st.integers(0, 10**6)
 
 
@@ -171,6 +185,7 @@ async def world(
 
 
 Step = tuple[str, dict[str, Any]]
+
 
 _steps: list[st.SearchStrategy[Step]] = []
 
@@ -309,7 +324,7 @@ class Machine:
         async def work() -> None:
             await adjustments.freeze(self.user_id, frozen=frozen, reason="test", by="me")
             if is_prompt:
-                await events.deliver()
+                await outbox.deliver()
 
         self.do(work())
 
@@ -458,7 +473,7 @@ class Machine:
         until = clock.after(seconds)
         due = await self._due() if is_alive else []
         if is_alive:
-            await events.deliver()
+            await outbox.deliver()
         for _ in range(5_000):
             moments = [line.changes_at for line in self.network.lines.values()]
             to = min([m for m in moments if m is not None] + due + [until])

@@ -14,23 +14,12 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberType
 
 import callbook
-import clock
-import config
 import telephony
-from database import db
-from errors import NotFound, Problem, Unavailable
-from telephony import (
-    OVER,
-    RANK,
-    Dial,
-    InvalidSignature,
-    NetworkCall,
-    NotSent,
-    Report,
-    Simulate,
-    numbers,
-)
-from telephony.numbers import DestinationNotAllowed, InvalidNumber
+from core import clock, config, phone_numbers
+from core.database import db
+from core.errors import NotFound, Problem, Unavailable
+from core.phone_numbers import DestinationNotAllowed, InvalidNumber
+from telephony import OVER, RANK, Dial, InvalidSignature, NetworkCall, NotSent, Report, Simulate
 from telephony.provider import PACE_MAX
 from telephony.simulator import SIGNATURE_HEADER, Simulator, sign
 from telephony.simulator.lifecycle import (
@@ -63,8 +52,6 @@ def settings() -> Iterator[config.Settings]:
 
 
 # --- numbers ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("text", "number"),
     [
@@ -85,7 +72,7 @@ def settings() -> Iterator[config.Settings]:
 def test_a_number_is_read_as_people_write_it(
     settings: config.Settings, text: str, number: str
 ) -> None:
-    assert numbers.checked(text) == number
+    assert phone_numbers.checked(text) == number
 
 
 @pytest.mark.parametrize(
@@ -120,25 +107,25 @@ def test_what_may_not_be_called_is_refused_with_the_reason(
     settings: config.Settings, text: str, kind: type[Problem], reason: str | None
 ) -> None:
     with pytest.raises(kind) as refusal:
-        numbers.checked(text)
+        phone_numbers.checked(text)
     if reason is not None:
         assert refusal.value.extra["reason"] == reason
 
 
 def test_the_countries_are_a_setting(settings: config.Settings) -> None:
     config.use(settings.model_copy(update={"allowed_countries": ["IN", "GB"]}))
-    assert numbers.checked("+44 20 7946 0958") == "+442079460958"
+    assert phone_numbers.checked("+44 20 7946 0958") == "+442079460958"
     config.use(settings.model_copy(update={"default_region": "GB", "allowed_countries": ["GB"]}))
-    assert numbers.checked("020 7946 0958") == "+442079460958"
+    assert phone_numbers.checked("020 7946 0958") == "+442079460958"
     with pytest.raises(DestinationNotAllowed):
-        numbers.checked("+919876543210")
+        phone_numbers.checked("+919876543210")
 
 
 def test_the_kinds_of_numbers_are_a_setting(settings: config.Settings) -> None:
     config.use(settings.model_copy(update={"allowed_number_types": ["TOLL_FREE"]}))
-    assert numbers.checked("1800 103 1111") == "+9118001031111"
+    assert phone_numbers.checked("1800 103 1111") == "+9118001031111"
     with pytest.raises(DestinationNotAllowed) as refusal:
-        numbers.checked("9876543210")
+        phone_numbers.checked("9876543210")
     assert refusal.value.extra["reason"] == "wrong_type"
 
 
@@ -153,14 +140,12 @@ def test_no_text_breaks_the_number_check(text: str) -> None:
     config.use(test_settings("", port=8000))
     try:
         with contextlib.suppress(InvalidNumber, DestinationNotAllowed):
-            assert numbers.checked(text).startswith("+91")
+            assert phone_numbers.checked(text).startswith("+91")
     finally:
         config.use(before)
 
 
 # --- addresses and signatures -------------------------------------------------------------------
-
-
 def test_a_signature_is_an_hmac_over_the_address_and_the_body(settings: config.Settings) -> None:
     secret = settings.simulator_auth_token.encode()
     expected = hmac.new(secret, b"http://127.0.0.1:8000/a?b=c\n{}", hashlib.sha256).hexdigest()
@@ -217,8 +202,6 @@ def test_a_callback_is_believed_only_with_token_and_signature(settings: config.S
 
 
 # --- the life of a simulated call ---------------------------------------------------------------
-
-
 def placed(script: Simulate, limit: int = 14_400) -> SimulatedCall:
     dial = Dial(
         call_id="call_A",
@@ -295,8 +278,6 @@ def test_what_is_reported_names_the_same_news_by_the_same_id() -> None:
 
 
 # --- the network at work ------------------------------------------------------------------------
-
-
 def a_call(call_id: str) -> NetworkCall:
     return {
         "_id": call_id,

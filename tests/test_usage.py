@@ -16,13 +16,11 @@ from pymongo.errors import AutoReconnect
 
 import billing
 import callbook
-import clock
-import config
-import database
 import dialer
 import usage
-from database import db
-from errors import SpendCapReached, TooManyCalls, Unavailable
+from core import clock, config, database
+from core.database import db
+from core.errors import SpendCapReached, TooManyCalls, Unavailable
 from telephony import Dial, NotSent
 from telephony.simulator import Simulator
 from tests import caller, campaigning
@@ -79,7 +77,6 @@ def within_a_day(past_the_boundary: Ahead) -> None:
 
 
 # --- the rules ----------------------------------------------------------------------------------
-
 steps = st.lists(
     st.tuples(
         st.sampled_from(["take", "raise", "settle", "give_back"]),
@@ -158,8 +155,6 @@ def test_a_call_is_counted_once_when_its_end_is_told_twice() -> None:
 
 
 # --- where the money is reserved ----------------------------------------------------------------
-
-
 async def test_calls_at_once_cannot_pass_the_days_cap(service: Service) -> None:
     person = await funded(service)
     with limited(service, daily_spend_cap=Decimal(105)):
@@ -342,7 +337,7 @@ async def test_all_who_wait_for_an_absent_database_are_answered_and_the_next_cha
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(usage, "db", Away())
+        patch.setattr(database, "db", Away())
         async with asyncio.timeout(10):
             answers = await asyncio.gather(*(take() for _ in range(5)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 5
@@ -411,8 +406,6 @@ async def test_nothing_is_counted_where_nothing_is_limited(service: Service) -> 
 
 
 # --- campaigns ----------------------------------------------------------------------------------
-
-
 async def test_a_campaign_pauses_at_the_cap_and_goes_on_when_there_is_room(
     service: Service,
 ) -> None:

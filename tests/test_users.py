@@ -5,16 +5,14 @@ import string
 
 import pytest
 
-import config
-import database
-import security
 import users
-from errors import InvalidRequest, NotFound
+from auth import passwords, sessions
+from core import config, database, phone_numbers
+from core.errors import InvalidRequest, NotFound
 from tests.conftest import PASSWORD, Service, running, test_settings
 
+
 # --- what people type ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "email",
     [
@@ -61,8 +59,8 @@ def test_what_nobody_can_read_is_no_name(name: str) -> None:
 def test_a_phone_number_of_the_default_region_is_kept_as_e164(text: str) -> None:
     config.use(test_settings("mongodb://127.0.0.1:1"))
     try:
-        assert users.phone_of(text) == "+919876543210"
-        assert users.phone_of("+1 (212) 555-0123") == "+12125550123"
+        assert phone_numbers.phone_of(text) == "+919876543210"
+        assert phone_numbers.phone_of("+1 (212) 555-0123") == "+12125550123"
     finally:
         config.use(None)
 
@@ -74,7 +72,7 @@ def test_what_cannot_be_a_phone_number_is_refused(text: str) -> None:
     config.use(test_settings("mongodb://127.0.0.1:1"))
     try:
         with pytest.raises(ValueError, match="phone number"):
-            users.phone_of(text)
+            phone_numbers.phone_of(text)
     finally:
         config.use(None)
 
@@ -86,7 +84,7 @@ def test_what_cannot_be_a_phone_number_is_refused(text: str) -> None:
 )  # fmt: skip
 def test_passwords_that_everybody_tries_first_are_refused(password: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        users.refuse_weak(password, about=("Asha@Example.com", "asha.rao", "asha rao"))
+        passwords.refuse_weak(password, about=("Asha@Example.com", "asha.rao", "asha rao"))
     assert refused.value.extra["errors"][0]["field"] == "password"
 
 
@@ -94,20 +92,18 @@ def test_passwords_that_everybody_tries_first_are_refused(password: str) -> None
     "password", [PASSWORD, "8charsok", "x1 " * 42, "पासवर्ड बहुत लंबा", "asha rao 19"]
 )
 def test_length_counts_and_composition_does_not(password: str) -> None:
-    users.refuse_weak(password, about=("asha@example.com", "asha", "asha rao"))
+    passwords.refuse_weak(password, about=("asha@example.com", "asha", "asha rao"))
 
 
 def test_the_ban_is_of_a_few_hundred_passwords_that_the_length_would_let_through() -> None:
-    assert len(users.COMMON_PASSWORDS) > 300
-    for password in users.COMMON_PASSWORDS:
-        assert len(password) >= users.PASSWORD_CHARACTERS_MIN, password
+    assert len(passwords.COMMON_PASSWORDS) > 300
+    for password in passwords.COMMON_PASSWORDS:
+        assert len(password) >= passwords.PASSWORD_CHARACTERS_MIN, password
         assert password == password.casefold(), password
         assert not set(password) - set(string.printable), password
 
 
 # --- accounts -----------------------------------------------------------------------------------
-
-
 async def test_twenty_simultaneous_sign_ups_of_one_person_make_one_account(
     service: Service,
 ) -> None:
@@ -151,14 +147,14 @@ async def test_a_log_in_with_the_old_password_does_not_survive_the_change_it_rac
     person = await service.signup()
     me = await users.find(person.id)
     assert me is not None
-    open_session = security.open_session
+    open_session = sessions.open_session
 
     async def late(user_id: str, epoch: int) -> str:
         # The old password was right; now it changes before the session is opened.
         await users.change_password(me, "ses_mine", current=PASSWORD, new="the newest one of all")
         return await open_session(user_id, epoch)
 
-    monkeypatch.setattr(security, "open_session", late)
+    monkeypatch.setattr(sessions, "open_session", late)
     answer = await service.post(
         "/api/auth/login", json={"email": person.email, "password": PASSWORD}
     )
@@ -177,8 +173,6 @@ async def test_a_password_is_kept_as_a_hash_only(service: Service) -> None:
 
 
 # --- admins -------------------------------------------------------------------------------------
-
-
 async def test_the_first_admin_is_made_once_by_however_many_processes(service: Service) -> None:
     await database.db.users.delete_many({})
     await asyncio.gather(*(users.ensure_first_admin() for _ in range(8)))

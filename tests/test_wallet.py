@@ -10,17 +10,14 @@ from typing import Any
 
 import pytest
 
-import clock
-import config
-import database
 import ledger
-import mongod
 import reconcile
 import transactions
 import wallet
-from database import Insert, Update, db
-from errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
-from ledger import Credit, Debit, Hold, Outcome, Release, Settle
+from commands import Credit, Debit, Hold, Outcome, Release, Settle
+from core import clock, config, database, embedded_mongodb
+from core.database import Insert, Update, db
+from core.errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
 from tests.conftest import ROOT
 from tests.conftest import test_settings as settings_of_tests
 
@@ -96,8 +93,6 @@ async def assert_books_are_right() -> reconcile.Report:
 
 
 # --- the same rupee -----------------------------------------------------------------------------
-
-
 async def test_fifty_parallel_calls_cannot_spend_the_same_rupee(book: config.Settings) -> None:
     await wallet.post(recharge(100_00))
     answers = await together(*(wallet.post(hold(f"call_{n}", 10_00)) for n in range(50)))
@@ -143,8 +138,6 @@ async def test_a_replay_is_answered_when_the_money_is_gone(book: config.Settings
 
 
 # --- what must be true together -----------------------------------------------------------------
-
-
 async def test_companions_commit_with_their_command_and_once(book: config.Settings) -> None:
     await db.notes.insert_one({"_id": "call_1", "status": "in_progress"})
     await wallet.post(recharge(10_00))
@@ -198,7 +191,6 @@ async def test_a_credit_tells_the_rest_of_the_house(book: config.Settings) -> No
 
 
 # --- several processes --------------------------------------------------------------------------
-
 _POSTER = """
     import asyncio, sys
     import config, database, wallet
@@ -251,8 +243,6 @@ async def test_two_processes_on_one_wallet_do_each_thing_once_and_never_overspen
 
 
 # --- when MongoDB is away, and when too much waits ----------------------------------------------
-
-
 async def test_a_wallet_that_a_killed_process_left_locked_holds_nobody_else_up(
     book: config.Settings,
 ) -> None:
@@ -285,14 +275,14 @@ async def test_a_full_queue_is_503_and_nothing_is_lost(
 
 
 async def test_without_mongodb_it_is_503_and_it_recovers_without_a_restart(tmp_path: Path) -> None:
-    running = mongod.start(tmp_path)
+    running = embedded_mongodb.start(tmp_path)
     try:
         async with committer(running.uri):
             await wallet.post(recharge(10_00))
             running.stop()
             with pytest.raises(Unavailable):
                 await wallet.post(spend(1_00, "while away"))
-            running = mongod.start(tmp_path)
+            running = embedded_mongodb.start(tmp_path)
             for _ in range(120):
                 try:
                     outcome = await wallet.post(spend(1_00, "while away"))
@@ -306,8 +296,6 @@ async def test_without_mongodb_it_is_503_and_it_recovers_without_a_restart(tmp_p
 
 
 # --- what the database itself refuses -----------------------------------------------------------
-
-
 async def test_the_validators_refuse_a_double_where_paise_belong(book: config.Settings) -> None:
     await wallet.post(recharge(10_00))
     for change in ({"balance_paise": 9.5}, {"balance_paise": -1}, {"held_paise": "0"}):

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-import clock
-import events
 import gateway
-import signatures
 import webhooks
-from database import Document, db
+from core import clock, outbox
+from core.database import Document, db
+from gateway import client as gateway_client
+from gateway import signatures
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -84,8 +84,6 @@ async def rupees(service: Service, person: Person) -> float:
 
 
 # --- the money arrives --------------------------------------------------------------------------
-
-
 async def test_row_06_the_webhook_credits_what_the_closed_browser_did_not(service: Service) -> None:
     person = await service.signup()
     order_id, payment_id = await paid_and_forgotten(service, person)
@@ -249,8 +247,6 @@ async def test_refund_and_dispute_webhooks_do_what_the_facts_say(
 
 
 # --- who sent it --------------------------------------------------------------------------------
-
-
 async def test_row_15_a_webhook_without_a_right_signature_is_refused_and_not_stored(
     service: Service,
 ) -> None:
@@ -295,8 +291,6 @@ async def test_row_36_an_address_for_another_mode_is_not_there(service: Service)
 
 
 # --- what it stores, and what it answers --------------------------------------------------------
-
-
 async def test_row_20_the_same_bytes_are_stored_once_whatever_their_event_id(
     service: Service,
 ) -> None:
@@ -312,7 +306,7 @@ async def test_row_20_the_same_bytes_are_stored_once_whatever_their_event_id(
 async def test_row_20_a_hanging_razorpay_holds_up_no_webhook(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "READ_SECONDS", 4.0)
+    monkeypatch.setattr(gateway_client, "READ_SECONDS", 4.0)
     person = await service.signup()
     _, payment_id = await paid_and_forgotten(service, person)
     await customer.fault(service, "timeout", path=f"/payments/{payment_id}", seconds=5)
@@ -360,9 +354,17 @@ def captured_with_id(json_id: str) -> bytes:
 
 
 NO_JSON = ("dead", "The body is no JSON.")
+
+
 NOTHING_TO_DO = ("done", "ignored: nothing is done about this event")
+
+
 NO_PAYMENT = ("dead", "The payload names no payment.")
+
+
 NO_REFUND = ("dead", "The payload names no refund.")
+
+
 UNKNOWN = ("dead", "Razorpay does not know what this tells of.")
 
 
@@ -430,7 +432,7 @@ async def test_a_dead_webhook_is_seen_by_admins_and_replayed(
     person = await service.signup()
     order_id, payment_id = await paid_and_forgotten(service, person)
     body = payload("payment.captured", payment={"id": payment_id})
-    stored = events.record(
+    stored = outbox.record(
         webhooks.EVENT,
         user_id=None,
         event_id="hook_dead",
@@ -469,8 +471,6 @@ async def test_webhooks_are_listed_in_pages_that_do_not_shift(
 
 
 # --- the sandbox sends them ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "kind", [None, "webhook_repeated", "webhook_reordered", "webhook_old_secret", "webhook_late"]
 )

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
-import events
 import worker
+from core import outbox
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
 OTHERS = {"tests", "bench", "sandbox"}
+
+
 MODULES = [
     path
     for path in [*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/**/*.py")]
@@ -39,10 +43,10 @@ def test_an_event_that_has_handlers_is_recorded_by_somebody(name: str) -> None:
 def test_the_outbox_knows_each_handler_once_however_often_they_are_registered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(events, "_handlers", {})
+    monkeypatch.setattr(outbox, "_handlers", {})
     worker.register_handlers()
     worker.register_handlers()
-    assert events._handlers == worker.HANDLERS
+    assert outbox._handlers == worker.HANDLERS
 
 
 def test_only_the_worker_registers_handlers() -> None:

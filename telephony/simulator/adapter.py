@@ -1,4 +1,4 @@
-"""Simulator: the adapter of the simulated network, which can do all that a real one can."""
+"""Simulator adapter: the provider protocol over simulated calls."""
 
 import datetime as dt
 import hmac
@@ -7,10 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Final, cast
 
-import clock
-import database
-from database import Document, db
-from errors import NotFound
+from core import clock, database
+from core.database import Document, db
+from core.errors import NotFound
 from telephony.provider import (
     OVER,
     RANK,
@@ -42,9 +41,8 @@ from telephony.simulator.runner import Runner
 # More than any call lasts, and less than MongoDB can keep.
 _SECONDS_MAX: Final = 2**31
 
+
 # --- the network --------------------------------------------------------------------------------
-
-
 class Simulator:
     """The adapter: what the network is asked to do. The process's runner calls back."""
 

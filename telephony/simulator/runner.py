@@ -1,4 +1,4 @@
-"""The simulator's runner: calls back for the calls of this process, and of processes that died."""
+"""Simulator runner: sends the callbacks of simulated calls, also those of processes that died."""
 
 import asyncio
 import datetime as dt
@@ -9,9 +9,8 @@ from typing import Final, cast
 
 import httpx
 
-import clock
-import database
-from database import Index, db
+from core import clock, database
+from core.database import Index, db
 from telephony.provider import OVER, RANK
 from telephony.simulator.lifecycle import (
     SIGNATURE_HEADER,
@@ -25,20 +24,27 @@ from telephony.simulator.lifecycle import (
 
 log = logging.getLogger(__name__)
 
-# --- vocabulary ---------------------------------------------------------------------------------
 
+# --- vocabulary ---------------------------------------------------------------------------------
 _DELIVERIES_MAX: Final = 64
+
+
 _DELIVERY_SECONDS: Final = 12.0
+
+
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+
+
 _HEARTBEAT_SECONDS: Final = 2.0
+
+
 _DEAD_AFTER_SECONDS: Final = 7.0
+
 
 database.declare("simulator_processes", indexes=[Index(("alive_at",), expire_seconds=3_600)])
 
 
 # --- the runner ---------------------------------------------------------------------------------
-
-
 class Runner:
     """Calls back for the calls of this process and of processes that died.
 

@@ -1,0 +1,284 @@
+"""Admin routes of customers: list, own rates, adjustments, freezing."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, StringConstraints
+
+import adjustments
+import people
+import rates
+from adjustments import Adjustment
+from api import idempotency, problems
+from api.dependencies import Admin
+from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
+from core import pagination
+from core.database import Document
+from core.errors import (
+    BalanceHeld,
+    Forbidden,
+    IdempotencyKeyReused,
+    InsufficientBalance,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    StillRunning,
+    Unauthenticated,
+    Unavailable,
+)
+from people import CUSTOMER_FIELDS
+from wallet import Balance
+
+router = APIRouter(prefix="/api/admin/users", tags=["admin"])
+
+
+_customer_problems = problems.documented(
+    Unauthenticated, Forbidden, InvalidRequest, InvalidCursor, Unavailable
+)
+
+
+class PersonOut(BaseModel):
+    """A user and what is in the wallet; `call_rate` is a rate of their own, if they have one."""
+
+    id: str
+    email: str
+    name: str
+    phone: str | None
+    role: str
+    created_at: Instant
+    balance: RupeesOut
+    held: RupeesOut
+    available: RupeesOut
+    due: RupeesOut
+    low_balance: bool
+    call_rate: RupeesOut | None
+    frozen: bool
+
+
+class PeopleOut(BaseModel):
+    """A page of users, newest first."""
+
+    users: list[PersonOut]
+    next_cursor: str | None
+
+
+@router.get("", response_model=PeopleOut, responses=_customer_problems)
+async def show_people(
+    _: Admin,
+    search: Annotated[str | None, Query(max_length=100)] = None,
+    low_balance: bool | None = None,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: str | None = None,
+) -> PeopleOut:
+    """Users with their balances, newest first; by a part of the e-mail address, name or phone."""
+    page, next_cursor = await people.list_customers(
+        search=search, low_balance=low_balance, limit=limit, cursor=cursor
+    )
+    prices = await rates.own_prices(person["_id"] for person, _ in page)
+    return PeopleOut(
+        users=[
+            _customer_out(person, balance, prices.get(person["_id"])) for person, balance in page
+        ],
+        next_cursor=next_cursor,
+    )
+
+
+def _customer_out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
+    return PersonOut(
+        id=person["_id"],
+        **{name: person.get(name) for name in CUSTOMER_FIELDS},
+        balance=balance.balance_paise,
+        held=balance.held_paise,
+        available=balance.available_paise,
+        due=balance.due_paise,
+        low_balance=balance.low,
+        call_rate=own_rate_paise,
+        frozen=balance.frozen,
+    )
+
+
+_refusals = (Unauthenticated, Forbidden, NotFound, InvalidRequest, Unavailable)
+
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+
+
+class AdjustmentIn(BaseModel):
+    """What to correct, and why: the owner of the wallet reads the reason."""
+
+    type: Literal["credit", "debit"]
+    amount: PositiveRupeesIn
+    reason: Reason
+
+
+class AdjustmentOut(BaseModel):
+    """The transaction that the adjustment made. `balance` is what the wallet holds afterwards, when
+    a credit has paid what was due."""
+
+    id: str
+    user_id: str
+    seq: int
+    type: str
+    category: str
+    amount: RupeesOut
+    balance_after: RupeesOut
+    balance: RupeesOut
+    description: str
+    by: str
+    created_at: Instant
+
+
+class ReasonIn(BaseModel):
+    """Why."""
+
+    reason: Reason
+
+
+class FrozenOut(BaseModel):
+    """Whether calls are stopped now, and whether this request changed that."""
+
+    user_id: str
+    frozen: bool
+    changed: bool
+
+
+class ByHandOut(BaseModel):
+    """One thing that was done by hand."""
+
+    action: str
+    reason: str
+    by: str
+    transaction_id: str | None
+    at: Instant
+
+
+class ByHandListOut(BaseModel):
+    """A page of what was done by hand, the newest first."""
+
+    adjustments: list[ByHandOut]
+    next_cursor: str | None
+
+
+@router.post(
+    "/{user_id}/adjustments",
+    status_code=201,
+    response_model=AdjustmentOut,
+    responses=problems.documented(
+        *_refusals, InsufficientBalance, BalanceHeld, IdempotencyKeyReused, StillRunning
+    ),
+)
+async def post_adjustment(
+    user_id: str, body: AdjustmentIn, admin: Admin, request: Request
+) -> Response:
+    """Credit or debit a wallet by hand. Send an `Idempotency-Key`: then a repetition is harmless."""
+
+    async def work(seed: str) -> idempotency.Answer:
+        entry, balance_paise = await adjustments.adjust(
+            user_id,
+            kind=body.type,
+            amount_paise=body.amount,
+            reason=body.reason,
+            by=admin.id,
+            seed=seed,
+        )
+        answer = AdjustmentOut(
+            id=entry.id,
+            user_id=entry.user_id,
+            seq=entry.seq,
+            type=entry.type,
+            category=entry.category,
+            amount=entry.amount_paise,
+            balance_after=entry.balance_after_paise,
+            balance=balance_paise,
+            description=entry.description,
+            by=admin.id,
+            created_at=entry.created_at,
+        )
+        return idempotency.Answer(201, answer)
+
+    return await idempotency.once(request, admin.id, work)
+
+
+@router.get(
+    "/{user_id}/adjustments",
+    response_model=ByHandListOut,
+    responses=problems.documented(
+        Unauthenticated, Forbidden, NotFound, InvalidRequest, InvalidCursor
+    ),
+)
+async def get_adjustments(
+    user_id: str,
+    _: Admin,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> ByHandListOut:
+    """What was done to a wallet by hand: who, what, why."""
+    rows, next_cursor = await adjustments.page(user_id, limit=limit, cursor=cursor)
+    return ByHandListOut(
+        adjustments=[_adjustment_out(row) for row in rows], next_cursor=next_cursor
+    )
+
+
+@router.post(
+    "/{user_id}/freeze", response_model=FrozenOut, responses=problems.documented(*_refusals)
+)
+async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
+    """No new calls; the live ones are ended. Harmless when repeated."""
+    changed = await adjustments.freeze(user_id, frozen=True, reason=body.reason, by=admin.id)
+    return FrozenOut(user_id=user_id, frozen=True, changed=changed)
+
+
+@router.post(
+    "/{user_id}/unfreeze", response_model=FrozenOut, responses=problems.documented(*_refusals)
+)
+async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
+    """Calls are possible again, and campaigns that waited go on. Harmless when repeated."""
+    changed = await adjustments.freeze(user_id, frozen=False, reason=body.reason, by=admin.id)
+    return FrozenOut(user_id=user_id, frozen=False, changed=changed)
+
+
+def _adjustment_out(record: Adjustment) -> ByHandOut:
+    return ByHandOut(
+        action=record["action"],
+        reason=record["reason"],
+        by=record["by"],
+        transaction_id=record["transaction_id"],
+        at=record["at"],
+    )
+
+
+class OwnRateIn(BaseModel):
+    """The user's own rate, in rupees a minute; null takes it away."""
+
+    rate: RupeesIn | None
+
+
+class OwnRateSet(BaseModel):
+    """The user's own rate as it is now (null: none), and who set it."""
+
+    user_id: str
+    rate_per_minute: RupeesOut | None
+    currency: str = "INR"
+    updated_at: Instant
+    updated_by: str
+
+
+@router.post(
+    "/{user_id}/call-rate",
+    response_model=OwnRateSet,
+    responses=problems.documented(InvalidRequest, Unauthenticated, Forbidden, NotFound),
+)
+async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSet:
+    """Give a user a rate of their own for calls placed from now on; null takes it away. It comes
+    before the rate card's prices and the single rate."""
+    kept = await rates.set_own(user_id, body.rate, by=admin.email)
+    return OwnRateSet(
+        user_id=user_id,
+        rate_per_minute=kept["rate_paise_per_minute"],
+        updated_at=kept["updated_at"],
+        updated_by=kept["updated_by"],
+    )

@@ -1,0 +1,202 @@
+"""Admin routes of prices: the single rate, and rate cards uploaded, listed, activated."""
+
+import asyncio
+import datetime as dt
+import hashlib
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, BeforeValidator, Field
+
+import ratecards
+import ratesheets
+from api import downloads, fields, idempotency, middleware, problems
+from api.dependencies import Admin
+from api.fields import Instant
+from core import clock, pagination
+from core.csv_files import UnreadableFile
+from core.errors import (
+    BodyTooLarge,
+    Forbidden,
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    StillRunning,
+    Unauthenticated,
+    invalid,
+)
+from ratecards import FILE_BYTES_MAX, RateCard
+from ratesheets import InvalidRateCard
+
+_AHEAD_DAYS: Final = 366
+
+
+router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"])
+
+
+middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
+
+
+_blank = BeforeValidator(lambda value: None if value == "" else value)
+
+
+class RateCardIn(BaseModel):
+    """A rate card as a CSV file, what it is about, and from when on it holds."""
+
+    # The Swagger page offers a file to choose for `binary`.
+    file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
+    note: Annotated[str, Field(max_length=200)] = ""
+    effective_from: Annotated[str | None, Field(max_length=64), _blank] = None
+
+
+class RateCardOut(BaseModel):
+    """A version of the rate card."""
+
+    version: int
+    rows_count: int
+    note: str
+    sha256: str
+    created_at: Instant
+    created_by: str
+
+
+class RateCardsOut(BaseModel):
+    """Versions, newest first, and the one in force at the moment that was asked for."""
+
+    active_version: int | None
+    rate_cards: list[RateCardOut]
+    next_cursor: str | None
+
+
+class ActivationIn(BaseModel):
+    """The version to put in force, or null for no card at all: then the single rate holds."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None
+    effective_from: Annotated[str | None, Field(max_length=64)] = None
+
+
+class ActivationOut(BaseModel):
+    """What is in force from when on."""
+
+    version: int | None
+    effective_from: Instant
+
+
+def _out(card: RateCard) -> RateCardOut:
+    return RateCardOut(
+        version=card["version"],
+        rows_count=card["rows_count"],
+        note=card["note"],
+        sha256=card["sha256"],
+        created_at=card["created_at"],
+        created_by=card["created_by"],
+    )
+
+
+def _since(text: str | None) -> dt.datetime | None:
+    """The moment or the beginning of the day in India that `text` names; not the past."""
+    if text is None:
+        return None
+    moment = fields.span_of("effective_from", text)[0]
+    ahead = moment - clock.now()
+    if not dt.timedelta(days=-1) < ahead < dt.timedelta(days=_AHEAD_DAYS):
+        raise invalid("effective_from", f"must be within the next {_AHEAD_DAYS} days")
+    return moment
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=RateCardOut,
+    responses=problems.documented(
+        Unauthenticated,
+        Forbidden,
+        InvalidRequest,
+        UnreadableFile,
+        InvalidRateCard,
+        BodyTooLarge,
+        IdempotencyKeyReused,
+        StillRunning,
+    ),
+)
+async def upload_rate_card(
+    request: Request,
+    admin: Admin,
+    form: Annotated[RateCardIn, Form(media_type="multipart/form-data")],
+) -> Response:
+    """Put a new rate card in force, now or from `effective_from` on: all of it, or, when any row is
+    wrong, nothing of it."""
+    content = await form.file.read()
+    since = _since(form.effective_from)
+
+    async def work(seed: str) -> idempotency.Answer:
+        prices = await asyncio.to_thread(ratesheets.read, content)
+        card = await ratecards.publish(
+            f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
+        )
+        return idempotency.Answer(201, _out(card))
+
+    digest = hashlib.sha256(content)
+    digest.update(form.model_dump_json(exclude={"file"}).encode())
+    return await idempotency.once(request, admin.id, work, fingerprint=digest.digest())
+
+
+@router.post(
+    "/activate",
+    response_model=ActivationOut,
+    responses=problems.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
+)
+async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
+    """Put an earlier version in force again, or none."""
+    since = await ratecards.activate(
+        body.version, effective_from=_since(body.effective_from), by=admin.email
+    )
+    return ActivationOut(version=body.version, effective_from=since)
+
+
+@router.get(
+    "",
+    response_model=RateCardsOut,
+    responses=problems.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCursor),
+)
+async def list_rate_cards(
+    _: Admin,
+    at: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> RateCardsOut:
+    """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
+    moment = (
+        clock.now() if at is None else fields.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
+    )
+    before: int | None = None
+    if cursor is not None:
+        name, before = pagination.decode_cursor(cursor, str, int)
+        if name != "card":
+            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
+    found = await ratecards.page(before=before, limit=limit + 1)
+    more, found = len(found) > limit, found[:limit]
+    return RateCardsOut(
+        active_version=await ratecards.version_at(moment),
+        rate_cards=[_out(card) for card in found],
+        next_cursor=pagination.encode_cursor("card", found[-1]["version"]) if more else None,
+    )
+
+
+@router.get(
+    "/{version}/download",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/csv": {}}, "description": "The CSV"},
+        **problems.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
+    },
+)
+async def download_rate_card(
+    _: Admin, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+) -> StreamingResponse:
+    """A version as CSV, which can be changed and sent again."""
+    return await downloads.attachment(ratecards.csv_of(version), f"rate-card-{version}.csv")

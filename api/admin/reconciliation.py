@@ -1,0 +1,253 @@
+"""Admin routes of reconciliation: runs, settlements, the review queue and its decisions."""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, StringConstraints
+
+import callbook
+import clearing
+import openitems
+import payments
+import settlements
+from api import calls as calls_routes
+from api import problems
+from api.calls import CallOut
+from api.dependencies import Admin
+from api.fields import Instant, RupeesOut
+from clearing import Reconciliation
+from core import clock, pagination
+from core.errors import (
+    Forbidden,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    StillRunning,
+    Unauthenticated,
+    Unavailable,
+)
+from payments import Payment
+from settlements import Settlement
+
+router = APIRouter(prefix="/api/admin", tags=["admin"])
+
+
+_refusals = (Unauthenticated, Forbidden)
+
+
+class ReportOut(BaseModel):
+    """One reconciliation: what was looked at, what was repaired, what it leaves to a person.
+
+    The lists are cut at 200, the counts are not. `unanswered`: Razorpay did not answer there; the
+    next run looks again.
+    """
+
+    run_id: str
+    trigger: str
+    started_at: Instant
+    finished_at: Instant
+    since: Instant
+    until: Instant
+    ok: bool
+    checked: dict[str, int]
+    repaired_count: int
+    repaired: list[dict[str, Any]]
+    findings_count: int
+    findings: list[dict[str, Any]]
+    unanswered: list[str]
+
+
+class WaitingPaymentOut(BaseModel):
+    """A payment that was taken and not credited by itself."""
+
+    payment_id: str
+    order_id: str
+    user_id: str
+    amount: RupeesOut
+    status: str
+    reason: str
+    since: Instant
+
+
+class WaitingOut(BaseModel):
+    """Something else that waits, and why."""
+
+    kind: str
+    id: str
+    detail: str | None
+
+
+class ReconciliationOut(BaseModel):
+    """The latest reports, and what waits for a person now."""
+
+    runs: list[ReportOut]
+    payments_in_review: list[WaitingPaymentOut]
+    waiting: list[WaitingOut]
+
+
+class RunIn(BaseModel):
+    """Leave alone what is younger than this many minutes."""
+
+    older_than_minutes: Annotated[int, Field(strict=True, ge=0, le=60 * 24 * 30)] = (
+        clearing.OLDER_THAN_MINUTES
+    )
+
+
+class ResolveIn(BaseModel):
+    """What was done about it."""
+
+    note: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
+
+
+class ResolveCallIn(ResolveIn):
+    """What was done about it; for a call whose money is still held, how long it was talked."""
+
+    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)] | None = None
+
+
+class SettlementOut(BaseModel):
+    """What Razorpay paid out at once. The fee includes its tax; `net` went to our bank."""
+
+    settlement_id: str
+    day: str
+    utr: str
+    lines: int
+    gross: RupeesOut
+    fee: RupeesOut
+    tax: RupeesOut
+    net: RupeesOut
+    unmatched: list[str]
+
+
+class SettlementsOut(BaseModel):
+    """Settlements, the latest first."""
+
+    settlements: list[SettlementOut]
+    next_cursor: str | None
+
+
+@router.get(
+    "/reconciliation", response_model=ReconciliationOut, responses=problems.documented(*_refusals)
+)
+async def get_reconciliation(
+    _: Admin, limit: Annotated[int, Query(ge=1, le=100)] = 10
+) -> ReconciliationOut:
+    """The latest reports and what waits for a person. Nothing at all is the normal state."""
+    found = await openitems.waiting()
+    return ReconciliationOut(
+        runs=[_report(run) for run in await clearing.latest(limit)],
+        payments_in_review=[_payment(each) for each in found.payments],
+        waiting=[
+            *(_waiting("webhook", row, row.get("failure")) for row in found.webhooks),
+            *(_waiting("refund", row, row["failure"]) for row in found.refunds),
+            *(_waiting("dispute", row, row["respond_by"]) for row in found.disputes),
+            *(_waiting("call", row, row.get("review_reason")) for row in found.calls),
+        ],
+    )
+
+
+@router.post(
+    "/reconciliation/run",
+    response_model=ReportOut,
+    responses=problems.documented(*_refusals, InvalidRequest, StillRunning),
+)
+async def run_reconciliation(admin: Admin, body: RunIn | None = None) -> ReportOut:
+    """Compare with Razorpay now, repair what can be repaired, and tell. It may take some minutes."""
+    minutes = body.older_than_minutes if body else clearing.OLDER_THAN_MINUTES
+    report = await clearing.run(older_than_minutes=minutes, trigger=admin.id)
+    return _report(await clearing.find(report.run_id))
+
+
+@router.post(
+    "/payments/{payment_id}/resolve",
+    response_model=WaitingPaymentOut,
+    responses=problems.documented(*_refusals, NotFound, InvalidRequest),
+)
+async def resolve_payment(payment_id: str, body: ResolveIn, admin: Admin) -> WaitingPaymentOut:
+    """Take a payment out of the review, after it was refunded or credited by an adjustment."""
+    resolved = await payments.resolve(payment_id, by=admin.id, note=body.note)
+    if resolved is None:
+        raise NotFound("There is no payment with this id that waits for a person.")
+    return _payment(resolved)
+
+
+@router.post(
+    "/calls/{call_id}/resolve",
+    response_model=CallOut,
+    responses=problems.documented(*_refusals, NotFound, InvalidRequest, Unavailable),
+)
+async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallOut:
+    """Take a call out of the review. One whose money is still held is charged for `duration_seconds`,
+    at the rate that it was placed at, and the rest is free again; 0 costs nothing."""
+    resolved = await callbook.resolve(
+        call_id, duration_seconds=body.duration_seconds, by=admin.id, note=body.note
+    )
+    return calls_routes.shown(resolved)
+
+
+@router.get(
+    "/settlements",
+    response_model=SettlementsOut,
+    responses=problems.documented(*_refusals, InvalidRequest, InvalidCursor),
+)
+async def get_settlements(
+    _: Admin,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> SettlementsOut:
+    """What Razorpay paid out to our bank, with its fees and their tax."""
+    found, next_cursor = await settlements.page(limit=limit, cursor=cursor)
+    return SettlementsOut(settlements=[_settlement(s) for s in found], next_cursor=next_cursor)
+
+
+def _report(run: Reconciliation) -> ReportOut:
+    return ReportOut(
+        run_id=run["_id"],
+        trigger=run["trigger"],
+        started_at=run["started_at"],
+        finished_at=run["finished_at"],
+        since=run["since"],
+        until=run["until"],
+        ok=run["ok"],
+        checked=run["checked"],
+        repaired_count=run["repaired_count"],
+        repaired=run["repaired"],
+        findings_count=run["findings_count"],
+        findings=run["findings"],
+        unanswered=run["unanswered"],
+    )
+
+
+def _payment(record: Payment) -> WaitingPaymentOut:
+    return WaitingPaymentOut(
+        payment_id=record["_id"],
+        order_id=record["order_id"],
+        user_id=record["user_id"],
+        amount=record["amount_paise"],
+        status=record["status"],
+        reason=record["review"]["reason"],
+        since=record["review"]["at"],
+    )
+
+
+def _waiting(kind: str, row: Mapping[str, Any], why: dt.datetime | str | None) -> WaitingOut:
+    detail = clock.iso(why) if isinstance(why, dt.datetime) else why
+    return WaitingOut(kind=kind, id=row["_id"], detail=detail)
+
+
+def _settlement(record: Settlement) -> SettlementOut:
+    return SettlementOut(
+        settlement_id=record["_id"],
+        day=record["day"],
+        utr=record["utr"],
+        lines=record["lines"],
+        gross=record["gross_paise"],
+        fee=record["fee_paise"],
+        tax=record["tax_paise"],
+        net=record["net_paise"],
+        unmatched=record["unmatched"],
+    )

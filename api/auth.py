@@ -1,0 +1,224 @@
+"""Authentication routes: sign-up, log-in, log-out, password change, the own profile."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import OAuth2PasswordRequestForm
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+import users
+import wallet
+from api import dependencies
+from api.dependencies import CurrentClaims, CurrentUser
+from api.fields import Instant, RupeesOut
+from api.problems import documented
+from auth import rate_limits, sessions
+from core import phone_numbers
+from core.errors import InvalidRequest, TooManyRequests, Unauthenticated, Unavailable
+from users import EmailTaken, InvalidCredentials, User
+
+PASSWORD_CHARACTERS_READ_MAX: Final = 1_000
+
+
+Password = Annotated[str, Field(strict=True, max_length=PASSWORD_CHARACTERS_READ_MAX)]
+
+
+Email = Annotated[
+    str,
+    Field(strict=True, max_length=254, examples=["asha@example.com"]),
+    AfterValidator(users.email_of),
+]
+
+
+Name = Annotated[
+    str, Field(strict=True, max_length=400, examples=["Asha Rao"]), AfterValidator(users.name_of)
+]
+
+
+def _profile_phone(text: str | None) -> str | None:
+    return phone_numbers.phone_of(text) if text else None
+
+
+def _blank_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+ProfilePhone = Annotated[
+    Annotated[str, Field(strict=True, max_length=40)] | None,
+    BeforeValidator(_blank_is_none),
+    AfterValidator(_profile_phone),
+    Field(examples=["+919876543210"]),
+]
+
+
+class SignUp(BaseModel):
+    """Who wants an account."""
+
+    email: Email
+    password: Annotated[
+        Password, Field(description="8 to 128 characters, not one of the most common ones")
+    ]
+    name: Name
+    phone: ProfilePhone = None
+
+
+class LogIn(BaseModel):
+    """Who comes back."""
+
+    email: Annotated[str, Field(strict=True, max_length=320, examples=["asha@example.com"])]
+    password: Password
+
+
+class PasswordChange(BaseModel):
+    """The old password, as a proof, and the new one."""
+
+    current_password: Password
+    new_password: Password
+
+
+class Profile(BaseModel):
+    """A user as others of the house show them; the balance is in rupees."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    email: str
+    name: str
+    phone: str | None
+    role: str
+    wallet_balance: RupeesOut
+
+
+class Me(Profile):
+    """The one who asks."""
+
+    created_at: Instant
+
+
+class Admission(BaseModel):
+    """A token and whose it is. `expires_in` is in seconds."""
+
+    access_token: str
+    token_type: str = "bearer"  # noqa: S105 - the name of a scheme
+    expires_in: int
+    user: Profile
+
+
+class Token(BaseModel):
+    """The answer of the OAuth2 password flow."""
+
+    access_token: str
+    token_type: str = "bearer"  # noqa: S105 - the name of a scheme
+
+
+async def _log_in(request: Request, email: str, password: str) -> tuple[User, str]:
+    address, account = dependencies.client_address(request), users.email_key(email)
+    await rate_limits.limit_logins(address, account)
+    user, token = await users.log_in(email, password)
+    await rate_limits.forgive_login(address, account)
+    await wallet.touch(user.id)
+    return user, token
+
+
+async def _admission(user: User, token: str) -> Admission:
+    return Admission(
+        access_token=token, expires_in=sessions.token_seconds(), user=await _profile(user)
+    )
+
+
+async def _profile(user: User) -> Profile:
+    return Profile(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        phone=user.phone,
+        role=user.role,
+        wallet_balance=(await wallet.balance_of(user.id)).balance_paise,
+    )
+
+
+router = APIRouter(prefix="/api/auth", tags=["auth"])
+
+
+@router.post(
+    "/signup",
+    status_code=201,
+    response_model=Admission,
+    responses=documented(EmailTaken, InvalidRequest, TooManyRequests, Unavailable),
+)
+async def sign_up(request: Request, body: SignUp) -> Admission:
+    """Open an account, with a wallet of Rs 0, and log in."""
+    await rate_limits.limit_signups(dependencies.client_address(request))
+    user = await users.sign_up(
+        email=body.email, password=body.password, name=body.name, phone=body.phone
+    )
+    token = await sessions.open_session(user.id, user.epoch)
+    return await _admission(user, token)
+
+
+@router.post(
+    "/login",
+    response_model=Admission,
+    responses=documented(InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable),
+)
+async def log_in(request: Request, body: LogIn) -> Admission:
+    """Log in with e-mail address and password."""
+    user, token = await _log_in(request, body.email, body.password)
+    return await _admission(user, token)
+
+
+@router.post(
+    "/token",
+    response_model=Token,
+    responses=documented(InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable),
+)
+async def token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
+    """Log in with the OAuth2 password form, as the Authorize button of this page does."""
+    if max(len(form.username), len(form.password)) > PASSWORD_CHARACTERS_READ_MAX:
+        raise InvalidCredentials
+    _, access_token = await _log_in(request, form.username, form.password)
+    return Token(access_token=access_token)
+
+
+@router.post(
+    "/logout",
+    status_code=204,
+    response_model=None,
+    responses=documented(Unauthenticated, Unavailable),
+)
+async def log_out(user: CurrentUser, claims: CurrentClaims) -> Response:
+    """End this session: its token is dead, in every process within a second."""
+    await sessions.revoke(claims)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/change-password",
+    status_code=204,
+    response_model=None,
+    responses=documented(
+        Unauthenticated, InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable
+    ),
+)
+async def change_password(
+    request: Request, user: CurrentUser, claims: CurrentClaims, body: PasswordChange
+) -> Response:
+    """Set a new password. This session goes on, every other one of the user is dead."""
+    address, account = dependencies.client_address(request), users.email_key(user.email)
+    await rate_limits.limit_logins(address, account)
+    await users.change_password(
+        user, claims.session_id, current=body.current_password, new=body.new_password
+    )
+    await rate_limits.forgive_login(address, account)
+    return Response(status_code=204)
+
+
+@router.get("/me", response_model=Me, responses=documented(Unauthenticated, Unavailable))
+async def me(user: CurrentUser) -> Me:
+    """Who I am, and what is in my wallet."""
+    profile = await _profile(user)
+    return Me(
+        **profile.model_dump(exclude={"wallet_balance"}),
+        wallet_balance=profile.wallet_balance,
+        created_at=user.created_at,
+    )

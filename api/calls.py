@@ -1,0 +1,289 @@
+"""Call routes: place, quote, show, list, hang up."""
+
+import datetime as dt
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+import billing
+import callbook
+import calls
+import tariffs
+from api import idempotency, problems
+from api.dependencies import CurrentUser
+from api.fields import Instant, Phone, RupeesOut
+from callrecords import BillingStatus, Call, Status
+from calls import CallSpec, MachineDetection
+from core import pagination, phone_numbers
+from core.database import Document
+from core.errors import (
+    PAYMENT_REQUIRED,
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    StillRunning,
+    TooManyCalls,
+    Unauthenticated,
+    Unavailable,
+)
+from core.phone_numbers import DestinationNotAllowed, InvalidNumber
+from ratecards import DestinationNotRated
+from rates import Source
+from telephony import CannotHangUp, Simulate
+from users import User
+
+router = APIRouter(tags=["calls"])
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
+        raise ValueError("must be an http:// or https:// address")
+    return text
+
+
+Url = Annotated[str, Field(max_length=2_048), AfterValidator(_http_url)]
+
+
+class SimulateIn(BaseModel):
+    """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`."""
+
+    outcome: Literal["completed", "busy", "no_answer", "failed"] = "completed"
+    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=14_400)] = 30
+    wall_seconds: Annotated[float, Field(strict=True, ge=0, le=3_600, allow_inf_nan=False)] = 1.0
+    answered_by: Literal["human", "machine"] = "human"
+
+
+def scenario_of(simulate: SimulateIn | None) -> Simulate | None:
+    """What the body of a request says about the simulation."""
+    return None if simulate is None else Simulate(**simulate.model_dump())
+
+
+class CallIn(BaseModel):
+    """A call to place; at most one of `message`, `audio_url` and `connect_to`."""
+
+    to: Phone
+    message: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    audio_url: Url | None = None
+    connect_to: Phone | None = None
+    max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
+    machine_detection: MachineDetection | None = None
+    simulate: SimulateIn | None = None
+
+    @model_validator(mode="after")
+    def _one_purpose(self) -> "CallIn":
+        chosen = [v for v in (self.message, self.audio_url, self.connect_to) if v is not None]
+        if len(chosen) > 1:
+            raise ValueError("send one of message, audio_url and connect_to, not several")
+        return self
+
+
+class CallOut(BaseModel):
+    """A call as its owner sees it."""
+
+    call_id: str
+    user_id: str
+    to: str
+    status: Status
+    billing_status: BillingStatus
+    rate_per_minute: RupeesOut
+    pulse_seconds: int
+    first_pulse_seconds: int
+    minimum_billable_seconds: int
+    connection_fee: RupeesOut
+    rate_source: Source
+    rate_card_version: int | None
+    rate_prefix: str | None
+    held: RupeesOut
+    max_duration_seconds: int
+    limit_seconds: int
+    machine_detection: MachineDetection | None
+    answered_by: Literal["human", "machine"] | None
+    duration_seconds: int | None
+    billable_seconds: int | None
+    pulse_count: int | None
+    cost: RupeesOut | None
+    due: RupeesOut
+    explanation: str | None
+    provider: str
+    provider_call_id: str | None
+    campaign_id: str | None
+    created_at: Instant
+    answered_at: Instant | None
+    ended_at: Instant | None
+    failure_reason: str | None
+
+
+class CallsOut(BaseModel):
+    """A page of calls, newest first."""
+
+    calls: list[CallOut]
+    next_cursor: str | None
+
+
+def shown(call: Call) -> CallOut:
+    """A stored call as its owner sees it."""
+    rate = billing.rate_of(call)
+    facts: Document = {
+        "call_id": call["_id"],
+        "rate_per_minute": rate.rate_paise_per_minute,
+        "first_pulse_seconds": rate.opening_seconds,
+        "connection_fee": rate.connection_fee_paise,
+        "rate_source": rate.source,
+        "held": call["held_paise"],
+        "cost": call["cost_paise"],
+        "due": call["due_paise"],
+    }
+    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
+
+
+async def _visible(call_id: str, user: User) -> Call:
+    """The call if it is the user's own or the user is an admin; else there is none."""
+    call = await callbook.find(call_id)
+    if user.role != "admin" and call["user_id"] != user.id:
+        raise NotFound("There is no call with this id.")
+    return call
+
+
+@router.post(
+    "/api/call",
+    status_code=202,
+    response_model=CallOut,
+    responses=problems.documented(
+        Unauthenticated,
+        *PAYMENT_REQUIRED,
+        InvalidRequest,
+        InvalidNumber,
+        DestinationNotAllowed,
+        DestinationNotRated,
+        IdempotencyKeyReused,
+        StillRunning,
+        TooManyCalls,
+        Unavailable,
+    ),
+)
+async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Response:
+    """Place a call. Its money is reserved first and charged when the network reports its end."""
+    spec = CallSpec(
+        message=body.message,
+        audio_url=body.audio_url,
+        connect_to=body.connect_to,
+        max_duration_seconds=body.max_duration_seconds,
+        machine_detection=body.machine_detection,
+        simulate=scenario_of(body.simulate),
+    )
+
+    async def work(seed: str) -> idempotency.Answer:
+        call = await calls.place(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
+        return idempotency.Answer(202, shown(call))
+
+    return await idempotency.once(request, user.id, work)
+
+
+@router.get(
+    "/api/calls",
+    response_model=CallsOut,
+    responses=problems.documented(Unauthenticated, InvalidRequest, InvalidCursor),
+)
+async def list_calls(
+    user: CurrentUser,
+    status: Status | None = None,
+    user_id: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> CallsOut:
+    """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
+    where: Document = {}
+    if user.role != "admin":
+        where["user_id"] = user.id
+    elif user_id is not None:
+        where["user_id"] = user_id
+    if status is not None:
+        where["status"] = status
+    after = None
+    if cursor is not None:
+        at, call_id = pagination.decode_cursor(cursor, dt.datetime, str)
+        after = (at, call_id)
+    found = await callbook.page(where, after=after, limit=limit + 1)
+    more = len(found) > limit
+    found = found[:limit]
+    last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
+    return CallsOut(calls=[shown(call) for call in found], next_cursor=last)
+
+
+@router.get(
+    "/api/calls/{call_id}",
+    response_model=CallOut,
+    responses=problems.documented(Unauthenticated, NotFound),
+)
+async def one_call(call_id: str, user: CurrentUser) -> CallOut:
+    """One call."""
+    return shown(await _visible(call_id, user))
+
+
+@router.post(
+    "/api/calls/{call_id}/hangup",
+    status_code=202,
+    response_model=CallOut,
+    responses=problems.documented(Unauthenticated, NotFound, CannotHangUp, Unavailable),
+)
+async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
+    """End a call. The seconds talked until now are charged when the network reports the end; a
+    call that is over stays as it is, so this may be repeated."""
+    await _visible(call_id, user)
+    return shown(await calls.hang_up(call_id))
+
+
+class QuoteIn(BaseModel):
+    """A call to price."""
+
+    to: Phone
+    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)]
+
+
+class QuoteOut(BaseModel):
+    """What it would cost at the rate of this moment, and what that is computed from."""
+
+    cost: RupeesOut
+    rate_per_minute: RupeesOut
+    billable_seconds: int
+    pulse_count: int
+    first_pulse_seconds: int
+    pulse_seconds: int
+    minimum_billable_seconds: int
+    connection_fee: RupeesOut
+    rate_source: Source
+    rate_card_version: int | None
+    rate_prefix: str | None
+    explanation: str
+
+
+@router.post(
+    "/api/calls/quote",
+    response_model=QuoteOut,
+    responses=problems.documented(
+        Unauthenticated, InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
+    ),
+)
+async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
+    """What a call would cost: computed by the code that charges."""
+    rate = await tariffs.rate_for(user.id, phone_numbers.checked(body.to))
+    return QuoteOut(
+        cost=billing.cost_paise(body.duration_seconds, rate),
+        rate_per_minute=rate.rate_paise_per_minute,
+        billable_seconds=billing.billable_seconds(body.duration_seconds, rate),
+        pulse_count=billing.pulse_count(body.duration_seconds, rate),
+        first_pulse_seconds=rate.opening_seconds,
+        pulse_seconds=rate.pulse_seconds,
+        minimum_billable_seconds=rate.minimum_billable_seconds,
+        connection_fee=rate.connection_fee_paise,
+        rate_source=rate.source,
+        rate_card_version=rate.card_version,
+        rate_prefix=rate.prefix,
+        explanation=billing.explanation(body.duration_seconds, rate),
+    )

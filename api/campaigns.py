@@ -1,0 +1,457 @@
+"""Campaign routes: create, upload, show, pause, resume, cancel, results."""
+
+import asyncio
+import datetime as dt
+import hashlib
+import json
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
+
+import campaign_results
+import campaignbook
+import contacts
+import intake
+import phonebook
+from api import downloads, idempotency, middleware, problems
+from api.calls import SimulateIn, Url, scenario_of
+from api.dependencies import CurrentUser
+from api.fields import Instant, Phone, RupeesOut
+from calls import CallSpec, MachineDetection
+from campaignbook import Campaign, InvalidTransition, PauseReason, Status
+from contacts import Counted, Counts, Tally
+from core import clock, pagination
+from core.csv_files import UnreadableFile
+from core.database import Document
+from core.errors import (
+    PAYMENT_REQUIRED,
+    BodyTooLarge,
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    StillRunning,
+    Unauthenticated,
+    Unavailable,
+)
+from core.phone_numbers import DestinationNotAllowed, InvalidNumber
+from intake import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
+from phonebook import NoPhoneColumn, TooManyRows
+from users import User
+
+_LIST_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+_START_WITHIN_DAYS: Final = 366
+
+
+middleware.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
+
+
+# The other fields and the boundaries of the form need some room beside the file.
+middleware.allow_large_body("/api/campaigns/upload", phonebook.FILE_BYTES_MAX + 64 * 1024)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text.strip()
+
+
+def _moment(text: object) -> object:
+    if text is not None and not isinstance(text, str):
+        raise ValueError("must be a moment such as 2026-11-24T09:00:00+05:30")
+    return text
+
+
+def _soon(moment: dt.datetime) -> dt.datetime:
+    ahead = moment - clock.now()
+    if not dt.timedelta(days=-1) < ahead < dt.timedelta(days=_START_WITHIN_DAYS):
+        raise ValueError(f"must be a moment within the next {_START_WITHIN_DAYS} days")
+    utc = moment.astimezone(dt.UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+
+def _not_yet(value: object) -> None:
+    if value is not None:
+        raise ValueError("is not supported yet; leave it out")
+
+
+def _texts(values: object) -> object:
+    """One complaint about the first number that is no text, not one about each of 100,000."""
+    if isinstance(values, list):
+        for position, value in enumerate(values, 1):
+            if not isinstance(value, str):
+                raise ValueError(f"number {position} is no string; send numbers as strings")
+    return values
+
+
+def _json(text: object) -> object:
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        raise ValueError("must be JSON, as in a body") from None
+
+
+def _blank_is_absent(value: object) -> object:
+    return None if value == "" else value
+
+
+NotYet = Annotated[None, BeforeValidator(_not_yet)]
+
+
+Starts = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_soon)]
+
+
+class Options(BaseModel):
+    """What a campaign says, how fast, and when; at most one of `message`, `audio_url` and
+    `connect_to`."""
+
+    name: Annotated[str, Field(max_length=200), AfterValidator(_name)]
+    message: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    audio_url: Url | None = None
+    connect_to: Phone | None = None
+    max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
+    machine_detection: MachineDetection | None = None
+    max_concurrent: Annotated[int, Field(strict=True, ge=1, le=1_000)] = MAX_CONCURRENT_DEFAULT
+    calls_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = None
+    simulate: SimulateIn | None = None
+    start: Annotated[bool, Field(strict=True)] = True
+    start_at: Starts | None = None
+    window: NotYet = None
+    retry: NotYet = None
+    budget: NotYet = None
+
+
+class CampaignIn(Options):
+    """A campaign whose numbers come with it."""
+
+    numbers: Annotated[list[str], Field(min_length=1), BeforeValidator(_texts)]
+
+
+_blank = BeforeValidator(_blank_is_absent)
+
+
+class UploadIn(Options):
+    """A campaign whose numbers stand in a CSV file. A field that is left blank is not set."""
+
+    # The Swagger page offers a file to choose for `binary`.
+    file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
+    phone_column: Annotated[str | None, Field(max_length=200), _blank] = None
+    message: Annotated[Annotated[str, Field(max_length=1_000)] | None, _blank] = None
+    audio_url: Annotated[Url | None, _blank] = None
+    connect_to: Annotated[Phone | None, _blank] = None
+    max_duration_seconds: Annotated[Annotated[int, Field(ge=1, le=86_400)] | None, _blank] = None
+    machine_detection: Annotated[MachineDetection | None, _blank] = None
+    max_concurrent: Annotated[int, Field(ge=1, le=1_000)] = MAX_CONCURRENT_DEFAULT
+    calls_per_minute: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, _blank] = None
+    simulate: Annotated[SimulateIn | None, BeforeValidator(_json), _blank] = None
+    start: bool = True
+    start_at: Annotated[Starts | None, _blank] = None
+
+
+def _plan(options: Options) -> CampaignPlan:
+    return CampaignPlan(
+        name=options.name,
+        spec=CallSpec(
+            message=options.message,
+            audio_url=options.audio_url,
+            connect_to=options.connect_to,
+            max_duration_seconds=options.max_duration_seconds,
+            machine_detection=options.machine_detection,
+            simulate=scenario_of(options.simulate),
+        ),
+        max_concurrent=options.max_concurrent,
+        calls_per_minute=options.calls_per_minute,
+        start=options.start,
+        start_at=options.start_at,
+    )
+
+
+class RejectedOut(BaseModel):
+    """A row that is not called. `row` is the line of the file, or the position in the list."""
+
+    row: int
+    value: str
+    code: str
+    message: str
+
+
+class CampaignOut(BaseModel):
+    """A campaign as its owner sees it."""
+
+    campaign_id: str
+    user_id: str
+    name: str
+    status: Status
+    pause_reason: PauseReason | None
+    counts: Counts
+    spent: RupeesOut
+    budget: RupeesOut | None = Field(None, description="There are no budgets yet: always null")
+    rejected_count: int
+    message: str | None
+    audio_url: str | None
+    connect_to: str | None
+    max_duration_seconds: int | None
+    machine_detection: MachineDetection | None = None
+    max_concurrent: int
+    calls_per_minute: int | None
+    start_at: Instant | None
+    created_at: Instant
+    started_at: Instant | None
+    completed_at: Instant | None
+
+
+class CreatedOut(CampaignOut):
+    """A campaign that was created, and the rows of its list that are not called."""
+
+    rejected: list[RejectedOut]
+
+
+class CampaignsOut(BaseModel):
+    """A page of campaigns, newest first."""
+
+    campaigns: list[CampaignOut]
+    next_cursor: str | None
+
+
+class Contact(BaseModel):
+    """One person of a campaign, as its owner sees it."""
+
+    contact_id: str
+    row: int
+    to: str
+    state: Counted
+    reason: str | None
+    attempts: int
+    call_id: str | None
+    duration_seconds: int | None
+    cost: RupeesOut
+    updated_at: Instant
+
+
+class ContactsOut(BaseModel):
+    """A page of contacts, in the order of the list."""
+
+    contacts: list[Contact]
+    next_cursor: str | None
+
+
+def _contact(contact: contacts.Contact) -> Contact:
+    return Contact(
+        contact_id=contact["_id"],
+        row=contact["row"],
+        to=contact["to"],
+        state=contacts.counted(contact),
+        reason=contact["reason"],
+        attempts=contact["attempts"],
+        call_id=contact["call_id"],
+        duration_seconds=contact["duration_seconds"],
+        cost=contact["cost_paise"],
+        updated_at=contact["updated_at"],
+    )
+
+
+async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
+    """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
+    counted = await contacts.tally([c["_id"] for c in campaigns if c["counts"] is None])
+    return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
+
+
+def _fields(campaign: Campaign, counted: Tally | None) -> dict[str, Any]:
+    stored: dict[str, Any] = {**campaign}
+    same = {n: stored[n] for n in CampaignOut.model_fields if n in stored}
+    if counted is not None:
+        same["counts"] = counted.counts
+    spent_paise = campaign["spent_paise"] if counted is None else counted.spent_paise
+    return same | {"campaign_id": campaign["_id"], "spent": spent_paise}
+
+
+router = APIRouter(prefix="/api/campaigns", tags=["campaigns"])
+
+
+_CREATING: Final[tuple[type[Problem], ...]] = (
+    Unauthenticated,
+    *PAYMENT_REQUIRED,
+    BodyTooLarge,
+    TooManyRows,
+    InvalidRequest,
+    InvalidNumber,
+    DestinationNotAllowed,
+    NoUsableRow,
+    IdempotencyKeyReused,
+    StillRunning,
+    Unavailable,
+)
+
+
+_moving = problems.documented(Unauthenticated, NotFound, InvalidTransition, Unavailable)
+
+
+async def _visible(campaign_id: str, user: User) -> Campaign:
+    """The campaign if it is the user's own or the user is an admin; else there is none."""
+    campaign = await campaignbook.find(campaign_id)
+    if user.role != "admin" and campaign["user_id"] != user.id:
+        raise NotFound("There is no campaign with this id.")
+    return campaign
+
+
+async def _one(campaign: Campaign) -> CampaignOut:
+    return (await _shown([campaign]))[0]
+
+
+async def _created(campaign: Campaign) -> idempotency.Answer:
+    rejected = [RejectedOut(**row) for row in campaign["rejected"]]
+    return idempotency.Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))
+
+
+@router.post(
+    "", status_code=201, response_model=CreatedOut, responses=problems.documented(*_CREATING)
+)
+async def create_campaign(request: Request, user: CurrentUser, body: CampaignIn) -> Response:
+    """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
+
+    async def work(seed: str) -> idempotency.Answer:
+        campaign = intake.planned(f"cmp_{seed}", user.id, _plan(body))
+        return await _created(await intake.create(campaign, phonebook.read_list(body.numbers)))
+
+    return await idempotency.once(request, user.id, work)
+
+
+@router.post(
+    "/upload",
+    status_code=201,
+    response_model=CreatedOut,
+    responses=problems.documented(*_CREATING, UnreadableFile, NoPhoneColumn),
+)
+async def upload_campaign(
+    request: Request,
+    user: CurrentUser,
+    form: Annotated[UploadIn, Form(media_type="multipart/form-data")],
+) -> Response:
+    """Call everybody in a CSV file: UTF-8, its columns parted by `,` `;` tab or `|`, up to 100,000
+    rows. The numbers stand in `phone_column`, or in the column that is called `phone`, `mobile`,
+    `number` and the like."""
+    content = await form.file.read()
+
+    async def work(seed: str) -> idempotency.Answer:
+        campaign = intake.planned(f"cmp_{seed}", user.id, _plan(form))
+        rows = phonebook.read_file(content, phone_column=form.phone_column)
+        return await _created(await intake.create(campaign, rows))
+
+    digest = await asyncio.to_thread(hashlib.sha256, content)
+    digest.update(form.model_dump_json(exclude={"file"}).encode())
+    return await idempotency.once(request, user.id, work, fingerprint=digest.digest())
+
+
+@router.get(
+    "",
+    response_model=CampaignsOut,
+    responses=problems.documented(Unauthenticated, InvalidRequest, InvalidCursor, Unavailable),
+)
+async def list_campaigns(
+    user: CurrentUser,
+    status: Status | None = None,
+    user_id: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> CampaignsOut:
+    """The user's campaigns, newest first; an admin sees everybody's, or those of `user_id`."""
+    whose = user_id if user.role == "admin" else user.id
+    where: Document = {} if whose is None else {"user_id": whose}
+    if status is not None:
+        where["status"] = status
+    after = None
+    if cursor is not None:
+        at, campaign_id = pagination.decode_cursor(cursor, dt.datetime, str)
+        after = (at, campaign_id)
+    found = await campaignbook.page(where, after=after, limit=limit + 1)
+    more, found = len(found) > limit, found[:limit]
+    last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
+    return CampaignsOut(campaigns=await _shown(found), next_cursor=last)
+
+
+@router.get(
+    "/{campaign_id}",
+    response_model=CampaignOut,
+    responses=problems.documented(Unauthenticated, NotFound, Unavailable),
+)
+async def one_campaign(campaign_id: str, user: CurrentUser) -> CampaignOut:
+    """One campaign and how far it is."""
+    return await _one(await _visible(campaign_id, user))
+
+
+@router.get(
+    "/{campaign_id}/contacts",
+    response_model=ContactsOut,
+    responses=problems.documented(
+        Unauthenticated, NotFound, InvalidRequest, InvalidCursor, Unavailable
+    ),
+)
+async def list_contacts(
+    campaign_id: str,
+    user: CurrentUser,
+    state: Counted | None = None,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> ContactsOut:
+    """Who is on the list and what became of them, in the order of the list."""
+    await _visible(campaign_id, user)
+    after_row = 0 if cursor is None else pagination.decode_cursor(cursor, int)[0]
+    found = await contacts.page(campaign_id, state=state, after_row=after_row, limit=limit + 1)
+    more, found = len(found) > limit, found[:limit]
+    return ContactsOut(
+        contacts=[_contact(contact) for contact in found],
+        next_cursor=pagination.encode_cursor(found[-1]["row"]) if more else None,
+    )
+
+
+@router.get(
+    "/{campaign_id}/results",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/csv": {}}, "description": "The CSV"},
+        **problems.documented(Unauthenticated, NotFound, Unavailable),
+    },
+)
+async def results(
+    campaign_id: str,
+    user: CurrentUser,
+    excel: Annotated[bool, Query(description="Begin with a byte order mark")] = False,
+) -> StreamingResponse:
+    """Everybody on the list with what became of them, as CSV."""
+    await _visible(campaign_id, user)
+    pieces = campaign_results.results_of(campaign_id, byte_order_mark=excel)
+    return await downloads.attachment(pieces, f"{campaign_id}-results.csv")
+
+
+@router.post("/{campaign_id}/pause", response_model=CampaignOut, responses=_moving)
+async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
+    """Place no more calls; those that are up end as they will."""
+    campaign = await _visible(campaign_id, user)
+    return await _one(await campaignbook.pause(campaign))
+
+
+@router.post(
+    "/{campaign_id}/resume",
+    response_model=CampaignOut,
+    responses=_moving | problems.documented(*PAYMENT_REQUIRED),
+)
+async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
+    """Go on, or start a draft."""
+    campaign = await _visible(campaign_id, user)
+    return await _one(await campaignbook.resume(campaign))
+
+
+@router.post("/{campaign_id}/cancel", response_model=CampaignOut, responses=_moving)
+async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
+    """Call nobody else; calls that are up end as they will."""
+    campaign = await _visible(campaign_id, user)
+    return await _one(await campaignbook.cancel(campaign))

@@ -1,0 +1,395 @@
+"""Payment routes: create an order, verify a payment, list recharges."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+import orders
+import payments
+from api import idempotency, problems
+from api.dependencies import CurrentUser
+from api.fields import RupeesIn, RupeesOut
+from core import clock, config, money, pagination
+from core.errors import (
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    StillRunning,
+    Unauthenticated,
+)
+from disputes import Dispute
+from gateway import GatewayRefused, GatewayUnavailable
+from orders import CHECKOUT_URL, AmountAboveMaximum, AmountBelowMinimum, OrderNotFound
+from payments import InvalidSignature, OrderHistory, Payment, PaymentMismatch
+from refundbook import Refund
+from users import User
+
+# What became of a payment. review: money was taken and a person decides what happens to it.
+PaymentOutcome = Literal["credited", "pending", "failed", "review"]
+
+
+router = APIRouter(prefix="/api/payment", tags=["payment"])
+
+
+class VerifyIn(BaseModel):
+    """What Checkout handed to the browser."""
+
+    razorpay_order_id: Annotated[str, Field(max_length=100)]
+    razorpay_payment_id: Annotated[str, Field(max_length=100)]
+    razorpay_signature: Annotated[str, Field(max_length=500)]
+
+
+class CreditedOut(BaseModel):
+    """The payment is in the wallet."""
+
+    status: Literal["credited"] = "credited"
+    already_processed: bool
+    amount: RupeesOut
+    balance: RupeesOut
+    transaction_id: str
+
+
+class PendingOut(BaseModel):
+    """The payment will be in the wallet as soon as Razorpay confirms it; nothing has to be done."""
+
+    status: Literal["pending"] = "pending"
+    order_id: str
+
+
+class PaymentOut(BaseModel):
+    """A payment, and what became of it."""
+
+    payment_id: str
+    order_id: str
+    amount: RupeesOut
+    currency: str
+    status: str
+    method: str
+    error_code: str
+    error_reason: str
+    error_description: str
+    outcome: PaymentOutcome
+    review_reason: str | None
+    transaction_id: str | None
+    created_at: str | None
+
+
+class FetchedPaymentOut(PaymentOut):
+    """A payment as Razorpay has it now. The fee includes its tax; both are null at first."""
+
+    amount_refunded: RupeesOut
+    fee: RupeesOut | None
+    tax: RupeesOut | None
+
+
+class OrderOut(BaseModel):
+    """An order, its payments, and in `message` what happened, in plain words."""
+
+    order_id: str
+    user_id: str
+    receipt: str
+    amount: RupeesOut
+    amount_paise: int
+    currency: str
+    mode: str
+    status: str
+    message: str
+    payment_id: str | None
+    transaction_id: str | None
+    attempts: list[PaymentOut] = Field(serialization_alias="payments")
+    refunded: RupeesOut
+    next_check_at: str | None = Field(description="When Razorpay is asked about it again")
+    created_at: str
+    paid_at: str | None
+
+
+class OrdersOut(BaseModel):
+    """A page of orders."""
+
+    page: list[OrderOut] = Field(serialization_alias="orders")
+    next_cursor: str | None
+
+
+@router.post(
+    "/verify",
+    response_model=CreditedOut | PendingOut,
+    responses={
+        **problems.documented(Unauthenticated, OrderNotFound, InvalidSignature, PaymentMismatch),
+        202: {"model": PendingOut, "description": "Razorpay has not confirmed the payment yet"},
+    },
+)
+async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> CreditedOut | PendingOut:
+    """Credit the payment that Checkout reports; safe to repeat, credited once."""
+    receipt = await payments.confirm(
+        user.id,
+        order_id=body.razorpay_order_id,
+        payment_id=body.razorpay_payment_id,
+        signature=body.razorpay_signature,
+    )
+    if receipt is None:
+        response.status_code = 202
+        response.headers["Retry-After"] = "3"
+        return PendingOut(order_id=body.razorpay_order_id)
+    return CreditedOut(
+        already_processed=receipt.already_processed,
+        amount=receipt.amount_paise,
+        balance=receipt.balance_paise,
+        transaction_id=receipt.transaction_id,
+    )
+
+
+@router.get(
+    "/orders",
+    response_model=OrdersOut,
+    responses=problems.documented(Unauthenticated, InvalidCursor),
+)
+async def get_orders(
+    user: CurrentUser,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
+) -> OrdersOut:
+    """The user's orders, newest first; for an admin everybody's."""
+    page, next_cursor = await payments.list_orders(_scope(user), limit=limit, cursor=cursor)
+    return OrdersOut(page=[_order_out(history) for history in page], next_cursor=next_cursor)
+
+
+@router.get(
+    "/orders/{order_id}",
+    response_model=OrderOut,
+    responses=problems.documented(Unauthenticated, OrderNotFound),
+)
+async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
+    """What became of an order. An open one is checked with Razorpay first."""
+    return _order_out(await payments.find_order(order_id, _scope(user)))
+
+
+@router.get(
+    "/payments/{payment_id}",
+    response_model=FetchedPaymentOut,
+    responses=problems.documented(Unauthenticated, NotFound, GatewayRefused, GatewayUnavailable),
+)
+async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
+    """A payment as Razorpay has it now."""
+    payment, record = await payments.find_payment(payment_id, _scope(user))
+    review = record.get("review") if record else None
+    return FetchedPaymentOut(
+        payment_id=payment.id,
+        order_id=payment.order_id,
+        amount=payment.amount_paise,
+        currency=payment.currency,
+        status=payment.status,
+        method=payment.method,
+        error_code=payment.error_code,
+        error_reason=payment.error_reason,
+        error_description=payment.error_description,
+        outcome=_outcome(payment.status, record),
+        review_reason=review["reason"] if review else None,
+        transaction_id=record.get("transaction_id") if record else None,
+        created_at=clock.iso(payment.created_at) if payment.created_at else None,
+        amount_refunded=payment.amount_refunded_paise,
+        fee=payment.fee_paise,
+        tax=payment.tax_paise,
+    )
+
+
+def _scope(user: User) -> str | None:
+    """Whose payments this user may see: None is everybody's."""
+    return None if user.role == "admin" else user.id
+
+
+def _outcome(status: str, record: Payment | None) -> PaymentOutcome:
+    if record is not None and record.get("transaction_id"):
+        return "credited"
+    if record is not None and record.get("review"):
+        return "review"
+    return "failed" if status == "failed" else "pending"
+
+
+def _payment_out(record: Payment) -> PaymentOut:
+    review = record.get("review")
+    return PaymentOut(
+        payment_id=record["_id"],
+        order_id=record["order_id"],
+        amount=record["amount_paise"],
+        currency=record["currency"],
+        status=record["status"],
+        method=record["method"],
+        error_code=record["error_code"],
+        error_reason=record["error_reason"],
+        error_description=record["error_description"],
+        outcome=_outcome(record["status"], record),
+        review_reason=review["reason"] if review else None,
+        transaction_id=record.get("transaction_id"),
+        created_at=clock.iso(record["created_at"]),
+    )
+
+
+def _order_out(history: OrderHistory) -> OrderOut:
+    order = history.order
+    attempts = [_payment_out(record) for record in history.payments]
+    refunded = [each for each in history.refunds if each["status"] == "processed"]
+    paid_at = order.get("paid_at")
+    return OrderOut(
+        order_id=order["order_id"],
+        user_id=order["user_id"],
+        receipt=order["_id"],
+        amount=order["amount_paise"],
+        amount_paise=order["amount_paise"],
+        currency=order["currency"],
+        mode=order["mode"],
+        status=order["status"],
+        message=_message(history, attempts),
+        payment_id=order["payment_id"],
+        transaction_id=order.get("transaction_id"),
+        attempts=attempts,
+        refunded=sum(int(each["amount_paise"]) for each in refunded),
+        next_check_at=clock.iso(order["next_check_at"])
+        if orders.checked_until(order) is not None
+        else None,
+        created_at=clock.iso(order["created_at"]),
+        paid_at=clock.iso(paid_at) if paid_at else None,
+    )
+
+
+def _waits(record: Payment) -> bool:
+    """Whether a person has yet to deal with a payment that was not credited by itself."""
+    return "review" in record and record["review"].get("resolved_at") is None
+
+
+def _message(history: OrderHistory, attempts: list[PaymentOut]) -> str:
+    """What happened and what happens next, in plain words."""
+    order = history.order
+    amount = f"Rs {money.text(int(order['amount_paise']))}"
+    if order["status"] == "paid":
+        went_back = [
+            *map(_refund_message, history.refunds),
+            *map(_dispute_message, history.disputes),
+        ]
+        return " ".join([f"Paid: {amount} were added to the wallet.", *went_back])
+    again = ""
+    if (until := orders.checked_until(order)) is not None:
+        soon, last = clock.ist_text(order["next_check_at"]), clock.ist_date(until).isoformat()
+        again = f" We ask Razorpay again at {soon} and go on until {last}."
+    outcomes = {attempt.outcome for attempt in attempts}
+    if "review" in outcomes:
+        waits = any(map(_waits, history.payments))
+        then = "a person will look at it" if waits else "it has been dealt with"
+        return f"A payment arrived that could not be credited by itself; {then}."
+    failed_ids = {attempt.payment_id for attempt in attempts if attempt.outcome == "failed"}
+    if "pending" in outcomes or order.get("pending_payment_id") not in {None, *failed_ids}:
+        return (
+            "A payment is on its way: the bank or Razorpay has not confirmed it yet. It is credited "
+            f"by itself as soon as they do; there is nothing to do.{again}"
+        )
+    if "failed" in outcomes:
+        failed = [attempt for attempt in attempts if attempt.outcome == "failed"][-1]
+        why = f" ({failed.error_description.rstrip('.')})" if failed.error_description else ""
+        return (
+            f"The last attempt to pay failed{why}; no money was taken. The order can still be paid. "
+            f"Should the bank take the money after all, it is credited by itself.{again}"
+        )
+    return f"Not paid yet: {amount} are to be paid."
+
+
+def _refund_message(refund: Refund) -> str:
+    amount = f"Rs {money.text(int(refund['amount_paise']))}"
+    match refund["status"]:
+        case "processed":
+            return f"{amount} were refunded."
+        case "failed":
+            return f"A refund of {amount} failed; the money is in the wallet."
+    return f"A refund of {amount} is on its way."
+
+
+def _dispute_message(dispute: Dispute) -> str:
+    amount = f"Rs {money.text(int(dispute['amount_paise']))}"
+    match dispute["state"]:
+        case "reserved":
+            return f"The customer's bank disputes {amount}; they wait until it is decided."
+        case "debited":
+            return f"A dispute was lost: {amount} went back to the customer's bank."
+        case "released":
+            return f"A dispute over {amount} was decided for you."
+    return ""
+
+
+class KeyOut(BaseModel):
+    """What a front end needs to open Checkout."""
+
+    key_id: str
+    mode: str
+    checkout_url: str
+
+
+class OrderIn(BaseModel):
+    """How much to recharge."""
+
+    amount: RupeesIn
+
+
+class OpenedOut(BaseModel):
+    """A fresh order, for Checkout."""
+
+    order_id: str
+    amount: RupeesOut
+    amount_paise: int
+    currency: str
+    key_id: str
+    receipt: str
+    status: str
+    created_at: str
+    pay_url: str | None = Field(description="Sandbox only: a page on which a person can pay")
+
+
+@router.get("/razorpay-key", response_model=KeyOut, responses=problems.documented(Unauthenticated))
+async def razorpay_key(user: CurrentUser) -> KeyOut:
+    """The public key, the mode that it belongs to, and the script that opens Checkout."""
+    chosen = config.settings()
+    sandbox = chosen.gateway_mode == "sandbox"
+    return KeyOut(
+        key_id=chosen.gateway_key_id,
+        mode=chosen.gateway_mode,
+        checkout_url=f"{chosen.base_url}/sandbox/v1/checkout.js" if sandbox else CHECKOUT_URL,
+    )
+
+
+@router.post(
+    "/create-order",
+    status_code=201,
+    response_model=OpenedOut,
+    responses=problems.documented(
+        Unauthenticated,
+        IdempotencyKeyReused,
+        StillRunning,
+        InvalidRequest,
+        AmountBelowMinimum,
+        AmountAboveMaximum,
+        GatewayRefused,
+        GatewayUnavailable,
+    ),
+)
+async def create_order(body: OrderIn, user: CurrentUser, request: Request) -> Response:
+    """Open an order to recharge the wallet by `amount` rupees; then open Checkout with it."""
+
+    async def work(seed: str) -> idempotency.Answer:
+        order = await orders.open_order(user.id, amount_paise=body.amount, seed=seed)
+        chosen = config.settings()
+        sandbox = chosen.gateway_mode == "sandbox"
+        answer = OpenedOut(
+            order_id=order["order_id"],
+            amount=order["amount_paise"],
+            amount_paise=order["amount_paise"],
+            currency=order["currency"],
+            key_id=chosen.gateway_key_id,
+            receipt=order["_id"],
+            status=order["status"],
+            created_at=clock.iso(order["created_at"]),
+            pay_url=f"{chosen.base_url}/sandbox/pay/{order['order_id']}" if sandbox else None,
+        )
+        return idempotency.Answer(201, answer)
+
+    return await idempotency.once(request, user.id, work)

@@ -1,0 +1,92 @@
+"""System routes: health, readiness, metrics, the pages of the error codes, Swagger."""
+
+import os
+
+from fastapi import APIRouter, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    generate_latest,
+    multiprocess,
+)
+
+import wallet
+import worker
+from api import problems
+from core import database, errors
+from core.errors import Unavailable
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/health")
+@router.head("/health", include_in_schema=False)
+async def health() -> dict[str, str]:
+    """200 while the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/ready", responses=problems.documented(Unavailable))
+@router.head("/ready", include_in_schema=False)
+async def ready() -> dict[str, str]:
+    """200 when the database answers and the committer and the worker run; else 503."""
+    await database.ping()
+    if not wallet.is_running() or not worker.is_running():
+        raise Unavailable("The committer or the worker of this process is not running.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics() -> Response:
+    """The figures of every process of the service in Prometheus' text format."""
+    registry: CollectorRegistry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get(
+    "/problems/{code}",
+    response_class=PlainTextResponse,
+    responses=problems.documented(errors.NotFound),
+)
+async def problem(code: str) -> str:
+    """What an error code means: the page that a problem's `type` points to."""
+    found = [
+        f"{kind.status} {code}: {kind.title}\n\n{kind.__doc__}\n"
+        for kind in _kinds_of_problem(errors.Problem)
+        if vars(kind).get("code") == code
+    ]
+    if not found:
+        raise errors.NotFound("There is no error with this code.")
+    return "\n".join(found)
+
+
+def _kinds_of_problem(kind: type[errors.Problem]) -> list[type[errors.Problem]]:
+    found = [kind]
+    for child in kind.__subclasses__():
+        found += _kinds_of_problem(child)
+    return found
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    """The Swagger page; its assets are served from here."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Wallet API",
+        swagger_js_url="/docs-assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs-assets/swagger-ui.css",
+        swagger_favicon_url="/docs-assets/favicon.png",
+        swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
+    )
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> RedirectResponse:
+    """The Swagger page, until there is a console."""
+    return RedirectResponse("/docs")

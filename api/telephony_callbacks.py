@@ -1,0 +1,112 @@
+"""Routes for telephone networks: reports of a call, and what to say in it."""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+import callbook
+import calls
+import telephony
+from api import problems
+from core.errors import NotFound, Unavailable
+from telephony import InvalidSignature, Report
+
+
+# --- verbs --------------------------------------------------------------------------------------
+async def script_for(call_id: str, *, via: str) -> telephony.Script:
+    """What the network `via` shall do in this call now that somebody answered.
+
+    Raises NotFound, also when the call is with another network.
+    """
+    call = await callbook.find(call_id)
+    if call["provider"] != via:
+        raise NotFound("There is no call with this id at this network.")
+    return telephony.provider(via).script(call)
+
+
+# --- routes -------------------------------------------------------------------------------------
+router = APIRouter(tags=["calls"])
+
+
+_ADDRESS = {
+    "parameters": [
+        {"name": name, "in": where, "required": True, "schema": {"type": "string"}}
+        for name, where in (("provider", "path"), ("call_id", "path"), ("token", "query"))
+    ]
+}
+
+
+_SCRIPTS = {
+    media_type: {"schema": {"type": "string"}} for media_type in ("application/xml", "text/plain")
+}
+
+
+def _report_in(
+    scope: MutableMapping[str, Any], headers: Mapping[str, str], body: bytes
+) -> tuple[str, str, Report]:
+    """The network, the call and the report of a callback, from the request as it was received."""
+    name, call_id = scope["path_params"]["provider"], scope["path_params"]["call_id"]
+    client = scope.get("client")
+    report = telephony.read_callback(
+        name,
+        call_id,
+        path=f"{scope['path']}?{scope['query_string'].decode('latin-1')}",
+        headers=headers,
+        body=body,
+        address=client[0] if client else "",
+    )
+    return name, call_id, report
+
+
+@router.post(
+    "/api/telephony/{provider}/{call_id}/status",
+    status_code=204,
+    response_class=Response,
+    responses=problems.documented(InvalidSignature, NotFound, Unavailable),
+    openapi_extra=_ADDRESS,
+)
+async def status(request: Request) -> Response:
+    """The telephone network reports how a call stands. Repeated and late reports change nothing."""
+    # Every call ends here, and a hundred may end at once: no model, no dependency, no query more.
+    name, call_id, report = _report_in(request.scope, request.headers, await request.body())
+    await callbook.receive(call_id, report, via=name)
+    if report.answered_by == "machine":
+        await calls.hang_up_on_machine(call_id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/api/telephony/{provider}/{call_id}/answer",
+    response_class=Response,
+    responses={
+        200: {"content": _SCRIPTS},
+        **problems.documented(InvalidSignature, NotFound, Unavailable),
+    },
+    openapi_extra=_ADDRESS,
+)
+async def answer(request: Request) -> Response:
+    """The call was answered, and the network asks what to do: say, play or connect. Signed like a
+    report, and a report as well."""
+    name, call_id, report = _report_in(request.scope, request.headers, await request.body())
+    script = await script_for(call_id, via=name)
+    await callbook.receive(call_id, report, via=name)
+    return Response(script.text, media_type=script.media_type)
+
+
+@router.get(
+    "/api/telephony/exotel/answer",
+    response_class=Response,
+    responses={
+        200: {"content": _SCRIPTS},
+        **problems.documented(InvalidSignature, NotFound, Unavailable),
+    },
+)
+@router.head("/api/telephony/exotel/answer", include_in_schema=False)
+async def answer_exotel(
+    key: Annotated[str, Query(alias="CustomField", max_length=200)] = "",
+) -> Response:
+    """An applet of Exotel's flow asks what to say (Greeting) or whom to connect (Connect). Its address
+    is the same for all calls; `CustomField` is the call's own key."""
+    script = await script_for(telephony.call_of(key), via="exotel")
+    return Response(script.text, media_type=script.media_type)

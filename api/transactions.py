@@ -1,0 +1,239 @@
+"""Transaction routes: the history in pages, its sums, its CSV."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+import transactions
+import users
+from api import downloads, fields, problems
+from api.dependencies import CurrentUser
+from api.fields import Instant, RupeesOut, When
+from commands import Category, Entry, Type
+from core import clock, csv_files, money, pagination
+from core.csv_files import BYTE_ORDER_MARK
+from core.errors import (
+    Forbidden,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from transactions import Filter, Period
+from users import User
+
+_Cell = Callable[[Entry, dict[str, str]], str]
+
+
+_COLUMNS: dict[str, _Cell] = {
+    "transaction_id": lambda e, _: e.id,
+    "date": lambda e, _: clock.iso(e.created_at),
+    "user_id": lambda e, _: csv_files.harmless(e.user_id),
+    "user_email": lambda e, emails: csv_files.harmless(emails.get(e.user_id, "")),
+    "type": lambda e, _: e.type,
+    "category": lambda e, _: e.category,
+    "amount": lambda e, _: money.text(e.amount_paise),
+    "balance_after": lambda e, _: money.text(e.balance_after_paise),
+    "description": lambda e, _: csv_files.harmless(e.description),
+    "call_id": lambda e, _: csv_files.harmless(e.call_id or ""),
+    "campaign_id": lambda e, _: csv_files.harmless(e.campaign_id or ""),
+    "payment_id": lambda e, _: csv_files.harmless(e.payment_id or ""),
+}
+
+
+_ADMINS_COLUMNS = frozenset({"user_id", "user_email"})
+
+
+async def csv_of(
+    chosen: Filter, *, for_admin: bool, byte_order_mark: bool = False
+) -> AsyncGenerator[str, None]:
+    """The entries of the filter as CSV (RFC 4180), a piece a batch: constant memory.
+
+    The first piece needs the database, so whoever takes it before answering knows that it is there.
+    """
+    columns = {n: cell for n, cell in _COLUMNS.items() if for_admin or n not in _ADMINS_COLUMNS}
+    head = (BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines([list(columns)])
+    async with contextlib.aclosing(transactions.batches(chosen)) as found:
+        async for batch in found:
+            emails = await users.emails_of({e.user_id for e in batch}) if for_admin else {}
+            yield head + csv_files.lines(
+                [cell(e, emails) for cell in columns.values()] for e in batch
+            )
+            head = ""
+    if head:
+        yield head
+
+
+router = APIRouter(prefix="/api/transactions", tags=["transactions"])
+
+
+Id = Annotated[str | None, Query(max_length=100)]
+
+
+class TransactionOut(BaseModel):
+    """One movement of money. `user_email` is there for admins."""
+
+    id: str
+    user_id: str
+    seq: int
+    type: Type
+    category: Category
+    amount: RupeesOut
+    balance_after: RupeesOut
+    description: str
+    call_id: str | None
+    campaign_id: str | None
+    order_id: str | None
+    payment_id: str | None
+    refund_id: str | None
+    created_at: Instant
+    user_email: str | None = None
+
+
+class SummaryOut(BaseModel):
+    """What the whole filter adds up to, in rupees."""
+
+    total_credits: RupeesOut
+    total_debits: RupeesOut
+    credit_count: int
+    debit_count: int
+
+
+class HistoryOut(BaseModel):
+    """A page of movements, newest first."""
+
+    transactions: list[TransactionOut]
+    next_cursor: str | None
+    summary: SummaryOut
+
+
+def _filter(
+    user: CurrentUser,
+    *,
+    type: Type | None = None,
+    category: Category | None = None,
+    from_: Annotated[When, Query(alias="from")] = None,
+    to: When = None,
+    campaign_id: Id = None,
+    call_id: Id = None,
+    user_id: Annotated[Id, Query(description="Whose; admins only")] = None,
+) -> Filter:
+    """The filter that the query asks for, within what the user may see."""
+    if user.role != "admin":
+        if user_id not in (None, user.id):
+            raise Forbidden("Only an admin may look at another user's transactions.")
+        user_id = user.id
+    return Filter(
+        user_id=user_id,
+        type=type,
+        category=category,
+        period=fields.period_of(from_, to),
+        campaign_id=campaign_id,
+        call_id=call_id,
+    )
+
+
+Chosen = Annotated[Filter, Depends(_filter)]
+
+
+_problems = problems.documented(
+    Unauthenticated, Forbidden, InvalidRequest, InvalidCursor, Unavailable
+)
+
+
+@router.get("", response_model=HistoryOut, response_model_exclude_unset=True, responses=_problems)
+async def page(
+    user: CurrentUser,
+    chosen: Chosen,
+    limit: Annotated[
+        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+    ] = pagination.PAGE_LIMIT_DEFAULT,
+    cursor: str | None = None,
+) -> HistoryOut:
+    """A page of the movements, newest first, and what the whole filter adds up to."""
+    (entries, next_cursor), total = await asyncio.gather(
+        transactions.page(chosen, limit=limit, cursor=cursor), transactions.summary(chosen)
+    )
+    return HistoryOut(
+        transactions=await _shown(entries, user),
+        next_cursor=next_cursor,
+        summary=SummaryOut(
+            total_credits=total.credited_paise,
+            total_debits=total.debited_paise,
+            credit_count=total.credit_count,
+            debit_count=total.debit_count,
+        ),
+    )
+
+
+@router.get(
+    "/download",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}, "description": "The CSV"}, **_problems},
+)
+async def download(
+    user: CurrentUser,
+    chosen: Chosen,
+    excel: Annotated[bool, Query(description="Begin with a byte order mark")] = False,
+) -> StreamingResponse:
+    """The whole filter as CSV. A download that breaks off was not complete."""
+    pieces = csv_of(chosen, for_admin=user.role == "admin", byte_order_mark=excel)
+    return await downloads.attachment(pieces, _file_name(chosen.period))
+
+
+@router.get(
+    "/{transaction_id}",
+    response_model=TransactionOut,
+    response_model_exclude_unset=True,
+    responses=problems.documented(Unauthenticated, NotFound, Unavailable),
+)
+async def one(user: CurrentUser, transaction_id: str) -> TransactionOut:
+    """One movement."""
+    whose = None if user.role == "admin" else user.id
+    return (await _shown([await transactions.find(transaction_id, whose)], user))[0]
+
+
+async def _shown(entries: Sequence[Entry], user: User) -> list[TransactionOut]:
+    """The entries as the reader sees them."""
+    emails: dict[str, str] | None = None
+    if user.role == "admin":
+        emails = await users.emails_of({entry.user_id for entry in entries})
+    return [_out(entry, emails) for entry in entries]
+
+
+def _out(entry: Entry, emails: dict[str, str] | None) -> TransactionOut:
+    shown = TransactionOut(
+        id=entry.id,
+        user_id=entry.user_id,
+        seq=entry.seq,
+        type=entry.type,
+        category=entry.category,
+        amount=entry.amount_paise,
+        balance_after=entry.balance_after_paise,
+        description=entry.description,
+        call_id=entry.call_id,
+        campaign_id=entry.campaign_id,
+        order_id=entry.order_id,
+        payment_id=entry.payment_id,
+        refund_id=entry.refund_id,
+        created_at=entry.created_at,
+    )
+    if emails is not None:
+        shown.user_email = emails.get(entry.user_id)
+    return shown
+
+
+def _file_name(period: Period) -> str:
+    """`transactions-2026-11-23.csv`, or with the days it covers."""
+    first = period.since and clock.ist_date(period.since)
+    last = period.until and clock.ist_date(period.until - dt.timedelta(milliseconds=1))
+    if first is None and last is None:
+        return f"transactions-{clock.ist_date(clock.now())}.csv"
+    return f"transactions-{first or 'beginning'}-to-{last or clock.ist_date(clock.now())}.csv"

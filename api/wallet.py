@@ -1,0 +1,137 @@
+"""Wallet routes: the balance and the call rate."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, WithJsonSchema
+
+import rates
+import tariffs
+import wallet
+from api import problems
+from api.dependencies import Admin, CurrentUser
+from api.fields import Instant, RupeesIn, RupeesOut
+from core import config, money, phone_numbers
+from core.errors import Forbidden, InvalidRequest, Unauthenticated, invalid
+from core.phone_numbers import DestinationNotAllowed, InvalidNumber
+from ratecards import DestinationNotRated
+from rates import Rate, Source
+
+router = APIRouter(prefix="/api/wallet", tags=["wallet"])
+
+
+class BalanceOut(BaseModel):
+    """A wallet as its owner sees it, in rupees."""
+
+    balance: RupeesOut
+    held: RupeesOut
+    available: RupeesOut
+    due: RupeesOut
+    currency: str
+    minimum_balance: RupeesOut
+    low_balance: bool
+    frozen: bool
+
+
+@router.get("/balance", response_model=BalanceOut, responses=problems.documented(Unauthenticated))
+async def balance(user: CurrentUser) -> BalanceOut:
+    """The balance, what of it is reserved, what is owed, and whether it is frozen."""
+    found = await wallet.balance_of(user.id)
+    return BalanceOut(
+        balance=found.balance_paise,
+        held=found.held_paise,
+        available=found.available_paise,
+        due=found.due_paise,
+        currency="INR",
+        minimum_balance=config.settings().minimum_balance_paise,
+        low_balance=found.low,
+        frozen=found.frozen,
+    )
+
+
+class CallRate(BaseModel):
+    """What a call costs, in rupees a minute, and where that comes from."""
+
+    rate_per_minute: RupeesOut
+    currency: str = "INR"
+    pulse_seconds: int
+    first_pulse_seconds: int
+    minimum_billable_seconds: int
+    connection_fee: RupeesOut
+    source: Source
+    rate_card_version: int | None
+
+
+@router.get(
+    "/call-rate",
+    response_model=CallRate,
+    responses=problems.documented(
+        Unauthenticated, InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
+    ),
+)
+async def call_rate(
+    user: CurrentUser,
+    to: Annotated[str | None, Query(min_length=1, max_length=phone_numbers.TEXT_LENGTH_MAX)] = None,
+) -> CallRate:
+    """What a call that is placed now costs: to `to`, or, without it, the user's own rate or the
+    single one. While `rate_card_version` is there, prices depend on the destination."""
+    rate: Rate
+    if to is not None:
+        rate = await tariffs.rate_for(user.id, phone_numbers.checked(to))
+    else:
+        rate = await tariffs.likely(user.id) or await rates.current()
+    return CallRate(
+        rate_per_minute=rate.rate_paise_per_minute,
+        pulse_seconds=rate.pulse_seconds,
+        first_pulse_seconds=rate.opening_seconds,
+        minimum_billable_seconds=rate.minimum_billable_seconds,
+        connection_fee=rate.connection_fee_paise,
+        source=rate.source,
+        rate_card_version=await tariffs.card_version(),
+    )
+
+
+class CallRateSet(BaseModel):
+    """The rate as it is now, and who set it."""
+
+    rate_per_minute: RupeesOut
+    currency: str = "INR"
+    updated_at: Instant
+    updated_by: str
+
+
+class CallRateIn(BaseModel):
+    """The new rate, in rupees a minute."""
+
+    rate: RupeesIn
+
+
+@router.post(
+    "/set-call-rate",
+    response_model=CallRateSet,
+    responses=problems.documented(InvalidRequest, Unauthenticated, Forbidden),
+)
+async def set_call_rate(
+    admin: Admin,
+    rate: Annotated[
+        str | None, Query(max_length=40), WithJsonSchema({"type": "number", "examples": [15.0]})
+    ] = None,
+    body: CallRateIn | None = None,
+) -> CallRateSet:
+    """Set the rate of calls that are placed from now on: `?rate=15.0`, or a JSON body `{rate}`."""
+    asked: list[int] = [body.rate] if body is not None else []
+    if rate is not None:
+        try:
+            asked.append(money.paise_of_text(rate))
+        except ValueError as problem:
+            raise invalid("rate", str(problem)) from None
+    if not asked:
+        raise invalid("rate", "is missing: send ?rate=15.0 or a JSON body with rate")
+    if len(set(asked)) > 1:
+        raise invalid("rate", "the query and the body name two different rates")
+    kept = await rates.set_rate(asked[0], by=admin.email)
+    return CallRateSet(
+        rate_per_minute=kept["rate_paise_per_minute"],
+        updated_at=kept["updated_at"],
+        updated_by=kept["updated_by"],
+    )

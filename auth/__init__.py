@@ -1,0 +1,1 @@
+"""Authentication: passwords, sessions and rate limits, without HTTP."""

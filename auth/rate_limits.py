@@ -1,0 +1,118 @@
+"""Rate limits of log-ins and sign-ups, counted in MongoDB for all processes."""
+
+import ipaddress
+import math
+import time
+from typing import Final
+
+from limits import RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.aio.storage import MongoDBStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.limits import RateLimitItem
+
+from core import config, database
+from core.errors import TooManyRequests
+
+LOGIN_FAILURES_PER_ADDRESS: Final = 10  # times what one account may: an office shares an address
+
+
+# --- rate limits --------------------------------------------------------------------------------
+_limiter_of_client: tuple[object, FixedWindowRateLimiter] | None = None
+
+
+async def limit_signups(address: str) -> None:
+    """Count a sign-up from `address`; TooManyRequests above the limit an hour."""
+    await _count(RateLimitItemPerHour(config.settings().signup_limit), "signup", _network(address))
+
+
+async def limit_logins(address: str, account: str) -> None:
+    """Count an attempt to log in, for the address and for the account, whichever it comes from.
+
+    TooManyRequests above the limit a minute. `forgive_login` takes the attempt back.
+    """
+    for limit, scope, name in _login_limits(address, account):
+        await _count(limit, scope, name)
+
+
+async def forgive_login(address: str, account: str) -> None:
+    """The attempt was the account's owner: it counts for neither."""
+    (address_limit, scope, name), (account_limit, account_scope, account_name) = _login_limits(
+        address, account
+    )
+    limiter = _limiter()
+    await limiter.storage.incr(
+        address_limit.key_for(scope, name), address_limit.get_expiry(), amount=-1
+    )
+    await limiter.clear(account_limit, account_scope, account_name)
+
+
+def _login_limits(address: str, account: str) -> list[tuple[RateLimitItem, str, str]]:
+    allowed = config.settings().login_attempts_per_minute
+    return [
+        (
+            RateLimitItemPerMinute(allowed * LOGIN_FAILURES_PER_ADDRESS),
+            "login-address",
+            _network(address),
+        ),
+        (RateLimitItemPerMinute(allowed), "login-account", database.stable_id("acc", account)),
+    ]
+
+
+async def _count(limit: RateLimitItem, scope: str, name: str) -> None:
+    limiter = _limiter()
+    if await limiter.hit(limit, scope, name):
+        return
+    window = await limiter.get_window_stats(limit, scope, name)
+    seconds = min(max(math.ceil(window.reset_time - time.time()), 1), limit.get_expiry())
+    raise TooManyRequests(
+        f"Too many attempts; try again in {seconds} seconds.",
+        headers={"Retry-After": str(seconds)},
+        retry_after_seconds=seconds,
+    )
+
+
+def forget_connection() -> None:
+    """Let go of the connections of a service that stops."""
+    global _limiter_of_client
+    _limiter_of_client = None
+
+
+class _Counters(MongoDBStorage):
+    """The library's counters over this process's own connections.
+
+    As it comes, it opens a pool of its own and closes it when it is collected.
+    """
+
+    def __init__(self, client: object) -> None:
+        super().__init__(
+            "async+mongodb://localhost",
+            database_name=database.database_name(),
+            counter_collection_name="rate_limit_counters",
+            window_collection_name="rate_limit_windows",
+            connect=False,
+        )
+        self.storage.close()  # never connected
+        self.storage = client
+
+    def __del__(self) -> None:
+        """The connections are not ours to close."""
+
+
+def _limiter() -> FixedWindowRateLimiter:
+    """Counts in MongoDB, so that the limit holds across processes and restarts."""
+    global _limiter_of_client
+    client = database.client()
+    if _limiter_of_client is None or _limiter_of_client[0] is not client:
+        _limiter_of_client = (client, FixedWindowRateLimiter(_Counters(client)))
+    return _limiter_of_client[1]
+
+
+def _network(address: str) -> str:
+    """The address, or for IPv6 its /64: one customer has all of it."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))

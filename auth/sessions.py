@@ -1,0 +1,291 @@
+"""Sessions: signed access tokens, and their revocation in every process within a second."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from jose import JWTError, jwt
+
+from auth import passwords, rate_limits
+from core import clock, config, database
+from core.database import Document, Index, db
+from core.errors import Unauthenticated, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+ISSUER: Final = "wallet"
+
+
+ALGORITHMS: Final = ["HS256"]  # the only ones ever accepted: a token does not choose its own
+
+
+TOKEN_CHARACTERS_MAX: Final = 2_000
+
+
+# The stream answers every half second; after this long without an answer it proves nothing.
+STREAM_SILENCE_SECONDS_MAX: Final = 2.0
+
+
+LOOK_UP_SECONDS_MAX: Final = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claims:
+    """What a valid token says."""
+
+    user_id: str
+    session_id: str
+    epoch: int
+
+
+# --- sessions and tokens ------------------------------------------------------------------------
+def token_seconds() -> int:
+    """How long a token lives."""
+    return config.settings().access_token_minutes * 60
+
+
+async def open_session(user_id: str, epoch: int) -> str:
+    """Begin a session; its signed token. `epoch` counts the user's password changes."""
+    now = clock.now()
+    session_id = database.new_id("ses")
+    await db.sessions.insert_one(
+        {
+            "_id": session_id,
+            "user_id": user_id,
+            "created_at": now,
+            "expires_at": clock.after(token_seconds(), since=now),
+            "revoked_at": None,
+        }
+    )
+    claims = {
+        "iss": ISSUER,
+        "sub": user_id,
+        "sid": session_id,
+        "epoch": epoch,
+        "iat": int(now.timestamp()),
+        "exp": int(now.timestamp()) + token_seconds(),
+    }
+    return str(jwt.encode(claims, _key(), algorithm=ALGORITHMS[0]))
+
+
+async def claims_of(token: str) -> Claims:
+    """What `token` says, when it is signed by us, in time, and its session is not revoked.
+
+    Raises Unauthenticated; Unavailable when it cannot be found out whether it is revoked.
+    """
+    claims = _decode(token)
+    if not in_step():
+        await _look_up(claims.session_id)
+    elif claims.session_id in _revoked:
+        raise Unauthenticated("This session has ended. Log in again.")
+    return claims
+
+
+async def revoke(claims: Claims) -> None:
+    """End the session: in this process now, in every other one within a second."""
+    expires_at = clock.after(token_seconds())
+    await db.sessions.update_one(
+        {"_id": claims.session_id},
+        {
+            "$set": {"revoked_at": clock.now()},
+            "$setOnInsert": {
+                "user_id": claims.user_id,
+                "created_at": clock.now(),
+                "expires_at": expires_at,
+            },
+        },
+        upsert=True,
+    )
+    _revoked[claims.session_id] = expires_at
+
+
+async def revoke_all(user_id: str) -> None:
+    """End every session of the user."""
+    await db.sessions.update_many(
+        {"user_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": clock.now()}}
+    )
+    now = clock.now()
+    async for session in db.sessions.find({"user_id": user_id, "expires_at": {"$gt": now}}):
+        _revoked[session["_id"]] = session["expires_at"]
+
+
+def _key() -> str:
+    key = config.settings().jwt_secret.get_secret_value()
+    if not key:
+        raise RuntimeError("JWT_SECRET is missing: nothing can be signed")
+    return key
+
+
+def _decode(token: str) -> Claims:
+    refusal = Unauthenticated("The token is not valid (any more). Log in again.")
+    if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii():
+        raise refusal
+    try:
+        found = jwt.decode(
+            token,
+            _key(),
+            algorithms=ALGORITHMS,
+            issuer=ISSUER,
+            options={f"require_{claim}": True for claim in ("exp", "iat", "iss", "sub")},
+        )
+    except (JWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        raise refusal from None
+    user_id, session_id, epoch = found.get("sub"), found.get("sid"), found.get("epoch")
+    if not (isinstance(user_id, str) and isinstance(session_id, str) and type(epoch) is int):
+        raise refusal
+    return Claims(user_id, session_id, epoch)
+
+
+# --- revocations, heard from every process ------------------------------------------------------
+
+# One change stream a process tells what became of sessions (and of users, for users.py), so that
+# no request pays a look-up. Whenever the stream proves nothing, each request looks its session up.
+_revoked: dict[str, dt.datetime] = {}  # session id -> when its token expires by itself
+
+
+_heard_at = -math.inf  # time.monotonic() of the stream's last answer; -inf: not in step
+
+
+_listeners: dict[str, Callable[[Mapping[str, Any] | None], None]] = {}
+
+
+_follower: asyncio.Task[None] | None = None
+
+
+_stopping = False
+
+
+def listen(collection: str, callback: Callable[[Mapping[str, Any] | None], None]) -> None:
+    """Have `callback` told of every change of `collection`; None: some may have been missed."""
+    _listeners[collection] = callback
+
+
+def in_step() -> bool:
+    """Whether what this process remembers is what the database says, give or take two seconds."""
+    return time.monotonic() - _heard_at < STREAM_SILENCE_SECONDS_MAX
+
+
+async def start() -> None:
+    """Begin to follow revocations; until the stream has caught up, sessions are looked up."""
+    global _follower, _stopping
+    _stopping = False
+    await passwords.warm_up()
+    _follower = asyncio.create_task(_follow_always(), name="security.follow")
+
+
+async def stop() -> None:
+    """Stop following."""
+    global _follower, _stopping, _heard_at
+    _stopping, _heard_at = True, -math.inf
+    rate_limits.forget_connection()
+    task, _follower = _follower, None
+    if task is not None:
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(task, 1.5)  # a quiet turn takes half a second
+    _revoked.clear()
+
+
+async def _follow_always() -> None:
+    global _heard_at
+    while not _stopping:
+        try:
+            await _follow()
+        except Exception as problem:
+            log.warning("session stream down, looking sessions up: %s", type(problem).__name__)
+        _heard_at = -math.inf
+        if not _stopping:
+            await asyncio.sleep(0.2)
+
+
+async def _follow() -> None:
+    global _heard_at
+    async with database.changes(_followed()) as turns:
+        # The stream is open: what was revoked before is in the collection, what comes is in it.
+        for callback in _listeners.values():
+            callback(None)
+        await _load_revoked()
+        forget_at = time.monotonic() + 60
+        log.info("session stream up, %d revoked sessions remembered", len(_revoked))
+        async for change in turns:
+            if _stopping:
+                return
+            if change is not None:
+                _hear(change)
+            _heard_at = time.monotonic()
+            if _heard_at > forget_at:
+                _forget_expired()
+                forget_at = _heard_at + 60
+
+
+def _followed() -> Document:
+    """Log-ins and expiries are left to the server: a crowd of them must not delay a revocation."""
+    return {
+        "$or": [
+            {"ns.coll": {"$in": list(_listeners)}},
+            {"ns.coll": "sessions", "operationType": {"$in": ["update", "replace"]}},
+            {
+                "ns.coll": "sessions",
+                "operationType": "insert",
+                "fullDocument.revoked_at": {"$ne": None},
+            },
+        ]
+    }
+
+
+async def _load_revoked() -> None:
+    async for session in db.sessions.find(
+        {"revoked_at": {"$ne": None}, "expires_at": {"$gt": clock.now()}},
+        {"expires_at": 1},
+    ):
+        _revoked[session["_id"]] = session["expires_at"]
+
+
+def _hear(change: Mapping[str, Any]) -> None:
+    collection = change["ns"]["coll"]
+    if collection in _listeners:
+        _listeners[collection](change)
+    if collection == "sessions":
+        session: Document | None = change.get("fullDocument")
+        if session is not None and session["revoked_at"] is not None:
+            _revoked[session["_id"]] = session["expires_at"]
+
+
+def _forget_expired() -> None:
+    now = clock.now()
+    for session_id in [s for s, expires_at in _revoked.items() if expires_at < now]:
+        del _revoked[session_id]
+
+
+async def _look_up(session_id: str) -> None:
+    try:
+        session = await asyncio.wait_for(
+            database.find_together("sessions", session_id), LOOK_UP_SECONDS_MAX
+        )
+    except TimeoutError:
+        raise Unavailable("The session cannot be checked right now; try again.") from None
+    if session is None or session["revoked_at"] is not None:
+        raise Unauthenticated("This session has ended. Log in again.")
+
+
+database.declare(
+    "sessions",
+    indexes=[Index(("user_id",)), Index(("expires_at",), expire_seconds=0)],
+    schema={
+        "bsonType": "object",
+        "required": ["user_id", "created_at", "expires_at", "revoked_at"],
+        "properties": {
+            "_id": {"bsonType": "string"},
+            "user_id": {"bsonType": "string"},
+            "created_at": {"bsonType": "date"},
+            "expires_at": {"bsonType": "date"},
+            "revoked_at": {"bsonType": ["date", "null"]},
+        },
+    },
+)

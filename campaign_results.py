@@ -1,0 +1,53 @@
+"""Campaigns over HTTP: created from a list, watched, paused and resumed, their results as CSV."""
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+import contacts
+from core import clock, csv_files, money
+
+# --- results, without HTTP ----------------------------------------------------------------------
+_RESULT_ROWS: Final = 100
+
+
+_RESULT_COLUMNS: Final = (
+    "row",
+    "to",
+    "state",
+    "reason",
+    "attempts",
+    "call_id",
+    "duration_seconds",
+    "cost",
+    "updated_at",
+)
+
+
+async def results_of(campaign_id: str, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
+    """What became of everybody on the list as CSV (RFC 4180), a piece a batch: constant memory."""
+    head = (csv_files.BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines(
+        [list(_RESULT_COLUMNS)]
+    )
+    rows: list[list[str]] = []
+    async for contact in contacts.everyone(campaign_id):
+        rows.append(_result_of(contact))
+        if len(rows) >= _RESULT_ROWS:
+            yield head + csv_files.lines(rows)
+            head, rows = "", []
+    if head or rows:
+        yield head + csv_files.lines(rows)
+
+
+def _result_of(contact: contacts.Contact) -> list[str]:
+    duration = contact["duration_seconds"]
+    return [
+        str(contact["row"]),
+        csv_files.harmless(contact["to"]),
+        contacts.counted(contact),
+        csv_files.harmless(contact["reason"] or ""),
+        str(contact["attempts"]),
+        contact["call_id"] or "",
+        "" if duration is None else str(duration),
+        money.text(contact["cost_paise"]),
+        clock.iso(contact["updated_at"]),
+    ]

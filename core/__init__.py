@@ -1,0 +1,1 @@
+"""What every package stands on: settings, time, money, errors, MongoDB, the outbox."""

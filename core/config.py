@@ -1,0 +1,441 @@
+"""Settings: read once from `.env` and the environment, and what is wrong with them."""
+
+import decimal
+import hmac
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SANDBOX_KEY_ID = "rzp_sandbox_local"
+
+
+SECRET_LENGTH_MIN = 16
+
+
+PLACEHOLDER = "change-me"  # what .env.example has where a secret belongs
+
+
+MODE_OF_PREFIX = {"rzp_sandbox_": "sandbox", "rzp_test_": "test", "rzp_live_": "live"}
+
+
+def _rupees(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            amount = Decimal(value.strip())
+        except decimal.InvalidOperation:
+            raise ValueError("must be rupees, such as 10 or 10.50") from None
+        if not amount.is_finite() or amount.scaleb(2) != amount.scaleb(2).to_integral_value():
+            raise ValueError("must be rupees with at most two decimals, such as 10 or 10.50")
+        return amount
+    return value
+
+
+Rupees = Annotated[Decimal, BeforeValidator(_rupees), Field(ge=0, le=10**9)]
+
+
+def _comma_separated(value: object) -> object:
+    return (
+        [part.strip().upper() for part in value.split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+# The kinds of numbers that phonenumbers tells apart. Not among them: those it does not know.
+NumberType = Literal[
+    "MOBILE",
+    "FIXED_LINE",
+    "FIXED_LINE_OR_MOBILE",
+    "VOIP",
+    "PERSONAL_NUMBER",
+    "PAGER",
+    "UAN",
+    "VOICEMAIL",
+    "TOLL_FREE",
+    "SHARED_COST",
+    "PREMIUM_RATE",
+]
+
+
+class Settings(BaseSettings):
+    """Every setting; each stands in `.env.example` with a line of explanation."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True
+    )
+
+    app_env: Literal["development", "test", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    public_base_url: str = ""
+    recharge_url: str = ""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    cors_origins: Annotated[
+        list[str],
+        NoDecode,
+        BeforeValidator(
+            lambda v: [p.strip() for p in v.split(",") if p.strip()] if isinstance(v, str) else v
+        ),
+    ] = []
+    trusted_proxies: str = "127.0.0.1"
+
+    mongodb_uri: str = ""
+    mongodb_db: str = "wallet"
+    data_dir: str = ".data"
+
+    jwt_secret: SecretStr = SecretStr("")
+    access_token_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60 * 12
+    admin_email: str = ""
+    admin_password: SecretStr = SecretStr("")
+    login_attempts_per_minute: Annotated[int, Field(ge=1)] = 10
+    signups_per_hour: Annotated[int, Field(ge=1)] | None = None
+
+    razorpay_key_id: str = ""
+    razorpay_key_secret: SecretStr = SecretStr("")
+    razorpay_key_secret_previous: SecretStr = SecretStr("")
+    razorpay_webhook_secret: SecretStr = SecretStr("")
+    razorpay_webhook_secret_previous: SecretStr = SecretStr("")
+    razorpay_base_url: str = ""
+    dispute_freezes_wallet: bool = False
+
+    default_call_rate: Rupees = Decimal(10)
+    minimum_balance: Rupees = Decimal(10)
+    minimum_recharge: Rupees = Decimal(10)
+    maximum_recharge: Rupees = Decimal(500000)
+    pulse_seconds: Annotated[int, Field(ge=1, le=3600)] = 1
+    first_pulse_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
+    minimum_billable_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
+    connection_fee: Rupees = Decimal(0)
+    call_slice_minutes: Annotated[int, Field(ge=1, le=240)] = 5
+    max_call_minutes: Annotated[int, Field(ge=1, le=1440)] = 240
+
+    telephony_provider: Literal["simulator", "twilio", "plivo", "exotel"] = "simulator"
+    telephony_calls_per_second: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0
+    twilio_account_sid: str = ""
+    twilio_auth_token: SecretStr = SecretStr("")
+    twilio_from: str = ""
+    twilio_base_url: str = ""
+    plivo_auth_id: str = ""
+    plivo_auth_token: SecretStr = SecretStr("")
+    plivo_from: str = ""
+    plivo_base_url: str = ""
+    exotel_sid: str = ""
+    exotel_api_key: str = ""
+    exotel_api_token: SecretStr = SecretStr("")
+    exotel_caller_id: str = ""
+    exotel_app_id: str = ""
+    exotel_cluster: Literal["singapore", "mumbai"] = "singapore"
+    exotel_base_url: str = ""
+    exotel_allowed_addresses: Annotated[
+        list[IPvAnyNetwork], NoDecode, BeforeValidator(_comma_separated)
+    ] = []
+    default_region: str = "IN"
+    allowed_countries: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = ["IN"]
+    # Numbers that belong to a person or an office: no premium rate, no shared cost (toll fraud).
+    allowed_number_types: Annotated[
+        list[NumberType], NoDecode, BeforeValidator(_comma_separated)
+    ] = ["MOBILE", "FIXED_LINE", "FIXED_LINE_OR_MOBILE", "VOIP"]
+    max_concurrent_calls: Annotated[int, Field(ge=1)] = 100
+    # What one user may do, to bound what a stolen account can cost; None is no limit.
+    calls_per_minute: Annotated[int, Field(ge=1)] | None = None
+    calls_per_day: Annotated[int, Field(ge=1)] | None = None
+    daily_spend_cap: Rupees | None = None
+    new_account_days: Annotated[int, Field(ge=0, le=3650)] = 0
+    new_account_concurrent_calls: Annotated[int, Field(ge=1)] = 5
+    new_account_daily_spend_cap: Rupees = Decimal(500)
+
+    # --- what follows from them ---
+
+    @property
+    def base_url(self) -> str:
+        """The URL that the outside sees, without a slash at its end."""
+        return self.public_base_url.rstrip("/") or self.own_url
+
+    @property
+    def own_url(self) -> str:
+        """Where this machine reaches the service."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - a comparison
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def recharge_page_url(self) -> str:
+        """Where a 402 sends the user to recharge."""
+        return self.recharge_url or f"{self.base_url}/docs"
+
+    def is_replaced(self, network: str) -> bool:
+        """Whether this telephone network is asked at another address than its own, as tests do."""
+        return bool(getattr(self, f"{network}_base_url", ""))
+
+    @property
+    def signup_limit(self) -> int:
+        """Sign-ups an hour from one address. Unless set: room for an office behind one address in
+        production, and for tools that sign up a crowd on a developer's machine."""
+        return self.signups_per_hour or (100 if self.app_env == "production" else 10_000)
+
+    @property
+    def gateway_key_id(self) -> str:
+        """The Razorpay key id; the sandbox's own when none is set."""
+        return self.razorpay_key_id or SANDBOX_KEY_ID
+
+    @property
+    def gateway_key_secret(self) -> str:
+        """The Razorpay key's secret; for the sandbox derived from `JWT_SECRET` when none is set."""
+        return self.razorpay_key_secret.get_secret_value() or (
+            "" if self.razorpay_key_id else self._derived("razorpay sandbox key")
+        )
+
+    @property
+    def gateway_webhook_secret(self) -> str:
+        """What webhooks are signed with; the sandbox's is derived when none is set."""
+        return self.razorpay_webhook_secret.get_secret_value() or (
+            self._derived("razorpay sandbox webhook") if self.gateway_mode == "sandbox" else ""
+        )
+
+    @property
+    def simulator_auth_token(self) -> str:
+        """What the telephony simulator signs its callbacks with."""
+        return self._derived("telephony simulator")
+
+    def _derived(self, purpose: str) -> str:
+        return hmac.new(
+            self.jwt_secret.get_secret_value().encode(), purpose.encode(), "sha256"
+        ).hexdigest()
+
+    @property
+    def gateway_mode(self) -> str:
+        """`sandbox`, `test` or `live`, told by the key's prefix; `unknown` for anything else."""
+        return next(
+            (
+                mode
+                for prefix, mode in MODE_OF_PREFIX.items()
+                if self.gateway_key_id.startswith(prefix)
+            ),
+            "unknown",
+        )
+
+    @property
+    def gateway_base_url(self) -> str:
+        """Where the Razorpay API is."""
+        if self.razorpay_base_url:
+            return self.razorpay_base_url.rstrip("/")
+        return (
+            f"{self.own_url}/sandbox"
+            if self.gateway_mode == "sandbox"
+            else "https://api.razorpay.com"
+        )
+
+    @property
+    def default_call_rate_paise(self) -> int:
+        """Paise a minute, until an admin sets another rate."""
+        return int(self.default_call_rate.scaleb(2))
+
+    @property
+    def minimum_balance_paise(self) -> int:
+        """Below this, calls and campaigns are refused."""
+        return int(self.minimum_balance.scaleb(2))
+
+    @property
+    def recharge_paise_min(self) -> int:
+        """The smallest recharge."""
+        return int(self.minimum_recharge.scaleb(2))
+
+    @property
+    def recharge_paise_max(self) -> int:
+        """The largest recharge."""
+        return int(self.maximum_recharge.scaleb(2))
+
+    @property
+    def connection_fee_paise(self) -> int:
+        """Charged once for an answered call."""
+        return int(self.connection_fee.scaleb(2))
+
+    @property
+    def spend_cap_paise(self) -> int | None:
+        """What a user's calls of one day in India may cost; None is no limit."""
+        return None if self.daily_spend_cap is None else int(self.daily_spend_cap.scaleb(2))
+
+    @property
+    def new_account_spend_cap_paise(self) -> int:
+        """The same for an account younger than `NEW_ACCOUNT_DAYS`."""
+        return int(self.new_account_daily_spend_cap.scaleb(2))
+
+
+_current: Settings | None = None
+
+
+def settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    global _current
+    if _current is None:
+        _current = Settings()
+    return _current
+
+
+def use(chosen: Settings | None) -> None:
+    """Put `chosen` in the place of what the environment says (tests); None reads it again."""
+    global _current
+    _current = chosen
+
+
+def _is_weak(secret: SecretStr) -> bool:
+    value = secret.get_secret_value()
+    return len(value) < SECRET_LENGTH_MIN or PLACEHOLDER in value
+
+
+def problems(chosen: Settings) -> list[str]:
+    """What keeps the service from starting with these settings, a sentence each; empty when fine.
+
+    Development and test need a JWT secret, and the key's secret when there is a Razorpay key.
+    Production refuses everything that is a default, a sandbox, a simulator or missing.
+    """
+    found = []
+    if chosen.app_env != "production" and chosen.jwt_secret.get_secret_value() in ("", PLACEHOLDER):
+        found.append(
+            "JWT_SECRET is missing: set it in .env (./setup_wallet.sh run writes a fresh one)"
+        )
+    if chosen.razorpay_key_id and not chosen.razorpay_key_secret.get_secret_value():
+        found.append("RAZORPAY_KEY_SECRET is missing: RAZORPAY_KEY_ID is set, its secret is not")
+    if chosen.gateway_mode == "unknown":
+        found.append(
+            "RAZORPAY_KEY_ID must begin with rzp_test_ or rzp_live_ (or be empty for the sandbox)"
+        )
+    if (
+        chosen.razorpay_key_secret.get_secret_value()
+        and chosen.razorpay_key_secret == chosen.razorpay_webhook_secret
+    ):
+        found.append(
+            "RAZORPAY_WEBHOOK_SECRET is the same as RAZORPAY_KEY_SECRET: they are two different secrets"
+        )
+    if chosen.razorpay_webhook_secret_previous.get_secret_value() and _is_weak(
+        chosen.razorpay_webhook_secret_previous
+    ):
+        found.append(
+            f"RAZORPAY_WEBHOOK_SECRET_PREVIOUS is shorter than {SECRET_LENGTH_MIN} characters:"
+            " empty it, or set the secret that webhooks were signed with before"
+        )
+    if chosen.minimum_recharge > chosen.maximum_recharge:
+        found.append("MINIMUM_RECHARGE is above MAXIMUM_RECHARGE")
+    if chosen.recharge_paise_min < 100:
+        found.append("MINIMUM_RECHARGE is below Rs 1, the least that Razorpay takes")
+    if chosen.minimum_balance_paise < 1:
+        found.append("MINIMUM_BALANCE must be above 0: it is what a call has to reserve")
+    cap_paise = chosen.spend_cap_paise
+    if cap_paise is not None and cap_paise < chosen.minimum_balance_paise:
+        found.append("DAILY_SPEND_CAP is below MINIMUM_BALANCE: nobody could place a single call")
+    if (
+        chosen.new_account_days
+        and chosen.new_account_spend_cap_paise < chosen.minimum_balance_paise
+    ):
+        found.append(
+            "NEW_ACCOUNT_DAILY_SPEND_CAP is below MINIMUM_BALANCE: new accounts could place no call"
+        )
+    found += _telephony_problems(chosen)
+    if chosen.app_env == "production":
+        found += _production_problems(chosen)
+    elif chosen.gateway_mode == "live":
+        found.append("RAZORPAY_KEY_ID is a live key: live money needs APP_ENV=production")
+    return found
+
+
+# What each telephone network needs, besides an address under which it reaches us.
+_CREDENTIALS = {
+    "simulator": (),
+    "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM"),
+    "plivo": ("PLIVO_AUTH_ID", "PLIVO_AUTH_TOKEN", "PLIVO_FROM"),
+    "exotel": (
+        *("EXOTEL_SID", "EXOTEL_API_KEY", "EXOTEL_API_TOKEN"),
+        *("EXOTEL_CALLER_ID", "EXOTEL_APP_ID"),
+    ),
+}
+
+
+_BASE_URLS = ("TWILIO_BASE_URL", "PLIVO_BASE_URL", "EXOTEL_BASE_URL")
+
+
+def _telephony_problems(chosen: Settings) -> list[str]:
+    network = chosen.telephony_provider
+
+    def value(name: str) -> str:
+        given = getattr(chosen, name.lower())
+        return given.get_secret_value() if isinstance(given, SecretStr) else given
+
+    found = [
+        f"{name} is missing: TELEPHONY_PROVIDER={network} needs it"
+        for name in _CREDENTIALS[network]
+        if value(name).strip() in ("", PLACEHOLDER)
+    ]
+    if chosen.app_env == "production":
+        found += [f"{name} must be empty in production" for name in _BASE_URLS if value(name)]
+    elif network != "simulator" and not (
+        chosen.public_base_url or value(f"{network.upper()}_BASE_URL")
+    ):
+        found.append(f"PUBLIC_BASE_URL is missing: {network} calls back to it")
+    return found
+
+
+def missing_for(chosen: Settings, mode: Literal["test", "live"]) -> list[str]:
+    """What is missing to use Razorpay in `mode`, a sentence each; empty when nothing is."""
+    if mode == "live":
+        found = problems(chosen.model_copy(update={"app_env": "production"}))
+        if chosen.app_env != "production":
+            found.insert(0, f"APP_ENV is {chosen.app_env}: live money needs APP_ENV=production")
+        return found
+    found = problems(chosen)
+    if chosen.gateway_mode != "test":
+        found.append(
+            "RAZORPAY_KEY_ID is not a test key (rzp_test_…): the Razorpay dashboard makes one in its"
+            " test mode, under Account & Settings, API keys"
+        )
+    if not chosen.razorpay_key_secret.get_secret_value():
+        found.append("RAZORPAY_KEY_SECRET is missing: Razorpay shows it once, with the key")
+    if chosen.razorpay_base_url:
+        found.append(
+            "RAZORPAY_BASE_URL is set: Razorpay's test mode is at its own address, empty it"
+        )
+    return found
+
+
+def _production_problems(chosen: Settings) -> list[str]:
+    secrets = {
+        "JWT_SECRET": chosen.jwt_secret,
+        "RAZORPAY_WEBHOOK_SECRET": chosen.razorpay_webhook_secret,
+        "ADMIN_PASSWORD": chosen.admin_password,
+    }
+    found = [
+        f"{name} is missing, a default, or shorter than {SECRET_LENGTH_MIN} characters"
+        for name, secret in secrets.items()
+        if _is_weak(secret)
+    ]
+    if chosen.gateway_mode == "sandbox":
+        found.append(
+            "RAZORPAY_KEY_ID is empty or a sandbox key: production needs a live key (rzp_live_…)"
+        )
+    if chosen.gateway_mode == "test":
+        found.append("RAZORPAY_KEY_ID is a test key: production needs a live key (rzp_live_…)")
+    if chosen.razorpay_base_url:
+        found.append("RAZORPAY_BASE_URL must be empty in production")
+    if chosen.telephony_provider == "simulator":
+        found.append(
+            "TELEPHONY_PROVIDER=simulator: production does not run on a simulator, set a real network"
+        )
+    if not chosen.mongodb_uri:
+        found.append(
+            "MONGODB_URI is missing: production does not run on the embedded MongoDB, set a replica set's URI"
+        )
+    if not chosen.public_base_url.startswith("https://"):
+        found.append(
+            "PUBLIC_BASE_URL is missing or no https:// URL: Razorpay and the networks call back to it"
+        )
+    if "*" in chosen.trusted_proxies:
+        found.append(
+            "TRUSTED_PROXIES is *: anybody could choose the address that the rate limits see"
+        )
+    if not chosen.admin_email:
+        found.append("ADMIN_EMAIL is missing: the first admin is made from it")
+    if chosen.admin_email.endswith(("@example.com", "@wallet.local")):
+        found.append("ADMIN_EMAIL is the default: set your own address")
+    return found

@@ -1,0 +1,410 @@
+"""Embedded MongoDB: one real mongod on this machine, its data kept between runs."""
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.util
+import logging
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from core import database
+
+log = logging.getLogger(__name__)
+
+
+# --- vocabulary ---------------------------------------------------------------------------------
+REPLICA_SET = "rs0"
+
+
+VERSION_MIN = (6, 0)
+
+
+START_SECONDS_MAX = 60
+
+
+STOP_SECONDS_MAX = 30
+
+
+LOG_BYTES_MAX = 10_000_000
+
+
+LOGS_KEPT = 3
+
+
+_ALREADY_INITIALIZED = 23
+
+
+# Below the range from which systems hand out ports to outgoing connections: a replica set
+# remembers its port, so nobody may be given it by accident between two runs.
+_PORTS = range(27_100, 29_900)
+
+
+_OPTIONS = (
+    *("--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--nounixsocket"),
+    *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "512", "--quiet", "--slowms", "1000"),
+    *("--logappend", "--logRotate", "reopen"),
+    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    # A transaction whose process was killed keeps its wallets locked until it is this old.
+    *("--setParameter", "transactionLifetimeLimitSeconds=5"),
+    # Nobody to hand over to: do not wait 15 seconds for them when it is told to stop.
+    *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
+)
+
+
+class CannotStart(RuntimeError):
+    """The embedded MongoDB cannot be started; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Home:
+    """What lies where under `DATA_DIR/mongod`."""
+
+    path: Path
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "mongod.log"
+
+    @property
+    def port(self) -> Path:
+        return self.path / "port"
+
+    @property
+    def version(self) -> Path:
+        return self.path / "version"
+
+
+class Running:
+    """A mongod that answers. Whoever holds one uses it; the last one to `stop` ends it.
+
+    Being a user is a shared lock on a file, so a user that was killed is none any more: a mongod
+    that outlived its starter is adopted by the next start, and stopped by it.
+    """
+
+    def __init__(self, home: _Home, *, port: int, pid: int, user: IO[str], adopted: bool) -> None:
+        self._home, self._user = home, user
+        self._over = threading.Event()
+        self._guard: threading.Thread | None = None
+        self.port, self.pid, self.adopted = port, pid, adopted
+
+    @property
+    def uri(self) -> str:
+        """What to put into `MONGODB_URI`."""
+        return f"mongodb://127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}"
+
+    def guard(self) -> None:
+        """From now on start the mongod again when it dies, and keep its log small."""
+        self._guard = threading.Thread(target=self._watch, name="mongod guard", daemon=True)
+        self._guard.start()
+
+    def stop(self) -> None:
+        """Stop using it. The mongod is stopped cleanly unless somebody else uses it as well."""
+        self._over.set()
+        if self._guard is not None:
+            self._guard.join()
+        with _starting(self._home):
+            if self._user.closed:
+                return
+            others = not _locked(self._user, fcntl.LOCK_EX)
+            self._user.close()
+            if not others:
+                _end(self._home)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.5):
+            try:
+                if not _is_running(self._home):
+                    log.error("mongod, pid %s, is gone; starting it again", self.pid)
+                    with _starting(self._home):
+                        self.pid = _ensure(self._home)[1]
+                    log.info("mongod runs again, pid %s", self.pid)
+                elif self._home.log.stat().st_size > LOG_BYTES_MAX:
+                    _rotate(self._home.log)
+                    database.ask(self.port, {"logRotate": "server"})  # opens the new file
+            except (CannotStart, OSError, database.AnyError) as problem:
+                log.error("the guard of mongod: %s", problem)
+                self._over.wait(5)
+
+
+# --- verbs --------------------------------------------------------------------------------------
+def find_binary(made_by: str = "") -> Path:
+    """The mongod to run: the one on PATH when it is 6.0 or newer, else the one from PyPI.
+
+    `made_by` is the version (`6.0`) that wrote the data: a mongod of that version comes first,
+    because MongoDB opens the files of its neighbour versions only.
+    """
+    candidates = []
+    on_path = shutil.which("mongod")
+    if on_path:
+        candidates.append(Path(on_path))
+    spec = importlib.util.find_spec("fiftyone")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        candidates.append(Path(folder) / "db" / "bin" / "mongod")
+    versions = {path: version_of(path) for path in candidates if path.is_file()}
+    usable = [path for path, version in versions.items() if version >= VERSION_MIN]
+    if not usable:
+        raise CannotStart(
+            f"no mongod that runs here and is {VERSION_MIN[0]}.{VERSION_MIN[1]} or newer"
+            f" (looked at: {', '.join(map(str, candidates)) or 'nothing'}). Install the packages of"
+            " requirements.txt, or set MONGODB_URI to a MongoDB of your own (a replica set)."
+        )
+    usable.sort(key=lambda path: ".".join(map(str, versions[path])) != made_by)
+    return usable[0]
+
+
+def version_of(binary: Path) -> tuple[int, int]:
+    """Its (major, minor) version; (0, 0) when it does not run."""
+    try:
+        said = subprocess.run(  # noqa: S603 - the mongod itself
+            [binary, "--version"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return (0, 0)
+    found = re.search(r"db version v(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def start(data_dir: str | Path) -> Running:
+    """Start the mongod of `data_dir`, or use the one that already runs there.
+
+    It comes back when the replica set has its primary. Raises `CannotStart`, in words.
+    """
+    home = _Home(Path(data_dir).resolve() / "mongod")
+    home.data.mkdir(parents=True, exist_ok=True)
+    home.path.chmod(0o700)
+    with _starting(home):
+        user = (home.path / "users.lock").open("a")
+        _locked(user, fcntl.LOCK_SH)
+        try:
+            port, pid, adopted = _ensure(home)
+        except BaseException:  # also a signal while we wait: leave nothing half started behind
+            if _locked(user, fcntl.LOCK_EX):
+                _end(home)
+            user.close()
+            raise
+    log.info("mongod %s on 127.0.0.1:%s, pid %s", "adopted" if adopted else "started", port, pid)
+    return Running(home, port=port, pid=pid, user=user, adopted=adopted)
+
+
+_children: dict[int, subprocess.Popen[bytes]] = {}  # by pid: the ones this process started
+
+
+# --- the process --------------------------------------------------------------------------------
+def _ensure(home: _Home) -> tuple[int, int, bool]:
+    """Its port, its pid, and whether it ran before: adopt it or launch it, and await the primary."""
+    port = _kept_port(home)
+    adopted = _is_running(home) and _is_there(home, port)
+    if not adopted:
+        port = _launch(home, port)
+    assert port is not None
+    _await_primary(home, port)
+    return port, _pid(home), adopted
+
+
+def _launch(home: _Home, port: int | None) -> int:
+    binary = find_binary(home.version.read_text().strip() if home.version.exists() else "")
+    for _ in range(5):
+        chosen = port or _free_port()
+        if not _is_free(chosen):
+            raise CannotStart(
+                f"port {chosen} of 127.0.0.1 is taken by another program, and the embedded MongoDB in"
+                f" {home.path} uses it. Stop that program, or write another free port into"
+                f" {home.port}, or set MONGODB_URI to a MongoDB of your own."
+            )
+        _rotate(home.log)
+        for child in _children.values():
+            child.poll()  # take leave of the dead ones
+        process = subprocess.Popen(  # noqa: S603 - the mongod itself
+            [
+                binary,
+                "--dbpath",
+                home.data,
+                "--port",
+                str(chosen),
+                "--logpath",
+                home.log,
+                *_OPTIONS,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the service, which then stops its mongod
+        )
+        _children[process.pid] = process
+        if _answers(home, chosen, process):
+            home.port.write_text(f"{chosen}\n")
+            home.version.write_text(".".join(map(str, version_of(binary))) + "\n")
+            return chosen
+        if port is not None or _is_free(chosen):
+            break
+    raise CannotStart(f"{binary} did not start: {_last_words(home)} (the whole log: {home.log})")
+
+
+def _answers(home: _Home, port: int, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while process.poll() is None and time.monotonic() < deadline:
+        if _is_ours(home, port):
+            return True
+        time.sleep(0.05)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    return False
+
+
+def _await_primary(home: _Home, port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        with contextlib.suppress(database.AnyError):
+            hello = database.ask(port, {"hello": 1})
+            if hello.get("isWritablePrimary"):
+                return
+            if hello.get("isreplicaset") and "setName" not in hello:
+                _initiate(port)
+        if not _is_running(home):
+            raise CannotStart(f"mongod ended: {_last_words(home)} (the whole log: {home.log})")
+        time.sleep(0.05)
+    raise CannotStart(f"the replica set has no primary yet; {home.log} says why")
+
+
+def _initiate(port: int) -> None:
+    members = [{"_id": 0, "host": f"127.0.0.1:{port}"}]
+    try:
+        database.ask(port, {"replSetInitiate": {"_id": REPLICA_SET, "members": members}})
+    except database.AnyError as problem:
+        if getattr(problem, "code", None) != _ALREADY_INITIALIZED:
+            raise
+        # The data was made on another port: its replica set does not find itself on this one.
+        known = database.ask(port, {"replSetGetConfig": 1})["config"]
+        known |= {"version": known["version"] + 1, "members": members}
+        database.ask(port, {"replSetReconfig": known, "force": True})
+
+
+def _is_there(home: _Home, port: int | None) -> bool:
+    """Whether the mongod that runs on this data answers; waits while it is coming or going."""
+    deadline = time.monotonic() + STOP_SECONDS_MAX
+    while _is_running(home) and time.monotonic() < deadline:
+        if port is not None and _is_ours(home, port):
+            return True
+        time.sleep(0.1)
+    if _is_running(home):
+        raise CannotStart(
+            f"a mongod (pid {_pid(home)}) holds {home.data} and does not answer on port {port}."
+            f" Stop it (kill {_pid(home)}) and start again."
+        )
+    return False
+
+
+def _is_ours(home: _Home, port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=0.3).close()  # a refusal is quick
+        options = database.ask(port, {"getCmdLineOpts": 1})["parsed"]
+    except (OSError, database.AnyError):
+        return False
+    return Path(options.get("storage", {}).get("dbPath", "")).resolve() == home.data
+
+
+def _end(home: _Home) -> None:
+    pid = _pid(home)
+    if not _is_running(home) or pid == 0:
+        return
+    log.info("stopping mongod, pid %s", pid)
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, how)
+        deadline = time.monotonic() + STOP_SECONDS_MAX
+        while _is_running(home) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not _is_running(home):
+            break
+        log.warning("mongod, pid %s, did not stop in time and is killed", pid)
+    if pid in _children:
+        _children.pop(pid).wait()
+
+
+def _is_running(home: _Home) -> bool:
+    """Whether a mongod has this data open: it holds a lock on a file there as long as it lives."""
+    try:
+        with (home.data / "mongod.lock").open() as file:
+            return not _locked(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _pid(home: _Home) -> int:
+    """The pid that the mongod of this data wrote down when it started; 0 when it stopped cleanly."""
+    return int((home.data / "mongod.lock").read_text().strip() or 0)
+
+
+# --- files, locks, ports ------------------------------------------------------------------------
+@contextlib.contextmanager
+def _starting(home: _Home) -> Iterator[None]:
+    """One at a time starts or stops the mongod of this data."""
+    with (home.path / "start.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _locked(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _kept_port(home: _Home) -> int | None:
+    try:
+        return int(home.port.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _free_port() -> int:
+    for port in random.sample(_PORTS, k=200):
+        if _is_free(port):
+            return port
+    raise CannotStart(f"no free port between {_PORTS.start} and {_PORTS.stop}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _rotate(log_file: Path) -> None:
+    """mongod.log becomes mongod.log.1, and so on; the last few are kept."""
+    for n in range(LOGS_KEPT, 0, -1):
+        older = log_file.with_name(f"{log_file.name}.{n}")
+        newer = log_file.with_name(f"{log_file.name}.{n - 1}") if n > 1 else log_file
+        if newer.exists():
+            newer.replace(older)
+
+
+def _last_words(home: _Home) -> str:
+    try:
+        lines = home.log.read_text(errors="replace").splitlines()
+    except OSError:
+        return "it left no log"
+    told = [line for line in lines if '"s":"E"' in line or '"s":"F"' in line]
+    return (told or lines or ["it left an empty log"])[-1][:500]

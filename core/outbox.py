@@ -1,0 +1,255 @@
+"""Transactional outbox: events written in the commit of their cause, delivered to handlers afterwards."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from core import clock, database, leases, pagination
+from core.database import Document, Index, Insert, db
+from core.errors import Problem
+
+log = logging.getLogger(__name__)
+
+
+# --- vocabulary ---------------------------------------------------------------------------------
+Handler = Callable[[Document], Awaitable[object]]
+
+
+_BATCH_MAX = 100
+
+
+_AT_ONCE = 16
+
+
+_LEASE_SECONDS = 60
+
+
+_ATTEMPTS_MAX = 20
+
+
+_AWAY_SECONDS_MAX = 86_400
+
+
+_NO_HANDLER_SECONDS = 60
+
+
+_KEPT_DAYS = 90
+
+
+_NEWEST: Final = pagination.newest_first("at")
+
+
+_handlers: dict[str, list[Handler]] = {}
+
+
+_wake = asyncio.Event()
+
+
+class Hopeless(Exception):
+    """Trying again cannot help: the event is dead, for the reason given."""
+
+
+database.declare(
+    "events",
+    indexes=[
+        # Only what waits is in this index, so finding work costs nothing however long the history.
+        Index(("due_at",), only_where={"state": "pending"}),
+        Index(("user_id", "-at")),
+        Index(("name", "state", "-at", "-_id")),
+        Index(("at",), expire_seconds=_KEPT_DAYS * 86_400),
+    ],
+)
+
+
+# --- verbs --------------------------------------------------------------------------------------
+def record(
+    name: str,
+    *,
+    user_id: str | None,
+    pending: bool = False,
+    event_id: str | None = None,
+    **data: Any,
+) -> Insert:
+    """A companion write that keeps the event `name` (past tense: `WalletCredited`).
+
+    With `pending` it is handed to the handlers of that name after the commit, at least once. With
+    an `event_id` made from a fact, it is kept once.
+    """
+    now = clock.now()
+    document: Document = {
+        "_id": event_id or database.new_id("evt"),
+        "name": name,
+        "user_id": user_id,
+        "data": data,
+        "at": now,
+        "state": "pending" if pending else "recorded",
+    }
+    if pending:
+        document |= {"due_at": now, "attempts": 0}
+    return Insert("events", document)
+
+
+def on(name: str, handler: Handler) -> None:
+    """Call `handler(event)` for every pending event `name`. It may be called more than once for
+    one event and by any process, so it must be harmless when repeated."""
+    known = _handlers.setdefault(name, [])
+    if handler not in known:
+        known.append(handler)
+
+
+def nudge() -> None:
+    """Something pending was committed by this process: look now instead of at the next tick."""
+    _wake.set()
+
+
+async def wait_for_work(seconds: float) -> None:
+    """Until `nudge`, or `seconds` at most."""
+    try:
+        # Not `wait_for`: in Python 3.11 it forgets to be cancelled when there is work at that moment.
+        async with asyncio.timeout(seconds):
+            await _wake.wait()
+    except TimeoutError:
+        pass
+    _wake.clear()
+
+
+async def deliver() -> int:
+    """Hand what is due to its handlers; the number of events that were handled.
+
+    A batch is claimed by moving `due_at` ahead in one conditional update a process; a process
+    that dies leaves its claims to be due again. A failing handler is tried again with a growing
+    pause, and after `_ATTEMPTS_MAX` the event is `dead`, with the reason, for a person to see. Where
+    somebody did not answer, that is not the event's fault: it is tried for a day. An event whose
+    name has no handler in this process stays pending.
+    """
+    claimed = await _claim()
+    await leases.gather_bounded(_handle, claimed, _AT_ONCE)
+    return len(claimed)
+
+
+async def keep(event: Insert) -> bool:
+    """Keep an event that belongs to no commit; False when it is kept already.
+
+    When this returns, a crash loses nothing: it is on the majority's disks.
+    """
+    try:
+        await database.write_all([event])
+    except database.AnyError as problem:
+        if not database.is_duplicate(problem):
+            raise
+        return False
+    nudge()
+    return True
+
+
+async def page(
+    name: str, *, state: str | None, cursor: str | None = None, limit: int
+) -> tuple[list[Document], str | None]:
+    """A page of the events `name`, the newest first, and the next cursor. Raises InvalidCursor."""
+    where: Document = {"name": name} | _NEWEST.behind(cursor)
+    if state is not None:
+        where["state"] = state
+    found = db.events.find(where, sort=_NEWEST.sort, limit=limit + 1)
+    return _NEWEST.cut(await found.to_list(None), limit)
+
+
+async def again(event_id: str, name: str) -> Document | None:
+    """Hand an event to its handlers once more, whatever became of it; None when there is none."""
+    found = await db.events.find_one_and_update(
+        {"_id": event_id, "name": name},
+        {"$set": {"state": "pending", "due_at": clock.now(), "attempts": 0, "failure": None}},
+        return_document=True,
+    )
+    nudge()
+    return found
+
+
+async def _handle(event: Document) -> None:
+    handlers = _handlers.get(event["name"])
+    if not handlers:
+        await _leave_to_another(event)
+        return
+    outcome: object = None
+    try:
+        for handler in handlers:
+            outcome = await handler(event)
+    except Exception as problem:
+        await _put_back(event, problem)
+        return
+    done = {
+        "state": "done",
+        "outcome": outcome if isinstance(outcome, str) else None,
+        "failure": None,
+    }
+    await db.events.update_one(_mine(event), {"$set": done, "$unset": {"due_at": ""}})
+
+
+# --- storage ------------------------------------------------------------------------------------
+async def _claim() -> list[Document]:
+    now = clock.now()
+    waiting = db.events.find(
+        {"state": "pending", "due_at": {"$lte": now}}, {"_id": 1}, sort=[("due_at", 1)]
+    )
+    ids = [found["_id"] for found in await waiting.to_list(_BATCH_MAX)]
+    if not ids:
+        return []
+    claim = database.new_id("claim")
+    await db.events.update_many(
+        {"_id": {"$in": ids}, "state": "pending", "due_at": {"$lte": now}},
+        {
+            "$set": {"due_at": clock.after(_LEASE_SECONDS), "claim": claim},
+            "$inc": {"attempts": 1},
+        },
+    )
+    return await db.events.find({"_id": {"$in": ids}, "claim": claim}, sort=[("_id", 1)]).to_list(
+        None
+    )
+
+
+def _mine(event: Document) -> Document:
+    """Only while it is this claim's: one that was asked for again meanwhile stays pending, and what
+    another process did after the lease stays done."""
+    return {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}}
+
+
+async def _leave_to_another(event: Document) -> None:
+    """Keep an event pending that this process has no handler for: another process, or the next
+    release, may have one. It is no attempt, so it never dies of it."""
+    log.error("event %s %s: this process has no handler for it", event["_id"], event["name"])
+    await db.events.update_one(
+        _mine(event),
+        {"$set": {"due_at": clock.after(_NO_HANDLER_SECONDS)}, "$inc": {"attempts": -1}},
+    )
+
+
+async def _put_back(event: Document, problem: Exception) -> None:
+    dead = _is_hopeless(event, problem)
+    log.log(
+        logging.ERROR if dead else logging.WARNING,
+        "event %s %s: attempt %d failed: %s",
+        event["_id"],
+        event["name"],
+        event["attempts"],
+        type(problem).__name__,
+        exc_info=None if isinstance(problem, Hopeless | Problem) else problem,
+    )
+    kind = "" if isinstance(problem, Hopeless) else f"{type(problem).__name__}: "
+    pause_seconds = min(300, 2 ** event["attempts"])
+    await db.events.update_one(
+        _mine(event),
+        {
+            "$set": {
+                "state": "dead" if dead else "pending",
+                "due_at": clock.after(pause_seconds),
+                "failure": f"{kind}{problem}"[:500],
+            }
+        },
+    )
+
+
+def _is_hopeless(event: Document, problem: Exception) -> bool:
+    if isinstance(problem, Hopeless) or event["attempts"] < _ATTEMPTS_MAX:
+        return isinstance(problem, Hopeless)
+    is_away = database.is_away(problem) or (isinstance(problem, Problem) and problem.status == 503)
+    return not is_away or event["at"] < clock.after(-_AWAY_SECONDS_MAX)

@@ -1,0 +1,90 @@
+"""Telephone numbers: read, checked, and allowed or refused by destination."""
+
+from typing import Final
+
+import phonenumbers
+from phonenumbers import PhoneNumberType
+
+from core import config
+from core.errors import Problem
+
+TEXT_LENGTH_MAX: Final = 40
+
+
+class InvalidNumber(Problem):
+    """This is no telephone number."""
+
+    code, status, title = "invalid_number", 422, "Invalid number"
+
+
+class DestinationNotAllowed(Problem):
+    """This number exists, but calls to its country or its kind are not allowed."""
+
+    code, status, title = "destination_not_allowed", 422, "Destination not allowed"
+
+
+def checked(text: str) -> str:
+    """The number in E.164 (`+919876543210`), read as people in `DEFAULT_REGION` write it.
+
+    Raises InvalidNumber and DestinationNotAllowed, whose `reason` is one of `unparseable`,
+    `invalid_number`, `country_not_allowed`, `wrong_type`;
+    the countries are `ALLOWED_COUNTRIES`, the kinds `ALLOWED_NUMBER_TYPES`.
+    """
+    chosen = config.settings()
+    # phonenumbers reads letters as a keypad does, and keeps an extension that no network dials.
+    if len(text) > TEXT_LENGTH_MAX or any(c.isalpha() for c in text):
+        raise InvalidNumber(
+            "Send a telephone number such as +919876543210, without extension.",
+            reason="unparseable",
+        )
+    try:
+        number = phonenumbers.parse(text, chosen.default_region)
+    except phonenumbers.NumberParseException:
+        raise InvalidNumber(
+            "Send a telephone number such as +919876543210.", reason="unparseable"
+        ) from None
+    if number.extension or not phonenumbers.is_valid_number(number) or _is_pretender(number):
+        raise InvalidNumber(f"There is no number {_shown(number)}.", reason="invalid_number")
+    country = phonenumbers.region_code_for_number(number)
+    if country not in chosen.allowed_countries:
+        raise DestinationNotAllowed(
+            f"Calls to {country or 'this country'} are not allowed; "
+            f"allowed are {', '.join(chosen.allowed_countries)}.",
+            reason="country_not_allowed",
+        )
+    allowed = {getattr(PhoneNumberType, name) for name in chosen.allowed_number_types}
+    if phonenumbers.number_type(number) not in allowed:
+        raise DestinationNotAllowed(
+            "Calls to this kind of number are not allowed; "
+            f"allowed are {', '.join(chosen.allowed_number_types)}.",
+            reason="wrong_type",
+        )
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _is_pretender(number: phonenumbers.PhoneNumber) -> bool:
+    """Indian mobiles begin with 6 to 9; the metadata also takes the service series 1600 for one."""
+    return (
+        number.country_code == 91
+        and phonenumbers.number_type(number) == PhoneNumberType.MOBILE
+        and phonenumbers.national_significant_number(number)[0] not in "6789"
+    )
+
+
+def _shown(number: phonenumbers.PhoneNumber) -> str:
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def phone_of(text: str) -> str:
+    """The phone number in `text` as E.164; ValueError when it cannot be one.
+
+    Numbers without a country are of `DEFAULT_REGION`. Nobody is called at it, so a number only has
+    to be possible: numbering plans change faster than their lists.
+    """
+    try:
+        number = phonenumbers.parse(text, config.settings().default_region)
+    except phonenumbers.NumberParseException:
+        raise ValueError("must be a phone number, such as +91 98765 43210") from None
+    if not phonenumbers.is_possible_number(number) or number.extension:
+        raise ValueError("must be a phone number, such as +91 98765 43210")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -1,4 +1,4 @@
-"""Disputes: a customer's bank wants a payment back; its money waits, and is taken once if it is lost."""
+"""Disputes (chargebacks): money reserved when opened, taken when lost, given back when won."""
 
 import contextlib
 import datetime as dt
@@ -6,23 +6,22 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
-import adjustments
-import commands
 import gateway
+import ledger
 import payments
-import refundbook
+import refunds
 import wallet
-from commands import Outcome
 from core import clock, config, database, outbox, pagination
 from core.database import Document, Index, Insert, Update, Write, db
 from core.errors import HoldNotFound, NotFound
 from gateway import entities
+from ledger import Outcome
 from payments import Payment
 
 log = logging.getLogger(__name__)
 
 
-State = Literal[
+DisputeState = Literal[
     "reserved",  # open: as much of its money as there was is set aside
     "debited",  # lost: the money is taken, what was missing is due
     "refunded",  # lost, and taken by the refund that paid it back
@@ -49,7 +48,7 @@ class Dispute(TypedDict):
     user_id: str
     amount_paise: int
     reserve_id: str  # of its phase: a dispute that comes back reserves anew
-    state: State
+    state: DisputeState
     refund_id: str | None  # of the refund that paid it back
     transaction_id: str | None
     due_paise: int  # what had been spent when it was taken
@@ -83,12 +82,12 @@ database.declare(
 
 
 # --- what Razorpay reports ----------------------------------------------------------------------
-async def notice(reported: entities.Dispute) -> str:
+async def apply_update(reported: entities.Dispute) -> str:
     """Take in how a dispute stands, and say in words what it meant: once, whoever reports it.
 
     `reported` has just been fetched, so the order in which reports come does not matter.
     """
-    payment = await payments.known(reported.payment_id)
+    payment = await payments.find_payment(reported.payment_id)
     if payment is None:
         return "ignored: of a payment that is not ours"
     record = await _find(reported.id)
@@ -111,13 +110,13 @@ async def notice(reported: entities.Dispute) -> str:
 async def claim_refund(refund: entities.Refund) -> bool:
     """Whether this refund, if we have no record of it, pays a lost dispute back. Then it is recorded
     as that, and its money is taken as the dispute's."""
-    payment = await payments.known(refund.payment_id)
-    if payment is None or refund.receipt or await refundbook.known(refund.id) is not None:
+    payment = await payments.find_payment(refund.payment_id)
+    if payment is None or refund.receipt or await refunds.find_refund(refund.id) is not None:
         return False
     record = await _paid_back_by(refund)
     if record is None:
         return False
-    await refundbook.record_for_dispute(refund, payment, record["_id"])
+    await refunds.record_dispute_refund(refund, payment, record["_id"])
     if record["state"] == "reserved":
         await _debit(record, int(record["amount_paise"]))
     return True
@@ -130,20 +129,20 @@ async def give_back_what_was_taken_twice(payment_id: str) -> None:
         await _taken_once(record)
 
 
-async def state_of(dispute_id: str) -> State | None:
+async def find_dispute_state(dispute_id: str) -> DisputeState | None:
     """What a dispute's money does, None when we do not know the dispute."""
     found = await _find(dispute_id)
     return found["state"] if found else None
 
 
-async def of_payments(payment_ids: list[str]) -> list[Dispute]:
+async def find_disputes_of_payments(payment_ids: list[str]) -> list[Dispute]:
     """The disputes about these payments."""
     found = db.disputes.find({"payment_id": {"$in": payment_ids}})
     return cast(list[Dispute], await found.to_list(None))
 
 
-async def page(
-    state: State | None, *, limit: int, cursor: str | None
+async def list_disputes(
+    state: DisputeState | None, *, limit: int, cursor: str | None
 ) -> tuple[list[Dispute], str | None]:
     """Disputes, the newest first, those in one state if it is given; and the next cursor."""
     where: Document = {} if state is None else {"state": state}
@@ -153,7 +152,7 @@ async def page(
     return cast(list[Dispute], rows), next_cursor
 
 
-async def known_here(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Dispute]]:
+async def disputes_to_check(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Dispute]]:
     """The disputes that are open, and of those made since then the decided ones, in batches."""
     kinds: list[Document] = [{"state": "reserved"}]
     if decided_since is not None:
@@ -216,7 +215,7 @@ async def _freeze(record: Dispute) -> None:
     if config.settings().dispute_freezes_wallet:
         reason = f"Dispute {record['_id']}"
         with contextlib.suppress(NotFound):  # nobody is there who could spend it
-            await adjustments.freeze(record["user_id"], frozen=True, reason=reason, by="policy")
+            await wallet.set_frozen(record["user_id"], frozen=True, reason=reason, by="policy")
 
 
 async def _reopen(record: Dispute, reported: entities.Dispute) -> Dispute:
@@ -237,7 +236,9 @@ async def _lose(record: Dispute, reported: entities.Dispute) -> Dispute:
     """Lost: the money is gone, by this debit or by the refund that said the same."""
     amount_paise = reported.deducted_paise or reported.amount_paise
     since = reported.created_at or record["created_at"]
-    if await refundbook.claim_for_dispute(reported.payment_id, amount_paise, since, reported.id):
+    if await refunds.claim_refund_for_dispute(
+        reported.payment_id, amount_paise, since, reported.id
+    ):
         return await _end(record, "refunded")
     return await _taken_once(await _debit(record, amount_paise))
 
@@ -246,7 +247,7 @@ async def _taken_once(record: Dispute) -> Dispute:
     """If the refund and the dispute were reported at the same moment and both took the money, give
     it back once."""
     amount_paise, since = int(record.get("taken_paise", 0)), record["created_at"]
-    if record["state"] == "debited" and await refundbook.claim_for_dispute(
+    if record["state"] == "debited" and await refunds.claim_refund_for_dispute(
         record["payment_id"], amount_paise, since, record["_id"]
     ):
         return await _credit_back(record, "refunded", "refunded")
@@ -268,7 +269,7 @@ async def _debit(record: Dispute, amount_paise: int) -> Dispute:
 
     try:
         outcome = await wallet.post(
-            commands.Collect(
+            ledger.Collect(
                 user_id=record["user_id"],
                 key=f"dispute:{record['reserve_id']}",
                 category="refund",
@@ -289,18 +290,18 @@ async def _debit(record: Dispute, amount_paise: int) -> Dispute:
     return await _get(record["_id"])
 
 
-async def _end(record: Dispute, state: State) -> Dispute:
+async def _end(record: Dispute, state: DisputeState) -> Dispute:
     await wallet.post(
-        commands.Unreserve(user_id=record["user_id"], reserve_id=record["reserve_id"]),
+        ledger.Unreserve(user_id=record["user_id"], reserve_id=record["reserve_id"]),
         lambda _: [Update("disputes", {"_id": record["_id"]}, {"$set": {"state": state}})],
     )
     return await _get(record["_id"])
 
 
-async def _credit_back(record: Dispute, why: str, state: State) -> Dispute:
+async def _credit_back(record: Dispute, why: str, state: DisputeState) -> Dispute:
     """What was taken comes back: a later phase was won, or the refund had taken it, too."""
     await wallet.post(
-        commands.Credit(
+        ledger.Credit(
             user_id=record["user_id"],
             key=f"dispute_back:{record['reserve_id']}:{why}",
             category="refund_reversal",
@@ -344,8 +345,8 @@ def _reserve_id(reported: entities.Dispute) -> str:
     return f"{reported.id}:{reported.phase}"
 
 
-def _reserve(record: Dispute) -> commands.Reserve:
-    return commands.Reserve(
+def _reserve(record: Dispute) -> ledger.Reserve:
+    return ledger.Reserve(
         user_id=record["user_id"],
         reserve_id=record["reserve_id"],
         amount_paise=int(record["amount_paise"]),
@@ -354,7 +355,7 @@ def _reserve(record: Dispute) -> commands.Reserve:
 
 
 def _event(record: Dispute, name: str) -> Insert:
-    return outbox.record(
+    return outbox.record_event(
         name,
         user_id=record["user_id"],
         dispute_id=record["_id"],

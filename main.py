@@ -1,4 +1,4 @@
-"""The application: every router, one lifespan, the Swagger page without the internet."""
+"""The application: routers, start and stop of everything, the OpenAPI schema."""
 
 import contextlib
 import gc
@@ -12,21 +12,12 @@ from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
-import adjustments
-import analytics
-import calls
 import disputes
 import gateway
-import openitems
-import people
-import ratecards
-import rates
-import reconcile
 import refunds
 import telephony
 import users
 import wallet
-import webhooks
 import worker
 from api import auth as auth_routes
 from api import calls as calls_routes
@@ -38,7 +29,11 @@ from api import telephony_callbacks as telephony_callbacks_routes
 from api import transactions as transactions_routes
 from api import wallet as wallet_routes
 from auth import sessions
+from billing import rate_cards, rates
+from calls import placing
 from core import config, database, logs
+from reconciliation import webhooks
+from reporting import analytics, audit, customers, review_queue
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +49,22 @@ _ROUTERS: list[APIRouter] = [
     for module in (
         auth_routes,
         wallet_routes,
-        adjustments,
+        wallet,
         rates,
-        ratecards,
+        rate_cards,
         calls_routes,
         payments_routes,
         refunds,
         disputes,
         webhooks,
         transactions_routes,
-        calls,
+        placing,
         telephony_callbacks_routes,
         campaigns_routes,
         analytics,
-        people,
-        openitems,
-        reconcile,
+        customers,
+        review_queue,
+        audit,
     )
     if getattr(module, "router", None) is not None
 ]

@@ -1,4 +1,4 @@
-"""The commands of the person who runs the service: run, check, create-admin, audit, reconcile."""
+"""Command line: run, check, create-admin, audit, reconcile."""
 
 import argparse
 import asyncio
@@ -233,7 +233,7 @@ def create_admin(arguments: argparse.Namespace) -> int:
 def audit(arguments: argparse.Namespace) -> int:
     """Check every invariant of the money, while the service runs or not."""
     import main  # noqa: F401 - it loads every module that declares a collection
-    import reconcile
+    from reporting import audit as reconcile
 
     chosen = _load()
     found: list[reconcile.Report] = []
@@ -261,10 +261,10 @@ def reconcile(arguments: argparse.Namespace) -> int:
 
     logs.configure()  # its progress is in the log
     chosen = _load()
-    import clearing
     import wallet
     from core.errors import Problem
     from gateway import client as gateway
+    from reconciliation import reconcile as clearing
 
     found: list[clearing.Report] = []
 

@@ -1,27 +1,371 @@
-"""What pays an order: verified, asked about, and turned into money once."""
+"""Payments: recharge orders, verification, capture, the credit, and polling of what is open."""
 
 import asyncio
 import datetime as dt
 import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, NoReturn, NotRequired, TypedDict, cast
 
-import commands
 import disputes
 import gateway
-import orders
-import refundbook
+import ledger
+import refunds
 import wallet
-from commands import Outcome
-from core import clock, config, database, money
+from core import clock, config, database, money, pagination
 from core.database import Document, Index, Update, db
 from core.errors import NotFound, Problem
 from disputes import Dispute
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
-from orders import Order, OrderNotFound
-from refundbook import Refund
+from ledger import Outcome
+from refunds import Refund
 
 log = logging.getLogger(__name__)
+
+
+CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
+
+
+_CHECKED_DAYS_MAX = 180
+
+
+_SANDBOX_PAUSE_SECONDS = 5.0
+
+
+_SANDBOX_EAGER_SECONDS = 1_800
+
+
+_PAUSE_SECONDS_MIN = 10.0
+
+
+_PAUSE_SECONDS_MAX = 86_400.0
+
+
+_EXPECTED_AFTER_SECONDS = 2.0
+
+
+_LAST_LOOK_SECONDS = 5.0
+
+
+_BATCH = 100
+
+
+_ASKED_AGAIN_AFTER_SECONDS = 2.0
+
+
+class _Opening(TypedDict):
+    """A record of `orders` that Razorpay has not confirmed yet (`creating`); never shown."""
+
+    _id: str  # the receipt
+    user_id: str
+    order_id: None
+    payment_id: None
+    mode: str
+    amount_paise: int
+    currency: str
+    status: Literal["creating"]
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class Order(TypedDict):
+    """A record of `orders`, as soon as Razorpay has confirmed the order."""
+
+    _id: str  # the receipt
+    user_id: str
+    order_id: str  # Razorpay's
+    payment_id: str | None  # of the payment that the order buys with
+    mode: str
+    amount_paise: int
+    currency: str
+    status: Literal["created", "attempted", "paid"]
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    next_check_at: NotRequired[dt.datetime]  # absent: Razorpay is not asked any more
+    asked_at: NotRequired[dt.datetime]  # when its owner's look last asked Razorpay
+    pending_payment_id: NotRequired[str]  # signed, and not credited yet
+    pending_since: NotRequired[dt.datetime]
+    transaction_id: NotRequired[str]
+    paid_at: NotRequired[dt.datetime]
+
+
+class AmountBelowMinimum(Problem):
+    """The amount is smaller than the smallest one allowed, which is in `minimum`."""
+
+    code, status, title = "amount_below_minimum", 422, "Amount below the minimum"
+
+
+class AmountAboveMaximum(Problem):
+    """The recharge is larger than the largest one allowed, which is in `maximum`."""
+
+    code, status, title = "amount_above_maximum", 422, "Amount above the maximum"
+
+
+class OrderNotFound(Problem):
+    """There is no such order, or it belongs to somebody else."""
+
+    code, status, title = "order_not_found", 404, "Order not found"
+
+
+database.declare(
+    "orders",
+    indexes=[
+        Index(("user_id", "order_id"), unique=True, only_where={"order_id": {"$type": "string"}}),
+        Index(("order_id",)),
+        Index(("user_id", "-created_at", "-_id")),
+        Index(("-created_at", "-_id")),
+        Index(("status", "created_at", "_id")),
+        # Only what is still expected is in this index, however long the history grows.
+        Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": ["user_id", "amount_paise", "currency", "mode", "status", "created_at"],
+        "properties": {
+            "amount_paise": {"bsonType": "long", "minimum": 1},
+            "currency": {"enum": ["INR"]},
+            "mode": {"enum": ["sandbox", "test", "live"]},
+            # creating: Razorpay has not confirmed the order yet; never shown.
+            "status": {"enum": ["creating", "created", "attempted", "paid"]},
+        },
+    },
+)
+
+
+async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
+    """An order over `amount_paise` for this user, at Razorpay and here.
+
+    Our record comes first, and its id is the receipt, so a creation whose answer was lost is found
+    again by its receipt instead of being repeated. The same `seed` leads to the same order. Raises
+    AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
+    """
+    _check_limits(amount_paise)
+    receipt, now, mode = f"rcpt_{seed}", clock.now(), config.settings().gateway_mode
+    opening: _Opening = {
+        "_id": receipt,
+        "user_id": user_id,
+        "order_id": None,
+        "payment_id": None,
+        "mode": mode,
+        "amount_paise": database.long(amount_paise),
+        "currency": gateway.CURRENCY,
+        "status": "creating",
+        "created_at": now,
+        "updated_at": now,
+    }
+    try:
+        await db.orders.insert_one(dict(opening))
+        at_razorpay = None
+    except database.DuplicateKey:
+        confirmed = {"_id": receipt, "user_id": user_id, "order_id": {"$type": "string"}}
+        if (earlier := await _find_one(confirmed)) is not None:
+            return earlier
+        at_razorpay = await gateway.find_order_by_receipt(receipt)
+    if at_razorpay is None:
+        at_razorpay = await _create_at_gateway(receipt, user_id, amount_paise)
+    await db.orders.update_one(
+        {"_id": receipt, "order_id": None},
+        {
+            "$set": {
+                "order_id": at_razorpay.id,
+                "status": "created",
+                "mode": mode,
+                "next_check_at": clock.after(_pause_seconds(mode, since=now)),
+                "updated_at": now,
+            }
+        },
+    )
+    order = await _find_one({"_id": receipt})
+    assert order is not None
+    assert order["amount_paise"] == at_razorpay.amount_paise
+    log.info("order %s opened for %s: %d paise", order["order_id"], user_id, amount_paise)
+    return order
+
+
+async def get_order(order_id: str, user_id: str | None) -> Order:
+    """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
+    where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
+    found = await _find_one(where) if entities.is_id("order", order_id) else None
+    if found is None:
+        raise OrderNotFound("There is no such order.")
+    return found
+
+
+async def list_orders(
+    user_id: str | None, *, limit: int, cursor: str | None
+) -> tuple[list[Order], str | None]:
+    """Orders, newest first, and the next cursor. `user_id` None: everybody's."""
+    where: Document = {"order_id": {"$type": "string"}}
+    if user_id is not None:
+        where["user_id"] = user_id
+    where |= pagination.behind(cursor, "created_at")
+    found = db.orders.find(where).sort([("created_at", -1), ("_id", -1)])
+    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "created_at", limit)
+    return cast(list[Order], rows), next_cursor
+
+
+async def claim_order(order: Order, payment_id: str) -> bool:
+    """Whether this payment is the one that the order buys with: the first captured one is."""
+    claimed = await db.orders.update_one(
+        {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
+        {"$set": {"payment_id": payment_id}},
+    )
+    return claimed.matched_count == 1
+
+
+def order_paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
+    """The companion write of the credit: the order is paid, and expected no longer.
+
+    One last look at it comes a little later, for the attempts on it that failed before.
+    """
+    facts = {
+        "status": "paid",
+        "payment_id": payment_id,
+        "transaction_id": transaction_id,
+        "paid_at": at,
+        "updated_at": at,
+        "next_check_at": clock.after(_LAST_LOOK_SECONDS, since=at),
+    }
+    ended = {"pending_payment_id": "", "pending_since": ""}
+    return Update("orders", {"_id": order["_id"]}, {"$set": facts, "$unset": ended})
+
+
+def order_checked_until(order: Order) -> dt.datetime | None:
+    """Until when Razorpay is asked about the order; None once there is nothing to wait for."""
+    if order["status"] == "paid" or not order.get("next_check_at"):
+        return None
+    return clock.after(86_400 * _CHECKED_DAYS_MAX, since=_waits_since(order))
+
+
+async def mark_order_attempted(order: Order) -> None:
+    """Somebody tried to pay; never back from `paid`."""
+    await db.orders.update_one(
+        {"_id": order["_id"], "status": "created"},
+        {"$set": {"status": "attempted", "updated_at": clock.now()}},
+    )
+
+
+async def mark_payment_pending(order: Order, payment_id: str) -> None:
+    """A signed payment that is not credited yet: check soon."""
+    facts = {
+        "pending_payment_id": payment_id,
+        "pending_since": clock.now(),
+        "next_check_at": clock.after(_EXPECTED_AFTER_SECONDS),
+    }
+    await db.orders.update_one({"_id": order["_id"], "status": {"$ne": "paid"}}, {"$set": facts})
+
+
+async def claim_order_check(order: Order) -> bool:
+    """Whether a look at this order may ask Razorpay now: it is open, and nobody asked just now."""
+    if order["status"] == "paid" or order["mode"] != config.settings().gateway_mode:
+        return False
+    recently = clock.after(-_ASKED_AGAIN_AFTER_SECONDS)
+    asked = await db.orders.update_one(
+        {"_id": order["_id"], "asked_at": {"$not": {"$gt": recently}}},
+        {"$set": {"asked_at": clock.now()}},
+    )
+    return asked.modified_count == 1
+
+
+async def claim_due_orders(limit: int) -> list[Order]:
+    """Orders whose time to be checked has come, taken by this process alone.
+
+    In the sandbox that is every 5 seconds for half an hour; else at growing intervals, a quarter
+    of the order's age, from 10 seconds to a day, for half a year: an order never expires, and a
+    failed payment may be authorized days later (Razorpay, "late authorisation").
+    """
+    now, mine = clock.now(), []
+    # The type is named because only then MongoDB takes the partial index.
+    where = {
+        "next_check_at": {"$lte": now, "$type": "date"},
+        "mode": config.settings().gateway_mode,
+    }
+    found = await db.orders.find(where).sort("next_check_at", 1).to_list(limit)
+    for order in cast(list[Order], found):
+        waited = now - _waits_since(order)
+        over = order["status"] == "paid" or waited > dt.timedelta(days=_CHECKED_DAYS_MAX)
+        # The next time is set before the work: a process that dies loses a turn, not an order.
+        taken = await db.orders.update_one(
+            {"_id": order["_id"], "next_check_at": order["next_check_at"]},
+            {"$unset": {"next_check_at": ""}}
+            if over
+            else {"$set": {"next_check_at": clock.after(_next_pause_seconds(order))}},
+        )
+        if taken.modified_count:
+            mine.append(order)
+    return mine
+
+
+async def unpaid_orders_between(
+    since: dt.datetime, until: dt.datetime
+) -> AsyncIterator[list[Order]]:
+    """The orders of that time that are not paid, the oldest first, in batches."""
+    last = (since, "")
+    while True:
+        at, order_id = last
+        found = db.orders.find(
+            {
+                "status": {"$in": ["created", "attempted"]},
+                "mode": config.settings().gateway_mode,
+                "created_at": {"$gte": at, "$lt": until},
+                "$or": [{"created_at": {"$gt": at}}, {"_id": {"$gt": order_id}}],
+            }
+        )
+        rows = await found.sort([("created_at", 1), ("_id", 1)]).to_list(_BATCH)
+        batch = cast(list[Order], rows)
+        if not batch:
+            return
+        yield batch
+        last = (batch[-1]["created_at"], batch[-1]["_id"])
+
+
+def _check_limits(amount_paise: int) -> None:
+    least, most = config.settings().recharge_paise_min, config.settings().recharge_paise_max
+    if amount_paise < least:
+        raise AmountBelowMinimum(
+            f"The smallest recharge is Rs {money.text(least)}.", minimum=money.rupees(least)
+        )
+    if amount_paise > most:
+        raise AmountAboveMaximum(
+            f"The largest recharge is Rs {money.text(most)}.", maximum=money.rupees(most)
+        )
+
+
+async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> entities.Order:
+    """Create the order, or find the one that was created although the answer was lost."""
+    try:
+        return await gateway.create_order(amount_paise, receipt, {"user_id": user_id})
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        # A refusal, too: some accounts answer a receipt that is known with 400.
+        if isinstance(problem, GatewayUnavailable) and not problem.sent:
+            raise
+        try:
+            found = await gateway.find_order_by_receipt(receipt)
+        except (GatewayUnavailable, GatewayRefused):
+            raise problem from None
+        if found is None or found.amount_paise != amount_paise:
+            raise
+        return found
+
+
+def _waits_since(order: Order) -> dt.datetime:
+    return order.get("pending_since") or order["created_at"]
+
+
+def _next_pause_seconds(order: Order) -> float:
+    return _pause_seconds(order["mode"], since=_waits_since(order))
+
+
+def _pause_seconds(mode: str, *, since: dt.datetime) -> float:
+    """How long to wait before Razorpay is asked about an order that has waited `since` then."""
+    age_seconds = (clock.now() - since).total_seconds()
+    if mode == "sandbox" and age_seconds < _SANDBOX_EAGER_SECONDS:
+        return _SANDBOX_PAUSE_SECONDS
+    return max(_PAUSE_SECONDS_MIN, min(_PAUSE_SECONDS_MAX, age_seconds / 4))
+
+
+async def _find_one(where: Document) -> Order | None:
+    return cast(Order | None, await db.orders.find_one(where))
 
 
 _POLL_BATCH = 8
@@ -173,7 +517,7 @@ async def confirm(
     is down. When Razorpay cannot be asked now, `poll_pending` credits it later. Raises
     OrderNotFound, InvalidSignature, PaymentMismatch.
     """
-    order = await orders.find(order_id, user_id)
+    order = await get_order(order_id, user_id)
     is_in_the_wallet = order["status"] == "paid" and order["payment_id"] == payment_id
     if order["mode"] != config.settings().gateway_mode and not is_in_the_wallet:
         raise PaymentMismatch(
@@ -185,7 +529,7 @@ async def confirm(
     if is_checked and not signatures.checkout_is_valid(order["order_id"], payment_id, signature):
         raise InvalidSignature("The signature does not belong to this order and payment.")
     if is_in_the_wallet:
-        paise = (await wallet.balance_of(user_id)).balance_paise
+        paise = (await wallet.get_balance(user_id)).balance_paise
         return Receipt(int(order["amount_paise"]), paise, order["transaction_id"], True)
     try:
         payment = await gateway.fetch_payment(payment_id)
@@ -197,7 +541,7 @@ async def confirm(
     else:
         receipt = await credit(order, payment)
     if receipt is None:
-        await orders.expect(order, payment_id)
+        await mark_payment_pending(order, payment_id)
     return receipt
 
 
@@ -225,7 +569,7 @@ async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
     if payment.status not in ("captured", "refunded"):
         return None
     await _require_creditable(order, payment)
-    if not await orders.claim(order, payment.id):
+    if not await claim_order(order, payment.id):
         await _reject_for_review(payment, order, "second_payment")
     return await _post(order, payment)
 
@@ -237,14 +581,14 @@ async def poll_pending() -> int:
     """
     count = 0
     while True:
-        batch = await orders.due(_POLL_BATCH)
+        batch = await claim_due_orders(_POLL_BATCH)
         answers = await asyncio.gather(*map(_check, batch))
         count += len(batch)
         if len(batch) < _POLL_BATCH or not all(answers):
             return count
 
 
-async def look(order: Order, *, seconds: float | None = None) -> list[Receipt]:
+async def check_order(order: Order, *, seconds: float | None = None) -> list[Receipt]:
     """Ask Razorpay for the order's payments, keep what it says, credit what was captured.
 
     The credits that this made. Raises GatewayUnavailable (also after `seconds` without an answer)
@@ -256,7 +600,7 @@ async def look(order: Order, *, seconds: float | None = None) -> list[Receipt]:
     except TimeoutError:
         raise GatewayUnavailable("Razorpay takes too long to answer.") from None
     if found:
-        await orders.attempted(order)
+        await mark_order_attempted(order)
     credited = []
     # Captured ones first: then an authorized one beside them is not captured, too.
     for payment in sorted(found, key=lambda p: p.status != "captured"):
@@ -270,7 +614,7 @@ async def look(order: Order, *, seconds: float | None = None) -> list[Receipt]:
     return credited
 
 
-async def seen(page: list[Order]) -> dict[str, list[Payment]]:
+async def find_payments_of_orders(page: list[Order]) -> dict[str, list[Payment]]:
     """The payments of these orders as we know them, by order, the oldest first."""
     by_order: dict[str, list[Payment]] = {order["order_id"]: [] for order in page}
     # Razorpay's times are whole seconds.
@@ -281,18 +625,18 @@ async def seen(page: list[Order]) -> dict[str, list[Payment]]:
     return by_order
 
 
-async def known(payment_id: str) -> Payment | None:
+async def find_payment(payment_id: str) -> Payment | None:
     """The record of a payment, None when we do not know it."""
     return cast(Payment | None, await db.payments.find_one({"_id": payment_id}))
 
 
-async def is_uncaptured(order: Order) -> bool:
+async def has_uncaptured_payment(order: Order) -> bool:
     """Whether a payment of this order is authorized, and its money not taken yet."""
     where = {"order_id": order["order_id"], "status": "authorized"}
     return await db.payments.find_one(where, {"_id": 1}) is not None
 
 
-async def claim_refund(payment_id: str, refund_id: str, amount_paise: int) -> bool:
+async def claim_for_refund(payment_id: str, refund_id: str, amount_paise: int) -> bool:
     """Whether this much of the payment is not spoken for by other refunds; then it is, by this one.
 
     One conditional update: refunds of one payment asked for at once never pass its amount together.
@@ -311,25 +655,25 @@ async def claim_refund(payment_id: str, refund_id: str, amount_paise: int) -> bo
     return await db.payments.find_one(mine, {"_id": 1}) is not None
 
 
-async def unclaim_refund(payment_id: str, refund_id: str) -> None:
+async def release_refund_claim(payment_id: str, refund_id: str) -> None:
     """This refund takes nothing of the payment after all."""
     await db.payments.update_one({"_id": payment_id}, {"$unset": {f"refunds.{refund_id}": ""}})
 
 
-async def confirm_all(run_id: str, payment_ids: list[str]) -> set[str]:
+async def mark_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
     """Those of these captured payments that are credited; they are marked as found by this run."""
     mine = {"_id": {"$in": payment_ids}, "transaction_id": {"$type": "string"}}
     await db.payments.update_many(mine, {"$set": {"confirmed_by": run_id}})
-    return await confirmed(run_id, payment_ids)
+    return await find_confirmed(run_id, payment_ids)
 
 
-async def confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
+async def find_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
     """Those of these payments that `confirm_all` marked in this run."""
     found = db.payments.find({"_id": {"$in": payment_ids}, "confirmed_by": run_id}, {"_id": 1})
     return {payment["_id"] for payment in await found.to_list(None)}
 
 
-async def settled(
+async def record_settlement(
     payment_id: str,
     *,
     fee_paise: int,
@@ -348,18 +692,18 @@ async def settled(
     return kept.matched_count == 1
 
 
-async def waiting(limit: int) -> list[Payment]:
+async def list_in_review(limit: int) -> list[Payment]:
     """The payments that wait for a person, the oldest first."""
     found = db.payments.find(_WAITS).sort("review.at", 1)
     return cast(list[Payment], await found.to_list(limit))
 
 
-async def resolve(payment_id: str, *, by: str, note: str) -> Payment | None:
+async def resolve_review(payment_id: str, *, by: str, note: str) -> Payment | None:
     """A person has dealt with a payment that waited; None when it did not wait."""
     return await _resolve(payment_id, "manual", by=by, note=note)
 
 
-async def resolve_refunded(payment_id: str, *, by: str) -> None:
+async def resolve_review_as_refunded(payment_id: str, *, by: str) -> None:
     """A payment that waited went back whole, by the refund that `by` asked for: nobody has to decide."""
     await _resolve(payment_id, "refunded", by=by, note=_WENT_BACK_NOTE)
 
@@ -381,7 +725,7 @@ async def _resolve(
     return cast(Payment | None, resolved)
 
 
-async def wait_again(payment_id: str) -> None:
+async def reopen_review(payment_id: str) -> None:
     """A payment that needed nobody because it went back is here again."""
     facts = {
         "review.at": clock.now(),
@@ -443,7 +787,7 @@ async def _reject_for_review(
     if is_new.matched_count:
         log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
     elif payment.status == "refunded":
-        await resolve_refunded(payment.id, by="razorpay")
+        await resolve_review_as_refunded(payment.id, by="razorpay")
     raise PaymentMismatch(
         f"{_REVIEW_TEXT[reason]} Nothing was added to the wallet; the payment is kept for review.",
         reason=reason,
@@ -458,12 +802,12 @@ async def _post(order: Order, payment: entities.Payment) -> Receipt:
         assert entry is not None
         credited = {"transaction_id": entry.id, "updated_at": entry.created_at}
         return [
-            orders.paid(order, payment_id=payment.id, transaction_id=entry.id, at=entry.created_at),
+            order_paid(order, payment_id=payment.id, transaction_id=entry.id, at=entry.created_at),
             Update("payments", {"_id": payment.id}, {"$set": credited}),  # `credit` recorded it
         ]
 
     outcome = await wallet.post(
-        commands.Credit(
+        ledger.Credit(
             user_id=user_id,
             key=f"recharge:{payment.id}",
             category="recharge",
@@ -489,7 +833,7 @@ async def _post(order: Order, payment: entities.Payment) -> Receipt:
 async def _check(order: Order) -> bool:
     """Whether Razorpay answered."""
     try:
-        await look(order)
+        await check_order(order)
     except NoSuchEntity:
         log.error("order %s is unknown to Razorpay", order["order_id"])
     except (GatewayUnavailable, GatewayRefused) as problem:
@@ -546,35 +890,35 @@ class OrderHistory:
     disputes: list[Dispute]
 
 
-async def find_order(order_id: str, user_id: str | None) -> OrderHistory:
+async def get_order_history(order_id: str, user_id: str | None) -> OrderHistory:
     """An order, its payments, and what went back of them; an open one is checked first.
 
     `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
     """
-    order = await orders.find(order_id, user_id)
-    if await orders.may_ask(order):
+    order = await get_order(order_id, user_id)
+    if await claim_order_check(order):
         try:
-            await look(order, seconds=_LOOK_SECONDS)
+            await check_order(order, seconds=_LOOK_SECONDS)
         except (GatewayUnavailable, GatewayRefused) as problem:
             log.info("order %s shown as last known: %s", order_id, problem.detail)
-        order = await orders.find(order_id, user_id)
+        order = await get_order(order_id, user_id)
     return (await _histories([order]))[0]
 
 
-async def list_orders(
+async def list_order_histories(
     user_id: str | None, *, limit: int, cursor: str | None
 ) -> tuple[list[OrderHistory], str | None]:
     """Orders, newest first, each with its payments and what went back of them as we know it, and
     the next cursor."""
-    page, next_cursor = await orders.page(user_id, limit=limit, cursor=cursor)
+    page, next_cursor = await list_orders(user_id, limit=limit, cursor=cursor)
     return await _histories(page), next_cursor
 
 
 async def _histories(page: list[Order]) -> list[OrderHistory]:
-    attempts = await seen(page)
+    attempts = await find_payments_of_orders(page)
     paid_by = [order["payment_id"] for order in page if order["payment_id"] is not None]
-    refunded = await refundbook.of_payments(paid_by) if paid_by else []
-    disputed = await disputes.of_payments(paid_by) if paid_by else []
+    refunded = await refunds.find_refunds_of_payments(paid_by) if paid_by else []
+    disputed = await disputes.find_disputes_of_payments(paid_by) if paid_by else []
     return [
         OrderHistory(
             order=order,
@@ -586,7 +930,7 @@ async def _histories(page: list[Order]) -> list[OrderHistory]:
     ]
 
 
-async def find_payment(
+async def fetch_payment(
     payment_id: str, user_id: str | None
 ) -> tuple[entities.Payment, Payment | None]:
     """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
@@ -597,7 +941,7 @@ async def find_payment(
     try:
         payment = await gateway.fetch_payment(payment_id)
         if user_id is not None:
-            await orders.find(payment.order_id, user_id)
+            await get_order(payment.order_id, user_id)
     except (NoSuchEntity, OrderNotFound):
         raise missing from None
-    return payment, await known(payment_id)
+    return payment, await find_payment(payment_id)

@@ -1,14 +1,14 @@
-"""Every movement of money, appended once and never changed, and what the entries add up to."""
+"""Transactions: the entries of the ledger, appended once, never changed; pages and sums of them."""
 
 import dataclasses
 import datetime as dt
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Final, get_args
 
-from commands import Category, Entry, Type
 from core import database, pagination
 from core.database import Document, Index, Session, db
 from core.errors import NotFound
+from ledger import Category, Entry, Type
 
 # --- vocabulary ---------------------------------------------------------------------------------
 TYPES: Final[tuple[Type, ...]] = get_args(Type)
@@ -132,7 +132,7 @@ class Summary:
 
 
 # --- history ------------------------------------------------------------------------------------
-async def find(entry_id: str, user_id: str | None) -> Entry:
+async def get_transaction(entry_id: str, user_id: str | None) -> Entry:
     """The entry, when it is this user's (None: whoever's it is). Raises NotFound."""
     document = await db.transactions.find_one({"_id": entry_id})
     if document is None or user_id not in (None, document["user_id"]):
@@ -140,7 +140,7 @@ async def find(entry_id: str, user_id: str | None) -> Entry:
     return entry_from(document)
 
 
-async def page(
+async def list_transactions(
     chosen: Filter, *, limit: int, cursor: str | None = None
 ) -> tuple[list[Entry], str | None]:
     """One page of entries, newest first, and the cursor of the next (None at the end).
@@ -200,7 +200,7 @@ async def append(entries: Sequence[Entry], session: Session) -> None:
     )
 
 
-async def by_ids(ids: Iterable[str], session: Session | None = None) -> dict[str, Entry]:
+async def find_transactions(ids: Iterable[str], session: Session | None = None) -> dict[str, Entry]:
     """The entries among `ids` that exist."""
     found = db.transactions.find({"_id": {"$in": list(ids)}}, batch_size=1_000, session=session)
     return {document["_id"]: entry_from(document) async for document in found}

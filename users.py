@@ -1,4 +1,4 @@
-"""The people: who they are, what they may, and how they prove it."""
+"""Users: accounts, sign-up with an empty wallet, log-in, password change, admins."""
 
 import dataclasses
 import datetime as dt
@@ -108,7 +108,7 @@ async def sign_up(*, email: str, password: str, name: str, phone: str | None) ->
     if await db.users.find_one({"email_key": email_key(email)}, {"_id": 1}) is not None:
         raise _taken()  # spares the hash; the unique index below decides
     user = await _insert(email=email, password=password, name=name, phone=phone, role="user")
-    await wallet.touch(user.id)
+    await wallet.ensure_wallet(user.id)
     return user
 
 
@@ -121,7 +121,7 @@ async def log_in(email: str, password: str) -> tuple[User, str]:
         raise InvalidCredentials
     user = _user(found)
     # A password changed in the meantime has moved the epoch on: this token is then born dead.
-    return user, await sessions.open_session(user.id, user.epoch)
+    return user, await sessions.create_session(user.id, user.epoch)
 
 
 async def change_password(user: User, session_id: str, *, current: str, new: str) -> None:
@@ -151,11 +151,11 @@ async def change_password(user: User, session_id: str, *, current: str, new: str
     _forget(user.id)
 
 
-async def delete(user_id: str) -> None:
+async def delete_user(user_id: str) -> None:
     """Remove the account; its tokens are refused from now on. Raises NotFound."""
     removed = await db.users.delete_one({"_id": user_id})
     _forget(user_id)
-    await sessions.revoke_all(user_id)
+    await sessions.revoke_sessions(user_id)
     if removed.deleted_count == 0:
         raise NotFound("There is no such user.")
 
@@ -208,13 +208,13 @@ async def create_admin(email: str, password: str) -> User:
         return _user(found)
 
 
-async def find(user_id: str) -> User | None:
+async def find_user(user_id: str) -> User | None:
     """The user, or None."""
     found = await database.find_together("users", user_id)
     return _user(found) if found else None
 
 
-async def emails_of(ids: Iterable[str]) -> dict[str, str]:
+async def find_emails(ids: Iterable[str]) -> dict[str, str]:
     """The e-mail addresses of these users, by id; unknown ids are left out."""
     wanted = list(set(ids))
     cursor = db.users.find({"_id": {"$in": wanted}}, {"email": 1})
@@ -265,13 +265,13 @@ _remembered: dict[str, User] = {}
 _generation = 0  # moves with every change heard, so that an answer read before it is not kept
 
 
-async def known(user_id: str) -> User | None:
+async def find_user_cached(user_id: str) -> User | None:
     """The user as `find`, without a question to the database while nothing about them changed."""
-    if sessions.in_step() and (user := _remembered.get(user_id)) is not None:
+    if sessions.is_current() and (user := _remembered.get(user_id)) is not None:
         return user
     generation = _generation
-    user = await find(user_id)
-    if user is not None and generation == _generation and sessions.in_step():
+    user = await find_user(user_id)
+    if user is not None and generation == _generation and sessions.is_current():
         if len(_remembered) >= _REMEMBERED_MAX:
             _remembered.clear()
         _remembered[user_id] = user
@@ -293,7 +293,7 @@ def _forget(user_id: str) -> None:
     _remembered.pop(user_id, None)
 
 
-sessions.listen("users", _hear)
+sessions.on_change("users", _hear)
 
 
 database.declare(

@@ -1,29 +1,29 @@
-"""The money of each user: one document, changed here alone, by the group commit."""
+"""Wallet: balances, holds, adjustments and freezing, written by the group commit."""
 
 import asyncio
 import collections
 import contextlib
 import dataclasses
+import datetime as dt
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Literal, TypedDict, cast
 
 from immutables import Map
 from prometheus_client import Counter, Gauge, Histogram
 
-import commands
 import ledger
 import transactions
-from commands import Command, Entry, Outcome, Wallet, reservation_of
-from core import clock, config, database, outbox
+import users
+from core import clock, config, database, outbox, pagination
 from core.database import Document, Index, Insert, Session, Update, Write, db
-from core.errors import Problem, Unavailable
+from core.errors import NotFound, Problem, Unavailable
+from ledger import Command, Entry, Outcome, Type, Wallet, reservation_of
 
 log = logging.getLogger(__name__)
 
 
-# --- vocabulary ---------------------------------------------------------------------------------
 BATCH_MAX: Final = 256
 
 
@@ -123,7 +123,6 @@ class _Posting:
     answer: asyncio.Future[Outcome]
 
 
-# --- verbs --------------------------------------------------------------------------------------
 async def post(command: Command, companions: Companions | None = None) -> Outcome:
     """Apply `command` in the next group commit, with its companion writes, or find it done.
 
@@ -147,7 +146,7 @@ async def post(command: Command, companions: Companions | None = None) -> Outcom
         ) from None
 
 
-async def balance_of(user_id: str) -> Balance:
+async def get_balance(user_id: str) -> Balance:
     """The balance of this moment; a wallet that nothing has touched is at zero.
 
     Balances that are asked for at the same moment are one query.
@@ -163,7 +162,7 @@ async def balance_of(user_id: str) -> Balance:
     )
 
 
-async def touch(user_id: str) -> None:
+async def ensure_wallet(user_id: str) -> None:
     """Make sure that the user's wallet exists (first log-in, first call)."""
     fresh = _document(ledger.opened(user_id, clock.now()))
     with contextlib.suppress(database.DuplicateKey):
@@ -311,7 +310,7 @@ async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | E
             attempt += 1
             continue
         if fold.wakes:
-            outbox.nudge()
+            outbox.wake()
         return fold.answers
 
 
@@ -339,7 +338,7 @@ class _Fold:
             return cls(loaded, {})
         keyed = ((posting.command, ledger.key_of(posting.command)) for posting in batch)
         ids = [ledger.entry_id(command.user_id, key) for command, key in keyed if key is not None]
-        return cls(loaded, await transactions.by_ids(ids, session) if ids else {})
+        return cls(loaded, await transactions.find_transactions(ids, session) if ids else {})
 
     def run(self, batch: Sequence[_Posting]) -> None:
         """Fold the commands in their order; a refusal concerns its own command alone."""
@@ -377,9 +376,9 @@ class _Fold:
         news: list[Write] = []
         after = outcome.wallet
         minimum_paise = config.settings().minimum_balance_paise
-        if isinstance(command, commands.Credit):
+        if isinstance(command, ledger.Credit):
             news.append(
-                outbox.record(
+                outbox.record_event(
                     "WalletCredited",
                     user_id=command.user_id,
                     pending=True,
@@ -391,7 +390,7 @@ class _Fold:
             self.wakes = True
         if before.balance_paise >= minimum_paise > after.balance_paise:
             news.append(
-                outbox.record(
+                outbox.record_event(
                     "BalanceRanLow", user_id=command.user_id, balance_paise=after.balance_paise
                 )
             )
@@ -418,7 +417,6 @@ class _Fold:
             await database.write_all(self.companions, session)
 
 
-# --- storage ------------------------------------------------------------------------------------
 def _document(state: Wallet) -> Document:
     return {
         "user_id": state.user_id,
@@ -473,3 +471,124 @@ def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Wri
     if gone:
         update["$unset"] = gone
     return Update("wallets", {"user_id": before.user_id, "version": before.version}, update)
+
+
+AdjustmentAction = Literal["credit", "debit", "freeze", "unfreeze"]
+
+
+class Adjustment(TypedDict):
+    """A record of `adjustments`: one thing that was done by hand."""
+
+    _id: str
+    user_id: str
+    action: AdjustmentAction
+    reason: str
+    by: str  # the id of an admin, or `policy`
+    transaction_id: str | None  # None: it moved no money
+    at: dt.datetime
+
+
+database.declare(
+    "adjustments",
+    indexes=[Index(("user_id", "-at", "-_id"))],
+    schema={
+        "bsonType": "object",
+        "required": ["user_id", "action", "reason", "by", "at"],
+        "properties": {
+            "action": {"enum": ["credit", "debit", "freeze", "unfreeze"]},
+            "reason": {"bsonType": "string", "minLength": 1},
+            "by": {"bsonType": "string"},
+        },
+    },
+)
+
+
+async def adjust(
+    user_id: str, *, kind: Type, amount_paise: int, reason: str, by: str, seed: str
+) -> tuple[Entry, int]:
+    """Put money into a wallet or take it out, once a `seed`; the entry and the balance after it.
+
+    A debit takes what is available and nothing that is reserved. A credit pays what is due first.
+    Raises NotFound for a user that there is not, InsufficientBalance and BalanceHeld.
+    """
+    await _require(user_id)
+    posting = ledger.Credit if kind == "credit" else ledger.Debit
+
+    def with_record(outcome: Outcome) -> list[Write]:
+        assert outcome.entry is not None
+        return [_record(seed, user_id, kind, reason, by, transaction_id=outcome.entry.id)]
+
+    outcome = await post(
+        posting(
+            user_id=user_id,
+            key=f"adjust:{seed}",
+            category="adjustment",
+            amount_paise=amount_paise,
+            contra="adjustment",
+            description=reason,
+        ),
+        with_record,
+    )
+    assert outcome.entry is not None
+    log.info("%s adjusted by %s: %s %d paise", user_id, by, kind, amount_paise)
+    return outcome.entry, outcome.wallet.balance_paise
+
+
+async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
+    """Freeze or unfreeze a wallet; whether that changed anything. `by` is a user or `policy`.
+
+    Frozen: no call starts or is prolonged, the live ones are hung up, campaigns wait. Recharges,
+    charges, refunds go on: what happened has to be booked. Raises NotFound.
+    """
+    await _require(user_id)
+    event = "WalletFrozen" if frozen else "WalletUnfrozen"
+    action: AdjustmentAction = "freeze" if frozen else "unfreeze"
+
+    def with_record(_: Outcome) -> list[Write]:
+        return [
+            _record(database.new_id("adj"), user_id, action, reason, by),
+            outbox.record_event(event, user_id=user_id, pending=True, reason=reason, by=by),
+        ]
+
+    outcome = await post(ledger.Freeze(user_id=user_id, frozen=frozen), with_record)
+    if not outcome.replayed:
+        log.warning("%s: %s by %s", user_id, action, by)
+    return not outcome.replayed
+
+
+async def list_adjustments(
+    user_id: str, *, limit: int, cursor: str | None
+) -> tuple[list[Adjustment], str | None]:
+    """What was done by hand to a wallet, the newest first, and the next cursor. Raises NotFound for
+    no user."""
+    await _require(user_id)
+    where: Document = {"user_id": user_id} | pagination.behind(cursor, "at")
+    found = db.adjustments.find(where, sort=[("at", -1), ("_id", -1)])
+    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "at", limit)
+    return cast(list[Adjustment], rows), next_cursor
+
+
+async def _require(user_id: str) -> None:
+    if await users.find_user(user_id) is None:
+        raise NotFound("There is no user with this id.")
+
+
+def _record(
+    record_id: str,
+    user_id: str,
+    action: AdjustmentAction,
+    reason: str,
+    by: str,
+    *,
+    transaction_id: str | None = None,
+) -> Insert:
+    record: Adjustment = {
+        "_id": record_id,
+        "user_id": user_id,
+        "action": action,
+        "reason": reason,
+        "by": by,
+        "transaction_id": transaction_id,
+        "at": clock.now(),
+    }
+    return Insert("adjustments", record)

@@ -1,4 +1,4 @@
-"""The background jobs of every process, and the handlers of events, each in one list."""
+"""Background jobs: the list of what every process repeats, and of the handlers of events."""
 
 import asyncio
 import contextlib
@@ -6,29 +6,28 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-import clearing
-import dialer
 import payments
 import refunds
-import talktime
-import webhooks
+from calls import monitor
+from campaigns import dialer
 from core import database, outbox
+from reconciliation import reconcile, webhooks
 
 log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
-Chore = Callable[[], Awaitable[object]]
+Job = Callable[[], Awaitable[object]]
 
 
 # Each chore claims what it works on by leases in MongoDB, so any number of processes may run it.
-CHORES: dict[str, tuple[Chore, float]] = {
-    "extend calls": (talktime.extend_due, 0.25),
-    "sweep calls": (talktime.sweep, 2.0),
-    "dial campaigns": (dialer.tick, 0.5),
+JOBS: dict[str, tuple[Job, float]] = {
+    "extend calls": (monitor.extend_due_calls, 0.25),
+    "sweep calls": (monitor.sweep_overdue_calls, 2.0),
+    "dial campaigns": (dialer.dial_due_campaigns, 0.5),
     "poll payments": (payments.poll_pending, 2.0),
-    "poll refunds": (refunds.poll, 2.0),
-    "reconcile": (clearing.tick, 30.0),
+    "poll refunds": (refunds.poll_due_refunds, 2.0),
+    "reconcile": (reconcile.run_when_due, 30.0),
 }
 
 
@@ -37,8 +36,8 @@ HANDLERS: dict[str, list[outbox.Handler]] = {
     "CallEnded": [dialer.on_call_ended],
     "WalletCredited": [dialer.on_wallet_credited],
     "WalletUnfrozen": [dialer.on_wallet_credited],
-    "WalletFrozen": [talktime.end_calls_of_frozen],
-    webhooks.EVENT: [webhooks.handle],
+    "WalletFrozen": [monitor.end_calls_of_frozen],
+    webhooks.EVENT: [webhooks.apply_webhook],
 }
 
 
@@ -50,7 +49,7 @@ async def start() -> None:
     """Register the handlers of events and start this process's chores."""
     register_handlers()
     _tasks.append(asyncio.create_task(_deliver_events(), name="deliver events"))
-    for name, (chore, pause_seconds) in CHORES.items():
+    for name, (chore, pause_seconds) in JOBS.items():
         _tasks.append(asyncio.create_task(_repeat(name, chore, pause_seconds), name=name))
 
 
@@ -77,7 +76,7 @@ def is_running() -> bool:
 
 async def _deliver_events() -> None:
     async def once() -> None:
-        while await outbox.deliver():
+        while await outbox.deliver_due():
             pass
 
     while True:
@@ -85,14 +84,14 @@ async def _deliver_events() -> None:
         await outbox.wait_for_work(1.0)
 
 
-async def _repeat(name: str, chore: Chore, pause_seconds: float) -> None:
+async def _repeat(name: str, chore: Job, pause_seconds: float) -> None:
     while True:
         await _guarded(name, chore)
         # A little jitter keeps processes from asking in step.
         await asyncio.sleep(pause_seconds * random.uniform(0.8, 1.2))  # noqa: S311
 
 
-async def _guarded(name: str, chore: Chore) -> None:
+async def _guarded(name: str, chore: Job) -> None:
     """Run a chore; whatever goes wrong is logged and tried again, never the end of the worker."""
     try:
         await chore()

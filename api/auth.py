@@ -116,7 +116,7 @@ async def _log_in(request: Request, email: str, password: str) -> tuple[User, st
     await rate_limits.limit_logins(address, account)
     user, token = await users.log_in(email, password)
     await rate_limits.forgive_login(address, account)
-    await wallet.touch(user.id)
+    await wallet.ensure_wallet(user.id)
     return user, token
 
 
@@ -133,7 +133,7 @@ async def _profile(user: User) -> Profile:
         name=user.name,
         phone=user.phone,
         role=user.role,
-        wallet_balance=(await wallet.balance_of(user.id)).balance_paise,
+        wallet_balance=(await wallet.get_balance(user.id)).balance_paise,
     )
 
 
@@ -152,7 +152,7 @@ async def sign_up(request: Request, body: SignUp) -> Admission:
     user = await users.sign_up(
         email=body.email, password=body.password, name=body.name, phone=body.phone
     )
-    token = await sessions.open_session(user.id, user.epoch)
+    token = await sessions.create_session(user.id, user.epoch)
     return await _admission(user, token)
 
 
@@ -188,7 +188,7 @@ async def token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Dep
 )
 async def log_out(user: CurrentUser, claims: CurrentClaims) -> Response:
     """End this session: its token is dead, in every process within a second."""
-    await sessions.revoke(claims)
+    await sessions.revoke_session(claims)
     return Response(status_code=204)
 
 

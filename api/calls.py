@@ -7,15 +7,16 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-import billing
-import callbook
-import calls
-import tariffs
 from api import idempotency, problems
 from api.dependencies import CurrentUser
 from api.fields import Instant, Phone, RupeesOut
-from callrecords import BillingStatus, Call, Status
-from calls import CallSpec, MachineDetection
+from billing import pricing, rates
+from billing.pricing import Source
+from billing.rate_cards import DestinationNotRated
+from calls import placing
+from calls import records as call_records
+from calls.placing import CallSpec, MachineDetection
+from calls.records import BillingStatus, Call, Status
 from core import pagination, phone_numbers
 from core.database import Document
 from core.errors import (
@@ -30,8 +31,6 @@ from core.errors import (
     Unavailable,
 )
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
-from ratecards import DestinationNotRated
-from rates import Source
 from telephony import CannotHangUp, Simulate
 from users import User
 
@@ -57,7 +56,7 @@ class SimulateIn(BaseModel):
     answered_by: Literal["human", "machine"] = "human"
 
 
-def scenario_of(simulate: SimulateIn | None) -> Simulate | None:
+def to_scenario(simulate: SimulateIn | None) -> Simulate | None:
     """What the body of a request says about the simulation."""
     return None if simulate is None else Simulate(**simulate.model_dump())
 
@@ -124,9 +123,9 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-def shown(call: Call) -> CallOut:
+def call_out(call: Call) -> CallOut:
     """A stored call as its owner sees it."""
-    rate = billing.rate_of(call)
+    rate = pricing.rate_of(call)
     facts: Document = {
         "call_id": call["_id"],
         "rate_per_minute": rate.rate_paise_per_minute,
@@ -142,7 +141,7 @@ def shown(call: Call) -> CallOut:
 
 async def _visible(call_id: str, user: User) -> Call:
     """The call if it is the user's own or the user is an admin; else there is none."""
-    call = await callbook.find(call_id)
+    call = await call_records.get_call(call_id)
     if user.role != "admin" and call["user_id"] != user.id:
         raise NotFound("There is no call with this id.")
     return call
@@ -173,12 +172,12 @@ async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Respo
         connect_to=body.connect_to,
         max_duration_seconds=body.max_duration_seconds,
         machine_detection=body.machine_detection,
-        simulate=scenario_of(body.simulate),
+        simulate=to_scenario(body.simulate),
     )
 
     async def work(seed: str) -> idempotency.Answer:
-        call = await calls.place(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
-        return idempotency.Answer(202, shown(call))
+        call = await placing.place_call(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
+        return idempotency.Answer(202, call_out(call))
 
     return await idempotency.once(request, user.id, work)
 
@@ -209,11 +208,11 @@ async def list_calls(
     if cursor is not None:
         at, call_id = pagination.decode_cursor(cursor, dt.datetime, str)
         after = (at, call_id)
-    found = await callbook.page(where, after=after, limit=limit + 1)
+    found = await call_records.list_calls(where, after=after, limit=limit + 1)
     more = len(found) > limit
     found = found[:limit]
     last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CallsOut(calls=[shown(call) for call in found], next_cursor=last)
+    return CallsOut(calls=[call_out(call) for call in found], next_cursor=last)
 
 
 @router.get(
@@ -223,7 +222,7 @@ async def list_calls(
 )
 async def one_call(call_id: str, user: CurrentUser) -> CallOut:
     """One call."""
-    return shown(await _visible(call_id, user))
+    return call_out(await _visible(call_id, user))
 
 
 @router.post(
@@ -236,7 +235,7 @@ async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     """End a call. The seconds talked until now are charged when the network reports the end; a
     call that is over stays as it is, so this may be repeated."""
     await _visible(call_id, user)
-    return shown(await calls.hang_up(call_id))
+    return call_out(await placing.hang_up_call(call_id))
 
 
 class QuoteIn(BaseModel):
@@ -272,12 +271,12 @@ class QuoteOut(BaseModel):
 )
 async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
     """What a call would cost: computed by the code that charges."""
-    rate = await tariffs.rate_for(user.id, phone_numbers.checked(body.to))
+    rate = await rates.get_rate(user.id, phone_numbers.checked(body.to))
     return QuoteOut(
-        cost=billing.cost_paise(body.duration_seconds, rate),
+        cost=pricing.cost_paise(body.duration_seconds, rate),
         rate_per_minute=rate.rate_paise_per_minute,
-        billable_seconds=billing.billable_seconds(body.duration_seconds, rate),
-        pulse_count=billing.pulse_count(body.duration_seconds, rate),
+        billable_seconds=pricing.billable_seconds(body.duration_seconds, rate),
+        pulse_count=pricing.pulse_count(body.duration_seconds, rate),
         first_pulse_seconds=rate.opening_seconds,
         pulse_seconds=rate.pulse_seconds,
         minimum_billable_seconds=rate.minimum_billable_seconds,
@@ -285,5 +284,5 @@ async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
         rate_source=rate.source,
         rate_card_version=rate.card_version,
         rate_prefix=rate.prefix,
-        explanation=billing.explanation(body.duration_seconds, rate),
+        explanation=pricing.explanation(body.duration_seconds, rate),
     )

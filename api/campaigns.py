@@ -10,18 +10,18 @@ from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
-import campaign_results
-import campaignbook
-import contacts
-import intake
-import phonebook
 from api import downloads, idempotency, middleware, problems
-from api.calls import SimulateIn, Url, scenario_of
+from api.calls import SimulateIn, Url, to_scenario
 from api.dependencies import CurrentUser
 from api.fields import Instant, Phone, RupeesOut
-from calls import CallSpec, MachineDetection
-from campaignbook import Campaign, InvalidTransition, PauseReason, Status
-from contacts import Counted, Counts, Tally
+from calls.placing import CallSpec, MachineDetection
+from campaigns import contact_import, contacts, creation
+from campaigns import records as campaign_records
+from campaigns import results as campaign_results
+from campaigns.contact_import import NoPhoneColumn, TooManyRows
+from campaigns.contacts import ContactCategory, ContactTotals, Counts
+from campaigns.creation import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
+from campaigns.records import Campaign, InvalidTransition, PauseReason, Status
 from core import clock, pagination
 from core.csv_files import UnreadableFile
 from core.database import Document
@@ -38,8 +38,6 @@ from core.errors import (
     Unavailable,
 )
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
-from intake import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
-from phonebook import NoPhoneColumn, TooManyRows
 from users import User
 
 _LIST_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -52,7 +50,7 @@ middleware.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
 
 
 # The other fields and the boundaries of the form need some room beside the file.
-middleware.allow_large_body("/api/campaigns/upload", phonebook.FILE_BYTES_MAX + 64 * 1024)
+middleware.allow_large_body("/api/campaigns/upload", contact_import.FILE_BYTES_MAX + 64 * 1024)
 
 
 def _name(text: str) -> str:
@@ -162,7 +160,7 @@ def _plan(options: Options) -> CampaignPlan:
             connect_to=options.connect_to,
             max_duration_seconds=options.max_duration_seconds,
             machine_detection=options.machine_detection,
-            simulate=scenario_of(options.simulate),
+            simulate=to_scenario(options.simulate),
         ),
         max_concurrent=options.max_concurrent,
         calls_per_minute=options.calls_per_minute,
@@ -224,7 +222,7 @@ class Contact(BaseModel):
     contact_id: str
     row: int
     to: str
-    state: Counted
+    state: ContactCategory
     reason: str | None
     attempts: int
     call_id: str | None
@@ -245,7 +243,7 @@ def _contact(contact: contacts.Contact) -> Contact:
         contact_id=contact["_id"],
         row=contact["row"],
         to=contact["to"],
-        state=contacts.counted(contact),
+        state=contacts.counted_as(contact),
         reason=contact["reason"],
         attempts=contact["attempts"],
         call_id=contact["call_id"],
@@ -257,11 +255,11 @@ def _contact(contact: contacts.Contact) -> Contact:
 
 async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
     """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
-    counted = await contacts.tally([c["_id"] for c in campaigns if c["counts"] is None])
+    counted = await contacts.count_contacts([c["_id"] for c in campaigns if c["counts"] is None])
     return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
 
 
-def _fields(campaign: Campaign, counted: Tally | None) -> dict[str, Any]:
+def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]:
     stored: dict[str, Any] = {**campaign}
     same = {n: stored[n] for n in CampaignOut.model_fields if n in stored}
     if counted is not None:
@@ -293,7 +291,7 @@ _moving = problems.documented(Unauthenticated, NotFound, InvalidTransition, Unav
 
 async def _visible(campaign_id: str, user: User) -> Campaign:
     """The campaign if it is the user's own or the user is an admin; else there is none."""
-    campaign = await campaignbook.find(campaign_id)
+    campaign = await campaign_records.get_campaign(campaign_id)
     if user.role != "admin" and campaign["user_id"] != user.id:
         raise NotFound("There is no campaign with this id.")
     return campaign
@@ -315,8 +313,12 @@ async def create_campaign(request: Request, user: CurrentUser, body: CampaignIn)
     """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
 
     async def work(seed: str) -> idempotency.Answer:
-        campaign = intake.planned(f"cmp_{seed}", user.id, _plan(body))
-        return await _created(await intake.create(campaign, phonebook.read_list(body.numbers)))
+        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body))
+        return await _created(
+            await creation.create_campaign(
+                campaign, contact_import.read_list_contacts(body.numbers)
+            )
+        )
 
     return await idempotency.once(request, user.id, work)
 
@@ -338,9 +340,9 @@ async def upload_campaign(
     content = await form.file.read()
 
     async def work(seed: str) -> idempotency.Answer:
-        campaign = intake.planned(f"cmp_{seed}", user.id, _plan(form))
-        rows = phonebook.read_file(content, phone_column=form.phone_column)
-        return await _created(await intake.create(campaign, rows))
+        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form))
+        rows = contact_import.read_csv_contacts(content, phone_column=form.phone_column)
+        return await _created(await creation.create_campaign(campaign, rows))
 
     digest = await asyncio.to_thread(hashlib.sha256, content)
     digest.update(form.model_dump_json(exclude={"file"}).encode())
@@ -370,7 +372,7 @@ async def list_campaigns(
     if cursor is not None:
         at, campaign_id = pagination.decode_cursor(cursor, dt.datetime, str)
         after = (at, campaign_id)
-    found = await campaignbook.page(where, after=after, limit=limit + 1)
+    found = await campaign_records.list_campaigns(where, after=after, limit=limit + 1)
     more, found = len(found) > limit, found[:limit]
     last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
     return CampaignsOut(campaigns=await _shown(found), next_cursor=last)
@@ -396,7 +398,7 @@ async def one_campaign(campaign_id: str, user: CurrentUser) -> CampaignOut:
 async def list_contacts(
     campaign_id: str,
     user: CurrentUser,
-    state: Counted | None = None,
+    state: ContactCategory | None = None,
     limit: Annotated[
         int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
     ] = pagination.PAGE_LIMIT_DEFAULT,
@@ -405,7 +407,9 @@ async def list_contacts(
     """Who is on the list and what became of them, in the order of the list."""
     await _visible(campaign_id, user)
     after_row = 0 if cursor is None else pagination.decode_cursor(cursor, int)[0]
-    found = await contacts.page(campaign_id, state=state, after_row=after_row, limit=limit + 1)
+    found = await contacts.list_contacts(
+        campaign_id, state=state, after_row=after_row, limit=limit + 1
+    )
     more, found = len(found) > limit, found[:limit]
     return ContactsOut(
         contacts=[_contact(contact) for contact in found],
@@ -428,7 +432,7 @@ async def results(
 ) -> StreamingResponse:
     """Everybody on the list with what became of them, as CSV."""
     await _visible(campaign_id, user)
-    pieces = campaign_results.results_of(campaign_id, byte_order_mark=excel)
+    pieces = campaign_results.results_csv(campaign_id, byte_order_mark=excel)
     return await downloads.attachment(pieces, f"{campaign_id}-results.csv")
 
 
@@ -436,7 +440,7 @@ async def results(
 async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Place no more calls; those that are up end as they will."""
     campaign = await _visible(campaign_id, user)
-    return await _one(await campaignbook.pause(campaign))
+    return await _one(await campaign_records.pause_campaign(campaign))
 
 
 @router.post(
@@ -447,11 +451,11 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
 async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Go on, or start a draft."""
     campaign = await _visible(campaign_id, user)
-    return await _one(await campaignbook.resume(campaign))
+    return await _one(await campaign_records.resume_campaign(campaign))
 
 
 @router.post("/{campaign_id}/cancel", response_model=CampaignOut, responses=_moving)
 async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Call nobody else; calls that are up end as they will."""
     campaign = await _visible(campaign_id, user)
-    return await _one(await campaignbook.cancel(campaign))
+    return await _one(await campaign_records.cancel_campaign(campaign))

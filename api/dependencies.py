@@ -18,11 +18,11 @@ _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
 async def _claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
     if not token:
         raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
-    return await sessions.claims_of(token)
+    return await sessions.get_claims(token)
 
 
 async def _current_user(claims: Annotated[Claims, Depends(_claims)]) -> User:
-    user = await users.known(claims.user_id)
+    user = await users.find_user_cached(claims.user_id)
     if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
         raise Unauthenticated("The token is not valid (any more). Log in again.")
     return user

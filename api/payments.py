@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-import orders
 import payments
 from api import idempotency, problems
 from api.dependencies import CurrentUser
@@ -21,9 +20,17 @@ from core.errors import (
 )
 from disputes import Dispute
 from gateway import GatewayRefused, GatewayUnavailable
-from orders import CHECKOUT_URL, AmountAboveMaximum, AmountBelowMinimum, OrderNotFound
-from payments import InvalidSignature, OrderHistory, Payment, PaymentMismatch
-from refundbook import Refund
+from payments import (
+    CHECKOUT_URL,
+    AmountAboveMaximum,
+    AmountBelowMinimum,
+    InvalidSignature,
+    OrderHistory,
+    OrderNotFound,
+    Payment,
+    PaymentMismatch,
+)
+from refunds import Refund
 from users import User
 
 # What became of a payment. review: money was taken and a person decides what happens to it.
@@ -153,7 +160,9 @@ async def get_orders(
     cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> OrdersOut:
     """The user's orders, newest first; for an admin everybody's."""
-    page, next_cursor = await payments.list_orders(_scope(user), limit=limit, cursor=cursor)
+    page, next_cursor = await payments.list_order_histories(
+        _scope(user), limit=limit, cursor=cursor
+    )
     return OrdersOut(page=[_order_out(history) for history in page], next_cursor=next_cursor)
 
 
@@ -164,7 +173,7 @@ async def get_orders(
 )
 async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
     """What became of an order. An open one is checked with Razorpay first."""
-    return _order_out(await payments.find_order(order_id, _scope(user)))
+    return _order_out(await payments.get_order_history(order_id, _scope(user)))
 
 
 @router.get(
@@ -174,7 +183,7 @@ async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
 )
 async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
     """A payment as Razorpay has it now."""
-    payment, record = await payments.find_payment(payment_id, _scope(user))
+    payment, record = await payments.fetch_payment(payment_id, _scope(user))
     review = record.get("review") if record else None
     return FetchedPaymentOut(
         payment_id=payment.id,
@@ -248,7 +257,7 @@ def _order_out(history: OrderHistory) -> OrderOut:
         attempts=attempts,
         refunded=sum(int(each["amount_paise"]) for each in refunded),
         next_check_at=clock.iso(order["next_check_at"])
-        if orders.checked_until(order) is not None
+        if payments.order_checked_until(order) is not None
         else None,
         created_at=clock.iso(order["created_at"]),
         paid_at=clock.iso(paid_at) if paid_at else None,
@@ -271,7 +280,7 @@ def _message(history: OrderHistory, attempts: list[PaymentOut]) -> str:
         ]
         return " ".join([f"Paid: {amount} were added to the wallet.", *went_back])
     again = ""
-    if (until := orders.checked_until(order)) is not None:
+    if (until := payments.order_checked_until(order)) is not None:
         soon, last = clock.ist_text(order["next_check_at"]), clock.ist_date(until).isoformat()
         again = f" We ask Razorpay again at {soon} and go on until {last}."
     outcomes = {attempt.outcome for attempt in attempts}
@@ -376,7 +385,7 @@ async def create_order(body: OrderIn, user: CurrentUser, request: Request) -> Re
     """Open an order to recharge the wallet by `amount` rupees; then open Checkout with it."""
 
     async def work(seed: str) -> idempotency.Answer:
-        order = await orders.open_order(user.id, amount_paise=body.amount, seed=seed)
+        order = await payments.open_order(user.id, amount_paise=body.amount, seed=seed)
         chosen = config.settings()
         sandbox = chosen.gateway_mode == "sandbox"
         answer = OpenedOut(

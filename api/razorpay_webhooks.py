@@ -5,11 +5,11 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-import webhooks
 from api import problems
 from core import config
 from core.errors import NotFound
 from payments import InvalidSignature
+from reconciliation import webhooks
 
 router = APIRouter(prefix="/api/payment/webhook", tags=["payment"])
 
@@ -40,7 +40,7 @@ _openapi = {
 )
 async def post_webhook(request: Request) -> ReceivedOut:
     """Razorpay reports an event. Answered when it is stored; what follows from it comes after."""
-    fresh = await webhooks.receive(
+    fresh = await webhooks.record_webhook(
         await request.body(),
         signature=request.headers.get("x-razorpay-signature", ""),
         event_id=request.headers.get("x-razorpay-event-id", ""),

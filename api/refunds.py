@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
-import refundbook
 import refunds
 from api import idempotency, problems
 from api.dependencies import Admin, CurrentUser
@@ -20,9 +19,8 @@ from core.errors import (
     Unauthenticated,
 )
 from gateway import GatewayRefused, GatewayUnavailable
-from orders import AmountBelowMinimum
-from refundbook import Refund
-from refunds import NotRefundable, RefundExceedsUnspent
+from payments import AmountBelowMinimum
+from refunds import NotRefundable, Refund, RefundExceedsUnspent
 from users import User
 
 router = APIRouter(prefix="/api/payment/refunds", tags=["payment"])
@@ -86,7 +84,7 @@ async def post_refund(body: RefundIn, admin: Admin, request: Request) -> Respons
     reserved. Send an `Idempotency-Key`: then a repetition is harmless."""
 
     async def work(seed: str) -> idempotency.Answer:
-        record = await refunds.create(
+        record = await refunds.create_refund(
             body.payment_id,
             amount_paise=body.amount,
             reason=body.reason,
@@ -110,7 +108,7 @@ async def get_refunds(
     cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> RefundsOut:
     """The user's refunds, newest first; for an admin everybody's."""
-    page, following = await refundbook.page(
+    page, following = await refunds.list_refunds(
         _scope(user), payment_id=payment_id, limit=limit, cursor=cursor
     )
     return RefundsOut(page=[_out(record) for record in page], next_cursor=following)
@@ -123,7 +121,7 @@ async def get_refunds(
 )
 async def get_refund(refund_id: str, user: CurrentUser) -> RefundOut:
     """A refund, by our id or Razorpay's."""
-    return _out(await refundbook.find(refund_id, _scope(user)))
+    return _out(await refunds.get_refund(refund_id, _scope(user)))
 
 
 def _scope(user: User) -> str | None:

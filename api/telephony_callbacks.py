@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-import callbook
-import calls
 import telephony
 from api import problems
+from calls import lifecycle, placing
+from calls import records as call_records
 from core.errors import NotFound, Unavailable
 from telephony import InvalidSignature, Report
 
@@ -19,10 +19,10 @@ async def script_for(call_id: str, *, via: str) -> telephony.Script:
 
     Raises NotFound, also when the call is with another network.
     """
-    call = await callbook.find(call_id)
+    call = await call_records.get_call(call_id)
     if call["provider"] != via:
         raise NotFound("There is no call with this id at this network.")
-    return telephony.provider(via).script(call)
+    return telephony.get_provider(via).script(call)
 
 
 # --- routes -------------------------------------------------------------------------------------
@@ -70,9 +70,9 @@ async def status(request: Request) -> Response:
     """The telephone network reports how a call stands. Repeated and late reports change nothing."""
     # Every call ends here, and a hundred may end at once: no model, no dependency, no query more.
     name, call_id, report = _report_in(request.scope, request.headers, await request.body())
-    await callbook.receive(call_id, report, via=name)
+    await lifecycle.apply_report(call_id, report, via=name)
     if report.answered_by == "machine":
-        await calls.hang_up_on_machine(call_id)
+        await placing.hang_up_on_machine(call_id)
     return Response(status_code=204)
 
 
@@ -90,7 +90,7 @@ async def answer(request: Request) -> Response:
     report, and a report as well."""
     name, call_id, report = _report_in(request.scope, request.headers, await request.body())
     script = await script_for(call_id, via=name)
-    await callbook.receive(call_id, report, via=name)
+    await lifecycle.apply_report(call_id, report, via=name)
     return Response(script.text, media_type=script.media_type)
 
 
@@ -108,5 +108,5 @@ async def answer_exotel(
 ) -> Response:
     """An applet of Exotel's flow asks what to say (Greeting) or whom to connect (Connect). Its address
     is the same for all calls; `CustomField` is the call's own key."""
-    script = await script_for(telephony.call_of(key), via="exotel")
+    script = await script_for(telephony.call_id_of_key(key), via="exotel")
     return Response(script.text, media_type=script.media_type)

@@ -15,7 +15,6 @@ import users
 from api import downloads, fields, problems
 from api.dependencies import CurrentUser
 from api.fields import Instant, RupeesOut, When
-from commands import Category, Entry, Type
 from core import clock, csv_files, money, pagination
 from core.csv_files import BYTE_ORDER_MARK
 from core.errors import (
@@ -26,6 +25,7 @@ from core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ledger import Category, Entry, Type
 from transactions import Filter, Period
 from users import User
 
@@ -62,7 +62,7 @@ async def csv_of(
     head = (BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines([list(columns)])
     async with contextlib.aclosing(transactions.batches(chosen)) as found:
         async for batch in found:
-            emails = await users.emails_of({e.user_id for e in batch}) if for_admin else {}
+            emails = await users.find_emails({e.user_id for e in batch}) if for_admin else {}
             yield head + csv_files.lines(
                 [cell(e, emails) for cell in columns.values()] for e in batch
             )
@@ -159,7 +159,8 @@ async def page(
 ) -> HistoryOut:
     """A page of the movements, newest first, and what the whole filter adds up to."""
     (entries, next_cursor), total = await asyncio.gather(
-        transactions.page(chosen, limit=limit, cursor=cursor), transactions.summary(chosen)
+        transactions.list_transactions(chosen, limit=limit, cursor=cursor),
+        transactions.summary(chosen),
     )
     return HistoryOut(
         transactions=await _shown(entries, user),
@@ -197,14 +198,14 @@ async def download(
 async def one(user: CurrentUser, transaction_id: str) -> TransactionOut:
     """One movement."""
     whose = None if user.role == "admin" else user.id
-    return (await _shown([await transactions.find(transaction_id, whose)], user))[0]
+    return (await _shown([await transactions.get_transaction(transaction_id, whose)], user))[0]
 
 
 async def _shown(entries: Sequence[Entry], user: User) -> list[TransactionOut]:
     """The entries as the reader sees them."""
     emails: dict[str, str] | None = None
     if user.role == "admin":
-        emails = await users.emails_of({entry.user_id for entry in entries})
+        emails = await users.find_emails({entry.user_id for entry in entries})
     return [_out(entry, emails) for entry in entries]
 
 

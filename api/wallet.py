@@ -5,17 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, WithJsonSchema
 
-import rates
-import tariffs
 import wallet
 from api import problems
 from api.dependencies import Admin, CurrentUser
 from api.fields import Instant, RupeesIn, RupeesOut
+from billing import rates
+from billing.pricing import Rate, Source
+from billing.rate_cards import DestinationNotRated
 from core import config, money, phone_numbers
 from core.errors import Forbidden, InvalidRequest, Unauthenticated, invalid
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
-from ratecards import DestinationNotRated
-from rates import Rate, Source
 
 router = APIRouter(prefix="/api/wallet", tags=["wallet"])
 
@@ -36,7 +35,7 @@ class BalanceOut(BaseModel):
 @router.get("/balance", response_model=BalanceOut, responses=problems.documented(Unauthenticated))
 async def balance(user: CurrentUser) -> BalanceOut:
     """The balance, what of it is reserved, what is owed, and whether it is frozen."""
-    found = await wallet.balance_of(user.id)
+    found = await wallet.get_balance(user.id)
     return BalanceOut(
         balance=found.balance_paise,
         held=found.held_paise,
@@ -77,9 +76,9 @@ async def call_rate(
     single one. While `rate_card_version` is there, prices depend on the destination."""
     rate: Rate
     if to is not None:
-        rate = await tariffs.rate_for(user.id, phone_numbers.checked(to))
+        rate = await rates.get_rate(user.id, phone_numbers.checked(to))
     else:
-        rate = await tariffs.likely(user.id) or await rates.current()
+        rate = await rates.find_likely_rate(user.id) or await rates.get_current_rate()
     return CallRate(
         rate_per_minute=rate.rate_paise_per_minute,
         pulse_seconds=rate.pulse_seconds,
@@ -87,7 +86,7 @@ async def call_rate(
         minimum_billable_seconds=rate.minimum_billable_seconds,
         connection_fee=rate.connection_fee_paise,
         source=rate.source,
-        rate_card_version=await tariffs.card_version(),
+        rate_card_version=await rates.find_rate_card_version(),
     )
 
 
@@ -129,7 +128,7 @@ async def set_call_rate(
         raise invalid("rate", "is missing: send ?rate=15.0 or a JSON body with rate")
     if len(set(asked)) > 1:
         raise invalid("rate", "the query and the body name two different rates")
-    kept = await rates.set_rate(asked[0], by=admin.email)
+    kept = await rates.set_current_rate(asked[0], by=admin.email)
     return CallRateSet(
         rate_per_minute=kept["rate_paise_per_minute"],
         updated_at=kept["updated_at"],

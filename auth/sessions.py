@@ -51,7 +51,7 @@ def token_seconds() -> int:
     return config.settings().access_token_minutes * 60
 
 
-async def open_session(user_id: str, epoch: int) -> str:
+async def create_session(user_id: str, epoch: int) -> str:
     """Begin a session; its signed token. `epoch` counts the user's password changes."""
     now = clock.now()
     session_id = database.new_id("ses")
@@ -75,20 +75,20 @@ async def open_session(user_id: str, epoch: int) -> str:
     return str(jwt.encode(claims, _key(), algorithm=ALGORITHMS[0]))
 
 
-async def claims_of(token: str) -> Claims:
+async def get_claims(token: str) -> Claims:
     """What `token` says, when it is signed by us, in time, and its session is not revoked.
 
     Raises Unauthenticated; Unavailable when it cannot be found out whether it is revoked.
     """
     claims = _decode(token)
-    if not in_step():
+    if not is_current():
         await _look_up(claims.session_id)
     elif claims.session_id in _revoked:
         raise Unauthenticated("This session has ended. Log in again.")
     return claims
 
 
-async def revoke(claims: Claims) -> None:
+async def revoke_session(claims: Claims) -> None:
     """End the session: in this process now, in every other one within a second."""
     expires_at = clock.after(token_seconds())
     await db.sessions.update_one(
@@ -106,7 +106,7 @@ async def revoke(claims: Claims) -> None:
     _revoked[claims.session_id] = expires_at
 
 
-async def revoke_all(user_id: str) -> None:
+async def revoke_sessions(user_id: str) -> None:
     """End every session of the user."""
     await db.sessions.update_many(
         {"user_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": clock.now()}}
@@ -162,12 +162,12 @@ _follower: asyncio.Task[None] | None = None
 _stopping = False
 
 
-def listen(collection: str, callback: Callable[[Mapping[str, Any] | None], None]) -> None:
+def on_change(collection: str, callback: Callable[[Mapping[str, Any] | None], None]) -> None:
     """Have `callback` told of every change of `collection`; None: some may have been missed."""
     _listeners[collection] = callback
 
 
-def in_step() -> bool:
+def is_current() -> bool:
     """Whether what this process remembers is what the database says, give or take two seconds."""
     return time.monotonic() - _heard_at < STREAM_SILENCE_SECONDS_MAX
 

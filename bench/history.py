@@ -19,14 +19,12 @@ from functools import partial
 
 from pydantic import SecretStr
 
-import analytics
-import commands
 import ledger
-import people
 import transactions
 from api import fields
 from core import clock, config, database, embedded_mongodb
 from core.database import Document, db
+from reporting import analytics, customers
 from transactions import Filter
 
 BATCH = 10_000
@@ -51,7 +49,7 @@ def entries_of_a_year(count: int, wallets: int) -> list[Document]:
         state[0 if is_credit else 1] += amount_paise
         state[2 if is_credit else 3] += 1
         moment = began + step * number
-        entry = commands.Entry(
+        entry = ledger.Entry(
             id=ledger.entry_id(user_id, f"bench:{number}"),
             user_id=user_id,
             seq=state[2] + state[3],
@@ -69,8 +67,8 @@ def entries_of_a_year(count: int, wallets: int) -> list[Document]:
             credit_count=state[2],
             debit_count=state[3],
             created_at=moment.replace(microsecond=moment.microsecond // 1_000 * 1_000),
-            prev_hash=commands.GENESIS_HASH,
-            hash=commands.GENESIS_HASH,
+            prev_hash=ledger.GENESIS_HASH,
+            hash=ledger.GENESIS_HASH,
         )
         documents.append(transactions.document_of(entry))
     return documents
@@ -106,7 +104,9 @@ async def run(arguments: argparse.Namespace, uri: str) -> None:
         "everybody, a month": Filter(period=month),
     }
     for name, chosen in filters.items():
-        await timed(f"page of 50: {name}", partial(transactions.page, chosen, limit=50))
+        await timed(
+            f"page of 50: {name}", partial(transactions.list_transactions, chosen, limit=50)
+        )
         await timed(f"summary: {name}", partial(transactions.summary, chosen))
     for name, period in (("30 days", year), ("300 days", fields.period_of("2026-01-25", None))):
         windows = analytics.windows_of(period)
@@ -114,7 +114,7 @@ async def run(arguments: argparse.Namespace, uri: str) -> None:
         await timed(f"metrics: {name}, then", partial(analytics.metrics, windows))
     await timed(
         "people: a page of 50",
-        partial(people.list_customers, search=None, low_balance=None, limit=50, cursor=None),
+        partial(customers.list_customers, search=None, low_balance=None, limit=50, cursor=None),
     )
     await database.close()
 

@@ -20,15 +20,14 @@ from collections.abc import Awaitable, Callable
 import uvloop
 from pydantic import SecretStr
 
-import commands
 import ledger
 import main as service
 import transactions
 import wallet
-from commands import Credit, Debit
 from core import clock, config, database, embedded_mongodb
 from core.database import db
 from core.errors import InsufficientBalance
+from ledger import Credit, Debit
 
 START_PAISE = 10**11
 
@@ -72,7 +71,7 @@ async def textbook(command: Debit) -> None:
             raise InsufficientBalance("", required_paise=0, available_paise=0)
         state = wallet.wallet_from(after)
         # The same entry as the group commit writes, as far as one posting alone can know it.
-        entry = commands.Entry(
+        entry = ledger.Entry(
             id=ledger.entry_id(command.user_id, command.key),
             user_id=command.user_id,
             seq=state.seq,
@@ -88,8 +87,8 @@ async def textbook(command: Debit) -> None:
             credit_count=state.credit_count,
             debit_count=state.debit_count,
             created_at=clock.now(),
-            prev_hash=commands.GENESIS_HASH,
-            hash=commands.GENESIS_HASH,
+            prev_hash=ledger.GENESIS_HASH,
+            hash=ledger.GENESIS_HASH,
         )
         await transactions.append([entry], session)
 

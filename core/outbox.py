@@ -46,7 +46,7 @@ _handlers: dict[str, list[Handler]] = {}
 _wake = asyncio.Event()
 
 
-class Hopeless(Exception):
+class CannotSucceed(Exception):
     """Trying again cannot help: the event is dead, for the reason given."""
 
 
@@ -63,7 +63,7 @@ database.declare(
 
 
 # --- verbs --------------------------------------------------------------------------------------
-def record(
+def record_event(
     name: str,
     *,
     user_id: str | None,
@@ -98,7 +98,7 @@ def on(name: str, handler: Handler) -> None:
         known.append(handler)
 
 
-def nudge() -> None:
+def wake() -> None:
     """Something pending was committed by this process: look now instead of at the next tick."""
     _wake.set()
 
@@ -114,7 +114,7 @@ async def wait_for_work(seconds: float) -> None:
     _wake.clear()
 
 
-async def deliver() -> int:
+async def deliver_due() -> int:
     """Hand what is due to its handlers; the number of events that were handled.
 
     A batch is claimed by moving `due_at` ahead in one conditional update a process; a process
@@ -128,7 +128,7 @@ async def deliver() -> int:
     return len(claimed)
 
 
-async def keep(event: Insert) -> bool:
+async def store_event(event: Insert) -> bool:
     """Keep an event that belongs to no commit; False when it is kept already.
 
     When this returns, a crash loses nothing: it is on the majority's disks.
@@ -139,11 +139,11 @@ async def keep(event: Insert) -> bool:
         if not database.is_duplicate(problem):
             raise
         return False
-    nudge()
+    wake()
     return True
 
 
-async def page(
+async def list_events(
     name: str, *, state: str | None, cursor: str | None = None, limit: int
 ) -> tuple[list[Document], str | None]:
     """A page of the events `name`, the newest first, and the next cursor. Raises InvalidCursor."""
@@ -154,14 +154,14 @@ async def page(
     return _NEWEST.cut(await found.to_list(None), limit)
 
 
-async def again(event_id: str, name: str) -> Document | None:
+async def retry_event(event_id: str, name: str) -> Document | None:
     """Hand an event to its handlers once more, whatever became of it; None when there is none."""
     found = await db.events.find_one_and_update(
         {"_id": event_id, "name": name},
         {"$set": {"state": "pending", "due_at": clock.now(), "attempts": 0, "failure": None}},
         return_document=True,
     )
-    nudge()
+    wake()
     return found
 
 
@@ -232,9 +232,9 @@ async def _put_back(event: Document, problem: Exception) -> None:
         event["name"],
         event["attempts"],
         type(problem).__name__,
-        exc_info=None if isinstance(problem, Hopeless | Problem) else problem,
+        exc_info=None if isinstance(problem, CannotSucceed | Problem) else problem,
     )
-    kind = "" if isinstance(problem, Hopeless) else f"{type(problem).__name__}: "
+    kind = "" if isinstance(problem, CannotSucceed) else f"{type(problem).__name__}: "
     pause_seconds = min(300, 2 ** event["attempts"])
     await db.events.update_one(
         _mine(event),
@@ -249,7 +249,7 @@ async def _put_back(event: Document, problem: Exception) -> None:
 
 
 def _is_hopeless(event: Document, problem: Exception) -> bool:
-    if isinstance(problem, Hopeless) or event["attempts"] < _ATTEMPTS_MAX:
-        return isinstance(problem, Hopeless)
+    if isinstance(problem, CannotSucceed) or event["attempts"] < _ATTEMPTS_MAX:
+        return isinstance(problem, CannotSucceed)
     is_away = database.is_away(problem) or (isinstance(problem, Problem) and problem.status == 503)
     return not is_away or event["at"] < clock.after(-_AWAY_SECONDS_MAX)

@@ -20,7 +20,15 @@ from core import config
 from core.config import Settings
 from core.errors import Problem
 from gateway import entities
-from gateway.entities import Dispute, Nonsense, Order, Payment, Refund, SettlementLine, is_id
+from gateway.entities import (
+    Dispute,
+    Order,
+    Payment,
+    Refund,
+    SettlementLine,
+    UnreadableEntity,
+    is_id,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +37,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-Missed = Callable[[str], None]
+OnUnreadable = Callable[[str], None]
 
 
 CONNECT_SECONDS = 3.05
@@ -112,7 +120,7 @@ async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]
             },
         },
     }
-    found = await _ask(lambda client: client.order.create(body), entities.order)
+    found = await _ask(lambda client: client.order.create(body), entities.read_order)
     if found.receipt != receipt or found.amount_paise != amount_paise:
         raise _unreadable("an order that was not asked for")
     return found
@@ -121,7 +129,7 @@ async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]
 async def find_order_by_receipt(receipt: str) -> Order | None:
     """The oldest order with exactly this receipt, or None. Raises as `create_order`."""
     query = {"receipt": receipt, "count": 100}
-    found = await _ask(lambda client: client.order.all(query), _all(entities.order))
+    found = await _ask(lambda client: client.order.all(query), _all(entities.read_order))
     # Razorpay's filter means "contains"; the newest comes first.
     exact = [order for order in found if order.receipt == receipt]
     return exact[-1] if exact else None
@@ -130,7 +138,7 @@ async def find_order_by_receipt(receipt: str) -> Order | None:
 async def fetch_order(order_id: str) -> Order:
     """The order as Razorpay has it. Raises NoSuchEntity, GatewayUnavailable, GatewayRefused."""
     _require_id("order", order_id)
-    found = await _ask_by_id(lambda client: client.order.fetch(order_id), entities.order)
+    found = await _ask_by_id(lambda client: client.order.fetch(order_id), entities.read_order)
     if found.id != order_id:
         raise _unreadable("another order")
     return found
@@ -139,13 +147,15 @@ async def fetch_order(order_id: str) -> Order:
 async def fetch_order_payments(order_id: str) -> list[Payment]:
     """Every attempt to pay this order, failed ones too. Raises as `fetch_order`."""
     _require_id("order", order_id)
-    return await _ask_by_id(lambda client: client.order.payments(order_id), _all(entities.payment))
+    return await _ask_by_id(
+        lambda client: client.order.payments(order_id), _all(entities.read_payment)
+    )
 
 
 async def fetch_payment(payment_id: str) -> Payment:
     """The payment as Razorpay has it. Raises NoSuchEntity, GatewayUnavailable, GatewayRefused."""
     _require_id("pay", payment_id)
-    found = await _ask_by_id(lambda client: client.payment.fetch(payment_id), entities.payment)
+    found = await _ask_by_id(lambda client: client.payment.fetch(payment_id), entities.read_payment)
     if found.id != payment_id:
         raise _unreadable("another payment")
     return found
@@ -164,7 +174,7 @@ async def capture_payment(payment_id: str, amount_paise: int) -> Payment:
         # each other's amounts (razorpay-python issue 134).
         return client.payment.capture(payment_id, amount_paise, {"currency": CURRENCY})
 
-    return await _ask(capture, entities.payment)
+    return await _ask(capture, entities.read_payment)
 
 
 async def create_refund(
@@ -183,7 +193,7 @@ async def create_refund(
         headers = {"X-Refund-Idempotency": key}  # a fresh one: the SDK writes into it
         return client.payment.refund(payment_id, body, headers=headers)
 
-    found = await _ask(create, entities.refund)
+    found = await _ask(create, entities.read_refund)
     if found.payment_id != payment_id or found.amount_paise != amount_paise:
         raise _unreadable("a refund that was not asked for")
     return found
@@ -192,7 +202,7 @@ async def create_refund(
 async def fetch_refund(refund_id: str) -> Refund:
     """The refund as Razorpay has it. Raises as `fetch_order`."""
     _require_id("rfnd", refund_id)
-    return await _ask_by_id(lambda client: client.refund.fetch(refund_id), entities.refund)
+    return await _ask_by_id(lambda client: client.refund.fetch(refund_id), entities.read_refund)
 
 
 async def fetch_refunds_of(payment_id: str) -> list[Refund]:
@@ -201,56 +211,56 @@ async def fetch_refunds_of(payment_id: str) -> list[Refund]:
     query = {"count": PAGE_MAX}
     return await _ask_by_id(
         lambda client: client.payment.fetch_multiple_refund(payment_id, query),
-        _all(entities.refund),
+        _all(entities.read_refund),
     )
 
 
 async def fetch_dispute(dispute_id: str) -> Dispute:
     """The dispute as Razorpay has it. Raises as `fetch_order`."""
     _require_id("disp", dispute_id)
-    return await _ask_by_id(lambda client: client.dispute.fetch(dispute_id), entities.dispute)
+    return await _ask_by_id(lambda client: client.dispute.fetch(dispute_id), entities.read_dispute)
 
 
 async def payments_between(
-    since: dt.datetime, until: dt.datetime, missed: Missed | None = None
+    since: dt.datetime, until: dt.datetime, missed: OnUnreadable | None = None
 ) -> AsyncIterator[list[Payment]]:
     """The payments made from `since` on and before `until`, in pages. Raises as `create_order`.
 
     The window should be closed (in the past), because pages are asked for by offset. What cannot be
     read is left out, and its id goes to `missed`: one odd entity must not hide all others.
     """
-    lister, read = (lambda client: client.payment.all), entities.payment
+    lister, read = (lambda client: client.payment.all), entities.read_payment
     async for page in _pages(lister, since, until, read, missed):
         yield page
 
 
 async def refunds_between(
-    since: dt.datetime, until: dt.datetime, missed: Missed | None = None
+    since: dt.datetime, until: dt.datetime, missed: OnUnreadable | None = None
 ) -> AsyncIterator[list[Refund]]:
     """Likewise the refunds."""
-    lister, read = (lambda client: client.refund.all), entities.refund
+    lister, read = (lambda client: client.refund.all), entities.read_refund
     async for page in _pages(lister, since, until, read, missed):
         yield page
 
 
 async def disputes_between(
-    since: dt.datetime, until: dt.datetime, missed: Missed | None = None
+    since: dt.datetime, until: dt.datetime, missed: OnUnreadable | None = None
 ) -> AsyncIterator[list[Dispute]]:
     """Likewise the disputes."""
-    lister, read = (lambda client: client.dispute.all), entities.dispute
+    lister, read = (lambda client: client.dispute.all), entities.read_dispute
     async for page in _pages(lister, since, until, read, missed):
         yield page
 
 
 async def settlement_lines(
-    day: dt.date, missed: Missed | None = None
+    day: dt.date, missed: OnUnreadable | None = None
 ) -> AsyncIterator[list[SettlementLine]]:
     """Likewise what was settled on a day in India."""
     that_day = {"year": day.year, "month": day.month, "day": day.day}
     async for page in _paged(
         lambda client: client.settlement.report, that_day, SETTLEMENT_PAGE_MAX
     ):
-        yield _read_page(page, entities.settlement_line, missed)
+        yield _read_page(page, entities.read_settlement_line, missed)
 
 
 async def _pages(
@@ -258,7 +268,7 @@ async def _pages(
     since: dt.datetime,
     until: dt.datetime,
     read: Callable[[Any], T],
-    missed: Missed | None,
+    missed: OnUnreadable | None,
 ) -> AsyncIterator[list[T]]:
     window = {"from": int(since.timestamp()), "to": int(until.timestamp())}
     async for page in _paged(lister, window, PAGE_MAX):
@@ -273,7 +283,7 @@ async def _paged(
         asked = {**query, "count": count, "skip": skip}
         page = await _ask(
             lambda client, asked=asked: lister(client)(asked),  # type: ignore[misc]
-            entities.items,
+            entities.read_items,
         )
         yield page
         if len(page) < count:
@@ -281,14 +291,16 @@ async def _paged(
         skip += len(page)
 
 
-def _read_page(page: list[Any], read: Callable[[Any], T], missed: Missed | None) -> list[T]:
+def _read_page(page: list[Any], read: Callable[[Any], T], missed: OnUnreadable | None) -> list[T]:
     found = []
     for item in page:
         try:
             found.append(read(item))
-        except Nonsense as problem:
+        except UnreadableEntity as problem:
             fields = item if isinstance(item, dict) else {}
-            entity_id = entities.text(fields.get("id")) or entities.text(fields.get("entity_id"))
+            entity_id = entities.read_text(fields.get("id")) or entities.read_text(
+                fields.get("entity_id")
+            )
             log.error("razorpay lists %s, which cannot be read: %s", entity_id or "it", problem)
             if missed is not None:
                 missed(entity_id)
@@ -413,8 +425,8 @@ def _refuse_errors(response: requests.Response) -> None:
         raise _unreadable(f"HTTP {status} with an error that says nothing")
     if error.get("code") in _ITS_OWN_TROUBLE:
         raise GatewayUnavailable(f"Razorpay has a problem of its own ({error['code']}).")
-    reason = entities.text(error.get("reason"))
-    description = entities.text(error.get("description"))
+    reason = entities.read_text(error.get("reason"))
+    description = entities.read_text(error.get("description"))
     log.warning("razorpay refused: HTTP %d, reason %s, %s", status, reason or "-", description)
     raise GatewayRefused(
         "Razorpay does not accept our key; check RAZORPAY_KEY_ID and RAZORPAY_KEY_SECRET."
@@ -440,12 +452,12 @@ async def _ask(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
         raise GatewayUnavailable("Razorpay takes too long to answer.") from None
     try:
         return read(answer)
-    except Nonsense as problem:
+    except UnreadableEntity as problem:
         raise _unreadable(str(problem)) from None
 
 
 def _all(read: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    return lambda answer: [read(item) for item in entities.items(answer)]
+    return lambda answer: [read(item) for item in entities.read_items(answer)]
 
 
 async def _ask_by_id(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:

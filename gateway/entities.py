@@ -28,7 +28,7 @@ _refund_statuses: dict[str, RefundStatus] = {status: status for status in get_ar
 _dispute_statuses: dict[str, DisputeStatus] = {status: status for status in get_args(DisputeStatus)}
 
 
-class Nonsense(ValueError):
+class UnreadableEntity(ValueError):
     """This is not what Razorpay sends: nothing can be concluded from it."""
 
 
@@ -119,119 +119,119 @@ def is_id(kind: str, text: str) -> bool:
     return bool(_id_form.fullmatch(text)) and text.startswith(f"{kind}_")
 
 
-def items(answer: Any) -> list[Any]:
+def read_items(answer: Any) -> list[Any]:
     """The items of a list. Raises Nonsense."""
     found = answer.get("items") if isinstance(answer, dict) else None
     if not isinstance(found, list):
-        raise Nonsense("a list without items")
+        raise UnreadableEntity("a list without items")
     return found
 
 
-def order(answer: Any) -> Order:
+def read_order(answer: Any) -> Order:
     """An order. Raises Nonsense."""
     body = _body(answer)
     return Order(
         id=_id("order", body.get("id")),
         amount_paise=_paise(body.get("amount")),
-        currency=text(body.get("currency")),
-        receipt=text(body.get("receipt")),
-        status=text(body.get("status")),
+        currency=read_text(body.get("currency")),
+        receipt=read_text(body.get("receipt")),
+        status=read_text(body.get("status")),
     )
 
 
-def payment(answer: Any) -> Payment:
+def read_payment(answer: Any) -> Payment:
     """A payment. Raises Nonsense."""
     body = _body(answer)
     return Payment(
         id=_id("pay", body.get("id")),
-        order_id=text(body.get("order_id")),
+        order_id=read_text(body.get("order_id")),
         amount_paise=_paise(body.get("amount")),
-        currency=text(body.get("currency")),
-        status=text(body.get("status")),
-        method=text(body.get("method")),
+        currency=read_text(body.get("currency")),
+        status=read_text(body.get("status")),
+        method=read_text(body.get("method")),
         amount_refunded_paise=_paise_or_none(body.get("amount_refunded")) or 0,
         fee_paise=_paise_or_none(body.get("fee")),
         tax_paise=_paise_or_none(body.get("tax")),
-        error_code=text(body.get("error_code")),
-        error_reason=text(body.get("error_reason")),
-        error_description=text(body.get("error_description")),
-        created_at=moment(body.get("created_at")),
+        error_code=read_text(body.get("error_code")),
+        error_reason=read_text(body.get("error_reason")),
+        error_description=read_text(body.get("error_description")),
+        created_at=read_time(body.get("created_at")),
     )
 
 
-def refund(answer: Any) -> Refund:
+def read_refund(answer: Any) -> Refund:
     """A refund. Raises Nonsense."""
     body = _body(answer)
-    status = _refund_statuses.get(text(body.get("status")))
+    status = _refund_statuses.get(read_text(body.get("status")))
     if status is None:
-        raise Nonsense("a refund of an unknown status")
+        raise UnreadableEntity("a refund of an unknown status")
     return Refund(
         id=_id("rfnd", body.get("id")),
         payment_id=_id("pay", body.get("payment_id")),
         amount_paise=_paise(body.get("amount")),
         status=status,
-        receipt=text(body.get("receipt")),
-        created_at=moment(body.get("created_at")),
+        receipt=read_text(body.get("receipt")),
+        created_at=read_time(body.get("created_at")),
     )
 
 
-def dispute(answer: Any) -> Dispute:
+def read_dispute(answer: Any) -> Dispute:
     """A dispute. Raises Nonsense."""
     body = _body(answer)
-    status = _dispute_statuses.get(text(body.get("status")))
+    status = _dispute_statuses.get(read_text(body.get("status")))
     if status is None:
-        raise Nonsense("a dispute of an unknown status")
+        raise UnreadableEntity("a dispute of an unknown status")
     return Dispute(
         id=_id("disp", body.get("id")),
         payment_id=_id("pay", body.get("payment_id")),
         amount_paise=_paise(body.get("amount")),
         deducted_paise=_paise_or_none(body.get("amount_deducted")) or 0,
         status=status,
-        phase=re.sub(r"[^a-z_]", "", text(body.get("phase"))) or "chargeback",
-        reason_code=text(body.get("reason_code")),
-        respond_by=moment(body.get("respond_by")),
-        created_at=moment(body.get("created_at")),
+        phase=re.sub(r"[^a-z_]", "", read_text(body.get("phase"))) or "chargeback",
+        reason_code=read_text(body.get("reason_code")),
+        respond_by=read_time(body.get("respond_by")),
+        created_at=read_time(body.get("created_at")),
     )
 
 
-def settlement_line(answer: Any) -> SettlementLine:
+def read_settlement_line(answer: Any) -> SettlementLine:
     """A line of `settlements/recon/combined`. Raises Nonsense."""
     body = _body(answer)
     return SettlementLine(
-        entity_id=text(body.get("entity_id")),
-        type=text(body.get("type")),
+        entity_id=read_text(body.get("entity_id")),
+        type=read_text(body.get("type")),
         amount_paise=_paise(body.get("amount")),
         credit_paise=_paise(body.get("credit")),
         debit_paise=_paise(body.get("debit")),
         fee_paise=_paise_or_none(body.get("fee")) or 0,
         tax_paise=_paise_or_none(body.get("tax")) or 0,
         settled=body.get("settled") is True,
-        settlement_id=text(body.get("settlement_id")),
-        utr=text(body.get("settlement_utr")),
-        payment_id=text(body.get("payment_id")),
-        dispute_id=text(body.get("dispute_id")),
-        settled_at=moment(body.get("settled_at")),
+        settlement_id=read_text(body.get("settlement_id")),
+        utr=read_text(body.get("settlement_utr")),
+        payment_id=read_text(body.get("payment_id")),
+        dispute_id=read_text(body.get("dispute_id")),
+        settled_at=read_time(body.get("settled_at")),
     )
 
 
 def _body(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
-        raise Nonsense("no JSON object")
+        raise UnreadableEntity("no JSON object")
     return answer
 
 
 def _id(kind: str, value: Any) -> str:
     if not isinstance(value, str) or not is_id(kind, value):
-        raise Nonsense(f"no id of a {kind}")
+        raise UnreadableEntity(f"no id of a {kind}")
     return value
 
 
-def text(value: Any) -> str:
+def read_text(value: Any) -> str:
     """A text that may be missing: "" for null, for "NA", and for what is no text."""
     return value if isinstance(value, str) and value != "NA" else ""
 
 
-def moment(seconds: Any) -> dt.datetime | None:
+def read_time(seconds: Any) -> dt.datetime | None:
     """A time in whole seconds since 1970, None for what is no such thing."""
     if type(seconds) is not int or not 0 < seconds < 2**34:
         return None
@@ -240,7 +240,7 @@ def moment(seconds: Any) -> dt.datetime | None:
 
 def _paise(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise Nonsense("an amount that is no number of paise")
+        raise UnreadableEntity("an amount that is no number of paise")
     return value
 
 

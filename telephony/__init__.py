@@ -3,7 +3,7 @@
 from telephony.callbacks import (
     answer_path,
     answer_url,
-    call_of,
+    call_id_of_key,
     callback_path,
     callback_url,
     read_callback,
@@ -28,7 +28,7 @@ from telephony.provider import (
     Script,
     Simulate,
 )
-from telephony.registry import chosen, provider, start, stop
+from telephony.registry import get_chosen_provider, get_provider, start, stop
 from telephony.simulator import PATIENCE_SECONDS
 
 __all__ = [
@@ -53,11 +53,11 @@ __all__ = [
     "Simulate",
     "answer_path",
     "answer_url",
-    "call_of",
+    "call_id_of_key",
     "callback_path",
     "callback_url",
-    "chosen",
-    "provider",
+    "get_chosen_provider",
+    "get_provider",
     "read_callback",
     "start",
     "stop",

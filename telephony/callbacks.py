@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from core import config
 from telephony.provider import InvalidSignature, Report
-from telephony.registry import provider
+from telephony.registry import get_provider
 from telephony.simulator import Simulator
 
 
@@ -34,7 +34,7 @@ def answer_url(name: str, call_id: str) -> str:
     return _base_url(name) + answer_path(name, call_id)
 
 
-def call_of(key: str) -> str:
+def call_id_of_key(key: str) -> str:
     """The call that a key (`<call id>.<token>`) opens. Raises InvalidSignature."""
     call_id, _, token = key.rpartition(".")
     if not call_id or not hmac.compare_digest(token.encode(), _token(call_id).encode()):
@@ -56,7 +56,7 @@ def read_callback(
     The address that was signed is put together from our own settings, never from the Host header,
     which a proxy or an attacker may have changed. Raises InvalidSignature and NotFound.
     """
-    adapter = provider(name)
+    adapter = get_provider(name)
     if not any(
         hmac.compare_digest(path.encode(), own(name, call_id).encode())
         for own in (callback_path, answer_path)

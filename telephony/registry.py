@@ -19,7 +19,7 @@ _providers: Final[dict[str, Provider]] = {
 # --- verbs --------------------------------------------------------------------------------------
 async def start() -> None:
     """Start the network that new calls go to (`TELEPHONY_PROVIDER`)."""
-    await chosen().start()
+    await get_chosen_provider().start()
 
 
 async def stop() -> None:
@@ -28,12 +28,12 @@ async def stop() -> None:
         await adapter.stop()
 
 
-def chosen() -> Provider:
+def get_chosen_provider() -> Provider:
     """The network that new calls go to (`TELEPHONY_PROVIDER`)."""
-    return provider(config.settings().telephony_provider)
+    return get_provider(config.settings().telephony_provider)
 
 
-def provider(name: str) -> Provider:
+def get_provider(name: str) -> Provider:
     """The network with this name; NotFound when there is none."""
     found = _providers.get(name)
     if found is None:

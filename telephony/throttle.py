@@ -28,7 +28,7 @@ database.declare("turns")
 
 
 # --- verbs --------------------------------------------------------------------------------------
-async def turns(network: Provider, count: int) -> list[dt.datetime]:
+async def take_turns(network: Provider, count: int) -> list[dt.datetime]:
     """Up to `count` moments from now on at which the network may be asked for a call; fewer, or
     none, when the queue is long. What is not used is lost.
 
@@ -59,10 +59,10 @@ async def turns(network: Provider, count: int) -> list[dt.datetime]:
     ]
 
 
-async def wait(network: Provider, turn_at: dt.datetime | None) -> None:
+async def wait_for_turn(network: Provider, turn_at: dt.datetime | None) -> None:
     """Wait for the turn at `turn_at`, or with None for the next one; NotSent when that is far."""
     if turn_at is None:
-        if not (found := await turns(network, 1)):
+        if not (found := await take_turns(network, 1)):
             raise NotSent(BUSY)
         turn_at = found[0]
     await asyncio.sleep((turn_at - clock.now()).total_seconds())

@@ -23,18 +23,18 @@ SILENT = {"duration_seconds": 30, "wall_seconds": 3_000}
 turn = asyncio.Lock()
 
 
-def chores_in_turn() -> dict[str, tuple[worker.Chore, float]]:
+def chores_in_turn() -> dict[str, tuple[worker.Job, float]]:
     """The worker's chores, each of which waits while a test does the same: else the worker may claim
     what a test made due, and the test looks at it before the worker is done."""
 
-    def in_turn(chore: worker.Chore) -> worker.Chore:
+    def in_turn(chore: worker.Job) -> worker.Job:
         async def run() -> object:
             async with turn:
                 return await chore()
 
         return run
 
-    return {name: (in_turn(chore), pause) for name, (chore, pause) in worker.CHORES.items()}
+    return {name: (in_turn(chore), pause) for name, (chore, pause) in worker.JOBS.items()}
 
 
 async def ask(

@@ -18,8 +18,8 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pydantic import SecretStr
 
 import wallet
-from commands import Credit
 from core import clock, config, database, embedded_mongodb
+from ledger import Credit
 from sandbox.service import create_app
 
 # How long an example takes says more of what else the machine does than of the code.

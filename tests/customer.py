@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 from motor.motor_asyncio import AsyncIOMotorClient
 
-import reconcile
 from core import clock, database
 from core.database import db
+from reporting import audit
 from tests.conftest import Person, Service
 
 GOOD = "4111 1111 1111 1111"
@@ -107,7 +107,7 @@ async def empty_the_books(client: AsyncIOMotorClient[dict[str, Any]], name: str)
 
 async def audited(service: Service, person: Person) -> None:
     """Every invariant of the money of this person holds."""
-    report = await reconcile.audit(person.id)
+    report = await audit.audit(person.id)
     assert report.ok, report.violations
 
 

@@ -4,9 +4,9 @@ import datetime as dt
 
 import pytest
 
-from commands import Debit
 from core import clock, database
 from core.database import db
+from ledger import Debit
 from tests.conftest import Person, Service
 from tests.test_history import seed
 

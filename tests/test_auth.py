@@ -289,7 +289,7 @@ async def test_a_wallet_that_cannot_be_read_is_503_and_not_a_zero(
     async def away(_: str) -> int:
         raise ConnectionFailure("gone")
 
-    monkeypatch.setattr(wallet, "balance_of", away)
+    monkeypatch.setattr(wallet, "get_balance", away)
     answer = await shared.get("/api/auth/me", person)
     assert answer.status_code == 503
     assert "wallet_balance" not in answer.text

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import main
-import webhooks
 from core import clock, database, outbox
+from reconciliation import webhooks
 from tests import caller, customer
 from tests.conftest import PASSWORD, Person, Service
 
@@ -188,7 +188,7 @@ class World:
 async def stored_webhook() -> str:
     """The id of some webhook of the sandbox."""
     for _ in range(1_200):
-        if found := (await outbox.page(webhooks.EVENT, state=None, limit=1))[0]:
+        if found := (await outbox.list_events(webhooks.EVENT, state=None, limit=1))[0]:
             return str(found[0]["_id"])
         await asyncio.sleep(0.05)
     raise AssertionError("the sandbox reports nothing")

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import billing
 import wallet
-from billing import BilledCall
-from commands import Freeze
+from billing import charging, pricing
+from billing.charging import BilledCall
+from billing.pricing import Rate
 from core import config, database
 from core.errors import (
     BalanceHeld,
@@ -24,7 +24,7 @@ from core.errors import (
     TooManyCalls,
     WalletFrozen,
 )
-from rates import Rate
+from ledger import Freeze
 from tests.conftest import Service, running
 from tests.conftest import test_settings as settings_of_tests
 
@@ -68,30 +68,30 @@ def oracle(duration_seconds: int, rate: Rate) -> int:
 @given(st.integers(0, 86_400), rates_of_all_kinds)
 @example(30, TEN_RUPEES)
 def test_the_cost_is_the_exact_price_rounded_half_up_once(duration: int, rate: Rate) -> None:
-    assert billing.cost_paise(duration, rate) == oracle(duration, rate)
+    assert pricing.cost_paise(duration, rate) == oracle(duration, rate)
 
 
 @given(st.integers(0, 10_000_000), rates_of_all_kinds)
 @example(999, TEN_RUPEES)
 @example(1000, TEN_RUPEES)
 def test_the_seconds_that_money_buys_are_the_most_that_it_can_pay(amount: int, rate: Rate) -> None:
-    seconds = billing.seconds_affordable(amount, rate)
-    assert 0 <= seconds <= billing.SECONDS_MAX
+    seconds = pricing.affordable_seconds(amount, rate)
+    assert 0 <= seconds <= pricing.SECONDS_MAX
     assert oracle(seconds, rate) <= amount
-    if billing.billable_seconds(seconds + 1, rate) <= billing.SECONDS_MAX:
+    if pricing.billable_seconds(seconds + 1, rate) <= pricing.SECONDS_MAX:
         assert oracle(seconds + 1, rate) > amount
 
 
 @given(st.integers(0, 86_400), rates_of_all_kinds)
 def test_the_price_of_a_duration_buys_at_least_that_duration(duration: int, rate: Rate) -> None:
-    price = billing.cost_paise(duration, rate)
-    if billing.billable_seconds(duration, rate) <= billing.SECONDS_MAX:
-        assert billing.seconds_affordable(price, rate) >= duration
+    price = pricing.cost_paise(duration, rate)
+    if pricing.billable_seconds(duration, rate) <= pricing.SECONDS_MAX:
+        assert pricing.affordable_seconds(price, rate) >= duration
 
 
 @given(st.integers(0, 86_399), rates_of_all_kinds)
 def test_a_longer_call_never_costs_less(duration: int, rate: Rate) -> None:
-    assert billing.cost_paise(duration, rate) <= billing.cost_paise(duration + 1, rate)
+    assert pricing.cost_paise(duration, rate) <= pricing.cost_paise(duration + 1, rate)
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_a_longer_call_never_costs_less(duration: int, rate: Rate) -> None:
 def test_the_rate_cards_of_the_field(
     duration: int, by_second: int, by_minute: int, thirty_then_six: int
 ) -> None:
-    assert billing.cost_paise(duration, one_twenty()) == by_second
-    assert billing.cost_paise(duration, one_twenty(pulse_seconds=60)) == by_minute
+    assert pricing.cost_paise(duration, one_twenty()) == by_second
+    assert pricing.cost_paise(duration, one_twenty(pulse_seconds=60)) == by_minute
     for thirty in ({"first_pulse_seconds": 30}, {"minimum_billable_seconds": 30}):
         blocks = one_twenty(pulse_seconds=6, **thirty)
-        assert billing.cost_paise(duration, blocks) == thirty_then_six
+        assert pricing.cost_paise(duration, blocks) == thirty_then_six
 
 
 def one_twenty(**terms: Any) -> Rate:
@@ -135,7 +135,7 @@ def test_two_hundred_tariffs_agree_with_exact_fractions_for_every_duration_up_to
             connection_fee_paise=chance.choice([0, 50, chance.randint(1, 1_000)]),
         )
         for duration in range(7_201):
-            got = billing.cost_paise(duration, rate)
+            got = pricing.cost_paise(duration, rate)
             assert got == oracle(duration, rate), (duration, rate)
 
 
@@ -146,17 +146,17 @@ def test_a_call_that_talks_until_its_limit_never_costs_more_than_its_hold(
     before = config._current
     config.use(CHEAP)
     try:
-        least = billing.hold_paise_min(rate)
-        held = max(least, min(available, billing.hold_paise(rate, seconds_max)))
-        limit = min(billing.seconds_affordable(held, rate), seconds_max)
+        least = pricing.hold_paise_min(rate)
+        held = max(least, min(available, pricing.hold_paise(rate, seconds_max)))
+        limit = min(pricing.affordable_seconds(held, rate), seconds_max)
         assert limit >= 1
-        assert billing.cost_paise(limit, rate) <= held
+        assert pricing.cost_paise(limit, rate) <= held
         # And so after it was extended by a second or a slice, as `extend` does it.
         wanted = min(seconds_max, limit + 300)
-        more = max(held, billing.cost_paise(wanted, rate))
-        longer = min(billing.seconds_affordable(more, rate), seconds_max)
+        more = max(held, pricing.cost_paise(wanted, rate))
+        longer = min(pricing.affordable_seconds(more, rate), seconds_max)
         assert longer >= wanted
-        assert billing.cost_paise(longer, rate) <= more
+        assert pricing.cost_paise(longer, rate) <= more
     finally:
         config.use(before)
 
@@ -165,21 +165,21 @@ CHEAP = settings_of_tests("", minimum_balance=Decimal("0.01"))
 
 
 def test_thirty_seconds_at_ten_rupees_are_five_rupees() -> None:
-    assert billing.cost_paise(30, TEN_RUPEES) == 500
-    assert billing.explanation(30, TEN_RUPEES) == "30 s at Rs 10.00 a minute: Rs 5.00"
+    assert pricing.cost_paise(30, TEN_RUPEES) == 500
+    assert pricing.explanation(30, TEN_RUPEES) == "30 s at Rs 10.00 a minute: Rs 5.00"
 
 
 def test_the_seconds_of_one_rupee_twenty_a_minute() -> None:
-    assert billing.seconds_affordable(1000, one_twenty()) == 500
-    assert billing.seconds_affordable(1000, one_twenty(pulse_seconds=60)) == 480
+    assert pricing.affordable_seconds(1000, one_twenty()) == 500
+    assert pricing.affordable_seconds(1000, one_twenty(pulse_seconds=60)) == 480
     blocks = one_twenty(pulse_seconds=6, first_pulse_seconds=30)
-    assert billing.seconds_affordable(1000, blocks) == 498
-    assert billing.seconds_affordable(50, blocks) == 0
-    assert billing.seconds_affordable(60, blocks) == 30
+    assert pricing.affordable_seconds(1000, blocks) == 498
+    assert pricing.affordable_seconds(50, blocks) == 0
+    assert pricing.affordable_seconds(60, blocks) == 30
 
 
 def test_a_rate_of_zero_buys_a_day() -> None:
-    assert billing.seconds_affordable(0, Rate(rate_paise_per_minute=0)) == billing.SECONDS_MAX
+    assert pricing.affordable_seconds(0, Rate(rate_paise_per_minute=0)) == pricing.SECONDS_MAX
 
 
 TEN = {"rate_paise_per_minute": 1000}
@@ -221,7 +221,7 @@ TEN = {"rate_paise_per_minute": 1000}
 def test_the_explanation_is_a_sum_that_a_person_can_follow(
     duration: int, terms: dict[str, int], sentence: str
 ) -> None:
-    assert billing.explanation(duration, one_twenty(**terms)) == sentence
+    assert pricing.explanation(duration, one_twenty(**terms)) == sentence
 
 
 # --- the gate -----------------------------------------------------------------------------------
@@ -242,8 +242,8 @@ def test_a_call_reserves_a_slice_and_never_less_than_the_minimum(
     before = config._current
     config.use(settings_of_tests("", call_slice_minutes=slice_minutes))
     try:
-        assert billing.hold_paise(rate, seconds_max) == hold
-        assert billing.hold_paise_min(rate) <= hold
+        assert pricing.hold_paise(rate, seconds_max) == hold
+        assert pricing.hold_paise_min(rate) <= hold
     finally:
         config.use(before)
 
@@ -257,17 +257,17 @@ async def test_the_first_pulse_is_required_where_it_is_more_than_the_minimum(
     config.use(service.settings.model_copy(update=minutes))
     try:
         with pytest.raises(InsufficientBalance) as refusal:
-            await billing.can_start(person.id)
+            await charging.require_can_start(person.id)
         assert refusal.value.required_paise == 3000
         assert refusal.value.available_paise == 2900
         await service.fund(person, 1)
-        await billing.can_start(person.id)
+        await charging.require_can_start(person.id)
     finally:
         config.use(service.settings)
 
 
-async def reserve(user_id: str, call_id: str) -> billing.Reservation:
-    return await billing.reserve(
+async def reserve(user_id: str, call_id: str) -> charging.Reservation:
+    return await charging.reserve(
         user_id, call_id=call_id, rate=TEN_RUPEES, seconds_max=14_400, companions=lambda _: []
     )
 
@@ -276,13 +276,13 @@ async def test_exactly_the_minimum_passes_and_a_paisa_less_does_not(service: Ser
     person = await service.signup()
     await service.fund(person, 9)
     with pytest.raises(InsufficientBalance):
-        await billing.can_start(person.id)
+        await charging.require_can_start(person.id)
     await service.fund(person, 1)
-    await billing.can_start(person.id)
+    await charging.require_can_start(person.id)
     reservation = await reserve(person.id, database.new_id("call"))
     assert (reservation.held_paise, reservation.limit_seconds) == (1000, 60)
     with pytest.raises(BalanceHeld) as refusal:
-        await billing.can_start(person.id)
+        await charging.require_can_start(person.id)
     assert refusal.value.headers["Retry-After"]
     assert refusal.value.body()["shortfall"] == 10.0
 
@@ -292,7 +292,7 @@ async def test_who_asks_first_is_refused_in_the_words_of_who_reserves(service: S
 
     async def both_refuse(kind: type[PaymentRequired]) -> None:
         with pytest.raises(kind) as asked:
-            await billing.can_start(person.id)
+            await charging.require_can_start(person.id)
         with pytest.raises(kind) as reserved:
             await reserve(person.id, database.new_id("call"))
         assert asked.value.body() == reserved.value.body()
@@ -308,7 +308,7 @@ async def test_who_asks_first_is_refused_in_the_words_of_who_reserves(service: S
 async def test_the_outlook_of_a_user_says_what_they_can_pay_for(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 73)
-    outlook = await billing.outlook(person.id, "+919876543210")
+    outlook = await charging.get_outlook(person.id, "+919876543210")
     assert outlook.refusal is None
     assert (outlook.required_paise, outlook.affordable_calls) == (1000, 7)
     # A slice of five minutes is Rs 50, a whole call of one minute is Rs 10.
@@ -316,7 +316,7 @@ async def test_the_outlook_of_a_user_says_what_they_can_pay_for(service: Service
     assert outlook.capacity(60, whole=True) == 7
     assert not outlook.calls_are_used_up
     await reserve(person.id, database.new_id("call"))
-    later = await billing.outlook(person.id, "+919876543210")
+    later = await charging.get_outlook(person.id, "+919876543210")
     assert (later.affordable_calls, later.capacity(14_400)) == (2, 1)
     assert later.limits.concurrent_calls == service.settings.max_concurrent_calls
 
@@ -348,7 +348,7 @@ async def test_a_release_charges_nothing_and_frees_the_hold(service: Service) ->
     call_id = database.new_id("call")
     await reserve(person.id, call_id)
     call = cast(BilledCall, {"_id": call_id, "user_id": person.id})
-    charge = await billing.release(call, companions=lambda _: [])
+    charge = await charging.release(call, companions=lambda _: [])
     assert (charge.cost_paise, charge.charged_paise, charge.due_paise) == (0, 0, 0)
     assert not charge.repeated
     balance = await service.balance(person)

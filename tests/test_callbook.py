@@ -9,13 +9,11 @@ from typing import Any, cast
 import httpx
 import pytest
 
-import callbook
-import callreports
-import reconcile
-import talktime
-from callrecords import RESOLVED, Call
+from calls import lifecycle, monitor
+from calls.records import RESOLVED, Call
 from core import clock
 from core.database import Document, db
+from reporting import audit
 from telephony import OVER, Ambiguous, Report
 from telephony.simulator import Simulator
 from tests import caller
@@ -44,7 +42,7 @@ async def kept(call_id: str) -> Call:
 
 
 async def assert_sound(person: Person) -> None:
-    report = await reconcile.audit(person.id)
+    report = await audit.audit(person.id)
     assert report.ok, report.violations
 
 
@@ -94,9 +92,9 @@ async def test_news_that_was_overtaken_by_the_end_does_not_bring_the_call_back(
         duration_seconds=None,
         occurred_at=clock.now(),
     )
-    await callbook._advance(stale, news)
+    await lifecycle._advance(stale, news)
     assert await kept(call_id) == before
-    await callbook._end(stale, dataclasses.replace(news, status="completed", duration_seconds=30))
+    await lifecycle._end(stale, dataclasses.replace(news, status="completed", duration_seconds=30))
     assert await caller.debits(service, person) == [5.0]
 
 
@@ -209,7 +207,7 @@ async def test_an_answered_call_without_a_duration_waits_for_it(
 
     monkeypatch.setattr(Simulator, "look_up", knows)
     await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
-    await talktime.sweep()
+    await monitor.sweep_overdue_calls()
     call = await caller.over(service, person, call_id)
     assert (call["duration_seconds"], call["cost"]) == (24, 4.0)
     assert await caller.debits(service, person) == [4.0]
@@ -293,7 +291,7 @@ async def test_a_person_says_how_long_a_call_in_review_was_and_it_is_charged(
 async def test_a_decision_keeps_why_the_call_failed(service: Service) -> None:
     _, call_id = await with_call(service)
     open_call = await kept(call_id)
-    decided = callreports.decided(open_call, 0, by="usr_admin")
+    decided = lifecycle.report_of_decision(open_call, 0, by="usr_admin")
     assert (decided.status, decided.reason) == ("failed", "reviewed")
     assert abs((decided.occurred_at - clock.now()).total_seconds()) < 5
     ended: Call = {
@@ -303,7 +301,7 @@ async def test_a_decision_keeps_why_the_call_failed(service: Service) -> None:
         "failure_reason": "nobody there",
         "ended_at": open_call["created_at"],
     }
-    decided = callreports.decided(ended, 0, by="usr_admin")
+    decided = lifecycle.report_of_decision(ended, 0, by="usr_admin")
     assert (decided.status, decided.reason) == ("no_answer", "nobody there")
     assert decided.occurred_at == open_call["created_at"]
 
@@ -397,12 +395,12 @@ async def test_one_call_that_fails_keeps_no_other_up_and_only_a_defect_is_an_err
             if call["_id"] in problems:
                 raise problems[call["_id"]]
 
-    monkeypatch.setattr(talktime, "_check", work)  # the worker may be faster than this test
+    monkeypatch.setattr(monitor, "_check", work)  # the worker may be faster than this test
     caplog.set_level("WARNING", "callbook")
     await db.calls.update_many(
         {"_id": {"$in": ids}}, {"$set": {"next_check_at": clock.after(-3_600)}}
     )
-    await talktime.sweep()
+    await monitor.sweep_overdue_calls()
     async with asyncio.timeout(10):
         await all_seen.wait()
     levels = {r.getMessage().split(":")[0]: r.levelname for r in caplog.records}
@@ -418,7 +416,7 @@ async def test_a_call_whose_money_is_resolved_is_not_changed_any_more(service: S
     _, call_id = await with_call(service)
     call = await kept(call_id)
     await caller.report(service, call_id, "busy")
-    await callbook.change(call, next_extend_at=clock.now(), limit_seconds=9_999)
+    await lifecycle.update_open_call(call, next_extend_at=clock.now(), limit_seconds=9_999)
     found = await kept(call_id)
     assert found["billing_status"] in RESOLVED
     assert "next_extend_at" not in found

@@ -7,18 +7,15 @@ from typing import Any
 
 import pytest
 
-import callbook
-import calls
-import deadlines
-import rates
-import reconcile
-import talktime
 import telephony
 import worker
-from calls import CallSpec
+from billing import rates
+from calls import lifecycle, monitor, placing, timing
+from calls.placing import CallSpec
 from core import clock, config
 from core.database import db
 from core.errors import InvalidRequest
+from reporting import audit
 from telephony import Ambiguous, Dial, NotSent, Refused, Report, Simulate
 from telephony.simulator import Simulator, sign
 from tests import caller
@@ -30,7 +27,7 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file, with slices of a minute; each has its own users."""
     settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
     with pytest.MonkeyPatch.context() as patient:
-        patient.setattr(worker, "CHORES", caller.chores_in_turn())
+        patient.setattr(worker, "JOBS", caller.chores_in_turn())
         async with running(settings) as started:
             yield started
 
@@ -116,7 +113,7 @@ async def test_the_rate_is_the_one_of_the_moment_the_call_was_placed(service: Se
             await caller.report(service, call["call_id"], "completed", 30)
         assert await caller.debits(service, person) == [5.0, 10.0]
     finally:
-        await rates.set_rate(1000, by="the tests")
+        await rates.set_current_rate(1000, by="the tests")
 
 
 async def test_a_repeated_request_with_its_key_places_one_call(service: Service) -> None:
@@ -139,10 +136,10 @@ async def test_a_call_that_exists_is_not_dialled_again(service: Service) -> None
     person = await service.signup()
     await service.fund(person, 100)
     first = await caller.place(service, person, caller.SILENT)
-    again = await calls.place(person.id, call_id=first["call_id"], to=caller.NUMBER)
+    again = await placing.place_call(person.id, call_id=first["call_id"], to=caller.NUMBER)
     assert again["_id"] == first["call_id"]
     at_once = await asyncio.gather(
-        *(calls.place(person.id, call_id="call_TWICE", to=caller.NUMBER) for _ in range(5))
+        *(placing.place_call(person.id, call_id="call_TWICE", to=caller.NUMBER) for _ in range(5))
     )
     assert {call["_id"] for call in at_once} == {"call_TWICE"}
     assert await db.simulated_calls.count_documents({"reference": "call_TWICE"}) == 1
@@ -196,7 +193,7 @@ async def test_fifty_parallel_calls_cannot_spend_the_same_rupee(service: Service
     assert await caller.debits(service, person) == [7.5] * 10
     balance = await service.balance(person)
     assert (balance["balance"], balance["held"], balance["due"]) == (25.0, 0.0, 0.0)
-    report = await reconcile.audit(person.id)
+    report = await audit.audit(person.id)
     assert report.ok, report.violations
 
 
@@ -327,7 +324,7 @@ async def due_now(call_id: str, **changes: Any) -> None:
     async with caller.turn:
         past = clock.after(-1)
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": past, **changes}})
-        await talktime.sweep()
+        await monitor.sweep_overdue_calls()
 
 
 async def test_an_unknown_call_keeps_its_money_until_the_network_says_what_became_of_it(
@@ -364,7 +361,7 @@ async def test_a_call_that_the_network_never_saw_is_given_up_only_after_a_while(
     await due_now(call["call_id"])
     call = await caller.shown(service, person, call["call_id"])
     assert (call["status"], call["billing_status"], call["held"]) == ("unknown", "held", 10.0)
-    long_ago = clock.after(-deadlines.VISIBILITY_SECONDS - 1)
+    long_ago = clock.after(-timing.VISIBILITY_SECONDS - 1)
     await due_now(call["call_id"], created_at=long_ago)
     call = await caller.shown(service, person, call["call_id"])
     assert (call["status"], call["billing_status"]) == ("failed", "released")
@@ -400,7 +397,7 @@ async def test_the_networks_id_is_kept_when_the_callback_that_was_faster_did_not
             duration_seconds=None,
             occurred_at=clock.now(),
         )
-        await callbook.receive(dial.call_id, bare, via="simulator")
+        await lifecycle.apply_report(dial.call_id, bare, via="simulator")
         return f"sim_{dial.call_id.removeprefix('call_')}"
 
     monkeypatch.setattr(Simulator, "place", slow)
@@ -594,5 +591,5 @@ def test_what_does_not_go_together_or_the_network_cannot_do_is_refused_by_its_na
     spec: CallSpec, network: str, field: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        spec.check(telephony.provider(network))
+        spec.check(telephony.get_provider(network))
     assert [error["field"] for error in refusal.value.body()["errors"]] == [field]

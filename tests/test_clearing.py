@@ -7,20 +7,19 @@ from typing import Any
 
 import pytest
 
-import clearing
-import commands
 import disputes
 import gateway
+import ledger
 import payments
-import refundbook
-import settlements
+import refunds
 import wallet
 import worker
 from core import clock, database
 from core.database import db
 from core.errors import Unavailable
 from gateway.entities import Payment
-from orders import Order
+from payments import Order
+from reconciliation import reconcile, settlements
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -36,8 +35,8 @@ async def service_of_all(mongodb_uri: str) -> AsyncIterator[Service]:
 
     with pytest.MonkeyPatch.context() as patient:
         for name in ("poll payments", "poll refunds", "reconcile"):
-            pause_seconds = worker.CHORES[name][1]
-            patient.setitem(worker.CHORES, name, (nothing, pause_seconds))
+            pause_seconds = worker.JOBS[name][1]
+            patient.setitem(worker.JOBS, name, (nothing, pause_seconds))
         async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
             await customer.webhooks(started, enabled=False)
             yield started
@@ -154,7 +153,7 @@ async def test_a_credit_that_razorpay_knows_nothing_of_is_told_to_a_person(
 ) -> None:
     admin, person = await service.admin(), await service.signup()
     await wallet.post(
-        commands.Credit(
+        ledger.Credit(
             user_id=person.id,
             key="recharge:pay_never",
             category="recharge",
@@ -199,7 +198,7 @@ async def test_a_refund_told_before_its_payment_was_credited_is_taken_without_an
     assert payment is not None
     made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
     await asyncio.sleep(0.1)
-    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     await db.payments.update_one(
         {"_id": payment_id}, {"$set": {"transaction_id": payment["transaction_id"]}}
     )
@@ -326,12 +325,12 @@ async def test_the_worker_runs_it_when_it_is_time_and_no_process_twice(service: 
     await customer.pay(service, await customer.open_order(service, person))
     hour_ago = {"created_at": clock.after(-3_600)}
     await db.orders.update_many({}, {"$set": hour_ago})
-    await clearing.tick()  # the first one only sets the time
-    await asyncio.gather(*(clearing.tick() for _ in range(3)))
-    assert await clearing.latest(10) == []
+    await reconcile.run_when_due()  # the first one only sets the time
+    await asyncio.gather(*(reconcile.run_when_due() for _ in range(3)))
+    assert await reconcile.list_reports(10) == []
     await db.reconciliations.update_one({"_id": "schedule"}, {"$set": {"next_at": clock.after(-1)}})
-    await asyncio.gather(*(clearing.tick() for _ in range(3)))
-    [report] = await clearing.latest(10)
+    await asyncio.gather(*(reconcile.run_when_due() for _ in range(3)))
+    [report] = await reconcile.list_reports(10)
     assert (report["trigger"], report["repaired_count"]) == ("worker", 1)
     assert (await service.balance(person))["balance"] == 100.0
 
@@ -350,12 +349,12 @@ async def schedule() -> dict[str, Any]:
     return found or {}
 
 
-async def by_the_worker(**changes: Any) -> clearing.Reconciliation:
+async def by_the_worker(**changes: Any) -> reconcile.Reconciliation:
     """The report of a run that is due now, and no deep one unless `changes` say so."""
     changes = {"next_at": clock.after(-1), "deep_at": clock.now()} | changes
     await db.reconciliations.update_one({"_id": "schedule"}, {"$set": changes}, upsert=True)
-    await clearing.tick()
-    [report] = await clearing.latest(1)
+    await reconcile.run_when_due()
+    [report] = await reconcile.list_reports(1)
     return report
 
 
@@ -375,13 +374,13 @@ async def test_a_run_that_breaks_off_has_not_seen_its_window(
         await asyncio.Event().wait()
         return 0, []
 
-    monkeypatch.setattr(settlements, "match", broken)
-    report = await clearing.run(older_than_minutes=0, trigger="test")
+    monkeypatch.setattr(settlements, "match_day", broken)
+    report = await reconcile.run(older_than_minutes=0, trigger="test")
     assert report.unanswered == ["settlements: RuntimeError"]
     found = await schedule()
     assert (found["seen_until"], found.get("deep_at")) == (long_ago, None)
-    monkeypatch.setattr(settlements, "match", endless)
-    running_now = asyncio.create_task(clearing.run(older_than_minutes=0, trigger="test"))
+    monkeypatch.setattr(settlements, "match_day", endless)
+    running_now = asyncio.create_task(reconcile.run(older_than_minutes=0, trigger="test"))
     await begun.wait()
     running_now.cancel()  # the process is stopped, for a new version
     with pytest.raises(asyncio.CancelledError):

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
-import callbook
-import calls
-import contacts
-import dialer
-from calls import CallSpec
+from calls import lifecycle, placing
+from calls.placing import CallSpec
+from campaigns import contacts, dialer
 from core import clock, database
 from telephony import Ambiguous, Dial, NotSent, Refused, Simulate
 from telephony.simulator import Simulator
@@ -231,7 +229,7 @@ async def test_a_network_that_takes_a_call_and_has_no_credit_for_it_pauses_it_to
     created = await create(service, person, 2, max_concurrent=1, simulate=SLOW)
     [call] = await calls_placed(service, person, 1)
     reason = "provider_out_of_credit"  # Plivo says so in the report of the end
-    await callbook.finish(call["call_id"], status="failed", duration_seconds=0, reason=reason)
+    await lifecycle.end_call(call["call_id"], status="failed", duration_seconds=0, reason=reason)
     paused = await until(service, person, created, lambda c: c["status"] == "paused")
     assert (paused["pause_reason"], paused["counts"]["pending"]) == ("provider", 2)
 
@@ -250,7 +248,7 @@ async def test_as_long_as_the_network_takes_calls_and_fails_them_it_is_tried_eve
         call_id = newest["call_id"]
         await caller.until(service, person, call_id, "queued")
         reason = "provider_out_of_credit"
-        await callbook.finish(call_id, status="failed", duration_seconds=0, reason=reason)
+        await lifecycle.end_call(call_id, status="failed", duration_seconds=0, reason=reason)
         while (await kept_campaign(created))["probes"] < tries:  # noqa: ASYNC110 - nobody says
             await asyncio.sleep(0.02)
         assert (await kept_campaign(created))["probes"] == tries
@@ -316,7 +314,7 @@ async def test_too_many_calls_for_the_network_are_waited_for_also_when_it_says_s
         taken = await place(network, dial)
         if len(refused) < 3:
             refused.append(dial.to)
-            await callbook.finish(
+            await lifecycle.end_call(
                 dial.call_id, status="failed", duration_seconds=0, reason="provider_busy"
             )
         return taken
@@ -389,9 +387,9 @@ async def test_a_contact_whose_process_died_is_called_unless_its_call_exists(
     service: Service, person: Person
 ) -> None:
     created = await create(service, person, 2, start=False)
-    first, second = await contacts.claim(created["campaign_id"], 2)
+    first, second = await contacts.claim_contacts(created["campaign_id"], 2)
     # The first process died before its call was kept, the second after that.
-    await calls.place(
+    await placing.place_call(
         person.id,
         call_id=second["call_id"],
         to=second["to"],
@@ -414,9 +412,9 @@ async def test_a_call_whose_end_nobody_heard_of_is_looked_up(
     service: Service, person: Person
 ) -> None:
     created = await create(service, person, 1, start=False)
-    (contact,) = await contacts.claim(created["campaign_id"], 1)
+    (contact,) = await contacts.claim_contacts(created["campaign_id"], 1)
     # Its end is not told to the campaign: the call says nothing of it.
-    await calls.place(
+    await placing.place_call(
         person.id,
         call_id=contact["call_id"],
         to=contact["to"],

@@ -9,11 +9,10 @@ import pytest
 
 import disputes
 import gateway
-import refundbook
 import refunds
-import webhooks
 from core import config
 from core.database import db
+from reconciliation import webhooks
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -45,7 +44,7 @@ async def disputed(service: Service, payment_id: str, **facts: object) -> str:
 
 async def told(dispute_id: str) -> str:
     """What the webhook and the reconciliation do."""
-    return await disputes.notice(await gateway.fetch_dispute(dispute_id))
+    return await disputes.apply_update(await gateway.fetch_dispute(dispute_id))
 
 
 async def becomes(service: Service, dispute_id: str, **facts: object) -> str:
@@ -161,7 +160,7 @@ async def test_a_dispute_that_is_lost_after_it_was_won_takes_its_money_once(
     assert await state_of(dispute_id) == "released"
     told_of = dataclasses.replace(await gateway.fetch_dispute(dispute_id), status="lost")
     for _ in range(3):
-        assert await disputes.notice(told_of) == "dispute debited"
+        assert await disputes.apply_update(told_of) == "dispute debited"
     assert await state_of(dispute_id) == "debited"
     assert await money(service, person) == (60.0, 0.0, 0.0)
     await customer.audited(service, person)
@@ -229,8 +228,8 @@ async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
     await customer.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
-    await refundbook.notice(refund)  # as if no dispute were known yet
-    [record] = await disputes.of_payments([payment_id])
+    await refunds.apply_update(refund)  # as if no dispute were known yet
+    [record] = await disputes.find_disputes_of_payments([payment_id])
     await disputes._debit(record, 4_000)  # as if no refund were known yet
     await webhooks.apply_refund_update(refund)
     assert await state(dispute_id) == ("refunded", 4_000, 0)
@@ -261,7 +260,7 @@ async def test_the_refund_of_a_lost_dispute_takes_its_money_before_the_dispute_i
     assert await state(dispute_id) == ("debited", 4_000, 0)
     [entry] = await db.transactions.find({"user_id": person.id, "type": "debit"}).to_list(None)
     assert (entry["category"], entry["contra"]) == ("refund", "gateway:razorpay")
-    kept = await refundbook.known(refund.id)
+    kept = await refunds.find_refund(refund.id)
     assert kept is not None
     assert (kept["effect"], kept["dispute_id"]) == ("dispute", dispute_id)
     assert kept["transaction_id"] is None
@@ -275,7 +274,7 @@ async def test_a_lost_dispute_takes_what_razorpay_deducted(service: Service) -> 
     await told(dispute_id)
     dispute = await gateway.fetch_dispute(dispute_id)
     lost = dataclasses.replace(dispute, status="lost", deducted_paise=2_500)
-    assert await disputes.notice(lost) == "dispute debited"
+    assert await disputes.apply_update(lost) == "dispute debited"
     assert await money(service, person) == (75.0, 0.0, 0.0)
     assert await state(dispute_id) == ("debited", 2_500, 0)
     await customer.audited(service, person)
@@ -290,7 +289,7 @@ async def test_a_lost_dispute_that_is_won_in_a_later_phase_gives_back_what_it_to
     dispute = await gateway.fetch_dispute(dispute_id)
     won = dataclasses.replace(dispute, phase="arbitration", status="won")
     for _ in range(3):
-        assert await disputes.notice(won) == "dispute released"
+        assert await disputes.apply_update(won) == "dispute released"
     assert await state(dispute_id) == ("released", 6_000, 0)
     assert await money(service, person) == (100.0, 0.0, 0.0)
     back = await db.transactions.find(
@@ -325,7 +324,7 @@ async def refunds_off(refund_id: str) -> None:
     """The refund went off, as the worker hears of it."""
     async with asyncio.timeout(30):
         while True:
-            record = await refunds.follow(await refundbook.find(refund_id, None))
+            record = await refunds.check_refund(await refunds.get_refund(refund_id, None))
             if record["status"] == "processed":
                 return
             await asyncio.sleep(0.05)

@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-import commands
+import ledger
 import main
 import manage
-import reconcile
 from core import clock, config, embedded_mongodb, errors
+from reporting import audit
 from sandbox import bank, faults
 from tests import customer
 from tests.conftest import ROOT, Person, Service, free_port
@@ -438,11 +438,11 @@ def test_every_decision_is_in_the_index() -> None:
 def test_categories_and_accounts_are_those_of_the_ledger() -> None:
     table = rows(section(MONEY, "Entries"))
     categories = {c[0].strip("`"): c[2] for c in table if len(c) == 3}
-    assert set(categories) == set(get_args(commands.Category))
-    comments = dict(re.findall(r'^    "(\w+)",  # (.*)$', inspect.getsource(commands), re.M))
+    assert set(categories) == set(get_args(ledger.Category))
+    comments = dict(re.findall(r'^    "(\w+)",  # (.*)$', inspect.getsource(ledger), re.M))
     assert categories == comments
     accounts = {c[0].strip("`") for c in table if len(c) == 2}
-    assert accounts == set(get_args(commands.Contra))
+    assert accounts == set(get_args(ledger.Contra))
 
 
 def test_every_invariant_has_its_function() -> None:
@@ -450,7 +450,7 @@ def test_every_invariant_has_its_function() -> None:
     assert [cells[0] for cells in table] == ["1", "2", "3", "4", "5", "6"]
     for _, _, by in table:
         for name in re.findall(r"`([\w.]+)`", by.split("the sources")[0]):
-            found: Any = reconcile
+            found: Any = audit
             for part in name.split("."):
                 found = getattr(found, part)
             assert callable(found)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway import entities
-from gateway.entities import Nonsense
+from gateway.entities import UnreadableEntity
 
 # --- reading ------------------------------------------------------------------------------------
 OFFICIAL = {  # Razorpay's own sample of a captured card payment: no fee yet, and `notes` a list
@@ -30,13 +30,13 @@ OFFICIAL = {  # Razorpay's own sample of a captured card payment: no fee yet, an
 
 
 def test_reading_is_tolerant_in_what_does_not_matter() -> None:
-    payment = entities.payment(OFFICIAL)
+    payment = entities.read_payment(OFFICIAL)
     assert (payment.error_code, payment.error_reason, payment.error_description) == ("", "", "")
     assert payment.fee_paise is None
     assert payment.created_at is not None
     assert payment.created_at.year == 2019
     bare = {k: OFFICIAL[k] for k in ("id", "amount")}
-    assert entities.payment(bare).status == ""  # which credits nothing
+    assert entities.read_payment(bare).status == ""  # which credits nothing
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_reading_is_tolerant_in_what_does_not_matter() -> None:
     [{"amount": "100"}, {"amount": True}, {"amount": 1.0}, {"amount": -1}, {"id": "x"}, {"id": 1}],
 )
 def test_reading_is_strict_in_what_money_depends_on(change: dict[str, Any]) -> None:
-    with pytest.raises(Nonsense):
-        entities.payment({**OFFICIAL, **change})
+    with pytest.raises(UnreadableEntity):
+        entities.read_payment({**OFFICIAL, **change})
 
 
 REFUND = {
@@ -97,23 +97,25 @@ LINE = {
 
 
 def test_a_refund_is_read() -> None:
-    refund = entities.refund(REFUND)
+    refund = entities.read_refund(REFUND)
     assert (refund.id, refund.payment_id) == ("rfnd_FS8TWyPrCsa0OB", "pay_FPoJKWQQ8lK13n")
     assert (refund.amount_paise, refund.status, refund.receipt) == (50_000, "processed", "")
 
 
 def test_a_dispute_is_read_and_an_unknown_phase_is_kept() -> None:
-    dispute = entities.dispute(DISPUTE)
+    dispute = entities.read_dispute(DISPUTE)
     assert (dispute.amount_paise, dispute.deducted_paise) == (39_000, 0)
     assert (dispute.status, dispute.phase) == ("open", "chargeback")
-    assert entities.dispute({**DISPUTE, "phase": "$a.b"}).phase == "ab"  # it becomes a field's name
-    assert entities.dispute({**DISPUTE, "phase": None}).phase == "chargeback"
+    assert (
+        entities.read_dispute({**DISPUTE, "phase": "$a.b"}).phase == "ab"
+    )  # it becomes a field's name
+    assert entities.read_dispute({**DISPUTE, "phase": None}).phase == "chargeback"
 
 
 def test_a_line_of_a_settlement_is_read_whatever_its_notes_are() -> None:
     kinds: list[Any] = ["", "a text", {"a": 1}, [], None]
     for notes in kinds:
-        line = entities.settlement_line({**LINE, "notes": notes})
+        line = entities.read_settlement_line({**LINE, "notes": notes})
         assert (line.credit_paise, line.fee_paise, line.tax_paise) == (97_100, 2_900, 442)
         assert line.credit_paise == line.amount_paise - line.fee_paise
         assert line.payment_id == ""
@@ -122,22 +124,22 @@ def test_a_line_of_a_settlement_is_read_whatever_its_notes_are() -> None:
 @pytest.mark.parametrize(
     ("read", "whole", "change"),
     [
-        (entities.refund, REFUND, {"status": "done"}),
-        (entities.refund, REFUND, {"payment_id": None}),
-        (entities.refund, REFUND, {"amount": "50000"}),
-        (entities.dispute, DISPUTE, {"status": ""}),
-        (entities.dispute, DISPUTE, {"id": "disp_/../payments"}),
-        (entities.settlement_line, LINE, {"credit": None}),
-        (entities.order, {}, {}),
-        (entities.order, [], {}),
+        (entities.read_refund, REFUND, {"status": "done"}),
+        (entities.read_refund, REFUND, {"payment_id": None}),
+        (entities.read_refund, REFUND, {"amount": "50000"}),
+        (entities.read_dispute, DISPUTE, {"status": ""}),
+        (entities.read_dispute, DISPUTE, {"id": "disp_/../payments"}),
+        (entities.read_settlement_line, LINE, {"credit": None}),
+        (entities.read_order, {}, {}),
+        (entities.read_order, [], {}),
     ],
 )
 def test_what_money_depends_on_is_never_guessed(read: Any, whole: Any, change: Any) -> None:
-    with pytest.raises(Nonsense):
+    with pytest.raises(UnreadableEntity):
         read({**whole, **change} if isinstance(whole, dict) else whole)
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"items": {}}, "items", {"items": None}])
 def test_a_list_without_items_is_nonsense(answer: Any) -> None:
-    with pytest.raises(Nonsense):
-        entities.items(answer)
+    with pytest.raises(UnreadableEntity):
+        entities.read_items(answer)

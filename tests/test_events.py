@@ -18,7 +18,7 @@ def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def happen(name: str, *, pending: bool = True, **data: Any) -> str:
-    write = outbox.record(name, user_id="usr_1", pending=pending, **data)
+    write = outbox.record_event(name, user_id="usr_1", pending=pending, **data)
     await database.write_all([write])
     return str(write.document["_id"])
 
@@ -41,11 +41,11 @@ async def test_a_pending_event_reaches_its_handler_and_is_done(
     outbox.on("SomethingHappened", hear)  # said twice, heard once
     event_id = await happen("SomethingHappened", amount_paise=5)
     recorded = await happen("SomethingHappened", pending=False)
-    assert await outbox.deliver() == 1
+    assert await outbox.deliver_due() == 1
     assert [(e["_id"], e["data"]) for e in heard] == [(event_id, {"amount_paise": 5})]
     assert await state_of(event_id) == "done"
     assert await state_of(recorded) == "recorded"
-    assert await outbox.deliver() == 0
+    assert await outbox.deliver_due() == 0
 
 
 async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead(
@@ -56,12 +56,12 @@ async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead
 
     outbox.on("SomethingHappened", fail)
     event_id = await happen("SomethingHappened")
-    await outbox.deliver()
+    await outbox.deliver_due()
     assert await state_of(event_id) == "pending"
-    assert await outbox.deliver() == 0  # it pauses first
+    assert await outbox.deliver_due() == 0  # it pauses first
     last = {"due_at": clock.after(-1), "attempts": 19}
     await db.events.update_one({"_id": event_id}, {"$set": last})
-    await outbox.deliver()
+    await outbox.deliver_due()
     found = await db.events.find_one({"_id": event_id})
     assert found is not None
     assert (found["state"], found["failure"]) == ("dead", "RuntimeError: not today")
@@ -73,8 +73,8 @@ async def test_an_event_without_a_handler_in_this_process_stays_pending(
 ) -> None:
     event_id = await happen("SomethingHappened")
     for _ in range(25):  # more often than a failing event is tried
-        await outbox.deliver()
-        assert await outbox.deliver() == 0  # it pauses
+        await outbox.deliver_due()
+        assert await outbox.deliver_due() == 0  # it pauses
         await db.events.update_one({"_id": event_id}, {"$set": {"due_at": clock.after(-1)}})
     found = await db.events.find_one({"_id": event_id})
     assert found is not None
@@ -86,7 +86,7 @@ async def test_an_event_without_a_handler_in_this_process_stays_pending(
         heard.append(event["_id"])
 
     outbox.on("SomethingHappened", hear)  # the process with the handler, or the next release
-    assert await outbox.deliver() == 1
+    assert await outbox.deliver_due() == 1
     assert heard == [event_id]
     assert await state_of(event_id) == "done"
 
@@ -105,7 +105,7 @@ async def test_an_event_outlives_an_outage_of_hours_and_not_of_days(
     for age_seconds, state in ((43_200, "pending"), (43_200, "pending"), (172_800, "dead")):
         old = {"due_at": clock.after(-1), "attempts": 300, "at": clock.after(-age_seconds)}
         await db.events.update_one({"_id": event_id}, {"$set": old})
-        await outbox.deliver()
+        await outbox.deliver_due()
         assert await state_of(event_id) == state
         away.insert(0, away.pop())
 
@@ -121,9 +121,9 @@ async def test_what_a_dead_process_had_claimed_is_due_again(
     outbox.on("SomethingHappened", hear)
     event_id = await happen("SomethingHappened")
     assert len(await outbox._claim()) == 1  # and this process dies here
-    assert await outbox.deliver() == 0
+    assert await outbox.deliver_due() == 0
     await db.events.update_one({"_id": event_id}, {"$set": {"due_at": clock.after(-1)}})
-    assert await outbox.deliver() == 1
+    assert await outbox.deliver_due() == 1
     assert heard == [event_id]
 
 
@@ -137,7 +137,7 @@ async def test_who_fails_after_its_lease_does_not_undo_what_another_process_did(
 
     outbox.on("SomethingHappened", too_late)
     event_id = await happen("SomethingHappened")
-    await outbox.deliver()
+    await outbox.deliver_due()
     assert await state_of(event_id) == "done"
 
 
@@ -152,7 +152,7 @@ async def test_deliveries_at_once_hand_each_event_over_once(
 
     outbox.on("SomethingHappened", hear)
     ids = [await happen("SomethingHappened") for _ in range(30)]
-    while sum(await asyncio.gather(*(outbox.deliver() for _ in range(4)))):
+    while sum(await asyncio.gather(*(outbox.deliver_due() for _ in range(4)))):
         pass
     assert sorted(heard) == sorted(ids)
 
@@ -165,7 +165,7 @@ async def test_waiting_for_work_is_cancelled_though_there_is_work_at_that_moment
     waiting = asyncio.create_task(outbox.wait_for_work(60))
     for _ in range(3):
         await asyncio.sleep(0)
-    outbox.nudge()
+    outbox.wake()
     for _ in range(turns):
         await asyncio.sleep(0)
     if waiting.cancel():

@@ -10,13 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-import commands
 import ledger
 import transactions
 import wallet
-from commands import Credit, Debit, Entry, Settle
 from core import clock, database, pagination
 from core.database import db
+from ledger import Credit, Debit, Entry, Settle
 from tests.conftest import Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
 
@@ -341,7 +340,7 @@ async def test_a_download_without_a_database_is_503(
 async def test_a_call_shows_up_with_what_it_names(service: Service) -> None:
     asha = await service.signup()
     await service.fund(asha, 100)
-    hold = commands.Hold(
+    hold = ledger.Hold(
         user_id=asha.id, call_id="call_x", amount_paise=10_00, amount_paise_min=10_00
     )
     await wallet.post(hold)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-import campaignbook
-import contacts
-import intake
-from campaignbook import NewCampaign
+from campaigns import contacts, creation
+from campaigns import records as campaign_records
+from campaigns.contact_import import ContactChunk
+from campaigns.creation import CampaignPlan
+from campaigns.records import NewCampaign
 from core import clock, database
 from core.errors import Unavailable
-from intake import CampaignPlan
-from phonebook import Chunk
 from tests.campaigning import act, is_over, nothing_of, numbers_of, shown, until, upload
 from tests.conftest import Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
@@ -186,16 +185,16 @@ async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
 
 # --- lists that break off -------------------------------------------------------------------------
 def draft_of(person: Person, campaign_id: str) -> NewCampaign:
-    return intake.planned(campaign_id, person.id, CampaignPlan(name="Diwali"))
+    return creation.plan_campaign(campaign_id, person.id, CampaignPlan(name="Diwali"))
 
 
 async def test_a_list_that_breaks_off_leaves_nothing(service: Service, person: Person) -> None:
-    async def breaks_off() -> AsyncIterator[Chunk]:
-        yield Chunk(usable=list(enumerate(numbers_of(500), 1)))
+    async def breaks_off() -> AsyncIterator[ContactChunk]:
+        yield ContactChunk(usable=list(enumerate(numbers_of(500), 1)))
         raise Unavailable("The list could not be read to its end; try again.")
 
     with pytest.raises(Unavailable):
-        await intake.create(draft_of(person, "cmp_breaks"), breaks_off())  # type: ignore[arg-type]
+        await creation.create_campaign(draft_of(person, "cmp_breaks"), breaks_off())  # type: ignore[arg-type]
     assert await nothing_of(service, person)
 
 
@@ -203,8 +202,8 @@ async def test_a_list_whose_process_died_is_forgotten_and_may_be_sent_again(
     service: Service, person: Person
 ) -> None:
     campaign = draft_of(person, "cmp_dead")
-    assert await campaignbook.open_draft(campaign)
-    await contacts.add("cmp_dead", person.id, enumerate(numbers_of(1_500), 1))
+    assert await campaign_records.create_draft(campaign)
+    await contacts.create_contacts("cmp_dead", person.id, enumerate(numbers_of(1_500), 1))
     assert (await service.get("/api/campaigns/cmp_dead", person)).status_code == 404
     await database.db.campaigns.update_one(
         {"_id": "cmp_dead"}, {"$set": {"look_at": clock.after(-1)}}
@@ -213,14 +212,14 @@ async def test_a_list_whose_process_died_is_forgotten_and_may_be_sent_again(
         while not await nothing_of(service, person):  # noqa: ASYNC110 - the dialer does not say
             await asyncio.sleep(0.05)
 
-    async def chunks() -> AsyncIterator[Chunk]:
-        yield Chunk(usable=[(1, numbers_of(1)[0])])
+    async def chunks() -> AsyncIterator[ContactChunk]:
+        yield ContactChunk(usable=[(1, numbers_of(1)[0])])
 
-    again = await intake.create(campaign, chunks())  # type: ignore[arg-type]
+    again = await creation.create_campaign(campaign, chunks())  # type: ignore[arg-type]
     assert again["status"] == "running"
-    same = await intake.create(campaign, chunks())  # type: ignore[arg-type]
+    same = await creation.create_campaign(campaign, chunks())  # type: ignore[arg-type]
     assert same["created_at"] == again["created_at"]
     # Giving up an attempt that is behind does not touch what another one completed.
-    await campaignbook.forget("cmp_dead")
+    await campaign_records.delete_draft("cmp_dead")
     over = await until(service, person, {"campaign_id": "cmp_dead"}, is_over)
     assert over["counts"]["answered"] == over["counts"]["total"] == 1

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import commands
 import ledger
-from commands import (
+from core.errors import (
+    BalanceHeld,
+    HoldNotFound,
+    InsufficientBalance,
+    PaymentRequired,
+    Problem,
+    TooManyCalls,
+    WalletFrozen,
+)
+from ledger import (
     Collect,
     Command,
     Credit,
@@ -27,15 +35,6 @@ from commands import (
     Settle,
     Unreserve,
     Wallet,
-)
-from core.errors import (
-    BalanceHeld,
-    HoldNotFound,
-    InsufficientBalance,
-    PaymentRequired,
-    Problem,
-    TooManyCalls,
-    WalletFrozen,
 )
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
@@ -144,7 +143,7 @@ def check_invariants(wallet: Wallet, entries: list[Entry]) -> None:
     assert (wallet.credited_paise, wallet.credit_count) == (sum(credits), len(credits))
     assert (wallet.debited_paise, wallet.debit_count) == (sum(debits), len(debits))
     assert [e.seq for e in entries] == list(range(1, len(entries) + 1))
-    previous = commands.GENESIS_HASH
+    previous = ledger.GENESIS_HASH
     for entry in entries:
         assert entry.prev_hash == previous
         assert entry.hash == ledger.hash_of(entry)

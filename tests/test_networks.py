@@ -10,18 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import callrecords
-import calls
-import deadlines
-import reconcile
-import talktime
 import telephony
 import worker
 from api import telephony_callbacks as telephony_callbacks_routes
-from callrecords import Call
+from calls import monitor, placing, timing
+from calls import records as call_records
+from calls.records import Call
 from core import clock, config
 from core.database import db
 from core.errors import NotFound
+from reporting import audit
 from telephony import Ambiguous, InvalidSignature, NetworkCall, http
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
@@ -46,7 +44,7 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     itself, so the tests say when the network is asked and the money extended."""
     settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
     with pytest.MonkeyPatch.context() as quiet:
-        quiet.setattr(worker, "CHORES", {})
+        quiet.setattr(worker, "JOBS", {})
         async with running(settings) as started:
             yield started
 
@@ -107,13 +105,13 @@ async def asks(call_id: str, **changes: Any) -> Call:
     """As if the time had come to ask the network; the call afterwards."""
     past = {"next_check_at": clock.after(-1)}
     await db.calls.update_one({"_id": call_id}, {"$set": past | changes})
-    await talktime.sweep()
+    await monitor.sweep_overdue_calls()
     return await kept(call_id)
 
 
 async def settled(network: Network, person: Person, call_id: str) -> dict[str, Any]:
     """The call when its money is resolved; a network that tells no duration is asked for it."""
-    if not telephony.provider(network.name).can.duration_in_callback:
+    if not telephony.get_provider(network.name).can.duration_in_callback:
         await asks(call_id)
     return await caller.over(network.service, person, call_id)
 
@@ -137,7 +135,7 @@ async def test_a_call_rings_is_answered_ends_and_is_charged_once(network: Networ
     assert await caller.debits(service, person) == [5.0]
     assert (await service.balance(person))["held"] == 0.0
     assert (await kept(call_id))["review_reason"] is None
-    assert (await reconcile.audit(person.id)).ok
+    assert (await audit.audit(person.id)).ok
     if network.name in ("twilio", "plivo"):
         said = "Say" if network.name == "twilio" else "Speak"
         escaped = 'Your order &lt;no. 5&gt; &amp; "more" is ready. '
@@ -237,7 +235,7 @@ async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
 ) -> None:
     service = network.service
     person = await funded(service, 10)
-    adapter = telephony.provider(network.name)
+    adapter = telephony.get_provider(network.name)
     network.faults = [fault]
     to = f"+91987652{len(fault):02}{list(KINDS).index(network.name):02}"  # by which it is found
     key = {"Idempotency-Key": "lost"}
@@ -282,7 +280,7 @@ async def test_a_call_that_the_network_never_took_is_given_up_only_when_that_is_
     assert (call["status"], call["held"]) == ("unknown", 10.0)
     found = await asks(call["call_id"])
     assert (found["status"], found["billing_status"]) == ("unknown", "held")
-    visible_after = (deadlines.visible_at(found) - found["created_at"]).total_seconds()
+    visible_after = (timing.visible_at(found) - found["created_at"]).total_seconds()
     found = await asks(call["call_id"], created_at=clock.after(-visible_after - 1))
     assert (found["status"], found["billing_status"]) == ("failed", "released")
     assert found["failure_reason"] == "not_placed"
@@ -345,7 +343,7 @@ async def test_a_network_that_cannot_be_reached_was_not_asked(
     network: Network, caplog: pytest.LogCaptureFixture
 ) -> None:
     person = await funded(network.service, 10)
-    adapter = telephony.provider(network.name)
+    adapter = telephony.get_provider(network.name)
     reachable = config.settings()
     await adapter.stop()
     nobody = {f"{network.name}_base_url": "http://127.0.0.1:1"}
@@ -456,7 +454,7 @@ async def test_a_call_is_hung_up_where_the_network_can(network: Network) -> None
 async def test_an_empty_id_never_reaches_plivo(network: Network) -> None:
     """There, hanging up the call without an id hangs up every call of the account."""
     assert isinstance(network, PlivoHere)
-    adapter = telephony.provider("plivo")
+    adapter = telephony.get_provider("plivo")
     for bad in ("", "/", "..", "a/b", " ", None, "a?b"):
         call = cast(NetworkCall, {"_id": "call_A", "rank": 5, "provider_call_id": bad})
         with pytest.raises(Ambiguous):
@@ -511,7 +509,7 @@ async def test_exotel_is_asked_five_minutes_after_the_end_and_not_before(network
     person = await funded(network.service, 100)
     call_id, phone = await placed(network, person, max_duration_seconds=60)
     found = await kept(call_id)
-    talk = calls.RING_SECONDS + 60
+    talk = placing.RING_SECONDS + 60
     assert found["next_check_at"] >= clock.after(talk + 300, since=found["created_at"])
     phone.is_filled_in = False
     await network.answer(phone)
@@ -681,7 +679,7 @@ async def about_to_run_out(call_id: str, seconds_left: float) -> Call:
     began = clock.after(seconds_left - found["limit_seconds"])
     due = {"answered_at": began, "next_extend_at": clock.after(-1)}
     await db.calls.update_one({"_id": call_id}, {"$set": due})
-    await talktime.extend_due()
+    await monitor.extend_due_calls()
     return await kept(call_id)
 
 
@@ -704,7 +702,7 @@ async def test_where_the_limit_can_be_raised_it_is_raised_slice_by_slice(network
     assert await warnings(call_id) == []
     for left in (61, 59, 30, 20, 10):
         found = await about_to_run_out(call_id, left)
-        assert clock.now() < found["next_extend_at"] < deadlines.talk_ends_at(found)
+        assert clock.now() < found["next_extend_at"] < timing.talk_ends_at(found)
     assert await warnings(call_id) == [61, 20]
     await network.service.fund(person, 5)  # a recharge lets it go on
     await about_to_run_out(call_id, 8)
@@ -781,7 +779,7 @@ async def test_a_call_is_hung_up_just_before_its_money_is_talked_away(network: N
     assert phone.limit_seconds == 180
     found = await about_to_run_out(call_id, 3)
     assert not phone.is_hung_up
-    assert clock.now() < found["next_extend_at"] < deadlines.talk_ends_at(found)
+    assert clock.now() < found["next_extend_at"] < timing.talk_ends_at(found)
     found = await about_to_run_out(call_id, 1.9)
     assert phone.is_hung_up
     assert "next_extend_at" not in found
@@ -803,7 +801,7 @@ async def test_the_answer_whose_news_was_lost_is_found_before_the_limit(network:
     await db.calls.update_one(
         {"_id": call["call_id"], "next_extend_at": {"$gt": clock.now()}}, {"$set": due}
     )
-    await talktime.extend_due()
+    await monitor.extend_due_calls()
     found = await kept(call["call_id"])
     assert found["status"] == "in_progress"
     assert found["answered_at"] == found["created_at"]  # at the earliest then
@@ -850,7 +848,7 @@ async def test_what_a_network_bills_beyond_the_reservation_becomes_due_and_is_to
     assert (await service.balance(person))["balance"] == 0.0
     told = [r for r in caplog.records if "cost more than was reserved" in r.message]
     assert [record.levelno for record in told] == [logging.ERROR]
-    assert (await reconcile.audit(person.id)).ok
+    assert (await audit.audit(person.id)).ok
 
 
 @over("plivo")
@@ -868,7 +866,7 @@ async def test_a_call_that_nobody_looked_after_goes_on_to_the_limit_that_its_net
     call = await caller.over(service, person, call_id)
     assert (call["cost"], call["due"], call["billing_status"]) == (30.0, 10.0, "settled")
     assert await caller.debits(service, person) == [20.0]
-    assert (await reconcile.audit(person.id)).ok
+    assert (await audit.audit(person.id)).ok
 
 
 @over("twilio")
@@ -904,7 +902,7 @@ async def test_a_call_that_its_network_does_not_end_is_ended_by_the_sweeper(
 def test_every_status_of_a_network_is_one_of_ours() -> None:
     from telephony import exotel, plivo, twilio
 
-    ours = set(get_args(callrecords.Status))
+    ours = set(get_args(call_records.Status))
     for table in (
         twilio.STATUS,
         plivo.CAUSE,

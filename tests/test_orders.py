@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-import orders
+import payments
 from core import clock
 from core.database import db
 from gateway import client as gateway_client
-from orders import Order
+from payments import Order
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
 
@@ -202,7 +202,7 @@ def order_of_age(mode: str, **age: float) -> Order:
 
 
 def test_an_open_order_is_asked_about_often_at_first_and_daily_at_last() -> None:
-    pause = orders._next_pause_seconds
+    pause = payments._next_pause_seconds
     assert pause(order_of_age("sandbox", minutes=29)) == 5
     assert pause(order_of_age("sandbox", hours=4)) == pytest.approx(3_600, abs=1)
     assert pause(order_of_age("live", seconds=1)) == 10
@@ -225,7 +225,7 @@ async def test_an_order_is_taken_by_one_process_and_let_go_after_half_a_year(
             {"order_id": order_id},
             {"$set": {"created_at": long_ago, "next_check_at": clock.after(-3_600)}},
         )
-        batches = await asyncio.gather(*(orders.due(50) for _ in range(5)))
+        batches = await asyncio.gather(*(payments.claim_due_orders(50) for _ in range(5)))
         return [found["order_id"] for batch in batches for found in batch]
 
     # The worker of the service may have been the one.

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-import calls
 import telephony
+from calls import placing
 from core import clock, config
 from core.database import db
 from telephony import Dial, throttle
@@ -54,7 +54,10 @@ async def test_calls_that_are_placed_at_once_reach_the_network_one_after_the_oth
     await service.fund(person, 1_000)
     begun_at = clock.now()
     made = await asyncio.gather(
-        *(calls.place(person.id, call_id=f"call_paced_{i}", to="+919876543210") for i in range(8))
+        *(
+            placing.place_call(person.id, call_id=f"call_paced_{i}", to="+919876543210")
+            for i in range(8)
+        )
     )
     assert {call["status"] for call in made} == {"queued"}
     # Never before its turn; a busy machine may come later.
@@ -69,7 +72,7 @@ async def test_a_queue_that_is_too_long_takes_nobody_and_a_call_in_it_costs_noth
     person = await service.signup()
     await service.fund(person, 100)
     assert (await caller.place(service, person))["status"] == "queued"
-    assert await throttle.turns(SIMULATOR, 5) == []
+    assert await throttle.take_turns(SIMULATOR, 5) == []
     before = await db.turns.find_one({"_id": "simulator"})
     call = await caller.place(service, person)
     assert (call["status"], call["failure_reason"]) == ("failed", "provider_busy")
@@ -98,20 +101,20 @@ async def test_turns_are_given_as_far_as_the_queue_goes_and_none_is_made_up_for(
     service: Service,
 ) -> None:
     calls_per_second(service, 0.5)
-    given = await throttle.turns(SIMULATOR, 4)
+    given = await throttle.take_turns(SIMULATOR, 4)
     assert [(b - a).total_seconds() for a, b in pairwise(given)] == pytest.approx(
         [2.0] * 3, abs=0.1
     )
     past = {"$set": {"next_at": clock.after(-1_000)}}
     await db.turns.update_one({"_id": "simulator"}, past)
-    assert len(await throttle.turns(SIMULATOR, 100)) == 6  # one now, and one every two seconds
+    assert len(await throttle.take_turns(SIMULATOR, 100)) == 6  # one now, and one every two seconds
     future = {"$set": {"next_at": clock.after(100)}}
     await db.turns.update_one({"_id": "simulator"}, future)
-    assert await throttle.turns(SIMULATOR, 1) == []
+    assert await throttle.take_turns(SIMULATOR, 1) == []
 
 
 async def test_a_network_without_a_limit_has_no_queue(service: Service) -> None:
-    assert len(await throttle.turns(SIMULATOR, 200)) == 200
+    assert len(await throttle.take_turns(SIMULATOR, 200)) == 200
     assert await db.turns.find_one({}) is None
 
 
@@ -119,11 +122,11 @@ async def test_a_network_without_a_limit_has_no_queue(service: Service) -> None:
 async def test_each_real_network_has_the_limit_that_it_gives_every_account(
     service: Service, name: str, rate: int
 ) -> None:
-    network = telephony.provider(name)
-    assert len(await throttle.turns(network, 200)) == rate * throttle.PATIENCE_SECONDS + 1
+    network = telephony.get_provider(name)
+    assert len(await throttle.take_turns(network, 200)) == rate * throttle.PATIENCE_SECONDS + 1
     await db.turns.delete_many({})
     stand_in = {f"{name}_base_url": "http://127.0.0.1:1"}
     config.use(service.settings.model_copy(update=stand_in))
-    assert len(await throttle.turns(network, 500)) == 500
+    assert len(await throttle.take_turns(network, 500)) == 500
     calls_per_second(service, 30)
-    assert len(await throttle.turns(network, 500)) >= 300
+    assert len(await throttle.take_turns(network, 500)) >= 300

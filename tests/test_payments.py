@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 import gateway
-import orders
 import payments
 import wallet
 from core import clock, config
@@ -39,7 +38,7 @@ async def rupees(service: Service, person: Person) -> float:
 
 async def check_now(order_id: str) -> None:
     """What the worker does when the order's time has come."""
-    await payments.look(await orders.find(order_id, None))
+    await payments.check_order(await payments.get_order(order_id, None))
 
 
 async def waiting_payments(service: Service, admin: Person) -> set[str]:
@@ -314,7 +313,7 @@ async def test_another_amount_than_ordered_goes_to_review_and_is_not_credited(
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
     assert answer.json()["reason"] == "amount_mismatch"
     await check_now(order_id)
-    kept = await payments.known(paid["razorpay_payment_id"])
+    kept = await payments.find_payment(paid["razorpay_payment_id"])
     assert kept is not None
     assert kept["review"]["reason"] == "amount_mismatch"
     assert await rupees(service, person) == 0
@@ -385,7 +384,7 @@ async def test_a_payment_that_a_person_has_dealt_with_is_not_credited_when_its_r
     await check_now(order_id)
     assert await rupees(service, person) == 0
     assert payment_id in await waiting_payments(service, admin)
-    known = await payments.known(payment_id)
+    known = await payments.find_payment(payment_id)
     assert known is not None
     assert known["review"]["reason"] == "came_back"
     assert known["review"]["earlier"]["note"] == text
@@ -437,7 +436,7 @@ async def test_what_went_back_under_release_0_2_1_waits_again_and_what_a_person_
     person = await service.signup()
     _, payment_id, _ = await refunded_before_it_was_credited(service, person)
     await resolved_by_release_0_2_1(payment_id, by, {})
-    await payments.wait_again(payment_id)
+    await payments.reopen_review(payment_id)
     assert (payment_id in await waiting_payments(service, await service.admin())) == waits
 
 

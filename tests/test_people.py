@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
-import people
 from core import config, database
 from core.database import db
+from reporting import customers
 from tests.conftest import test_settings as settings_of_tests
 
 NAMES = ["Asha Rao", "Bela (Sales)", "Chandra. K", "Dev $100"]
@@ -39,7 +39,7 @@ async def directory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def found(search: str | None, low_balance: bool | None = None) -> list[str]:
-    page, cursor = await people.list_customers(
+    page, cursor = await customers.list_customers(
         search=search, low_balance=low_balance, limit=50, cursor=None
     )
     assert cursor is None

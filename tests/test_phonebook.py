@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-import phonebook
+from campaigns import contact_import
+from campaigns.contact_import import NoPhoneColumn, TooManyRows
 from core import config
 from core.csv_files import UnreadableFile
-from phonebook import NoPhoneColumn, TooManyRows
 
 ASHA, RAVI, OFFICE = "+919876543210", "+919812345678", "+912227785000"
 
@@ -18,10 +18,12 @@ def _settings() -> None:
     config.use(config.Settings(_env_file=None))
 
 
-async def read(content: bytes | str, phone_column: str | None = None) -> phonebook.Chunk:
-    whole = phonebook.Chunk()
+async def read(
+    content: bytes | str, phone_column: str | None = None
+) -> contact_import.ContactChunk:
+    whole = contact_import.ContactChunk()
     data = content.encode() if isinstance(content, str) else content
-    async for chunk in phonebook.read_file(data, phone_column=phone_column):
+    async for chunk in contact_import.read_csv_contacts(data, phone_column=phone_column):
         whole.usable += chunk.usable
         whole.rejected += chunk.rejected
     return whole
@@ -144,9 +146,9 @@ async def test_names_in_a_windows_code_page_do_not_matter() -> None:
 async def test_a_large_file_is_read_in_another_process_with_the_same_result() -> None:
     lines = ["name,phone"] + [f"N{i},98{i:08d}" for i in range(5_000)] + ["dup,9800000007"]
     content = "\n".join(lines).encode()
-    assert len(content) > phonebook._SMALL_BYTES
+    assert len(content) > contact_import._SMALL_BYTES
     found = await read(content)
-    here = list(phonebook.rows_of_csv(content, None))
+    here = list(contact_import.check_csv_rows(content, None))
     assert found.usable == [pair for chunk in here for pair in chunk.usable]
     assert len(found.usable) == 5_000
     assert [(r.row, r.code) for r in found.rejected] == [(5_002, "duplicate_in_file")]
@@ -163,32 +165,32 @@ async def test_the_other_process_allows_the_countries_and_kinds_that_this_one_do
     )
     lines = ["0800 123 4567", "+919876543210", "020 7946 0958"] + ["9"] * 40_000
     content = "\n".join(lines).encode()
-    assert len(content) > phonebook._SMALL_BYTES
+    assert len(content) > contact_import._SMALL_BYTES
     found = await read(content)
     assert found.usable == [(1, "+448001234567")]
     assert [r.code for r in found.rejected[:2]] == ["country_not_allowed", "wrong_type"]
 
 
 async def test_a_list_that_is_too_long_is_refused_before_anything_is_handed_out() -> None:
-    values = [f"98{i:08d}" for i in range(phonebook.ROWS_MAX + 1)]
+    values = [f"98{i:08d}" for i in range(contact_import.ROWS_MAX + 1)]
     with pytest.raises(TooManyRows):
-        await anext(phonebook.read_file("\n".join(values).encode()))
+        await anext(contact_import.read_csv_contacts("\n".join(values).encode()))
     with pytest.raises(TooManyRows):
-        await anext(phonebook.read_list(values))
+        await anext(contact_import.read_list_contacts(values))
 
 
 async def test_a_reader_that_is_given_up_leaves_no_process_behind() -> None:
     content = "\n".join(f"98{i:08d}" for i in range(20_000)).encode()
-    reading = phonebook.read_file(content)
+    reading = contact_import.read_csv_contacts(content)
     await anext(reading)
     await reading.aclose()
-    assert phonebook._children == 0
+    assert contact_import._children == 0
     assert len(await usable("\n".join(f"97{i:08d}" for i in range(5_000)))) == 5_000
 
 
 async def test_a_list_of_json_numbers_counts_from_one() -> None:
-    whole = phonebook.Chunk()
-    async for chunk in phonebook.read_list(["9876543210", "", "9876543210"]):
+    whole = contact_import.ContactChunk()
+    async for chunk in contact_import.read_list_contacts(["9876543210", "", "9876543210"]):
         whole.usable += chunk.usable
         whole.rejected += chunk.rejected
     assert whole.usable == [(1, ASHA)]
@@ -198,6 +200,6 @@ async def test_a_list_of_json_numbers_counts_from_one() -> None:
 def test_a_hundred_thousand_rows_are_read_in_seconds() -> None:
     content = "\n".join(f"98{i:08d}" for i in range(100_000)).encode()
     began = time.process_time()
-    count = sum(len(chunk.usable) for chunk in phonebook.rows_of_csv(content, None))
+    count = sum(len(chunk.usable) for chunk in contact_import.check_csv_rows(content, None))
     assert count == 100_000
     assert time.process_time() - began < 120

@@ -2,10 +2,9 @@
 
 import asyncio
 
-import campaignbook
-import orders
 import payments
-import talktime
+from calls import monitor
+from campaigns import records as campaign_records
 from core import database
 from tests import customer
 from tests.campaigning import create, is_over, until
@@ -37,11 +36,11 @@ async def test_no_query_of_the_flow_scans_a_collection(service: Service) -> None
         assert (await service.get(path, person)).status_code == 200
     for path in ("/api/admin/metrics", "/api/transactions", "/api/calls"):
         assert (await service.get(path, admin)).status_code == 200
-    await orders.due(10)
-    await campaignbook.due(10)
+    await payments.claim_due_orders(10)
+    await campaign_records.list_due_campaigns(10)
     await payments.poll_pending()
-    await talktime.sweep()
-    await talktime.extend_due()
+    await monitor.sweep_overdue_calls()
+    await monitor.extend_due_calls()
     await asyncio.sleep(1.2)  # the worker's own rounds
     await profiled.command("profile", 0)
     scans = {

@@ -8,13 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-import ratecards
-import ratesheets
-import tariffs
+from billing import rate_card_files, rate_cards, rates
+from billing.rate_card_files import Price
+from billing.rate_cards import Card, DestinationNotRated
 from core import clock
 from core.database import db
-from ratecards import Card, DestinationNotRated
-from ratesheets import Price
 from tests import caller, campaigning
 from tests.conftest import Ahead, Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
@@ -63,7 +61,7 @@ async def upload(
 
 
 async def in_force() -> int | None:
-    card = await ratecards.in_force()
+    card = await rate_cards.find_card_in_force()
     return None if card is None else card.version
 
 
@@ -122,7 +120,7 @@ def test_what_has_no_price_is_refused_and_never_cheap() -> None:
 
 def test_what_a_row_leaves_open_is_as_the_settings_say(service: Service) -> None:
     text = "prefix,rate,pulse_seconds,minimum_seconds\n91,1,60,0\n92,1,,\n"
-    card = Card(7, {price.prefix: (price,) for price in ratesheets.read(text.encode())})
+    card = Card(7, {price.prefix: (price,) for price in rate_card_files.parse_file(text.encode())})
     row = card.rate_of("+911", dt.date(2026, 12, 1))
     assert (row.pulse_seconds, row.opening_seconds, row.card_version) == (60, 60, 7)
     assert card.rate_of("+921", dt.date(2026, 12, 1)).opening_seconds == 1
@@ -143,7 +141,7 @@ async def test_a_card_is_in_force_at_once_and_can_be_downloaded(
     assert rest.json()["rate_cards"] == [first]
     file = await service.get(f"{PATH}/2/download", admin)
     assert file.headers["content-type"] == "text/csv; charset=utf-8"
-    assert file.text.splitlines() == [",".join(ratesheets.COLUMNS), "9198,'=Mobile,2.00,,,,,,"]
+    assert file.text.splitlines() == [",".join(rate_card_files.COLUMNS), "9198,'=Mobile,2.00,,,,,,"]
     assert (await upload(service, admin, file.content))["sha256"] == second["sha256"]
     assert (await service.get(f"{PATH}/9/download", admin)).status_code == 404
 
@@ -172,7 +170,7 @@ async def test_a_card_with_one_bad_row_changes_nothing(service: Service, no_card
         }
     ]
     assert await db.ratecards.count_documents({}) == 1
-    assert (await tariffs.rate_for(person.id, caller.NUMBER)).rate_paise_per_minute == 100
+    assert (await rates.get_rate(person.id, caller.NUMBER)).rate_paise_per_minute == 100
 
 
 async def test_the_same_key_is_one_version_and_a_large_file_is_refused(
@@ -185,7 +183,7 @@ async def test_the_same_key_is_one_version_and_a_large_file_is_refused(
     other = await send(service, admin, "prefix,rate\n91,2\n", "k")
     assert other.json()["code"] == "idempotency_key_reused"
     assert await db.ratecards.count_documents({}) == 1
-    huge = await send(service, admin, b"x" * (ratecards.FILE_BYTES_MAX + 128 * 1024))
+    huge = await send(service, admin, b"x" * (rate_cards.FILE_BYTES_MAX + 128 * 1024))
     assert huge.status_code == 413
 
 
@@ -195,7 +193,7 @@ async def test_twenty_thousand_rows_are_one_upload_and_one_look_up(
     person, admin = await service.signup(), await service.admin()
     rows = "".join(f"{9_180_000 + n},1.{n % 100:02d}\n" for n in range(20_000))
     await upload(service, admin, f"prefix,rate\n{rows}")
-    rate = await tariffs.rate_for(person.id, "+919190123456")
+    rate = await rates.get_rate(person.id, "+919190123456")
     assert (rate.prefix, rate.rate_paise_per_minute) == ("9191901", 101)
 
 
@@ -230,7 +228,7 @@ async def test_the_card_in_force_is_a_matter_of_the_date(
     assert await active(tomorrow.isoformat()) == 2
     schedule = await db.ratecard_schedule.find_one({"_id": "schedule"})
     assert schedule is not None
-    at_midnight = ratecards._entry_at(schedule["entries"], clock.ist_day_start(tomorrow))
+    at_midnight = rate_cards._entry_at(schedule["entries"], clock.ist_day_start(tomorrow))
     assert at_midnight is not None
     assert at_midnight["version"] == 2
     for bad in ("yesterday", "2020-01-01", "2999-01-01"):
@@ -248,7 +246,7 @@ async def test_an_earlier_version_and_no_card_at_all_can_be_put_in_force(
     for version, paise in ((1, 100), (2, 200), (None, 1000)):
         answer = await service.post(path, admin, json={"version": version})
         assert answer.status_code == 200, answer.text
-        assert (await tariffs.rate_for(person.id, caller.NUMBER)).rate_paise_per_minute == paise
+        assert (await rates.get_rate(person.id, caller.NUMBER)).rate_paise_per_minute == paise
     assert (await service.post(path, admin, json={"version": 9})).status_code == 404
     assert (await service.post(path, admin, json={})).status_code == 422
 

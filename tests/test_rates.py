@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import rates
+from billing import pricing, rates
 from core import clock, config, database
 from core.database import Document, db
 from core.errors import InvalidRequest
@@ -58,7 +58,7 @@ async def test_a_rate_that_makes_no_sense_is_refused(service: Service) -> None:
         assert answer.status_code == 422, (request, answer.text)
         assert answer.json()["code"] == "validation_error"
         assert answer.json()["errors"][0]["field"] == "rate"
-    assert (await rates.current()).rate_paise_per_minute == 1000
+    assert (await rates.get_current_rate()).rate_paise_per_minute == 1000
 
 
 async def test_a_refused_rate_says_what_is_wrong_with_it(service: Service) -> None:
@@ -93,22 +93,22 @@ async def test_a_json_body_sets_the_rate_too(service: Service) -> None:
     admin = await service.admin()
     answer = await service.post("/api/wallet/set-call-rate", admin, json={"rate": 12.5})
     assert answer.status_code == 200, answer.text
-    assert (await rates.current()).rate_paise_per_minute == 1250
+    assert (await rates.get_current_rate()).rate_paise_per_minute == 1250
 
 
 async def test_every_rate_that_was_set_is_kept(service: Service) -> None:
     for rate_paise in (1100, 1200, 1300):
-        await rates.set_rate(rate_paise, by="admin@example.com")
+        await rates.set_current_rate(rate_paise, by="admin@example.com")
     kept = [row async for row in db.rates.find({}, sort=[("_id", 1)])]
     assert [int(row["rate_paise_per_minute"]) for row in kept] == [1100, 1200, 1300]
-    assert (await rates.current()).rate_paise_per_minute == 1300
+    assert (await rates.get_current_rate()).rate_paise_per_minute == 1300
 
 
 async def test_the_setting_says_who_changed_it_and_when_as_the_history_does(
     service: Service,
 ) -> None:
-    await rates.set_rate(1100, by="first@example.com")
-    change = await rates.set_rate(1200, by="second@example.com")
+    await rates.set_current_rate(1100, by="first@example.com")
+    change = await rates.set_current_rate(1200, by="second@example.com")
     setting = await db.wallet_settings.find_one({"_id": "call_rate_per_minute"})
     row = await db.rates.find_one({"_id": change["_id"]})
     assert setting is not None
@@ -126,7 +126,7 @@ async def test_a_setting_that_cannot_be_written_leaves_no_row_in_the_history(
 ) -> None:
     monkeypatch.setattr(rates, "_SETTING", "no_such_setting")  # the validator refuses it
     with pytest.raises(database.AnyError, match="validation"):
-        await rates.set_rate(1200, by="admin@example.com")
+        await rates.set_current_rate(1200, by="admin@example.com")
     assert await db.rates.count_documents({}) == 0
     assert await db.wallet_settings.count_documents({}) == 0
 
@@ -206,10 +206,10 @@ async def test_only_an_admin_sets_the_rate(service: Service) -> None:
     assert (await service.post("/api/wallet/set-call-rate?rate=1", person)).status_code == 403
     assert (await service.post("/api/wallet/set-call-rate?rate=1")).status_code == 401
     assert (await service.get("/api/wallet/call-rate")).status_code == 401
-    assert (await rates.current()).rate_paise_per_minute == 1000
+    assert (await rates.get_current_rate()).rate_paise_per_minute == 1000
 
 
 async def test_the_largest_rate_passes(service: Service) -> None:
-    await rates.set_rate(rates.RATE_PAISE_MAX, by="admin@example.com")
+    await rates.set_current_rate(pricing.RATE_PAISE_MAX, by="admin@example.com")
     with pytest.raises(InvalidRequest):
-        await rates.set_rate(rates.RATE_PAISE_MAX + 1, by="admin@example.com")
+        await rates.set_current_rate(pricing.RATE_PAISE_MAX + 1, by="admin@example.com")

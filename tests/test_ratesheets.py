@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-import ratesheets
+from billing import rate_card_files
+from billing.rate_card_files import InvalidRateCard, Price
 from core.csv_files import UnreadableFile
-from ratesheets import InvalidRateCard, Price
 
 HEAD = "prefix,rate_per_minute,first_pulse_seconds,valid_from,valid_until\n"
 
@@ -15,7 +15,7 @@ HEAD = "prefix,rate_per_minute,first_pulse_seconds,valid_from,valid_until\n"
 def mistakes(content: str | bytes) -> list[dict[str, Any]]:
     """What is told about a file that is refused."""
     with pytest.raises(InvalidRateCard) as refused:
-        ratesheets.read(content.encode() if isinstance(content, str) else content)
+        rate_card_files.parse_file(content.encode() if isinstance(content, str) else content)
     found: list[dict[str, Any]] = refused.value.extra["errors"]
     assert all(set(e) == {"row", "column", "value", "code", "message"} for e in found)
     return found
@@ -32,7 +32,7 @@ def test_a_whole_card_is_read_as_it_is_written() -> None:
         '91,"India, all",1.20,30,6,10,0.50,2026-12-01,2026-12-31\n'
         "+91 98,=mobile,0.75,,,,,,\n"
     )
-    india, mobile = prices = ratesheets.read(content.encode())
+    india, mobile = prices = rate_card_files.parse_file(content.encode())
     assert india == Price(
         prefix="91",
         destination="India, all",
@@ -45,8 +45,8 @@ def test_a_whole_card_is_read_as_it_is_written() -> None:
         valid_until=dt.date(2026, 12, 31),
     )
     assert mobile == Price(prefix="9198", destination="=mobile", rate_paise_per_minute=75)
-    assert ratesheets.kept(ratesheets.written(prices)) == prices
-    rows = list(ratesheets.shown(prices))
+    assert rate_card_files.prices_of_stored_text(rate_card_files.stored_text(prices)) == prices
+    rows = list(rate_card_files.rows_for_download(prices))
     assert rows[2][:3] == ["9198", "'=mobile", "0.75"]  # a spreadsheet runs nothing of it
 
 
@@ -62,7 +62,7 @@ def test_a_whole_card_is_read_as_it_is_written() -> None:
     ],
 )
 def test_what_spreadsheets_make_of_it_is_understood(content: bytes) -> None:
-    assert ratesheets.read(content) == [
+    assert rate_card_files.parse_file(content) == [
         Price(prefix="91", destination="", rate_paise_per_minute=120)
     ]
 
@@ -106,8 +106,8 @@ def test_all_mistakes_are_told_at_once_and_counted_when_they_are_many() -> None:
         (4, "invalid_rate"),
     ]
     with pytest.raises(InvalidRateCard) as refused:
-        ratesheets.read((HEAD + "x,1\n" * 1_500).encode())
-    assert len(refused.value.extra["errors"]) == ratesheets.ERRORS_SHOWN_MAX
+        rate_card_files.parse_file((HEAD + "x,1\n" * 1_500).encode())
+    assert len(refused.value.extra["errors"]) == rate_card_files.ERRORS_SHOWN_MAX
     assert refused.value.extra["errors_count"] == 1_500
 
 
@@ -140,7 +140,7 @@ def test_a_file_without_the_columns_is_refused(
 )
 def test_what_is_no_csv_is_refused(content: bytes) -> None:
     with pytest.raises(UnreadableFile):
-        ratesheets.read(content)
+        rate_card_files.parse_file(content)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_two_prices_of_a_prefix_on_one_day_are_refused(
     if expected:
         assert codes(HEAD + rows) == expected
     else:
-        assert len(ratesheets.read((HEAD + rows).encode())) == rows.count("\n")
+        assert len(rate_card_files.parse_file((HEAD + rows).encode())) == rows.count("\n")
 
 
 def test_twenty_thousand_rows_are_read_and_too_many_are_refused() -> None:
     rows = "".join(f"{9_100_000 + n},1.5,30\n" for n in range(20_000))
-    prices = ratesheets.read((HEAD + rows).encode())
+    prices = rate_card_files.parse_file((HEAD + rows).encode())
     assert len({price.prefix for price in prices}) == 20_000
-    too_many = HEAD + "91,1\n" * (ratesheets.ROWS_MAX + 1)
-    assert codes(too_many) == [(ratesheets.ROWS_MAX + 2, "too_many_rows")]
+    too_many = HEAD + "91,1\n" * (rate_card_files.ROWS_MAX + 1)
+    assert codes(too_many) == [(rate_card_files.ROWS_MAX + 2, "too_many_rows")]

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 import gateway
-import orders
 import payments
 from core import clock
 from core.database import db
@@ -273,7 +272,7 @@ async def test_failed_attempts_are_kept_for_the_metrics(service: Service) -> Non
         await service.client.post(
             f"/sandbox/pay/{order_id}", json={"card_number": customer.DECLINED}
         )
-    assert await orders.may_ask(await orders.find(order_id, None))
+    assert await payments.claim_order_check(await payments.get_order(order_id, None))
     await shown(service, person, order_id)
     kept = await db.payments.find({"user_id": person.id}).to_list(None)
     assert [payment["status"] for payment in kept] == ["failed", "failed"]

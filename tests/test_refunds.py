@@ -10,12 +10,11 @@ from ulid import ULID
 
 import gateway
 import payments
-import refundbook
 import refunds
 from core import clock, config
 from core.database import db
 from gateway import client as gateway_client
-from refundbook import Refund
+from refunds import Refund
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -59,7 +58,7 @@ async def followed(refund_id: str, status: str) -> Refund:
     """The refund, followed as the worker does it, until it is there."""
     async with asyncio.timeout(60):
         while True:
-            record = await refunds.follow(await refundbook.find(refund_id, None))
+            record = await refunds.check_refund(await refunds.get_refund(refund_id, None))
             if record["status"] == status:
                 return record
             await asyncio.sleep(0.05)
@@ -239,8 +238,8 @@ async def test_a_refund_that_fails_after_it_was_processed_is_reversed_by_an_entr
     await customer.outside(service, f"/refunds/{record['gateway_id']}", status="failed")
     assert record["gateway_id"] is not None
     for _ in range(3):  # reported as often as it likes
-        await refundbook.notice(await gateway.fetch_refund(record["gateway_id"]))
-    assert (await refundbook.find(refund_id, None))["status"] == "failed"
+        await refunds.apply_update(await gateway.fetch_refund(record["gateway_id"]))
+    assert (await refunds.get_refund(refund_id, None))["status"] == "failed"
     assert (await service.balance(person))["balance"] == 100.0
     assert await categories(person) == ["recharge", "refund", "refund_reversal"]
     await customer.audited(service, person)
@@ -254,7 +253,7 @@ async def test_row_26_partial_refunds_made_at_razorpay_are_booked_once_each(
     for amount in (1_000, 2_500):
         made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=amount)
         told = await gateway.fetch_refund(made["id"])
-        await asyncio.gather(*(refundbook.notice(told) for _ in range(5)))
+        await asyncio.gather(*(refunds.apply_update(told) for _ in range(5)))
         await followed(made["id"], "processed")
     assert (await service.balance(person))["balance"] == 65.0
     assert await categories(person) == ["recharge", "refund", "refund"]
@@ -274,7 +273,7 @@ async def test_a_refund_made_at_razorpay_of_money_that_is_spent_becomes_due(
     answer = await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
     assert answer.status_code == 201
     made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
-    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     await followed(made["id"], "processed")
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (0.0, 30.0)
@@ -293,11 +292,11 @@ async def test_a_refund_of_spent_money_that_fails_after_all_owes_nothing(
     spent = {"type": "debit", "amount": 80, "reason": "spent elsewhere"}
     await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
     made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
-    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     await followed(made["id"], "processed")
     assert (await service.balance(person))["due"] == 30.0
     await customer.outside(service, f"/refunds/{made['id']}", status="failed")
-    await refundbook.notice(await gateway.fetch_refund(made["id"]))
+    await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (20.0, 0.0)
     await customer.audited(service, person)
@@ -313,7 +312,7 @@ async def test_row_11_the_refund_of_a_payment_that_was_never_credited_takes_noth
     payment_id = forced["razorpay_payment_id"]
     await customer.outside(service, f"/payments/{payment_id}/auto-refund")
     for told in await gateway.fetch_refunds_of(payment_id):
-        await refundbook.notice(told)
+        await refunds.apply_update(told)
     assert await categories(person) == []
     assert (await service.balance(person))["balance"] == 0.0
     await customer.audited(service, person)
@@ -345,12 +344,12 @@ async def test_a_payment_in_review_that_went_back_waits_for_nobody(
     first = await customer.outside(
         service, f"/payments/{payment_id}/refunds", amount=500, status="processed"
     )
-    await refundbook.notice(await gateway.fetch_refund(first["id"]))
-    assert payment_id in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    await refunds.apply_update(await gateway.fetch_refund(first["id"]))
+    assert payment_id in [waiting["_id"] for waiting in await payments.list_in_review(1_000)]
     refund_id = await refunded(service, admin, payment_id)
     await followed(refund_id, "processed")
-    assert payment_id not in [waiting["_id"] for waiting in await payments.waiting(1_000)]
-    known = await payments.known(payment_id)
+    assert payment_id not in [waiting["_id"] for waiting in await payments.list_in_review(1_000)]
+    known = await payments.find_payment(payment_id)
     assert known is not None
     assert known["review"]["resolution"] == "refunded"
     assert known["review"]["resolved_by"] == admin.id  # who asked for the last part
@@ -367,11 +366,11 @@ async def test_a_payment_in_review_waits_again_when_its_refund_fails_after_all(
     assert (await customer.verify(service, person, forced)).status_code == 409
     payment_id = forced["razorpay_payment_id"]
     made = await customer.outside(service, f"/payments/{payment_id}/refunds", status="processed")
-    await refundbook.notice(await gateway.fetch_refund(made["id"]))
-    assert payment_id not in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    await refunds.apply_update(await gateway.fetch_refund(made["id"]))
+    assert payment_id not in [waiting["_id"] for waiting in await payments.list_in_review(1_000)]
     await customer.outside(service, f"/refunds/{made['id']}", status="failed")
-    assert await refundbook.notice(await gateway.fetch_refund(made["id"])) == "refund failed"
-    assert payment_id in [waiting["_id"] for waiting in await payments.waiting(1_000)]
+    assert await refunds.apply_update(await gateway.fetch_refund(made["id"])) == "refund failed"
+    assert payment_id in [waiting["_id"] for waiting in await payments.list_in_review(1_000)]
     assert (await service.balance(person))["balance"] == 0.0
 
 
@@ -383,12 +382,12 @@ async def test_a_refund_noticed_before_its_payment_was_credited_is_taken_afterwa
     made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
     # As if the notice had come first: the record was made when nothing was credited.
     told = await gateway.fetch_refund(made["id"])
-    payment = await payments.known(payment_id)
+    payment = await payments.find_payment(payment_id)
     assert payment is not None
     del payment["transaction_id"]
-    early = refundbook.fresh(made["id"], payment, 4_000)
+    early = refunds.new_refund(made["id"], payment, 4_000)
     await db.refunds.insert_one({**early, "gateway_id": made["id"]})
-    await refundbook.notice(told)
+    await refunds.apply_update(told)
     await followed(made["id"], "processed")
     assert (await service.balance(person))["balance"] == 60.0
     await customer.audited(service, person)
@@ -402,14 +401,14 @@ async def test_a_refund_reported_before_its_payment_was_credited_is_due_when_the
     made = await customer.outside(
         service, f"/payments/{payment_id}/refunds", amount=4_000, status="processed"
     )
-    payment = await payments.known(payment_id)
+    payment = await payments.find_payment(payment_id)
     assert payment is not None
     del payment["transaction_id"]
-    early = refundbook.fresh(made["id"], payment, 4_000)
+    early = refunds.new_refund(made["id"], payment, 4_000)
     await db.refunds.insert_one({**early, "gateway_id": made["id"]})
     spent = {"type": "debit", "amount": 90, "reason": "spent elsewhere"}
     await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
-    assert await refundbook.notice(await gateway.fetch_refund(made["id"])) == "refund processed"
+    assert await refunds.apply_update(await gateway.fetch_refund(made["id"])) == "refund processed"
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (0.0, 30.0)
     await customer.audited(service, person)
@@ -428,7 +427,7 @@ async def test_a_run_finds_only_refunds_that_went_off_among_the_booked(
     await followed(processed, "processed")
     await customer.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
     pending = await refunded(service, admin, payment_id, amount=30)
-    batches = refundbook.processed_between(since, clock.after(1))
+    batches = refunds.processed_refunds_between(since, clock.after(1))
     found = {record["_id"] async for batch in batches for record in batch}
     assert found & {failed, processed, pending} == {processed}
 
@@ -437,13 +436,13 @@ async def test_refunds_are_paged_the_newest_first_and_those_of_one_moment_by_the
     service: Service,
 ) -> None:
     person = await service.signup()
-    payment = await payments.known(await customer.recharge(service, person))
+    payment = await payments.find_payment(await customer.recharge(service, person))
     assert payment is not None
     at = clock.now()
     ids = [f"refund_{person.id}_{number}" for number in range(5)]
     times = [at, clock.after(-1, since=at), at, clock.after(-2, since=at), at]
     for refund_id, created_at in zip(ids, times, strict=True):
-        record = refundbook.fresh(refund_id, payment, 100)
+        record = refunds.new_refund(refund_id, payment, 100)
         ended = {"created_at": created_at, "status": "failed", "next_check_at": None}
         await db.refunds.insert_one({**record, **ended})
     listed: list[str] = []
@@ -460,15 +459,15 @@ async def test_a_due_refund_is_taken_by_one_of_five_polls_and_asked_about_ever_l
     service: Service,
 ) -> None:
     person = await service.signup()
-    payment = await payments.known(await customer.recharge(service, person))
+    payment = await payments.find_payment(await customer.recharge(service, person))
     assert payment is not None
-    record = refundbook.fresh(f"refund_{person.id}", payment, 100)
+    record = refunds.new_refund(f"refund_{person.id}", payment, 100)
     # Far in the past: it is the first in line, before what other tests have left.
     await db.refunds.insert_one({**record, "next_check_at": clock.after(-86_400)})
-    claims = await asyncio.gather(*(refundbook.claim_due(1) for _ in range(5)))
+    claims = await asyncio.gather(*(refunds.claim_due_refunds(1) for _ in range(5)))
     taken = [each["_id"] for claim in claims for each in claim]
     assert taken.count(record["_id"]) <= 1  # the worker of the service may have been the one
-    claimed = await refundbook.find(record["_id"], None)
+    claimed = await refunds.get_refund(record["_id"], None)
     assert claimed["next_check_at"] is not None
     assert claimed["next_check_at"] > clock.now()
 
@@ -492,14 +491,14 @@ async def test_the_pauses_between_questions_about_a_refund_grow_to_an_hour(
     pause_seconds: float,
 ) -> None:
     person = await service.signup()
-    payment = await payments.known(await customer.recharge(service, person))
+    payment = await payments.find_payment(await customer.recharge(service, person))
     assert payment is not None
-    record = refundbook.fresh("refund_of_some_age", payment, 100)
+    record = refunds.new_refund("refund_of_some_age", payment, 100)
     record["created_at"] = clock.after(-age_seconds)
     if mode == "live":
         other = service.settings.model_copy(update={"razorpay_key_id": "rzp_live_0123456789abcd"})
         monkeypatch.setattr(config, "settings", lambda: other)
-    assert refundbook.pause_seconds(record) == pytest.approx(pause_seconds, abs=0.5)
+    assert refunds.refund_pause_seconds(record) == pytest.approx(pause_seconds, abs=0.5)
 
 
 async def test_row_25_a_refund_that_razorpay_made_after_we_gave_it_up_is_taken_all_the_same(
@@ -509,12 +508,12 @@ async def test_row_25_a_refund_that_razorpay_made_after_we_gave_it_up_is_taken_a
     payment_id = await customer.recharge(service, person)
     await customer.fault(service, "lost_response", path=f"/payments/{payment_id}/refund", seconds=0)
     refund_id = await refunded(service, admin, payment_id, amount=40)
-    await refundbook.give_back(await refundbook.find(refund_id, None), "given up")
+    await refunds.mark_failed(await refunds.get_refund(refund_id, None), "given up")
     assert (await service.balance(person))["available"] == 100.0
     await asyncio.sleep(0.15)
     [told] = await gateway.fetch_refunds_of(payment_id)
-    await refundbook.notice(told)
-    assert (await refundbook.find(refund_id, None))["status"] == "processed"
+    await refunds.apply_update(told)
+    assert (await refunds.get_refund(refund_id, None))["status"] == "processed"
     assert (await service.balance(person))["balance"] == 60.0
     await customer.audited(service, person)
 
@@ -527,12 +526,12 @@ async def test_a_refund_that_we_gave_up_and_razorpay_still_makes_is_asked_about_
     payment_id = await customer.recharge(service, person)
     await customer.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
     refund_id = await refunded(service, admin, payment_id, amount=40)
-    record = await refundbook.give_back(await refundbook.find(refund_id, None), "given up")
+    record = await refunds.mark_failed(await refunds.get_refund(refund_id, None), "given up")
     assert record["next_check_at"] is None
     assert record["gateway_id"] is not None
-    await refundbook.notice(await gateway.fetch_refund(record["gateway_id"]))
+    await refunds.apply_update(await gateway.fetch_refund(record["gateway_id"]))
     assert (await service.balance(person))["available"] == 60.0
-    assert (await refundbook.find(refund_id, None))["next_check_at"] is not None
+    assert (await refunds.get_refund(refund_id, None))["next_check_at"] is not None
     await customer.outside(service, f"/refunds/{record['gateway_id']}", status="processed")
     await followed(refund_id, "processed")
     assert (await service.balance(person))["balance"] == 60.0

@@ -72,7 +72,7 @@ async def until(question: Any, *, seconds: float = 60.0) -> float:
 
 
 async def in_step() -> bool:
-    return sessions.in_step()
+    return sessions.is_current()
 
 
 async def status_of(service: Service, token: str) -> int:
@@ -228,7 +228,7 @@ async def test_a_second_process_refuses_within_a_second_what_the_first_one_ended
         assert await status_there(newer) == 200
         assert (await service.get("/api/auth/me", newer)).status_code == 200
 
-        await users.delete(deleted.id)
+        await users.delete_user(deleted.id)
         assert (await service.get("/api/auth/me", deleted)).status_code == 401, "here at once"
 
         async def deleted_is_refused() -> bool:
@@ -268,7 +268,7 @@ async def test_no_request_asks_for_its_session_while_the_stream_vouches_for_it(
 async def test_without_the_stream_a_session_is_looked_up(service: Service) -> None:
     person, other = await service.signup(), await service.signup()
     await sessions.stop()
-    assert not sessions.in_step()
+    assert not sessions.is_current()
     assert (await service.get("/api/auth/me", person)).status_code == 200
     # As another process would; nothing tells this one.
     await database.db.sessions.update_one(

@@ -25,22 +25,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import adjustments
-import billing
-import callbook
-import calls
-import reconcile
-import talktime
-import tariffs
-import usage
 import wallet
 import worker
-from callrecords import Call
-from calls import CallSpec
+from billing import limits, pricing, rates
+from billing.pricing import Rate
+from calls import lifecycle, monitor, placing
+from calls.placing import CallSpec
+from calls.records import Call
 from core import clock, config, database, outbox
 from core.database import db
 from core.errors import PaymentRequired, TooManyCalls, Unavailable
-from rates import Rate
+from reporting import audit
 from telephony import CannotHangUp, Report, registry
 from tests.conftest import test_settings as settings_of_tests
 from tests.talking import KINDS, Line, Talks, Time
@@ -128,7 +123,7 @@ class World:
             return self.rate
 
         self.monkeypatch.setattr(clock, "now", self.time.ask)
-        self.monkeypatch.setattr(tariffs, "rate_for", rate_for)
+        self.monkeypatch.setattr(rates, "get_rate", rate_for)
         self.monkeypatch.setitem(registry._providers, self.network.name, self.network)
         logging.getLogger("callbook").addHandler(self.complaints)
         self.use(cap_rupees=None)
@@ -157,7 +152,7 @@ class World:
         tasks = [asyncio.create_task(each) for each in work]
         await asyncio.sleep(after_seconds)
         assert wallet._committer is not None
-        days = [lane.task for lane in usage._lanes.values() if lane.task is not None]
+        days = [lane.task for lane in limits._lanes.values() if lane.task is not None]
         dying = [*tasks, wallet._committer, *days]
         for task in dying:
             task.cancel()
@@ -165,7 +160,7 @@ class World:
             if isinstance(answer, Exception) and not isinstance(answer, REFUSALS):
                 raise answer
         wallet._waiting.clear()
-        usage._lanes.clear()
+        limits._lanes.clear()
         for _ in range(10_000):  # what MongoDB was told before goes on without us
             status = await database.client().admin.command("serverStatus")
             if not status["transactions"]["currentOpen"]:
@@ -251,13 +246,13 @@ class Machine:
 
     async def _adjust(self, kind: Any, amount_paise: int) -> None:
         seed = database.new_id("seed")
-        await adjustments.adjust(
+        await wallet.adjust(
             self.user_id, kind=kind, amount_paise=amount_paise, reason="test", by="me", seed=seed
         )
         self.adjusted[seed] = amount_paise if kind == "credit" else -amount_paise
 
     async def _place(self, call_id: str, max_seconds: int | None = None) -> None:
-        await calls.place(
+        await placing.place_call(
             self.user_id,
             call_id=call_id,
             to=NUMBER,
@@ -315,16 +310,16 @@ class Machine:
     def hang_up(self, which: int) -> None:
         line = self.line("hang up", which)
         if line is not None:
-            self.do(self._tried(calls.hang_up(line.call_id)))
+            self.do(self._tried(placing.hang_up_call(line.call_id)))
 
     @rule(frozen=st.sampled_from([False, False, True]), is_prompt=st.booleans())
     def freeze(self, frozen: bool, is_prompt: bool) -> None:
         self.step("freeze" if frozen else "unfreeze")
 
         async def work() -> None:
-            await adjustments.freeze(self.user_id, frozen=frozen, reason="test", by="me")
+            await wallet.set_frozen(self.user_id, frozen=frozen, reason="test", by="me")
             if is_prompt:
-                await outbox.deliver()
+                await outbox.deliver_due()
 
         self.do(work())
 
@@ -370,7 +365,10 @@ class Machine:
 
     async def _hears(self, news: list[tuple[str, Report]]) -> None:
         await asyncio.gather(
-            *(callbook.receive(call_id, report, via=self.network.name) for call_id, report in news)
+            *(
+                lifecycle.apply_report(call_id, report, via=self.network.name)
+                for call_id, report in news
+            )
         )
         self.heard += news[:1]
         await self._looked()
@@ -397,12 +395,12 @@ class Machine:
     def extend(self, is_forced: bool) -> None:
         """Now, or as if the time had come for all."""
         self.step("extend")
-        self.do(self._chore("next_extend_at", talktime.extend_due, is_forced))
+        self.do(self._chore("next_extend_at", monitor.extend_due_calls, is_forced))
 
     @rule(is_forced=st.booleans())
     def sweep(self, is_forced: bool) -> None:
         self.step("sweep")
-        self.do(self._chore("next_check_at", talktime.sweep, is_forced))
+        self.do(self._chore("next_check_at", monitor.sweep_overdue_calls, is_forced))
 
     async def _chore(
         self, field: str, chore: Callable[[], Awaitable[object]], is_forced: bool
@@ -452,9 +450,9 @@ class Machine:
                 self.call_ids.append(call_id)
                 await self._tried(self._place(call_id))
             case 1:
-                await talktime.extend_due()
+                await monitor.extend_due_calls()
             case 2:
-                await talktime.sweep()
+                await monitor.sweep_overdue_calls()
             case 3:
                 await self._tried(self._adjust("debit", 7_00))
             case 4:
@@ -462,10 +460,10 @@ class Machine:
             case 5 | 6 | 7 if news:  # a callback, and the same one again
                 call_id, report = news[0] if number == 5 else news.pop(0)
                 self.heard.append((call_id, report))
-                await self._tried(callbook.receive(call_id, report, via=self.network.name))
+                await self._tried(lifecycle.apply_report(call_id, report, via=self.network.name))
             case 8 if self.network.lines:
                 line = next(reversed(self.network.lines.values()))
-                await self._tried(calls.hang_up(line.call_id))
+                await self._tried(placing.hang_up_call(line.call_id))
 
     async def _pass(self, seconds: float, *, is_alive: bool = True, is_told: bool = False) -> None:
         """Let time pass, from one moment at which something is due to the next. With `is_told` the
@@ -473,7 +471,7 @@ class Machine:
         until = clock.after(seconds)
         due = await self._due() if is_alive else []
         if is_alive:
-            await outbox.deliver()
+            await outbox.deliver_due()
         for _ in range(5_000):
             moments = [line.changes_at for line in self.network.lines.values()]
             to = min([m for m in moments if m is not None] + due + [until])
@@ -482,7 +480,7 @@ class Machine:
             while is_told and self.network.news:
                 await self._hears([self.network.news.pop(0)])
             if is_alive:
-                await asyncio.gather(talktime.extend_due(), talktime.sweep())
+                await asyncio.gather(monitor.extend_due_calls(), monitor.sweep_overdue_calls())
                 due = await self._due()
             if self.time.now >= until:
                 return
@@ -518,7 +516,7 @@ class Machine:
         assert 0 <= held_paise == found["held_paise"] <= found["balance_paise"], facts
         for call in open_calls:
             line = self.network.lines.get(call["_id"])
-            limit_paise = billing.cost_paise(call["limit_seconds"], billing.rate_of(call))
+            limit_paise = pricing.cost_paise(call["limit_seconds"], pricing.rate_of(call))
             assert limit_paise <= call["held_paise"], facts
             # The network was told no more than is reserved, unless we hang up ourselves.
             if line is not None and not self.network.is_hung_up_by_us:
@@ -546,9 +544,9 @@ class Machine:
         self.network.faults.clear()
         if len(self.heard) % 2:
             for call_id, report in self.network.news:
-                await callbook.receive(call_id, report, via=self.network.name)
+                await lifecycle.apply_report(call_id, report, via=self.network.name)
         self.network.news.clear()
-        await adjustments.freeze(self.user_id, frozen=False, reason="test", by="me")
+        await wallet.set_frozen(self.user_id, frozen=False, reason="test", by="me")
         for seconds in (300, 600, 1_200, 3_600, 7_200, 36_000):
             await self._pass(seconds)
             open_calls = await self._looked()
@@ -586,7 +584,7 @@ class Machine:
         )
         if self.cap_paise is not None and self._all_kept_their_limits():
             assert max(costs_paise.values(), default=0) <= self.cap_paise, said(costs_paise, found)
-        report = await reconcile.audit(self.user_id)
+        report = await audit.audit(self.user_id)
         assert report.ok, said(report.violations)
 
     def _call_is_right(self, call: Call, line: Line | None) -> None:
@@ -596,10 +594,10 @@ class Machine:
         if line is not None:
             assert call["status"] == line.status, facts
             duration = line.duration_seconds
-            cost_paise = billing.cost_paise(duration, billing.rate_of(call))
+            cost_paise = pricing.cost_paise(duration, pricing.rate_of(call))
         assert (call["duration_seconds"], call["cost_paise"]) == (duration, cost_paise), facts
         assert call["billing_status"] == ("settled" if cost_paise else "released"), facts
-        limit_paise = billing.cost_paise(call["limit_seconds"], billing.rate_of(call))
+        limit_paise = pricing.cost_paise(call["limit_seconds"], pricing.rate_of(call))
         reserved_paise = max(self.reserved[call["_id"]], limit_paise)
         if line is None or not (line.overrun_seconds or line.is_excused):
             assert cost_paise <= reserved_paise, said(reserved_paise, call, line)

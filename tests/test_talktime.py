@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import adjustments
-import deadlines
-import reconcile
-import talktime
+import wallet
 import worker
-from callrecords import Call
+from calls import monitor, timing
+from calls.records import Call
 from core import clock
 from core.database import db
+from reporting import audit
 from telephony import Ambiguous, NetworkCall, Report
 from telephony.simulator import Simulator
 from telephony.simulator.lifecycle import SimulatedCall
@@ -29,7 +28,7 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file, with slices of a minute; each has its own users."""
     settings = test_settings(mongodb_uri, call_slice_minutes=1, signups_per_hour=100_000)
     with pytest.MonkeyPatch.context() as patient:
-        patient.setattr(worker, "CHORES", caller.chores_in_turn())
+        patient.setattr(worker, "JOBS", caller.chores_in_turn())
         async with running(settings) as started:
             yield started
 
@@ -50,7 +49,11 @@ async def due_now(call_id: str, field: str, **changes: Any) -> None:
     """As if the time had come; then what the worker does."""
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {field: clock.after(-1), **changes}})
-        await (talktime.sweep() if field == "next_check_at" else talktime.extend_due())
+        await (
+            monitor.sweep_overdue_calls()
+            if field == "next_check_at"
+            else monitor.extend_due_calls()
+        )
 
 
 # --- the next slice -----------------------------------------------------------------------------
@@ -63,7 +66,7 @@ async def test_a_long_call_is_kept_alive_slice_by_slice(service: Service) -> Non
     assert 150 <= call["limit_seconds"] <= 600
     balance = await service.balance(person)
     assert (balance["balance"], balance["held"]) == (75.0, 0.0)
-    assert (await reconcile.audit(person.id)).ok
+    assert (await audit.audit(person.id)).ok
 
 
 async def test_a_call_ends_when_its_money_is_gone(service: Service) -> None:
@@ -122,7 +125,7 @@ async def test_many_processes_extend_a_call_once(service: Service) -> None:
     call_id = await talking(service, person)
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_extend_at": clock.after(-1)}})
-        await asyncio.gather(*(talktime.extend_due() for _ in range(5)))
+        await asyncio.gather(*(monitor.extend_due_calls() for _ in range(5)))
     found = await kept(call_id)
     assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 120)
     assert await network_limit(call_id) == 120
@@ -147,7 +150,7 @@ async def test_money_is_reserved_before_the_network_is_told(
         assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 60)
         assert (await network_limit(call_id), int(found["held_paise"])) == (60, 2_000)
         # It is tried again, several times before the limit is reached.
-        assert clock.now() < found["next_extend_at"] < clock.after(deadlines.LEAD_SECONDS / 3)
+        assert clock.now() < found["next_extend_at"] < clock.after(timing.LEAD_SECONDS / 3)
     await due_now(call_id, "next_extend_at")
     found = await kept(call_id)
     assert (found["limit_seconds"], found["told_limit_seconds"]) == (120, 120)
@@ -177,7 +180,7 @@ async def test_a_call_that_was_settled_meanwhile_is_not_extended(
     call_id = await talking(service, person)
     stale = await kept(call_id)
     await caller.report(service, call_id, "completed", 30)
-    await talktime._extend(stale)
+    await monitor._extend(stale)
     assert (await service.balance(person))["held"] == 0.0
     assert await network_limit(call_id) == 60
     assert "next_extend_at" not in await kept(call_id)
@@ -187,9 +190,9 @@ async def test_a_call_that_was_settled_meanwhile_is_not_extended(
 def test_a_call_in_real_time_is_extended_ahead_of_its_limit(limit: int, pace: float) -> None:
     since = clock.now()
     call = cast(Call, {"pace": pace})
-    at = deadlines.extend_at(call, since, seconds=limit)
+    at = timing.next_extension_at(call, since, seconds=limit)
     lead_seconds = limit / pace - (at - since).total_seconds()
-    assert 0 < lead_seconds <= deadlines.LEAD_SECONDS + 0.001
+    assert 0 < lead_seconds <= timing.LEAD_SECONDS + 0.001
     assert at > since
 
 
@@ -209,7 +212,7 @@ async def test_a_call_whose_callbacks_are_all_lost_is_settled_by_asking(
     found = await kept(call["call_id"])
     assert (found["status"], found["billing_status"]) == ("queued", "held")
     # Ring time, talk time and grace, in real time: it is asked about by itself soon enough.
-    assert found["next_check_at"] <= clock.after(deadlines.GRACE_SECONDS + 1)
+    assert found["next_check_at"] <= clock.after(timing.GRACE_SECONDS + 1)
     await due_now(call["call_id"], "next_check_at")
     call = await caller.over(service, person, call["call_id"])
     assert (call["status"], call["duration_seconds"], call["cost"]) == ("completed", 30, 5.0)
@@ -232,7 +235,7 @@ async def test_many_processes_ask_the_network_once(
     monkeypatch.setattr(Simulator, "look_up", counted)
     async with caller.turn:
         await db.calls.update_one({"_id": call_id}, {"$set": {"next_check_at": clock.after(-1)}})
-        await asyncio.gather(*(talktime.sweep() for _ in range(5)))
+        await asyncio.gather(*(monitor.sweep_overdue_calls() for _ in range(5)))
     assert asked.count(call_id) == 1
     found = await kept(call_id)
     assert (found["status"], found["billing_status"]) == ("queued", "held")
@@ -306,7 +309,7 @@ async def test_a_call_that_cannot_be_hung_up_does_not_keep_the_others_of_a_froze
         await hang_up(network, call)
 
     monkeypatch.setattr(Simulator, "hang_up", hung_up)
-    await adjustments.freeze(person.id, frozen=True, reason="fraud", by="usr_admin")
+    await wallet.set_frozen(person.id, frozen=True, reason="fraud", by="usr_admin")
     for call_id in (call_ids[0], call_ids[2]):
         await caller.over(service, person, call_id)
     assert (await kept(call_ids[1]))["status"] == "in_progress"
@@ -325,5 +328,5 @@ async def test_the_calls_of_a_wallet_that_was_thawed_meanwhile_go_on(
         hung_up.append(call["_id"])
 
     monkeypatch.setattr(Simulator, "hang_up", hang_up)
-    await talktime.end_calls_of_frozen({"user_id": person.id})
+    await monitor.end_calls_of_frozen({"user_id": person.id})
     assert hung_up == []

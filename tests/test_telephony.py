@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberType
 
-import callbook
 import telephony
+from calls import lifecycle
 from core import clock, config, phone_numbers
 from core.database import db
 from core.errors import NotFound, Problem, Unavailable
@@ -198,7 +198,7 @@ def test_a_callback_is_believed_only_with_token_and_signature(settings: config.S
         with pytest.raises(InvalidSignature):
             read(*wrong)
     with pytest.raises(NotFound):
-        telephony.provider("nobody")
+        telephony.get_provider("nobody")
 
 
 # --- the life of a simulated call ---------------------------------------------------------------
@@ -292,7 +292,7 @@ def a_call(call_id: str) -> NetworkCall:
 
 
 async def test_a_call_that_is_placed_twice_is_one_call(service: Service) -> None:
-    network = telephony.chosen()
+    network = telephony.get_chosen_provider()
     dial = Dial(
         call_id="call_TWICE",
         to=caller.NUMBER,
@@ -314,7 +314,7 @@ async def test_a_call_that_is_placed_twice_is_one_call(service: Service) -> None
 
 
 async def test_a_call_that_was_never_placed_is_unknown_to_the_network(service: Service) -> None:
-    network = telephony.chosen()
+    network = telephony.get_chosen_provider()
     assert await network.look_up(a_call("call_NEVER")) is None
     assert not await network.extend(a_call("call_NEVER"), 60)
     await network.hang_up(a_call("call_NEVER"))
@@ -337,7 +337,7 @@ async def test_the_network_calls_back_again_until_the_service_takes_it(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
-    real = callbook.receive
+    real = lifecycle.apply_report
 
     async def away(call_id: str, report: Report, *, via: str) -> None:
         if report.rank == OVER and len(refused) < 2:
@@ -345,7 +345,7 @@ async def test_the_network_calls_back_again_until_the_service_takes_it(
             raise Unavailable("The database is away.")
         await real(call_id, report, via=via)
 
-    monkeypatch.setattr(callbook, "receive", away)
+    monkeypatch.setattr(lifecycle, "apply_report", away)
     person = await service.signup()
     await service.fund(person, 10)
     call = await caller.place(service, person, {"duration_seconds": 30, "wall_seconds": 0.1})

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo.errors import AutoReconnect
 
-import billing
-import callbook
-import dialer
-import usage
+from billing import charging, limits
+from billing.limits import Day, Limits
+from calls import lifecycle
+from campaigns import dialer
 from core import clock, config, database
 from core.database import db
 from core.errors import SpendCapReached, TooManyCalls, Unavailable
@@ -26,7 +26,6 @@ from telephony.simulator import Simulator
 from tests import caller, campaigning
 from tests.conftest import Ahead, Person, Service, running
 from tests.conftest import test_settings as settings_of_tests
-from usage import Day, Limits
 
 AT = dt.datetime(2026, 11, 25, 10, 30, 20, tzinfo=dt.UTC)
 
@@ -104,13 +103,13 @@ def test_what_was_spent_and_what_is_held_never_pass_the_cap(
         }
         with contextlib.suppress(SpendCapReached):
             if step == "take" and not is_running:
-                granted = usage.take(day, bounds, at=AT, **asked)
+                granted = limits.reserve(day, bounds, at=AT, **asked)
                 assert amount // 4 <= granted <= amount
             elif step == "raise" and is_running:
                 before = (dict(day.held), day.spent_paise, day.calls)
                 held_before = day.held[call_id]
                 try:
-                    held = usage.raise_to(day, cap, at=AT, **asked)
+                    held = limits.extend(day, cap, at=AT, **asked)
                 except SpendCapReached:
                     assert (day.held, day.spent_paise, day.calls) == before
                     raise
@@ -118,9 +117,9 @@ def test_what_was_spent_and_what_is_held_never_pass_the_cap(
                 assert max(held_before, amount // 4) <= held <= max(held_before, amount)
             elif step == "settle":
                 held = day.held.get(call_id, amount)
-                usage.settle(day, call_id=call_id, cost_paise=held * percent // 100)
+                limits.settle(day, call_id=call_id, cost_paise=held * percent // 100)
             elif step == "give_back" and is_running:
-                usage.give_back(day, call_id=call_id, at=AT)
+                limits.cancel(day, call_id=call_id, at=AT)
         assert day.spent_paise + day.held_paise <= cap
 
 
@@ -129,7 +128,7 @@ def test_a_minute_is_a_minute_of_the_clock_and_a_refusal_counts_nothing() -> Non
 
     def take(seconds: float) -> int:
         at = clock.after(seconds, since=AT)
-        return usage.take(day, bounds, call_id="c", amount_paise=1, amount_paise_min=1, at=at)
+        return limits.reserve(day, bounds, call_id="c", amount_paise=1, amount_paise_min=1, at=at)
 
     take(0)
     take(1)
@@ -143,14 +142,14 @@ def test_a_minute_is_a_minute_of_the_clock_and_a_refusal_counts_nothing() -> Non
         take(41)
     assert refusal.value.extra["limited_by"] == "calls_per_day"
     assert refusal.value.extra["resets_at"] == "2026-11-25T18:30:00.000Z"  # midnight in India
-    usage.give_back(day, call_id="c", at=clock.after(40, since=AT))
+    limits.cancel(day, call_id="c", at=clock.after(40, since=AT))
     assert (day.calls, day.minute_calls) == (2, 0)
 
 
 def test_a_call_is_counted_once_when_its_end_is_told_twice() -> None:
     day = Day(held={"c": 1_000})
     for _ in range(2):
-        usage.settle(day, call_id="c", cost_paise=500)
+        limits.settle(day, call_id="c", cost_paise=500)
     assert (day.spent_paise, day.held) == (500, {})
 
 
@@ -241,7 +240,7 @@ async def test_a_call_that_the_network_did_not_take_is_none_of_the_days_calls(
         answers = [await caller.ask(service, person, caller.SILENT) for _ in range(3)]
         assert outcomes(answers) == {"placed": 2, "too_many_calls": 1}
         late = answers[0].json()["call_id"]  # a network that says so only when it is over
-        await callbook.finish(late, status="failed", duration_seconds=0, reason="provider_busy")
+        await lifecycle.end_call(late, status="failed", duration_seconds=0, reason="provider_busy")
         assert (await day_of(person))["calls"] == 1
         assert (await caller.ask(service, person, caller.SILENT)).status_code == 202
 
@@ -258,11 +257,11 @@ async def test_processes_that_count_the_same_user_do_not_pass_a_limit_together(
     async def process(number: int) -> list[Any]:
         told: list[Any] = []
         for count in range(8):
-            lane = usage._Lane(person.id, on)
+            lane = limits._Lane(person.id, on)
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
             def rule(day: Day, call_id: str = f"call_{number}_{count}") -> int:
-                return usage.take(
+                return limits.reserve(
                     day, bounds, call_id=call_id, amount_paise=7, amount_paise_min=7, at=at
                 )
 
@@ -288,7 +287,7 @@ async def test_an_end_that_was_not_counted_is_counted_when_it_is_told_again(
     with limited(service, daily_spend_cap=Decimal(100)):
         call = await caller.place(service, person, caller.SILENT)
         with monkeypatch.context() as patch:
-            patch.setattr(usage, "settle_on", lost)
+            patch.setattr(limits, "settle_on_day", lost)
             await caller.report(service, call["call_id"], "completed", 30)
         assert (await caller.shown(service, person, call["call_id"]))["cost"] == 5.0
         assert len((await day_of(person))["held"]) == 1  # stricter, not looser
@@ -330,9 +329,9 @@ async def test_all_who_wait_for_an_absent_database_are_answered_and_the_next_cha
     person = await service.signup()
     bounds = Limits(concurrent_calls=9, calls_per_day=9)
 
-    async def take() -> usage.Taken:
+    async def take() -> limits.Counted:
         call_id = database.new_id("call")
-        return await usage.take_now(
+        return await limits.reserve_today(
             person.id, bounds, call_id=call_id, amount_paise=1, amount_paise_min=1
         )
 
@@ -354,8 +353,8 @@ async def test_a_defect_in_a_rule_is_no_absence_of_the_database(service: Service
 
     async with asyncio.timeout(10):
         with pytest.raises(ZeroDivisionError):
-            await usage._change(person.id, "2026-11-25", broken)
-        await usage._change(person.id, "2026-11-25", lambda day: None)
+            await limits._change(person.id, "2026-11-25", broken)
+        await limits._change(person.id, "2026-11-25", lambda day: None)
     assert (await day_of(person))["calls"] == 0
 
 
@@ -420,11 +419,11 @@ async def test_a_campaign_pauses_at_the_cap_and_goes_on_when_there_is_room(
         resume = f"/api/campaigns/{campaign['campaign_id']}/resume"
         answer = await service.post(resume, person)
         assert (answer.status_code, answer.json()["code"]) == (402, "spend_cap_reached")
-        await dialer.look_after(campaign["campaign_id"])
+        await dialer.dial_campaign(campaign["campaign_id"])
         assert (await campaigning.shown(service, person, campaign))["pause_reason"] == "cap"
     # As if the next day had begun.
     await db.usage.delete_many({"user_id": person.id})
-    await dialer.look_after(campaign["campaign_id"])
+    await dialer.dial_campaign(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over, 30)
     assert (done["counts"]["answered"], done["counts"]["failed"]) == (6, 0)
 
@@ -443,7 +442,7 @@ async def test_a_campaign_waits_for_the_next_minute_and_loses_nobody(
         kept = await db.campaigns.find_one({"_id": campaign["campaign_id"]})
         assert kept is not None
         assert kept["look_at"] > clock.now()
-    await dialer.look_after(campaign["campaign_id"])
+    await dialer.dial_campaign(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over)
     assert done["counts"]["answered"] == 4
 
@@ -458,7 +457,7 @@ async def test_a_campaign_that_used_up_the_days_calls_waits_for_the_next_day(
             service, person, campaign, lambda c: c["status"] == "paused"
         )
         assert paused["pause_reason"] == "cap"
-        assert (await billing.outlook(person.id)).calls_are_used_up
-    await dialer.look_after(campaign["campaign_id"])
+        assert (await charging.get_outlook(person.id)).calls_are_used_up
+    await dialer.dial_campaign(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over)
     assert done["counts"]["answered"] == 3

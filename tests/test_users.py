@@ -123,21 +123,21 @@ async def test_twenty_simultaneous_sign_ups_of_one_person_make_one_account(
 
 async def test_a_deleted_user_is_gone_with_all_tokens(service: Service) -> None:
     person = await service.signup()
-    await users.delete(person.id)
+    await users.delete_user(person.id)
     assert (await service.get("/api/auth/me", person)).status_code == 401
-    assert await users.find(person.id) is None
+    assert await users.find_user(person.id) is None
     assert (
         await database.db.sessions.count_documents({"user_id": person.id, "revoked_at": None}) == 0
     )
     with pytest.raises(NotFound):
-        await users.delete(person.id)
+        await users.delete_user(person.id)
     again = await service.signup(person.email)
     assert again.id != person.id
 
 
 async def test_emails_of_leaves_unknown_ids_out(service: Service) -> None:
     person, other = await service.signup(), await service.signup()
-    found = await users.emails_of([person.id, other.id, person.id, "usr_nobody"])
+    found = await users.find_emails([person.id, other.id, person.id, "usr_nobody"])
     assert found == {person.id: person.email, other.id: other.email}
 
 
@@ -145,16 +145,16 @@ async def test_a_log_in_with_the_old_password_does_not_survive_the_change_it_rac
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = await service.signup()
-    me = await users.find(person.id)
+    me = await users.find_user(person.id)
     assert me is not None
-    open_session = sessions.open_session
+    open_session = sessions.create_session
 
     async def late(user_id: str, epoch: int) -> str:
         # The old password was right; now it changes before the session is opened.
         await users.change_password(me, "ses_mine", current=PASSWORD, new="the newest one of all")
         return await open_session(user_id, epoch)
 
-    monkeypatch.setattr(sessions, "open_session", late)
+    monkeypatch.setattr(sessions, "create_session", late)
     answer = await service.post(
         "/api/auth/login", json={"email": person.email, "password": PASSWORD}
     )
@@ -169,7 +169,7 @@ async def test_a_password_is_kept_as_a_hash_only(service: Service) -> None:
     assert kept is not None
     assert kept["password_hash"].startswith("$argon2id$")
     assert PASSWORD not in str(kept)
-    assert kept["password_hash"] not in repr(await users.find(person.id))
+    assert kept["password_hash"] not in repr(await users.find_user(person.id))
 
 
 # --- admins -------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ async def test_an_ordinary_account_does_not_become_the_first_admin_by_its_addres
         person = await service.signup("boss@example.com")
         config.use(settings.model_copy(update={"admin_email": "Boss@example.com"}))
         await users.ensure_first_admin()
-        found = await users.find(person.id)
+        found = await users.find_user(person.id)
         assert found is not None
         assert found.role == "user"
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import ledger
-import reconcile
 import transactions
 import wallet
-from commands import Credit, Debit, Hold, Outcome, Release, Settle
 from core import clock, config, database, embedded_mongodb
 from core.database import Insert, Update, db
 from core.errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
+from ledger import Credit, Debit, Hold, Outcome, Release, Settle
+from reporting import audit
 from tests.conftest import ROOT
 from tests.conftest import test_settings as settings_of_tests
 
@@ -77,17 +77,17 @@ async def together(*posts: Any) -> list[Any]:
     return await asyncio.gather(*posts, return_exceptions=True)
 
 
-async def assert_books_are_right() -> reconcile.Report:
+async def assert_books_are_right() -> audit.Report:
     """The invariants that need no calls and orders."""
-    report = reconcile.Report()
+    report = audit.Report()
     async for document in db.wallets.find():
         state = wallet.wallet_from(document)
-        report.add(reconcile.balance_covers_holds(state))
-        chain = reconcile.Chain(state.user_id)
+        report.add(audit.balance_covers_holds(state))
+        chain = audit.Chain(state.user_id)
         async for entry in db.transactions.find({"user_id": state.user_id}).sort("seq", 1):
             report.add(chain.link(transactions.entry_from(entry)))
         report.add(chain.ends_at(state))
-    report.add(await reconcile.books_balance())
+    report.add(await audit.books_balance())
     assert report.ok, report.violations
     return report
 
@@ -99,7 +99,7 @@ async def test_fifty_parallel_calls_cannot_spend_the_same_rupee(book: config.Set
     accepted = [a for a in answers if isinstance(a, Outcome)]
     assert len(accepted) == 10
     assert all(isinstance(a, BalanceHeld) for a in answers if a not in accepted)
-    balance = await wallet.balance_of("usr_1")
+    balance = await wallet.get_balance("usr_1")
     assert (balance.balance_paise, balance.available_paise) == (100_00, 0)
     await assert_books_are_right()
 
@@ -110,7 +110,7 @@ async def test_one_payment_credited_fifty_times_at_once_is_one_credit(
     answers = await together(*(wallet.post(recharge(100_00)) for _ in range(50)))
     assert len({a.entry.id for a in answers}) == 1
     assert [a.replayed for a in answers].count(False) == 1
-    assert (await wallet.balance_of("usr_1")).balance_paise == 100_00
+    assert (await wallet.get_balance("usr_1")).balance_paise == 100_00
     await assert_books_are_right()
 
 
@@ -170,7 +170,7 @@ async def test_a_companion_that_cannot_be_written_takes_its_command_back_and_no_
     )
     assert [isinstance(a, Outcome) for a in answers] == [True] * 5 + [False] + [True] * 5
     assert database.is_duplicate(answers[5])
-    assert (await wallet.balance_of("usr_1")).balance_paise == 90_00
+    assert (await wallet.get_balance("usr_1")).balance_paise == 90_00
     assert not await db.transactions.find_one({"key": "bad"})
     await assert_books_are_right()
 
@@ -238,7 +238,7 @@ async def test_two_processes_on_one_wallet_do_each_thing_once_and_never_overspen
 
     done = await asyncio.gather(process("a"), process("b"))
     assert sum(done) == 250
-    assert (await wallet.balance_of("usr_1")).balance_paise == 0
+    assert (await wallet.get_balance("usr_1")).balance_paise == 0
     await assert_books_are_right()
 
 
@@ -271,7 +271,7 @@ async def test_a_full_queue_is_503_and_nothing_is_lost(
     assert refused
     assert all(a.headers["Retry-After"] for a in refused)
     accepted = len(answers) - len(refused)
-    assert (await wallet.balance_of("usr_1")).balance_paise == accepted * 1_00
+    assert (await wallet.get_balance("usr_1")).balance_paise == accepted * 1_00
 
 
 async def test_without_mongodb_it_is_503_and_it_recovers_without_a_restart(tmp_path: Path) -> None:
@@ -308,13 +308,13 @@ async def test_the_audit_finds_a_changed_entry_and_a_changed_balance(
 ) -> None:
     await wallet.post(recharge(10_00))
     await wallet.post(spend(1_00, "a"))
-    assert (await reconcile.audit()).ok
+    assert (await audit.audit()).ok
     await db.transactions.update_one({"key": "a"}, {"$set": {"description": "something else"}})
-    report = await reconcile.audit()
+    report = await audit.audit()
     assert [(v.invariant, v.seq) for v in report.violations] == [("chain_follows", 2)]
     more = {"balance_paise": database.long(99_00)}
     await db.wallets.update_one({"user_id": "usr_1"}, {"$set": more})
-    found = {v.invariant for v in (await reconcile.audit()).violations}
+    found = {v.invariant for v in (await audit.audit()).violations}
     assert found == {"chain_follows", "balance_is_its_entries", "books_balance"}
 
 
@@ -327,16 +327,16 @@ async def test_the_audit_finds_a_hold_without_a_call_and_a_charge_without_one(
     await wallet.post(
         Settle(user_id="usr_1", call_id="call_gone", cost_paise=5_00, description="Call")
     )
-    found = {v.invariant for v in (await reconcile.audit("usr_1")).violations}
+    found = {v.invariant for v in (await audit.audit("usr_1")).violations}
     assert found == {"running_calls_and_holds_agree", "charges_belong_to_ended_calls"}
     await wallet.post(Release(user_id="usr_1", call_id="call_ghost"))
 
 
 async def test_touching_a_wallet_twice_makes_one(book: config.Settings) -> None:
-    await together(*(wallet.touch("usr_9") for _ in range(10)))
+    await together(*(wallet.ensure_wallet("usr_9") for _ in range(10)))
     assert await db.wallets.count_documents({"user_id": "usr_9"}) == 1
-    assert (await wallet.balance_of("usr_9")).balance_paise == 0
-    assert (await wallet.balance_of("nobody")).balance_paise == 0
+    assert (await wallet.get_balance("usr_9")).balance_paise == 0
+    assert (await wallet.get_balance("nobody")).balance_paise == 0
 
 
 def test_the_entry_id_is_the_key_of_one_user_alone() -> None:

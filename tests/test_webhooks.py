@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 import gateway
-import webhooks
 from core import clock, outbox
 from core.database import Document, db
 from gateway import client as gateway_client
 from gateway import signatures
+from reconciliation import webhooks
 from sandbox import refunds as sandbox_refunds
 from tests import customer
 from tests.conftest import Person, Service, running, test_settings
@@ -182,7 +182,7 @@ async def test_row_28_an_amount_that_differs_goes_to_the_review_and_never_into_t
     path = f"/api/admin/payments/{payment_id}/resolve"
     resolved = await service.post(path, admin, json={"note": "credited by an adjustment"})
     assert (resolved.status_code, resolved.json()["reason"]) == (200, "amount_mismatch")
-    await webhooks.handle(await handled(body))  # told again: it does not come back
+    await webhooks.apply_webhook(await handled(body))  # told again: it does not come back
     open_items = (await service.get("/api/admin/reconciliation", admin)).json()
     assert payment_id not in [each["payment_id"] for each in open_items["payments_in_review"]]
     assert (await service.post(path, admin, json={"note": "twice"})).status_code == 404
@@ -432,7 +432,7 @@ async def test_a_dead_webhook_is_seen_by_admins_and_replayed(
     person = await service.signup()
     order_id, payment_id = await paid_and_forgotten(service, person)
     body = payload("payment.captured", payment={"id": payment_id})
-    stored = outbox.record(
+    stored = outbox.record_event(
         webhooks.EVENT,
         user_id=None,
         event_id="hook_dead",

@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-import analytics
 from api import fields, problems
 from api.dependencies import Admin
 from api.fields import RupeesOut
 from core import money
 from core.errors import Forbidden, InvalidRequest, Unauthenticated, Unavailable
+from reporting import analytics
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 

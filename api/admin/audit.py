@@ -5,11 +5,11 @@ import dataclasses
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-import reconcile
 from api import problems
 from api.dependencies import Admin
 from core import money
 from core.errors import Forbidden, Unauthenticated
+from reporting import audit
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -38,14 +38,13 @@ class AuditOut(BaseModel):
 )
 async def audit_route(admin: Admin, user_id: str | None = Query(None, max_length=100)) -> AuditOut:
     """Check every invariant of the money, of one user or of everybody."""
-    report = await reconcile.audit(user_id)
+    report = await audit.audit(user_id)
     return AuditOut(
         ok=report.ok,
         wallets=report.wallets,
         entries=report.entries,
         violations=[ViolationOut(**dataclasses.asdict(v)) for v in report.violations],
         trial_balance={
-            account: money.rupees(paise)
-            for account, paise in (await reconcile.trial_balance()).items()
+            account: money.rupees(paise) for account, paise in (await audit.trial_balance()).items()
         },
     )

@@ -5,13 +5,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, StringConstraints
 
-import adjustments
-import people
-import rates
-from adjustments import Adjustment
+import wallet
 from api import idempotency, problems
 from api.dependencies import Admin
 from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
+from billing import rates
 from core import pagination
 from core.database import Document
 from core.errors import (
@@ -26,8 +24,9 @@ from core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from people import CUSTOMER_FIELDS
-from wallet import Balance
+from reporting import customers
+from reporting.customers import CUSTOMER_FIELDS
+from wallet import Adjustment, Balance
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])
 
@@ -73,10 +72,10 @@ async def show_people(
     cursor: str | None = None,
 ) -> PeopleOut:
     """Users with their balances, newest first; by a part of the e-mail address, name or phone."""
-    page, next_cursor = await people.list_customers(
+    page, next_cursor = await customers.list_customers(
         search=search, low_balance=low_balance, limit=limit, cursor=cursor
     )
-    prices = await rates.own_prices(person["_id"] for person, _ in page)
+    prices = await rates.list_own_rates(person["_id"] for person, _ in page)
     return PeopleOut(
         users=[
             _customer_out(person, balance, prices.get(person["_id"])) for person, balance in page
@@ -175,7 +174,7 @@ async def post_adjustment(
     """Credit or debit a wallet by hand. Send an `Idempotency-Key`: then a repetition is harmless."""
 
     async def work(seed: str) -> idempotency.Answer:
-        entry, balance_paise = await adjustments.adjust(
+        entry, balance_paise = await wallet.adjust(
             user_id,
             kind=body.type,
             amount_paise=body.amount,
@@ -217,7 +216,7 @@ async def get_adjustments(
     cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> ByHandListOut:
     """What was done to a wallet by hand: who, what, why."""
-    rows, next_cursor = await adjustments.page(user_id, limit=limit, cursor=cursor)
+    rows, next_cursor = await wallet.list_adjustments(user_id, limit=limit, cursor=cursor)
     return ByHandListOut(
         adjustments=[_adjustment_out(row) for row in rows], next_cursor=next_cursor
     )
@@ -228,7 +227,7 @@ async def get_adjustments(
 )
 async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """No new calls; the live ones are ended. Harmless when repeated."""
-    changed = await adjustments.freeze(user_id, frozen=True, reason=body.reason, by=admin.id)
+    changed = await wallet.set_frozen(user_id, frozen=True, reason=body.reason, by=admin.id)
     return FrozenOut(user_id=user_id, frozen=True, changed=changed)
 
 
@@ -237,7 +236,7 @@ async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
 )
 async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """Calls are possible again, and campaigns that waited go on. Harmless when repeated."""
-    changed = await adjustments.freeze(user_id, frozen=False, reason=body.reason, by=admin.id)
+    changed = await wallet.set_frozen(user_id, frozen=False, reason=body.reason, by=admin.id)
     return FrozenOut(user_id=user_id, frozen=False, changed=changed)
 
 
@@ -275,7 +274,7 @@ class OwnRateSet(BaseModel):
 async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSet:
     """Give a user a rate of their own for calls placed from now on; null takes it away. It comes
     before the rate card's prices and the single rate."""
-    kept = await rates.set_own(user_id, body.rate, by=admin.email)
+    kept = await rates.set_own_rate(user_id, body.rate, by=admin.email)
     return OwnRateSet(
         user_id=user_id,
         rate_per_minute=kept["rate_paise_per_minute"],

@@ -11,7 +11,7 @@ from api.dependencies import Admin
 from api.fields import Instant, RupeesOut
 from core import pagination
 from core.errors import Forbidden, InvalidCursor, InvalidRequest, Unauthenticated
-from disputes import Dispute, State
+from disputes import Dispute, DisputeState
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -27,7 +27,7 @@ class DisputeOut(BaseModel):
     due: RupeesOut
     status: str
     phase: str
-    state: State
+    state: DisputeState
     reason_code: str
     refund_id: str | None
     transaction_id: str | None
@@ -49,14 +49,14 @@ class DisputesOut(BaseModel):
 )
 async def get_disputes(
     _: Admin,
-    state: State | None = None,
+    state: DisputeState | None = None,
     limit: Annotated[
         int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
     ] = pagination.PAGE_LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> DisputesOut:
     """The latest disputes; answer the open ones in Razorpay's dashboard before `respond_by`."""
-    found, next_cursor = await disputes.page(state, limit=limit, cursor=cursor)
+    found, next_cursor = await disputes.list_disputes(state, limit=limit, cursor=cursor)
     return DisputesOut(disputes=[_out(each) for each in found], next_cursor=next_cursor)
 
 

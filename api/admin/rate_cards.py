@@ -9,11 +9,12 @@ from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
-import ratecards
-import ratesheets
 from api import downloads, fields, idempotency, middleware, problems
 from api.dependencies import Admin
 from api.fields import Instant
+from billing import rate_card_files, rate_cards
+from billing.rate_card_files import InvalidRateCard
+from billing.rate_cards import FILE_BYTES_MAX, RateCard
 from core import clock, pagination
 from core.csv_files import UnreadableFile
 from core.errors import (
@@ -27,8 +28,6 @@ from core.errors import (
     Unauthenticated,
     invalid,
 )
-from ratecards import FILE_BYTES_MAX, RateCard
-from ratesheets import InvalidRateCard
 
 _AHEAD_DAYS: Final = 366
 
@@ -132,8 +131,8 @@ async def upload_rate_card(
     since = _since(form.effective_from)
 
     async def work(seed: str) -> idempotency.Answer:
-        prices = await asyncio.to_thread(ratesheets.read, content)
-        card = await ratecards.publish(
+        prices = await asyncio.to_thread(rate_card_files.parse_file, content)
+        card = await rate_cards.create_rate_card(
             f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
         )
         return idempotency.Answer(201, _out(card))
@@ -150,7 +149,7 @@ async def upload_rate_card(
 )
 async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
     """Put an earlier version in force again, or none."""
-    since = await ratecards.activate(
+    since = await rate_cards.activate_rate_card(
         body.version, effective_from=_since(body.effective_from), by=admin.email
     )
     return ActivationOut(version=body.version, effective_from=since)
@@ -178,10 +177,10 @@ async def list_rate_cards(
         name, before = pagination.decode_cursor(cursor, str, int)
         if name != "card":
             raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
-    found = await ratecards.page(before=before, limit=limit + 1)
+    found = await rate_cards.list_rate_cards(before=before, limit=limit + 1)
     more, found = len(found) > limit, found[:limit]
     return RateCardsOut(
-        active_version=await ratecards.version_at(moment),
+        active_version=await rate_cards.find_version_at(moment),
         rate_cards=[_out(card) for card in found],
         next_cursor=pagination.encode_cursor("card", found[-1]["version"]) if more else None,
     )
@@ -199,4 +198,6 @@ async def download_rate_card(
     _: Admin, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
 ) -> StreamingResponse:
     """A version as CSV, which can be changed and sent again."""
-    return await downloads.attachment(ratecards.csv_of(version), f"rate-card-{version}.csv")
+    return await downloads.attachment(
+        rate_cards.csv_of_rate_card(version), f"rate-card-{version}.csv"
+    )

@@ -7,17 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, StringConstraints
 
-import callbook
-import clearing
-import openitems
 import payments
-import settlements
 from api import calls as calls_routes
 from api import problems
 from api.calls import CallOut
 from api.dependencies import Admin
 from api.fields import Instant, RupeesOut
-from clearing import Reconciliation
+from calls import lifecycle
 from core import clock, pagination
 from core.errors import (
     Forbidden,
@@ -29,7 +25,10 @@ from core.errors import (
     Unavailable,
 )
 from payments import Payment
-from settlements import Settlement
+from reconciliation import reconcile, settlements
+from reconciliation.reconcile import Reconciliation
+from reconciliation.settlements import Settlement
+from reporting import review_queue
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -91,7 +90,7 @@ class RunIn(BaseModel):
     """Leave alone what is younger than this many minutes."""
 
     older_than_minutes: Annotated[int, Field(strict=True, ge=0, le=60 * 24 * 30)] = (
-        clearing.OLDER_THAN_MINUTES
+        reconcile.OLDER_THAN_MINUTES
     )
 
 
@@ -135,9 +134,9 @@ async def get_reconciliation(
     _: Admin, limit: Annotated[int, Query(ge=1, le=100)] = 10
 ) -> ReconciliationOut:
     """The latest reports and what waits for a person. Nothing at all is the normal state."""
-    found = await openitems.waiting()
+    found = await review_queue.find_waiting()
     return ReconciliationOut(
-        runs=[_report(run) for run in await clearing.latest(limit)],
+        runs=[_report(run) for run in await reconcile.list_reports(limit)],
         payments_in_review=[_payment(each) for each in found.payments],
         waiting=[
             *(_waiting("webhook", row, row.get("failure")) for row in found.webhooks),
@@ -155,9 +154,9 @@ async def get_reconciliation(
 )
 async def run_reconciliation(admin: Admin, body: RunIn | None = None) -> ReportOut:
     """Compare with Razorpay now, repair what can be repaired, and tell. It may take some minutes."""
-    minutes = body.older_than_minutes if body else clearing.OLDER_THAN_MINUTES
-    report = await clearing.run(older_than_minutes=minutes, trigger=admin.id)
-    return _report(await clearing.find(report.run_id))
+    minutes = body.older_than_minutes if body else reconcile.OLDER_THAN_MINUTES
+    report = await reconcile.run(older_than_minutes=minutes, trigger=admin.id)
+    return _report(await reconcile.get_report(report.run_id))
 
 
 @router.post(
@@ -167,7 +166,7 @@ async def run_reconciliation(admin: Admin, body: RunIn | None = None) -> ReportO
 )
 async def resolve_payment(payment_id: str, body: ResolveIn, admin: Admin) -> WaitingPaymentOut:
     """Take a payment out of the review, after it was refunded or credited by an adjustment."""
-    resolved = await payments.resolve(payment_id, by=admin.id, note=body.note)
+    resolved = await payments.resolve_review(payment_id, by=admin.id, note=body.note)
     if resolved is None:
         raise NotFound("There is no payment with this id that waits for a person.")
     return _payment(resolved)
@@ -181,10 +180,10 @@ async def resolve_payment(payment_id: str, body: ResolveIn, admin: Admin) -> Wai
 async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallOut:
     """Take a call out of the review. One whose money is still held is charged for `duration_seconds`,
     at the rate that it was placed at, and the rest is free again; 0 costs nothing."""
-    resolved = await callbook.resolve(
+    resolved = await lifecycle.resolve_review(
         call_id, duration_seconds=body.duration_seconds, by=admin.id, note=body.note
     )
-    return calls_routes.shown(resolved)
+    return calls_routes.call_out(resolved)
 
 
 @router.get(
@@ -200,7 +199,7 @@ async def get_settlements(
     cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> SettlementsOut:
     """What Razorpay paid out to our bank, with its fees and their tax."""
-    found, next_cursor = await settlements.page(limit=limit, cursor=cursor)
+    found, next_cursor = await settlements.list_settlements(limit=limit, cursor=cursor)
     return SettlementsOut(settlements=[_settlement(s) for s in found], next_cursor=next_cursor)
 
 

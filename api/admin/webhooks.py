@@ -11,7 +11,7 @@ from api.fields import Instant
 from core import outbox, pagination
 from core.database import Document
 from core.errors import Forbidden, InvalidCursor, NotFound, Unauthenticated
-from webhooks import EVENT, State
+from reconciliation.webhooks import EVENT, WebhookState
 
 router = APIRouter(prefix="/api/admin/webhooks", tags=["admin"])
 
@@ -49,14 +49,14 @@ class WebhooksOut(BaseModel):
 )
 async def get_webhooks(
     _: Admin,
-    state: State | None = None,
+    state: WebhookState | None = None,
     limit: Annotated[
         int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
     ] = pagination.PAGE_LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> WebhooksOut:
     """What Razorpay reported, the newest first; `state=dead` for what needs a person."""
-    found, next_cursor = await outbox.page(EVENT, state=state, cursor=cursor, limit=limit)
+    found, next_cursor = await outbox.list_events(EVENT, state=state, cursor=cursor, limit=limit)
     return WebhooksOut(webhooks=[_out(event) for event in found], next_cursor=next_cursor)
 
 
@@ -67,7 +67,7 @@ async def get_webhooks(
 )
 async def replay_webhook(webhook_id: str, _: Admin) -> WebhookDetailOut:
     """Handle a webhook once more, whatever became of it. It credits nothing twice."""
-    event = await outbox.again(webhook_id, EVENT)
+    event = await outbox.retry_event(webhook_id, EVENT)
     if event is None:
         raise NotFound("There is no such webhook.")
     return WebhookDetailOut(**_out(event).model_dump(), body=event["data"]["body"])

@@ -1,4 +1,4 @@
-"""The contacts of a campaign: each is claimed once, called once, and keeps what became of it."""
+"""Campaign contacts: each claimed once, called once, with its outcome."""
 
 import dataclasses
 import datetime as dt
@@ -24,7 +24,7 @@ Disposition = Literal["answered", "no_answer", "busy", "failed"]
 
 
 # What the counts of a campaign, and the filter of its contacts, are called.
-Counted = Literal[
+ContactCategory = Literal[
     "pending",
     "in_call",
     "answered",
@@ -108,26 +108,26 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Tally:
+class ContactTotals:
     """What a campaign's contacts add up to."""
 
     counts: Counts
     spent_paise: int = 0
 
 
-def counted(contact: Contact) -> Counted:
+def counted_as(contact: Contact) -> ContactCategory:
     """Under which name a contact is counted."""
     return _counted(contact["state"], contact["disposition"])
 
 
-def _counted(state: State, disposition: Disposition | None) -> Counted:
+def _counted(state: State, disposition: Disposition | None) -> ContactCategory:
     if state == "claimed":
         return "in_call"
-    return cast(Counted, disposition if state == "done" else state)
+    return cast(ContactCategory, disposition if state == "done" else state)
 
 
 # --- the list -----------------------------------------------------------------------------------
-async def add(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
+async def create_contacts(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
     """Add `(row, number)` to a campaign; who is in it already is left as it is."""
     now = clock.now()
     people: list[Contact] = [
@@ -157,13 +157,13 @@ async def add(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -
             raise
 
 
-async def discard(campaign_id: str) -> None:
+async def delete_contacts(campaign_id: str) -> None:
     """Delete the contacts of a campaign whose list did not come in."""
     while ids := await _some({"campaign_id": campaign_id}):
         await db.contacts.delete_many({"_id": {"$in": ids}})
 
 
-async def tally(campaign_ids: Sequence[str]) -> dict[str, Tally]:
+async def count_contacts(campaign_ids: Sequence[str]) -> dict[str, ContactTotals]:
     """Count the contacts of each campaign and add up what they cost; one covered index scan.
 
     Counted and not kept, so that the figures cannot drift from the contacts.
@@ -190,11 +190,11 @@ async def tally(campaign_ids: Sequence[str]) -> dict[str, Tally]:
         setattr(counts, name, getattr(counts, name) + group["count"])
         counts.total += group["count"]
         spent_paise[key["of"]] += int(group["cost_paise"])
-    return {of: Tally(counts, spent_paise[of]) for of, counts in found.items()}
+    return {of: ContactTotals(counts, spent_paise[of]) for of, counts in found.items()}
 
 
-async def page(
-    campaign_id: str, *, state: Counted | None, after_row: int, limit: int
+async def list_contacts(
+    campaign_id: str, *, state: ContactCategory | None, after_row: int, limit: int
 ) -> list[Contact]:
     """The contacts that follow `after_row`, in the order of the list."""
     where: Document = {"campaign_id": campaign_id, "row": {"$gt": after_row}}
@@ -208,21 +208,21 @@ async def page(
     return cast(list[Contact], await found.to_list(limit))
 
 
-def everyone(campaign_id: str) -> AsyncIterator[Contact]:
+def iterate_contacts(campaign_id: str) -> AsyncIterator[Contact]:
     """All contacts in the order of the list, from a cursor that holds a batch at a time."""
     found = db.contacts.find({"campaign_id": campaign_id}, sort=[("row", 1)], batch_size=_BATCH_MAX)
     return cast(AsyncIterator[Contact], found)
 
 
 # --- calling them -------------------------------------------------------------------------------
-async def live_count(campaign_id: str) -> int:
+async def count_live_contacts(campaign_id: str) -> int:
     """How many of a campaign's contacts are being called."""
     return await db.contacts.count_documents(
         {"campaign_id": campaign_id, "state": {"$in": list(LIVE)}}
     )
 
 
-async def next_number(campaign_id: str) -> str | None:
+async def find_next_number(campaign_id: str) -> str | None:
     """Whom the campaign calls next; None when nobody is left."""
     found = await db.contacts.find_one(
         {"campaign_id": campaign_id, "state": "pending", "disposition": None},
@@ -232,13 +232,13 @@ async def next_number(campaign_id: str) -> str | None:
     return None if found is None else str(found["to"])
 
 
-async def has_any(campaign_id: str, states: Sequence[State]) -> bool:
+async def has_contacts(campaign_id: str, states: Sequence[State]) -> bool:
     """Whether any of a campaign's contacts is in one of these states."""
     where = {"campaign_id": campaign_id, "state": {"$in": list(states)}}
     return await db.contacts.find_one(where, {"_id": 1}) is not None
 
 
-async def claim(campaign_id: str, count: int) -> list[ClaimedContact]:
+async def claim_contacts(campaign_id: str, count: int) -> list[ClaimedContact]:
     """Claim up to `count` contacts whose turn it is; nobody else gets them.
 
     Each carries the id of the call that will be placed for it, stored before anything is dialled:
@@ -267,34 +267,34 @@ async def claim(campaign_id: str, count: int) -> list[ClaimedContact]:
     return cast(list[ClaimedContact], claimed)
 
 
-async def put_back(contact: ClaimedContact, states: Sequence[State] = ("claimed",)) -> None:
+async def release_contact(contact: ClaimedContact, states: Sequence[State] = ("claimed",)) -> None:
     """Release a claim, because the call could not be placed now: no attempt was used."""
     waits: Document = {"state": "pending", "call_id": None, "lease_until": None}
     await _change(contact, states, waits, attempts=-1)
 
 
-async def put_back_of(call_id: str) -> bool:
+async def release_contact_of_call(call_id: str) -> bool:
     """Release the contact of a call that the network did not take; False when no contact has it (any
     more)."""
     contact = await db.contacts.find_one({"call_id": {"$eq": call_id, "$type": "string"}})
     if contact is not None:
-        await put_back(cast(ClaimedContact, contact), LIVE)
+        await release_contact(cast(ClaimedContact, contact), LIVE)
     return contact is not None
 
 
-async def in_call(contact: ClaimedContact) -> None:
+async def mark_in_call(contact: ClaimedContact) -> None:
     """Note that its call was placed, or still lasts."""
     lease_until = clock.after(_CALL_SECONDS)
     await _change(contact, LIVE, {"state": "in_call", "lease_until": lease_until})
 
 
-async def skip(contact: ClaimedContact, reason: str) -> None:
+async def mark_skipped(contact: ClaimedContact, reason: str) -> None:
     """Note that it cannot be called, now or later, and why."""
     gone: Document = {"state": "skipped", "reason": reason, "call_id": None, "lease_until": None}
     await _change(contact, ("claimed",), gone, attempts=-1)
 
 
-async def end(
+async def apply_call_end(
     call_id: str,
     *,
     status: str,
@@ -330,7 +330,7 @@ async def end(
     return before is not None and before["state"] not in LIVE
 
 
-async def cancel_pending(campaign_id: str) -> None:
+async def mark_pending_canceled(campaign_id: str) -> None:
     """Cancel everybody who still waits; calls that are up end as they will."""
     waiting: Document = {"campaign_id": campaign_id, "state": "pending"}
     canceled = {"$set": {"state": "canceled", "updated_at": clock.now()}}
@@ -338,7 +338,7 @@ async def cancel_pending(campaign_id: str) -> None:
         await db.contacts.update_many({"_id": {"$in": ids}, "state": "pending"}, canceled)
 
 
-async def overdue(campaign_id: str) -> list[ClaimedContact]:
+async def claim_due_contacts(campaign_id: str) -> list[ClaimedContact]:
     """Claim the contacts whose process died or whose call's end was not reported: the lease is moved
     ahead, so that no other process looks into them at the same time."""
     now = clock.now()

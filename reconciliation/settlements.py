@@ -1,4 +1,4 @@
-"""What Razorpay paid out to our bank: each line matched with what it settles, fee and tax booked."""
+"""Settlements: Razorpay's payouts to our bank, matched line by line, with fees and taxes."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import TypedDict, cast
 
 import gateway
 import payments
-import refundbook
+import refunds
 from core import clock, database, pagination
 from core.database import Index, db
 from gateway.entities import SettlementLine
@@ -62,7 +62,9 @@ class _Sum:
 
 
 # --- verbs --------------------------------------------------------------------------------------
-async def match(day: dt.date, missed: gateway.Missed | None = None) -> tuple[int, list[str]]:
+async def match_day(
+    day: dt.date, missed: gateway.OnUnreadable | None = None
+) -> tuple[int, list[str]]:
     """Match what was settled on a day in India; how many lines there were, and the ids of those
     that settle nothing of ours.
 
@@ -89,7 +91,9 @@ async def match(day: dt.date, missed: gateway.Missed | None = None) -> tuple[int
     return count, unmatched
 
 
-async def page(*, limit: int, cursor: str | None) -> tuple[list[Settlement], str | None]:
+async def list_settlements(
+    *, limit: int, cursor: str | None
+) -> tuple[list[Settlement], str | None]:
     """Settlements, the latest first, and the next cursor."""
     found = db.settlements.find(pagination.behind(cursor, "day", str)).sort(
         [("day", -1), ("_id", -1)]
@@ -112,7 +116,7 @@ def _add(total: _Sum, line: SettlementLine) -> None:
 async def _matches(line: SettlementLine) -> bool:
     """Whether the line settles something that we know; then it is noted there."""
     if line.type == "payment":
-        return await payments.settled(
+        return await payments.record_settlement(
             line.entity_id,
             fee_paise=line.fee_paise,
             tax_paise=line.tax_paise,
@@ -120,7 +124,7 @@ async def _matches(line: SettlementLine) -> bool:
             settled_at=line.settled_at,
         )
     if line.type == "refund":
-        return await refundbook.known_at_gateway(line.entity_id) is not None
+        return await refunds.find_refund_by_gateway_id(line.entity_id) is not None
     return line.type != "transfer"  # adjustments: disputes and Razorpay's own corrections
 
 

@@ -1,4 +1,4 @@
-"""Contact import: a list of numbers, read row by row; who can be called, and who cannot and why."""
+"""Contact import: a CSV of numbers read row by row, in a process of its own."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rejection:
+class RejectedContact:
     """A row that cannot be called. `row` is the line of the file, or the position in the list."""
 
     row: int
@@ -77,11 +77,11 @@ class Rejection:
 
 
 @dataclasses.dataclass(slots=True)
-class Chunk:
+class ContactChunk:
     """Some rows that were read: `(row, number)` of those to call, and those that are refused."""
 
     usable: list[tuple[int, str]] = dataclasses.field(default_factory=list)
-    rejected: list[Rejection] = dataclasses.field(default_factory=list)
+    rejected: list[RejectedContact] = dataclasses.field(default_factory=list)
 
 
 class NoPhoneColumn(Problem):
@@ -102,13 +102,13 @@ _REFUSALS: Final[dict[str, type[Problem]]] = {
 
 
 # --- verbs --------------------------------------------------------------------------------------
-async def read_file(
+async def read_csv_contacts(
     content: bytes, *, phone_column: str | None = None
-) -> AsyncGenerator[Chunk, None]:
+) -> AsyncGenerator[ContactChunk, None]:
     """Read a CSV file. Raises UnreadableFile, NoPhoneColumn, TooManyRows before the first chunk,
     and Unavailable when too many large files are being read."""
     if len(content) <= _SMALL_BYTES:
-        reading = _in_thread(rows_of_csv(content, phone_column))
+        reading = _in_thread(check_csv_rows(content, phone_column))
     else:
         reading = _in_child({"phone_column": phone_column, "form": "csv"}, content)
     async with contextlib.aclosing(reading):
@@ -116,12 +116,12 @@ async def read_file(
             yield chunk
 
 
-async def read_list(values: list[str]) -> AsyncGenerator[Chunk, None]:
+async def read_list_contacts(values: list[str]) -> AsyncGenerator[ContactChunk, None]:
     """Read numbers that came as a JSON list; their position counts from 1. Raises TooManyRows."""
     if len(values) > ROWS_MAX:
         raise _too_many()
     if sum(map(len, values)) <= _SMALL_BYTES:
-        reading = _in_thread(rows_of_list(values))
+        reading = _in_thread(check_list_rows(values))
     else:
         reading = _in_child({"form": "list"}, json.dumps(values).encode())
     async with contextlib.aclosing(reading):
@@ -129,12 +129,12 @@ async def read_list(values: list[str]) -> AsyncGenerator[Chunk, None]:
             yield chunk
 
 
-def rows_of_list(values: Iterable[str]) -> Iterator[Chunk]:
+def check_list_rows(values: Iterable[str]) -> Iterator[ContactChunk]:
     """The numbers of a list, checked, in chunks."""
     yield from _sieve(enumerate(values, 1))
 
 
-def rows_of_csv(content: bytes, phone_column: str | None) -> Iterator[Chunk]:
+def check_csv_rows(content: bytes, phone_column: str | None) -> Iterator[ContactChunk]:
     """The numbers of a CSV file, checked, in chunks; rows are named by their physical line."""
     text = csv_files.decoded(content)
     delimiter, text_from = csv_files.delimiter_of(text)
@@ -154,46 +154,46 @@ def rows_of_csv(content: bytes, phone_column: str | None) -> Iterator[Chunk]:
 
 
 # --- numbers ------------------------------------------------------------------------------------
-def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
+def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[ContactChunk]:
     """Check each value; the second time a number appears it is a duplicate."""
     first_row: dict[str, int] = {}
-    chunk = Chunk()
+    chunk = ContactChunk()
     for row, value in rows:
         found = _checked(row, value)
-        if isinstance(found, Rejection):
+        if isinstance(found, RejectedContact):
             chunk.rejected.append(found)
         elif (before := first_row.setdefault(found, row)) != row:
             message = f"{found} stands in row {before} already; it is called once."
             chunk.rejected.append(
-                Rejection(row, csv_files.shown(value), "duplicate_in_file", message)
+                RejectedContact(row, csv_files.shown(value), "duplicate_in_file", message)
             )
         else:
             chunk.usable.append((row, found))
         if len(chunk.usable) + len(chunk.rejected) >= CHUNK_ROWS:
             yield chunk
-            chunk = Chunk()
+            chunk = ContactChunk()
     if chunk.usable or chunk.rejected:
         yield chunk
 
 
-def _checked(row: int, value: str) -> str | Rejection:
+def _checked(row: int, value: str) -> str | RejectedContact:
     """The number in E.164, or why there is none."""
     text = value.translate(csv_files.INVISIBLE).strip().lstrip("'").strip()
     if not text:
-        return Rejection(row, "", "empty", "There is no number in this row.")
+        return RejectedContact(row, "", "empty", "There is no number in this row.")
     if csv_files.SCIENTIFIC.fullmatch(text):
         message = (
             "The spreadsheet shortened this number and its last digits are lost. Format the "
             "column as text, enter the numbers again, and export it once more."
         )
-        return Rejection(row, csv_files.shown(value), "unparseable", message)
+        return RejectedContact(row, csv_files.shown(value), "unparseable", message)
     # A spreadsheet that took the number for a quantity writes 9876543210.0.
     text = text[:-2] if text.endswith(".0") else text
     try:
         return phone_numbers.checked(text)
     except (phone_numbers.InvalidNumber, phone_numbers.DestinationNotAllowed) as refusal:
         code = str(refusal.extra.get("reason", refusal.code))
-        return Rejection(row, csv_files.shown(value), code, refusal.detail)
+        return RejectedContact(row, csv_files.shown(value), code, refusal.detail)
 
 
 def _too_many() -> TooManyRows:
@@ -240,12 +240,14 @@ _one_at_a_time = asyncio.Semaphore(1)
 _children = 0
 
 
-async def _in_thread(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+async def _in_thread(chunks: Iterator[ContactChunk]) -> AsyncGenerator[ContactChunk, None]:
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         yield chunk
 
 
-async def _in_child(task: dict[str, str | None], content: bytes) -> AsyncGenerator[Chunk, None]:
+async def _in_child(
+    task: dict[str, str | None], content: bytes
+) -> AsyncGenerator[ContactChunk, None]:
     """Read in a process of its own, one at a time; it ends with its pipe if this one dies."""
     global _children
     if _children >= _CHILDREN_WAITING_MAX:
@@ -263,7 +265,7 @@ async def _in_child(task: dict[str, str | None], content: bytes) -> AsyncGenerat
 
 async def _answers_of_child(
     task: dict[str, str | None], content: bytes
-) -> AsyncGenerator[Chunk, None]:
+) -> AsyncGenerator[ContactChunk, None]:
     chosen = config.settings()
     head = {
         **task,
@@ -293,9 +295,9 @@ async def _answers_of_child(
                 raise _REFUSALS[answer["refused"]](answer["detail"], **answer["extra"])
             if "end" in answer:
                 return
-            yield Chunk(
+            yield ContactChunk(
                 [(row, number) for row, number in answer["usable"]],
-                [Rejection(*fields) for fields in answer["rejected"]],
+                [RejectedContact(*fields) for fields in answer["rejected"]],
             )
         raise Unavailable("The list could not be read to its end; try again.")
     finally:
@@ -325,9 +327,9 @@ def _serve(source: BinaryIO, sink: BinaryIO) -> None:
 
     try:
         chunks = (
-            rows_of_csv(content, head["phone_column"])
+            check_csv_rows(content, head["phone_column"])
             if head["form"] == "csv"
-            else rows_of_list(json.loads(content))
+            else check_list_rows(json.loads(content))
         )
         for chunk in chunks:
             rejected = [dataclasses.astuple(rejection) for rejection in chunk.rejected]

@@ -1,10 +1,10 @@
-"""Call timing: when the next slice has to be reserved, and when the end is overdue."""
+"""Call timing: when a call is extended, warned, checked and overdue."""
 
 import datetime as dt
 from typing import Final
 
 import telephony
-from callrecords import Call
+from calls.records import Call
 from core import clock
 from telephony import Capabilities
 
@@ -28,36 +28,40 @@ WARNED_AT_SECONDS: Final = (60, 20)
 
 
 # --- verbs --------------------------------------------------------------------------------------
-def can(call: Call) -> Capabilities:
+def capabilities_of(call: Call) -> Capabilities:
     """What the network of this call can do."""
-    return telephony.provider(call["provider"]).can
+    return telephony.get_provider(call["provider"]).can
 
 
-def grows(call: Call) -> bool:
+def is_extendable(call: Call) -> bool:
     """Whether more may be reserved for this call while it lasts."""
     is_whole = call["limit_seconds"] >= call["max_duration_seconds"]
-    return not (is_whole or can(call).reserves_whole)
+    return not (is_whole or capabilities_of(call).reserves_whole)
 
 
-def ceiling_seconds(call: Call) -> int:
+def limit_seconds_max(call: Call) -> int:
     """What more money can raise the limit to: no higher than a limit that cannot be raised."""
-    return call["max_duration_seconds"] if can(call).can_extend else call["told_limit_seconds"]
+    return (
+        call["max_duration_seconds"]
+        if capabilities_of(call).can_extend
+        else call["told_limit_seconds"]
+    )
 
 
-def latest_end(call: Call, since: dt.datetime) -> dt.datetime:
+def latest_end_at(call: Call, since: dt.datetime) -> dt.datetime:
     """When a call that was placed or answered at `since` is over at the latest, and reported."""
     talk_seconds = call["limit_seconds"] / max(1.0, call["pace"])
-    grace_seconds = GRACE_SECONDS + can(call).duration_after_seconds
+    grace_seconds = GRACE_SECONDS + capabilities_of(call).duration_after_seconds
     return clock.after(call["ring_seconds"] + talk_seconds + grace_seconds, since=since)
 
 
 def visible_at(call: Call) -> dt.datetime:
     """From when on a network that does not know this call never took it."""
-    seconds = max(VISIBILITY_SECONDS, can(call).visible_after_seconds)
+    seconds = max(VISIBILITY_SECONDS, capabilities_of(call).visible_after_seconds)
     return clock.after(seconds, since=call["created_at"])
 
 
-def extend_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
+def next_extension_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
     """When more has to be reserved for a call that may talk `seconds` from `since` on.
 
     In real time ahead of the limit. Where seconds are faster than ours, at the limit itself, where
@@ -68,10 +72,10 @@ def extend_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
     return clock.after(wall_seconds - lead_seconds, since=since)
 
 
-def look_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
+def next_balance_check_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
     """When to see whether there is money for more: in real time while a warning is of use."""
     if call["pace"] > 1:
-        return extend_at(call, since, seconds=seconds)
+        return next_extension_at(call, since, seconds=seconds)
     wall_seconds = seconds / call["pace"]
     lead_seconds = min(WARNED_AT_SECONDS[0] + 1, max(wall_seconds / 2, wall_seconds - 5))
     return clock.after(wall_seconds - lead_seconds, since=since)

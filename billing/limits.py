@@ -1,4 +1,4 @@
-"""Limits of a user: calls a minute and a day, money a day; counted before a call is reserved."""
+"""Call limits of a user: calls at once, a minute and a day, and the day's spend cap."""
 
 import asyncio
 import dataclasses
@@ -74,7 +74,7 @@ class UsageDay(TypedDict):
 
 
 # --- the rules, without a database --------------------------------------------------------------
-def take(
+def reserve(
     day: Day,
     limits: Limits,
     *,
@@ -100,7 +100,7 @@ def take(
     return amount_paise
 
 
-def give_back(day: Day, *, call_id: str, at: dt.datetime) -> None:
+def cancel(day: Day, *, call_id: str, at: dt.datetime) -> None:
     """Undo a `take` of the moment `at`, because the wallet refused the call."""
     day.held.pop(call_id, None)
     day.calls = max(0, day.calls - 1)
@@ -108,7 +108,7 @@ def give_back(day: Day, *, call_id: str, at: dt.datetime) -> None:
         day.minute_calls = max(0, day.minute_calls - 1)
 
 
-def raise_to(
+def extend(
     day: Day,
     cap_paise: int,
     *,
@@ -172,7 +172,7 @@ def _seconds_until(moment: dt.datetime, at: dt.datetime) -> int:
 
 
 # --- verbs --------------------------------------------------------------------------------------
-async def limits_of(user_id: str) -> Limits:
+async def get_limits(user_id: str) -> Limits:
     """What this user may do now; a new account less."""
     chosen = config.settings()
     cap_paise, concurrent_calls = chosen.spend_cap_paise, chosen.max_concurrent_calls
@@ -189,13 +189,13 @@ async def limits_of(user_id: str) -> Limits:
 
 
 async def _is_new(user_id: str, days: int) -> bool:
-    person = await users.find(user_id)
+    person = await users.find_user(user_id)
     return person is None or clock.now() < person.created_at + dt.timedelta(days=days)
 
 
-async def take_now(
+async def reserve_today(
     user_id: str, limits: Limits, *, call_id: str, amount_paise: int, amount_paise_min: int
-) -> "Taken":
+) -> "Counted":
     """`take` for a call that is placed now."""
     at = clock.now()
     on = clock.ist_date(at).isoformat()
@@ -203,7 +203,7 @@ async def take_now(
     def rule(day: Day) -> tuple[int, bool]:
         if call_id in day.held:  # another attempt at the same call was here
             return day.held[call_id], False
-        granted_paise = take(
+        granted_paise = reserve(
             day,
             limits,
             call_id=call_id,
@@ -214,11 +214,11 @@ async def take_now(
         return granted_paise, True
 
     granted_paise, is_first = await _change(user_id, on, rule)
-    return Taken(user_id, call_id, on, at, granted_paise, is_first)
+    return Counted(user_id, call_id, on, at, granted_paise, is_first)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Taken:
+class Counted:
     """A call that was counted, on which day, and what of the day's cap is reserved for it."""
 
     user_id: str
@@ -233,7 +233,7 @@ class Taken:
         if not self.is_first:
             return
         await _change(
-            self.user_id, self.on, lambda day: give_back(day, call_id=self.call_id, at=self.at)
+            self.user_id, self.on, lambda day: cancel(day, call_id=self.call_id, at=self.at)
         )
 
     async def lower_to(self, amount_paise: int) -> None:
@@ -246,17 +246,17 @@ class Taken:
         await _change(self.user_id, self.on, rule)
 
 
-async def raise_now(
+async def extend_reservation(
     user_id: str, on: str, *, call_id: str, amount_paise: int, amount_paise_min: int
 ) -> int:
     """`raise_to` for a running call that was counted on the day `on`; `amount_paise` while there is
     no cap."""
-    cap_paise = (await limits_of(user_id)).spend_cap_paise
+    cap_paise = (await get_limits(user_id)).spend_cap_paise
     if cap_paise is None:
         return amount_paise
 
     def rule(day: Day) -> int:
-        return raise_to(
+        return extend(
             day,
             cap_paise,
             call_id=call_id,
@@ -268,18 +268,18 @@ async def raise_now(
     return await _change(user_id, on, rule)
 
 
-async def settle_on(user_id: str, on: str, *, call_id: str, cost_paise: int) -> None:
+async def settle_on_day(user_id: str, on: str, *, call_id: str, cost_paise: int) -> None:
     """`settle` a call that was counted on the day `on`."""
     await _change(user_id, on, lambda day: settle(day, call_id=call_id, cost_paise=cost_paise))
 
 
-async def give_back_on(user_id: str, *, call_id: str, at: dt.datetime) -> None:
+async def cancel_on_day(user_id: str, *, call_id: str, at: dt.datetime) -> None:
     """`give_back` a call that was placed at the moment `at`, because its network did not take it."""
     on = clock.ist_date(at).isoformat()
-    await _change(user_id, on, lambda day: give_back(day, call_id=call_id, at=at))
+    await _change(user_id, on, lambda day: cancel(day, call_id=call_id, at=at))
 
 
-async def refuse_when_spent(user_id: str, limits: Limits, required_paise: int) -> None:
+async def check_spend_cap(user_id: str, limits: Limits, required_paise: int) -> None:
     """SpendCapReached when the day's cap leaves less than `required_paise`; reserves nothing."""
     if limits.spend_cap_paise is not None:
         at = clock.now()
@@ -287,7 +287,7 @@ async def refuse_when_spent(user_id: str, limits: Limits, required_paise: int) -
         _granted(day, limits.spend_cap_paise, required_paise, required_paise, at)
 
 
-async def calls_are_used_up(user_id: str, limits: Limits) -> bool:
+async def is_call_limit_reached(user_id: str, limits: Limits) -> bool:
     """Whether the user started as many calls today as a day may have."""
     if limits.calls_per_day is None:
         return False

@@ -1,4 +1,4 @@
-"""Campaign creation: what it says, how fast, and everybody on its list, or nothing at all."""
+"""Campaign creation: checked and stored with all of its contacts, or not at all."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,13 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Final, cast
 
-import billing
-import campaignbook
-import contacts
 import telephony
-from calls import PLAIN, CallSpec
-from campaignbook import LEASE_SECONDS, Campaign, NewCampaign, RejectedRow
+from billing import charging
+from calls.placing import PLAIN_CALL, CallSpec
+from campaigns import contacts, records
+from campaigns.contact_import import ContactChunk
+from campaigns.records import LEASE_SECONDS, Campaign, NewCampaign, RejectedRow
 from core.errors import Problem
-from phonebook import Chunk
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class CampaignPlan:
     """What a campaign says, how fast, and when; its list comes beside it."""
 
     name: str
-    spec: CallSpec = PLAIN
+    spec: CallSpec = PLAIN_CALL
     max_concurrent: int = MAX_CONCURRENT_DEFAULT
     calls_per_minute: int | None = None
     start: bool = True  # else it is a draft
@@ -48,11 +47,11 @@ class NoUsableRow(Problem):
 
 
 # --- verbs --------------------------------------------------------------------------------------
-def planned(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCampaign:
+def plan_campaign(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCampaign:
     """What is kept of a campaign. Raises InvalidRequest for options that do not go together or that
     the telephone network does not have, and InvalidNumber and DestinationNotAllowed for
     `connect_to`."""
-    plan.spec.check(telephony.chosen())
+    plan.spec.check(telephony.get_chosen_provider())
     return {
         "_id": campaign_id,
         "user_id": user_id,
@@ -65,25 +64,27 @@ def planned(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCampaign:
     }
 
 
-async def create(campaign: NewCampaign, chunks: AsyncGenerator[Chunk, None]) -> Campaign:
+async def create_campaign(
+    campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None]
+) -> Campaign:
     """Keep a planned campaign with everybody on its list, and start it if it should.
 
     The same campaign again is the one that there is. Raises the 402s before the list is read, what
     the phonebook raises, NoUsableRow, and Unavailable; then there is no campaign.
     """
-    known = await campaignbook.known(campaign["_id"])
+    known = await records.find_campaign(campaign["_id"])
     if known is not None:
         return known
-    await billing.can_start(campaign["user_id"])
+    await charging.require_can_start(campaign["user_id"])
     try:
         async with contextlib.aclosing(chunks):
             return await _filled(campaign, chunks)
     except BaseException:
-        await campaignbook.forget(campaign["_id"])
+        await records.delete_draft(campaign["_id"])
         raise
 
 
-async def _filled(campaign: NewCampaign, chunks: AsyncGenerator[Chunk, None]) -> Campaign:
+async def _filled(campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None]) -> Campaign:
     campaign_id, now = campaign["_id"], asyncio.get_running_loop().time
     rejected: list[RejectedRow] = []
     count = rejected_count = 0
@@ -93,16 +94,12 @@ async def _filled(campaign: NewCampaign, chunks: AsyncGenerator[Chunk, None]) ->
             rejected.append(cast(RejectedRow, dataclasses.asdict(row)))
         rejected_count += len(chunk.rejected)
         if chunk.usable and now() >= kept_until:
-            keep = (
-                campaignbook.still_loading(campaign_id)
-                if count
-                else campaignbook.open_draft(campaign)
-            )
+            keep = records.extend_draft(campaign_id) if count else records.create_draft(campaign)
             is_ours, kept_until = await keep, now() + LEASE_SECONDS / 4
         if not is_ours:  # another attempt at the same was faster, or this one was given up
-            return await campaignbook.launched(campaign_id)
+            return await records.get_launched_campaign(campaign_id)
         if chunk.usable:
-            await contacts.add(campaign_id, campaign["user_id"], chunk.usable)
+            await contacts.create_contacts(campaign_id, campaign["user_id"], chunk.usable)
             count += len(chunk.usable)
     if not count:
         raise NoUsableRow(
@@ -110,6 +107,6 @@ async def _filled(campaign: NewCampaign, chunks: AsyncGenerator[Chunk, None]) ->
             rejected=rejected,
             rejected_count=rejected_count,
         )
-    launched = await campaignbook.launch(campaign_id, rejected, rejected_count)
+    launched = await records.launch_campaign(campaign_id, rejected, rejected_count)
     log.info("campaign %s: %d to call, %d refused", campaign_id, count, rejected_count)
     return launched

@@ -1,4 +1,4 @@
-"""Calls: placed once their money is reserved, shown to their owner, hung up on request."""
+"""Placing calls: money reserved, provider asked, and hanging up on request."""
 
 import dataclasses
 import datetime as dt
@@ -6,17 +6,15 @@ import logging
 from collections.abc import Iterable
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
-import billing
-import callbook
-import deadlines
-import tariffs
 import telephony
-from billing import Reservation
-from callrecords import Call
+from billing import charging, rates
+from billing.charging import Reservation
+from billing.pricing import Rate
+from calls import lifecycle, records, timing
+from calls.records import Call
 from core import clock, config, database, phone_numbers
 from core.database import Document, Write
 from core.errors import Unavailable, invalid
-from rates import Rate
 from telephony import OVER, RANK, CannotHangUp, Capabilities, Provider, Simulate, throttle
 
 log = logging.getLogger(__name__)
@@ -113,15 +111,15 @@ class CallSpec:
         )
 
 
-PLAIN: Final = CallSpec()
+PLAIN_CALL: Final = CallSpec()
 
 
-async def place(
+async def place_call(
     user_id: str,
     *,
     call_id: str,
     to: str,
-    spec: CallSpec = PLAIN,
+    spec: CallSpec = PLAIN_CALL,
     campaign_id: str | None = None,
     turn_at: dt.datetime | None = None,
 ) -> Call:
@@ -132,15 +130,15 @@ async def place(
     DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and Unavailable; then there
     is no call. A call that the network refuses comes back as `failed`, its money released.
     """
-    known = await callbook.known(call_id)
+    known = await records.find_call(call_id)
     if known is not None:
         return known
-    network = telephony.chosen()
+    network = telephony.get_chosen_provider()
     spec.check(network)
     script = (spec.simulate or Simulate()) if network.can.can_simulate else None
     longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
     number = phone_numbers.checked(to)
-    rate = await tariffs.rate_for(user_id, number)
+    rate = await rates.get_rate(user_id, number)
     spec = spec.normalized()
     call = _fresh(user_id, call_id, number, rate, script) | {
         "message": spec.message,
@@ -153,9 +151,9 @@ async def place(
     }
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
-        return [callbook.written(cast(Call, call | _reserved(reservation, network.can)))]
+        return [lifecycle.written(cast(Call, call | _reserved(reservation, network.can)))]
 
-    reservation = await billing.reserve(
+    reservation = await charging.reserve(
         user_id,
         call_id=call_id,
         rate=rate,
@@ -164,7 +162,7 @@ async def place(
         companions=with_call,
     )
     if reservation.repeated:  # another attempt with this id is at it
-        return await callbook.find(call_id)
+        return await records.get_call(call_id)
     held = cast(Call, call | _reserved(reservation, network.can))
     return await _submit(held, script, turn_at)
 
@@ -205,7 +203,7 @@ def _fresh(
         "review_reason": None,
         "events": [],
         "checks": 0,
-        "next_check_at": clock.after(deadlines.VISIBILITY_SECONDS, since=now),
+        "next_check_at": clock.after(timing.VISIBILITY_SECONDS, since=now),
     }
 
 
@@ -225,7 +223,7 @@ def _reserved(reservation: Reservation, can: Capabilities) -> Document:
 
 async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | None) -> Call:
     """Ask the network for a call that is committed. Whatever happens, its hold has an owner."""
-    call_id, network = call["_id"], telephony.provider(call["provider"])
+    call_id, network = call["_id"], telephony.get_provider(call["provider"])
     dial = telephony.Dial(
         call_id=call_id,
         to=call["to"],
@@ -240,31 +238,31 @@ async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | No
         simulate=script,
     )
     try:
-        await throttle.wait(network, turn_at)
+        await throttle.wait_for_turn(network, turn_at)
         if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
             raise telephony.NotSent(telephony.TOO_SLOW)
         provider_call_id = await network.place(dial)
     except (telephony.Refused, telephony.NotSent) as refusal:
         log.warning("call %s was not placed: %s", call_id, refusal)
-        await callbook.finish(
+        await lifecycle.end_call(
             call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200]
         )
-        return await callbook.find(call_id)
+        return await records.get_call(call_id)
     except telephony.Ambiguous as problem:
         log.warning("call %s: unknown whether it was placed: %s", call_id, problem)
-        return await callbook.unknown(call)
-    return await callbook.queued(call, provider_call_id)
+        return await lifecycle.mark_unknown(call)
+    return await lifecycle.mark_queued(call, provider_call_id)
 
 
-async def hang_up(call_id: str) -> Call:
+async def hang_up_call(call_id: str) -> Call:
     """Ask the network to end a call; the call as it stands. Its end is reported like any other.
 
     Harmless when repeated and when the call is over. Unavailable when the network does not answer,
     CannotHangUp when it is one that cannot do this.
     """
-    call = await callbook.find(call_id)
+    call = await records.get_call(call_id)
     if call["rank"] < OVER:
-        network = telephony.provider(call["provider"])
+        network = telephony.get_provider(call["provider"])
         if not network.can.can_hang_up:
             raise CannotHangUp(
                 f"{network.name.title()} cannot end a call on request; it ends after "
@@ -280,5 +278,5 @@ async def hang_up(call_id: str) -> Call:
 
 async def hang_up_on_machine(call_id: str) -> None:
     """A machine answered: end the call, if that is what its user wants. Raises Unavailable."""
-    if (await callbook.find(call_id)).get("machine_detection") == "hang_up":
-        await hang_up(call_id)
+    if (await records.get_call(call_id)).get("machine_detection") == "hang_up":
+        await hang_up_call(call_id)

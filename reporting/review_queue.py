@@ -1,17 +1,17 @@
-"""What is open between Razorpay, the networks and us: reports, and what waits for a person."""
+"""Review queue: what waits for a person's decision, by kind."""
 
 from dataclasses import dataclass
 from typing import cast
 
-import callbook
 import payments
-import webhooks
-from callrecords import Call
+from calls import records as call_records
+from calls.records import Call
 from core import outbox
 from core.database import Document, db
 from disputes import Dispute
 from payments import Payment
-from refundbook import Refund
+from reconciliation import webhooks
+from refunds import Refund
 
 _SHOWN = 50
 
@@ -27,15 +27,15 @@ class Waiting:
     refunds: list[Refund]
 
 
-async def waiting() -> Waiting:
+async def find_waiting() -> Waiting:
     """What waits for a person now."""
     disputed = await db.disputes.find({"state": "reserved"}).to_list(_SHOWN)
-    dead, _ = await outbox.page(webhooks.EVENT, state="dead", limit=_SHOWN)
+    dead, _ = await outbox.list_events(webhooks.EVENT, state="dead", limit=_SHOWN)
     refunds = db.refunds.find({"status": "reserved", "failure": {"$type": "string"}})
     return Waiting(
-        payments=await payments.waiting(_SHOWN),
+        payments=await payments.list_in_review(_SHOWN),
         webhooks=dead,
-        calls=await callbook.waiting(_SHOWN),
+        calls=await call_records.list_calls_in_review(_SHOWN),
         disputes=cast(list[Dispute], disputed),
         refunds=cast(list[Refund], await refunds.to_list(_SHOWN)),
     )

@@ -1,4 +1,4 @@
-"""What an operator watches: money, calls and failed payments, day by day and now."""
+"""Analytics: recharges, calls and failed payments by day, and the figures of this moment."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""Call monitor: reserves the next slice, warns, cuts off, and finds ends that were not reported."""
+"""Call monitor: running calls extended, warned and cut off; lost ends found by asking."""
 
 import asyncio
 import logging
@@ -6,16 +6,15 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-import billing
-import callbook
-import deadlines
 import telephony
-from billing import Reservation
-from callrecords import RESOLVED, Call
+from billing import charging
+from billing.charging import Reservation
+from calls import lifecycle, records, timing
+from calls.records import RESOLVED, Call
+from calls.timing import LEAD_SECONDS, WARNED_AT_SECONDS
 from core import clock, config
 from core.database import Document, Write
 from core.errors import HoldNotFound, PaymentRequired, Unavailable
-from deadlines import LEAD_SECONDS, WARNED_AT_SECONDS
 from telephony import OVER, RANK, Report
 
 log = logging.getLogger(__name__)
@@ -49,61 +48,63 @@ _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
 
 
 # --- the next slice -----------------------------------------------------------------------------
-async def extend_due() -> int:
+async def extend_due_calls() -> int:
     """Reserve the next slice of the running calls that near their limit; how many were looked at.
 
     The hold is extended first and the network's limit raised afterwards, so what the network lets a
     call cost is reserved at every moment. Any process may do it; each call is claimed by a lease.
     """
-    return await callbook.claim_due("next_extend_at", _extend)
+    return await lifecycle.claim_due_calls("next_extend_at", _extend)
 
 
 async def _extend(call: Call) -> None:
-    network = telephony.provider(call["provider"])
+    network = telephony.get_provider(call["provider"])
     if call["status"] != "in_progress":  # it rings for long, or the report of the answer was lost
         report = await _ask(call)
         if report is None or report.rank < RANK["in_progress"]:
             pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
-            return await callbook.change(call, next_extend_at=clock.after(pause_seconds))
-        await callbook.receive(call["_id"], report, via=call["provider"])
+            return await lifecycle.update_open_call(call, next_extend_at=clock.after(pause_seconds))
+        await lifecycle.apply_report(call["_id"], report, via=call["provider"])
         if report.rank == OVER:
             return None
-        call = await callbook.find(call["_id"])
+        call = await records.get_call(call["_id"])
     before_seconds = call["told_limit_seconds"] if network.can.can_extend else call["limit_seconds"]
     if await _is_too_early(call):
-        again_at = clock.after(-LEAD_SECONDS, since=deadlines.talk_ends_at(call))
-        return await callbook.change(call, next_extend_at=again_at)
-    if not network.can.can_extend and call["limit_seconds"] >= deadlines.ceiling_seconds(call):
+        again_at = clock.after(-LEAD_SECONDS, since=timing.talk_ends_at(call))
+        return await lifecycle.update_open_call(call, next_extend_at=again_at)
+    if not network.can.can_extend and call["limit_seconds"] >= timing.limit_seconds_max(call):
         return await _runs_out(call)  # its network ends it there, and takes no other limit
     try:
         limit_seconds = await _reserved_limit(call)
     except PaymentRequired:
         return await _runs_out(call)
     except HoldNotFound:
-        return await callbook.change(call, forget="next_extend_at")
+        return await lifecycle.update_open_call(call, forget="next_extend_at")
     if network.can.can_extend:
         if not await network.extend(call, limit_seconds):
-            return await callbook.change(call, forget="next_extend_at")
-        await callbook.change(call, told_limit_seconds=limit_seconds)
+            return await lifecycle.update_open_call(call, forget="next_extend_at")
+        await lifecycle.update_open_call(call, told_limit_seconds=limit_seconds)
     log.info("call %s: may last %d s", call["_id"], limit_seconds)
     if limit_seconds >= call["max_duration_seconds"]:
-        return await callbook.change(call, forget="next_extend_at")
+        return await lifecycle.update_open_call(call, forget="next_extend_at")
     reached_at = clock.now()
     if call["pace"] <= 1 and call["answered_at"] is not None:
         reached_at = clock.after(before_seconds / call["pace"], since=call["answered_at"])
-    again_at = deadlines.look_at(call, reached_at, seconds=limit_seconds - before_seconds)
-    return await callbook.change(call, next_extend_at=again_at)
+    again_at = timing.next_balance_check_at(
+        call, reached_at, seconds=limit_seconds - before_seconds
+    )
+    return await lifecycle.update_open_call(call, next_extend_at=again_at)
 
 
 async def _is_too_early(call: Call) -> bool:
     """Whether the next slice can wait: its time has not come, and there is money for it."""
     if call["pace"] > 1 or call["limit_seconds"] > call["told_limit_seconds"]:
         return False
-    left_seconds = (deadlines.talk_ends_at(call) - clock.now()).total_seconds()
-    ceiling_seconds = deadlines.ceiling_seconds(call)
+    left_seconds = (timing.talk_ends_at(call) - clock.now()).total_seconds()
+    ceiling_seconds = timing.limit_seconds_max(call)
     if left_seconds <= LEAD_SECONDS + 1 or call["limit_seconds"] >= ceiling_seconds:
         return False
-    return await billing.can_extend(
+    return await charging.can_extend(
         call, seconds_more=WARNED_AT_SECONDS[0], seconds_max=ceiling_seconds
     )
 
@@ -118,12 +119,12 @@ async def _reserved_limit(call: Call) -> int:
     slice_seconds = config.settings().call_slice_minutes * 60
 
     def with_hold(reservation: Reservation) -> Iterable[Write]:
-        return [callbook.limit_raised(call, reservation)]
+        return [lifecycle.update_of_limit(call, reservation)]
 
-    reservation = await billing.extend(
+    reservation = await charging.extend(
         call,
         seconds_more=max(slice_seconds, math.ceil(call["pace"])),
-        seconds_max=deadlines.ceiling_seconds(call),
+        seconds_max=timing.limit_seconds_max(call),
         companions=with_hold,
     )
     return reservation.limit_seconds
@@ -132,12 +133,12 @@ async def _reserved_limit(call: Call) -> int:
 async def _runs_out(call: Call) -> None:
     """No money for a slice. A recharge may come until the limit; then the call is ended: by its
     network where that has the limit, else by us, a moment before it costs more than is there."""
-    network = telephony.provider(call["provider"])
-    left_seconds = (deadlines.talk_ends_at(call) - clock.now()).total_seconds()
+    network = telephony.get_provider(call["provider"])
+    left_seconds = (timing.talk_ends_at(call) - clock.now()).total_seconds()
     talk_seconds = max(0, round(left_seconds * call["pace"]))
     reached = [at for at in WARNED_AT_SECONDS if talk_seconds <= at + _EARLY_SECONDS]
     if reached:
-        await callbook.runs_out(call, seconds_left=talk_seconds, warned_at=min(reached))
+        await lifecycle.record_running_out(call, seconds_left=talk_seconds, warned_at=min(reached))
     log.info("call %s: no money for more than %d s", call["_id"], call["limit_seconds"])
     if call["pace"] > 1:
         left_seconds += telephony.PATIENCE_SECONDS
@@ -148,20 +149,22 @@ async def _runs_out(call: Call) -> None:
         # Half of what is left, but not past the moments at which it is said.
         stops = [left_seconds - at for at in (*WARNED_AT_SECONDS, margin_seconds)]
         pause_seconds = min(left_seconds / 2, *(stop for stop in stops if stop > 0))
-        return await callbook.change(call, next_extend_at=clock.after(max(0.5, pause_seconds)))
+        return await lifecycle.update_open_call(
+            call, next_extend_at=clock.after(max(0.5, pause_seconds))
+        )
     if by_hand:
         await network.hang_up(call)
         log.info("call %s: hung up, its money is used up", call["_id"])
-    return await callbook.change(call, forget="next_extend_at")
+    return await lifecycle.update_open_call(call, forget="next_extend_at")
 
 
 # --- the lost end -------------------------------------------------------------------------------
-async def sweep() -> int:
+async def sweep_overdue_calls() -> int:
     """Ask the network about calls whose end should have been reported; how many were looked at.
 
     No hold is given back because of its age: the network says what became of the call.
     """
-    return await callbook.claim_due("next_check_at", _check)
+    return await lifecycle.claim_due_calls("next_check_at", _check)
 
 
 async def _ask(call: Call) -> Report | None:
@@ -171,17 +174,17 @@ async def _ask(call: Call) -> Report | None:
     """
 
     async def others() -> list[Call]:
-        return await callbook.siblings(call)
+        return await records.list_similar_calls(call)
 
     try:
-        return await telephony.provider(call["provider"]).look_up(call, others)
+        return await telephony.get_provider(call["provider"]).look_up(call, others)
     except (AttributeError, LookupError, TypeError, ValueError) as problem:
         raise telephony.Ambiguous(f"its answer cannot be read: {problem!r}") from problem
 
 
 async def _check(call: Call) -> None:
     if call["billing_status"] in RESOLVED:
-        return await callbook.change(call, forget="next_check_at")
+        return await lifecycle.update_open_call(call, forget="next_check_at")
     try:
         report = await _ask(call)
     except telephony.Ambiguous as problem:
@@ -191,7 +194,7 @@ async def _check(call: Call) -> None:
         "call %s: asked, the network says %s", call["_id"], report.status if report else "nothing"
     )
     if report is not None:
-        await callbook.receive(call["_id"], report, via=call["provider"])
+        await lifecycle.apply_report(call["_id"], report, via=call["provider"])
         if report.rank < OVER:
             await _cut_off(call, report)
         if report.rank < OVER or report.duration_seconds is None:
@@ -199,20 +202,20 @@ async def _check(call: Call) -> None:
         return None
     if call["rank"] > RANK["submitting"]:
         return await _check_later(call, "the network took this call and does not know it now")
-    if clock.now() < deadlines.visible_at(call):
+    if clock.now() < timing.visible_at(call):
         return await _check_later(call, "the network does not know it yet")
-    return await callbook.finish(
+    return await lifecycle.end_call(
         call["_id"], status="failed", duration_seconds=0, reason="not_placed"
     )
 
 
 async def _cut_off(call: Call, report: Report) -> None:
     """End a call that its network should have ended long ago."""
-    network = telephony.provider(call["provider"])
+    network = telephony.get_provider(call["provider"])
     answered_at = call["answered_at"]
     if report.status != "in_progress" or answered_at is None or not network.can.can_hang_up:
         return
-    if clock.now() > deadlines.latest_end(call, answered_at):
+    if clock.now() > timing.latest_end_at(call, answered_at):
         log.error("call %s is up after its limit of %d s", call["_id"], call["limit_seconds"])
         try:
             await network.hang_up(call)
@@ -224,11 +227,11 @@ async def _check_later(call: Call, reason: str) -> None:
     """Ask again after a growing pause; when that has gone on for long, a person should look, too."""
     pause_seconds = min(_CHECK_PAUSE_SECONDS_MAX, 5 * 2 ** min(call["checks"], 10))
     # Of a network that knows a duration minutes later, nothing is gained by asking every second.
-    pause_seconds = max(pause_seconds, deadlines.can(call).duration_after_seconds)
+    pause_seconds = max(pause_seconds, timing.capabilities_of(call).duration_after_seconds)
     again_at = clock.after(pause_seconds)
     if call["checks"] < _CHECKS_MAX:
-        return await callbook.change(call, next_check_at=again_at)
-    return await callbook.change(
+        return await lifecycle.update_open_call(call, next_check_at=again_at)
+    return await lifecycle.update_open_call(
         call, next_check_at=again_at, billing_status="review", review_reason=reason
     )
 
@@ -240,14 +243,14 @@ async def end_calls_of_frozen(event: Document) -> None:
     Raises Unavailable when the network left one up, after all were tried: the event is tried again,
     as long as the wallet is frozen.
     """
-    if not await billing.is_frozen(event["user_id"]):
+    if not await charging.is_frozen(event["user_id"]):
         return
     live = {"user_id": event["user_id"], "rank": {"$lt": OVER}}
-    found = await callbook.page(live, after=None, limit=_FROZEN_BATCH)
+    found = await records.list_calls(live, after=None, limit=_FROZEN_BATCH)
     slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def end(call: Call) -> bool:
-        network = telephony.provider(call["provider"])
+        network = telephony.get_provider(call["provider"])
         if not network.can.can_hang_up:  # it ends at its limit, which is paid for
             return True
         async with slots:

@@ -1,4 +1,4 @@
-"""Rate cards: prices by destination, kept in versions, each in force from a date."""
+"""Rate cards: a price for each destination, in versions that are in force by date."""
 
 import asyncio
 import dataclasses
@@ -9,12 +9,12 @@ import zlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final, NotRequired, TypedDict, TypeVar, cast
 
-import ratesheets
+from billing import rate_card_files
+from billing.pricing import Rate
+from billing.rate_card_files import Price
 from core import clock, config, csv_files, database
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import NotFound, Problem, Unavailable
-from rates import Rate
-from ratesheets import Price
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Card:
 
 
 # --- which one is in force ----------------------------------------------------------------------
-async def in_force() -> Card | None:
+async def find_card_in_force() -> Card | None:
     """The card of this moment; None while there is none.
 
     The schedule is read for every call (calls that start together share the query); the card itself
@@ -176,13 +176,13 @@ async def _load(card_id: str) -> Card:
 
 def _built(version: int, content: bytes) -> Card:
     prices: dict[str, tuple[Price, ...]] = {}
-    for price in ratesheets.kept(zlib.decompress(content).decode()):
+    for price in rate_card_files.prices_of_stored_text(zlib.decompress(content).decode()):
         prices[price.prefix] = (*prices.get(price.prefix, ()), price)
     return Card(version, prices)
 
 
 # --- an admin -----------------------------------------------------------------------------------
-async def publish(
+async def create_rate_card(
     card_id: str, prices: list[Price], *, effective_from: dt.datetime | None, by: str, note: str
 ) -> RateCard:
     """Keep a new version and put it in force from `effective_from` (None: now) on, in one commit.
@@ -192,7 +192,7 @@ async def publish(
     known = await db.ratecards.find_one({"_id": card_id}, {"content": 0})
     if known is not None:
         return cast(RateCard, known)
-    text = ratesheets.written(prices)
+    text = rate_card_files.stored_text(prices)
     content = await asyncio.to_thread(zlib.compress, text.encode())
 
     async def all_of_it(session: Session) -> RateCard:
@@ -218,14 +218,14 @@ async def publish(
     return card
 
 
-async def activate(
+async def activate_rate_card(
     version: int | None, *, effective_from: dt.datetime | None, by: str
 ) -> dt.datetime:
     """Put a version that there is in force again, or with None no card at all; from when on.
 
     Raises NotFound for a version that there is not.
     """
-    card = None if version is None else await find(version)
+    card = None if version is None else await get_rate_card(version)
     since = effective_from or clock.now()
 
     async def both(session: Session) -> None:
@@ -279,7 +279,7 @@ def _scheduled(
     ]
 
 
-async def find(version: int, *, with_content: bool = False) -> RateCard:
+async def get_rate_card(version: int, *, with_content: bool = False) -> RateCard:
     """A version of the card; NotFound when there is none."""
     shown = None if with_content else {"content": 0}
     found = await db.ratecards.find_one({"version": version}, shown)
@@ -288,7 +288,7 @@ async def find(version: int, *, with_content: bool = False) -> RateCard:
     return cast(RateCard, found)
 
 
-async def version_at(at: dt.datetime) -> int | None:
+async def find_version_at(at: dt.datetime) -> int | None:
     """The version that was, is or (as things stand) will be in force at a moment; None for none."""
     found = await db.ratecard_schedule.find_one(
         {"effective_from": {"$lte": at}}, sort=[("effective_from", -1), ("_id", -1)]
@@ -297,17 +297,19 @@ async def version_at(at: dt.datetime) -> int | None:
     return version
 
 
-async def page(*, before: int | None, limit: int) -> list[RateCard]:
+async def list_rate_cards(*, before: int | None, limit: int) -> list[RateCard]:
     """At most `limit` versions, newest first, that are older than `before`."""
     where: Document = {} if before is None else {"version": {"$lt": before}}
     found = db.ratecards.find(where, {"content": 0}, sort=[("version", -1)], limit=limit)
     return cast(list[RateCard], await found.to_list(None))
 
 
-async def csv_of(version: int) -> AsyncGenerator[str, None]:
+async def csv_of_rate_card(version: int) -> AsyncGenerator[str, None]:
     """A version as the CSV that may be changed and sent again, in pieces."""
-    found = await find(version, with_content=True)
-    rows = ratesheets.shown(ratesheets.kept(zlib.decompress(found["content"]).decode()))
+    found = await get_rate_card(version, with_content=True)
+    rows = rate_card_files.rows_for_download(
+        rate_card_files.prices_of_stored_text(zlib.decompress(found["content"]).decode())
+    )
     while piece := [row for row, _ in zip(rows, range(1_000), strict=False)]:
         yield csv_files.lines(piece)
         await asyncio.sleep(0)

@@ -1,11 +1,12 @@
-"""The record of a call: its fields, its states, and the reports that it keeps."""
+"""Call records: the fields and states of a call, its queries and conditional updates."""
 
 import datetime as dt
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
-from billing import BilledCall
-
-# --- vocabulary ---------------------------------------------------------------------------------
+from billing.charging import BilledCall
+from core import clock, database
+from core.database import Document, db
+from core.errors import NotFound
 
 Status = Literal[
     "created",
@@ -21,6 +22,8 @@ Status = Literal[
     "failed",
     "canceled",
 ]
+
+
 BillingStatus = Literal[
     "held",  # its hold is in the wallet
     "settled",  # charged (or owed), the hold is gone
@@ -28,6 +31,7 @@ BillingStatus = Literal[
     "pending_duration",  # it ended, the network has not said after how long
     "review",  # a person has to look; the hold stays
 ]
+
 
 RESOLVED: Final = ("settled", "released")
 
@@ -92,3 +96,58 @@ class Call(BilledCall):
     # what a person has to look at, and what they decided
     review_reason: str | None
     reviewed: NotRequired[CallReview]
+
+
+# A network that queues may begin a call so much later than we placed it.
+_NEAR_SECONDS: Final = 1_000
+
+
+async def get_call(call_id: str) -> Call:
+    """The call; NotFound when there is none."""
+    found = await db.calls.find_one({"_id": call_id})
+    if found is None:
+        raise NotFound("There is no call with this id.")
+    return cast(Call, found)
+
+
+async def find_call(call_id: str) -> Call | None:
+    """The call if there is one; callers share the document and do not change it."""
+    return cast("Call | None", await database.find_together("calls", call_id))
+
+
+async def list_calls(
+    where: Document, *, after: tuple[dt.datetime, str] | None, limit: int
+) -> list[Call]:
+    """At most `limit` calls, newest first, that come after that creation time and id."""
+    if after is not None:
+        at, call_id = after
+        older = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": call_id}}]
+        where = where | {"$or": older}
+    found = db.calls.find(where, sort=[("created_at", -1), ("_id", -1)], limit=limit)
+    return cast(list[Call], await found.to_list(None))
+
+
+async def list_similar_calls(call: Call) -> list[Call]:
+    """Our other calls to the same number that are up or were placed at about that time, for a
+    network that cannot distinguish them."""
+    near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
+    near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
+    found = db.calls.find(
+        {
+            "$or": [{"created_at": near}, {"next_check_at": {"$exists": True}}],
+            "to": call["to"],
+            "provider": call["provider"],
+            "_id": {"$ne": call["_id"]},
+        }
+    )
+    return cast(list[Call], await found.to_list(None))
+
+
+async def list_calls_in_review(limit: int) -> list[Call]:
+    """The calls that wait for a person, the oldest first: their money is held, or what their
+    network said of them does not fit together."""
+    found = db.calls.find(IN_REVIEW, sort=[("created_at", 1)], limit=limit)
+    return cast(list[Call], await found.to_list(None))
+
+
+IN_REVIEW: Final[Document] = {"review_reason": {"$type": "string"}}

@@ -1,4 +1,4 @@
-"""The dialer of campaigns: who is called when, why a campaign waits, and when it goes on."""
+"""Campaign dialer: who is called when, why a campaign waits or pauses, and when it goes on."""
 
 import asyncio
 import dataclasses
@@ -9,17 +9,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
-import billing
-import callbook
-import calls
-import campaignbook
-import contacts
 import telephony
-from billing import Outlook
-from callrecords import Call
-from calls import CallSpec
-from campaignbook import Campaign, Event, PauseReason, Status
-from contacts import ClaimedContact
+from billing import charging, pricing
+from billing.charging import Outlook
+from calls import placing
+from calls import records as call_records
+from calls.placing import CallSpec
+from calls.records import Call
+from campaigns import contacts, records
+from campaigns.contacts import ClaimedContact
+from campaigns.records import Campaign, CampaignEvent, PauseReason, Status
 from core import clock, database
 from core.database import Document
 from core.errors import (
@@ -118,15 +117,15 @@ _looks: set[asyncio.Task[None]] = set()
 
 
 # --- verbs --------------------------------------------------------------------------------------
-async def tick() -> int:
+async def dial_due_campaigns() -> int:
     """Do what is due for campaigns; how many there were. Any process may."""
-    ids = await campaignbook.due(_BATCH_MAX)
+    ids = await records.list_due_campaigns(_BATCH_MAX)
     slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def one(campaign_id: str) -> None:
         async with slots:
             try:
-                await look_after(campaign_id)
+                await dial_campaign(campaign_id)
             except Exception as problem:
                 if database.is_away(problem):
                     raise
@@ -136,52 +135,52 @@ async def tick() -> int:
     return len(ids)
 
 
-async def look_after(campaign_id: str) -> None:
+async def dial_campaign(campaign_id: str) -> None:
     """Do what is to do for a campaign now; whoever is at it already looks again afterwards."""
-    campaign = await campaignbook.take(campaign_id)
+    campaign = await records.acquire_lease(campaign_id)
     if campaign is None:
-        await campaignbook.look_again(campaign_id, clock.now())
+        await records.mark_due(campaign_id, clock.now())
         return
     again_seconds: Pause = _NETWORK_SECONDS
     try:
         again_seconds = await _step(campaign)
     finally:
-        await campaignbook.put_down(campaign, again_seconds)
+        await records.release_lease(campaign, again_seconds)
 
 
 async def _step(campaign: Campaign) -> Pause:
     campaign_id, status = campaign["_id"], campaign["status"]
     if campaign["is_loading"]:
         log.warning("campaign %s: its list never came in, it is forgotten", campaign_id)
-        await campaignbook.forget(campaign_id)
+        await records.delete_draft(campaign_id)
         return None
     if status == "scheduled":
-        await campaignbook.transition(campaign, Event.START_TIME_CAME)
+        await records.apply_event(campaign, CampaignEvent.START_TIME_CAME)
         return 0.0
     if status not in ("running", "paused", "canceled"):
         return None
     await _recover(campaign)
     if status == "canceled":
-        await contacts.cancel_pending(campaign_id)
-    if await contacts.has_any(campaign_id, ("pending",)):
+        await contacts.mark_pending_canceled(campaign_id)
+    if await contacts.has_contacts(campaign_id, ("pending",)):
         work = _WORK.get((status, campaign["pause_reason"]), _wait_for_calls)
         return await work(campaign)
-    if await contacts.has_any(campaign_id, contacts.LIVE):
+    if await contacts.has_contacts(campaign_id, contacts.LIVE):
         return _LIVE_SECONDS
-    await campaignbook.close(campaign)
+    await records.close_campaign(campaign)
     return None
 
 
 async def _recover(campaign: Campaign) -> None:
     """Contacts whose process died go back, unless their call exists: nobody is called twice."""
-    for contact in await contacts.overdue(campaign["_id"]):
-        call = await callbook.known(contact["call_id"])
+    for contact in await contacts.claim_due_contacts(campaign["_id"]):
+        call = await call_records.find_call(contact["call_id"])
         if call is None:
-            await contacts.put_back(contact)
+            await contacts.release_contact(contact)
         elif _was_never_called(call):
-            await contacts.put_back(contact, contacts.LIVE)
+            await contacts.release_contact(contact, contacts.LIVE)
         elif call["rank"] == OVER and call["billing_status"] != "pending_duration":
-            await contacts.end(
+            await contacts.apply_call_end(
                 call["_id"],
                 status=call["status"],
                 answered_by=call.get("answered_by"),
@@ -189,12 +188,12 @@ async def _recover(campaign: Campaign) -> None:
                 cost_paise=int(call["cost_paise"] or 0),
             )
         else:
-            await contacts.in_call(contact)
+            await contacts.mark_in_call(contact)
 
 
 async def _wait_for_calls(campaign: Campaign) -> Pause:
     """Its owner has stopped it: only the calls that are up are looked after."""
-    return _LIVE_SECONDS if await contacts.has_any(campaign["_id"], contacts.LIVE) else None
+    return _LIVE_SECONDS if await contacts.has_contacts(campaign["_id"], contacts.LIVE) else None
 
 
 # --- dialing ------------------------------------------------------------------------------------
@@ -210,12 +209,12 @@ async def _run(campaign: Campaign) -> Pause:
     if probing := campaign.get("probes", 0) > 0:
         room = min(room, 1)
     while room > 0:
-        turns = await throttle.turns(telephony.chosen(), min(room, _WAVE))
-        wave = await contacts.claim(campaign["_id"], len(turns)) if turns else []
+        turns = await throttle.take_turns(telephony.get_chosen_provider(), min(room, _WAVE))
+        wave = await contacts.claim_contacts(campaign["_id"], len(turns)) if turns else []
         if not wave:
             break
-        if not await campaignbook.goes_on(campaign, paced_at=_paced_after(campaign, len(wave))):
-            await asyncio.gather(*(contacts.put_back(contact) for contact in wave))
+        if not await records.renew_lease(campaign, paced_at=_paced_after(campaign, len(wave))):
+            await asyncio.gather(*(contacts.release_contact(contact) for contact in wave))
             return 0.0
         outcomes = await asyncio.gather(*map(partial(_place, campaign), wave, turns))
         if all(isinstance(outcome, Unknown) for outcome in outcomes):
@@ -224,7 +223,7 @@ async def _run(campaign: Campaign) -> Pause:
         if heeded:
             return max(pause_seconds, await _heed(campaign, heeded))
         if probing:
-            await campaignbook.probed_with(campaign, wave[0]["call_id"])
+            await records.mark_probed(campaign, wave[0]["call_id"])
             return _WAITS_SECONDS
         room -= len(wave)
     return pause_seconds
@@ -232,21 +231,21 @@ async def _run(campaign: Campaign) -> Pause:
 
 async def _outlook_of(campaign: Campaign) -> Outlook:
     # A price may depend on the destination: what can be afforded is guessed by whom it calls next.
-    number = await contacts.next_number(campaign["_id"])
-    return await billing.outlook(campaign["user_id"], number)
+    number = await contacts.find_next_number(campaign["_id"])
+    return await charging.get_outlook(campaign["user_id"], number)
 
 
 async def _room(campaign: Campaign, outlook: Outlook) -> int:
     """How many more calls the campaign may have up now. What a user may have and can pay at once is
     shared evenly among the campaigns that run."""
-    running = await campaignbook.running_count(campaign["user_id"])
+    running = await records.count_running_campaigns(campaign["user_id"])
     calls_max = outlook.limits.concurrent_calls
     if running > 1:
-        longest_seconds = campaign["max_duration_seconds"] or billing.SECONDS_MAX
-        whole = telephony.chosen().can.reserves_whole
+        longest_seconds = campaign["max_duration_seconds"] or pricing.SECONDS_MAX
+        whole = telephony.get_chosen_provider().can.reserves_whole
         calls_max = min(calls_max, outlook.capacity(longest_seconds, whole=whole))
     calls_max = min(campaign["max_concurrent"], _share(calls_max, running))
-    free = calls_max - await contacts.live_count(campaign["_id"])
+    free = calls_max - await contacts.count_live_contacts(campaign["_id"])
     return min(free, _share(outlook.affordable_calls, running))
 
 
@@ -286,7 +285,7 @@ def _paced_after(campaign: Campaign, calls_placed: int) -> dt.datetime | None:
 async def _place(campaign: Campaign, contact: ClaimedContact, turn_at: dt.datetime) -> Outcome:
     """Call one contact."""
     try:
-        call = await calls.place(
+        call = await placing.place_call(
             campaign["user_id"],
             call_id=contact["call_id"],
             to=contact["to"],
@@ -295,7 +294,7 @@ async def _place(campaign: Campaign, contact: ClaimedContact, turn_at: dt.dateti
             turn_at=turn_at,
         )
     except (PaymentRequired, TooManyCalls) as refusal:
-        await contacts.put_back(contact)
+        await contacts.release_contact(contact)
         return Refused(refusal)
     except Unavailable as refusal:
         # Perhaps the call was committed: the contact stays claimed until its lease is over, and
@@ -303,12 +302,12 @@ async def _place(campaign: Campaign, contact: ClaimedContact, turn_at: dt.dateti
         log.warning("campaign %s: %s: %s", campaign["_id"], contact["call_id"], refusal)
         return Refused(refusal)
     except Problem as refusal:
-        await contacts.skip(contact, refusal.code)
+        await contacts.mark_skipped(contact, refusal.code)
         return Placed()
     if call["rank"] < OVER:
-        await contacts.in_call(contact)
+        await contacts.mark_in_call(contact)
     elif (reason := _fault_of(call)) is not None:
-        await contacts.put_back(contact)
+        await contacts.release_contact(contact)
         return NetworkFault(reason)
     return Unknown() if call["status"] == "unknown" else Placed()
 
@@ -334,7 +333,7 @@ async def _heed(campaign: Campaign, heeded: Sequence[Heeded]) -> float:
         if fault in NETWORK_DOWN:
             return await _pause_for_the_network(campaign, fault)
     if faults or any(isinstance(problem, Unavailable) for problem in problems):
-        await campaignbook.rest(campaign["_id"], clock.after(_NETWORK_SECONDS))
+        await records.mark_network_resting(campaign["_id"], clock.after(_NETWORK_SECONDS))
         return _NETWORK_SECONDS
     return max([await _wait_for_room(campaign, problem) for problem in problems])
 
@@ -344,7 +343,7 @@ async def _pause_for_the_network(campaign: Campaign, why: str) -> float:
     tries = min(campaign.get("probes", 0), 9)
     wait_seconds = min(math.ldexp(_PROBE_SECONDS, tries), _PROBE_SECONDS_MAX)
     probe_at = clock.after(wait_seconds)
-    paused = await campaignbook.transition(campaign, Event.NETWORK_FAILED, probe_at=probe_at)
+    paused = await records.apply_event(campaign, CampaignEvent.NETWORK_FAILED, probe_at=probe_at)
     if paused is not None:
         log.error("campaign %s: paused, the telephone network: %s", campaign["_id"], why)
     return wait_seconds
@@ -360,13 +359,13 @@ async def _network_seconds(campaign: Campaign) -> float | None:
     if rests_until is not None and rests_until > now:
         return (rests_until - now).total_seconds()
     call_id = campaign.get("probe_call_id")
-    call = await callbook.known(call_id) if call_id is not None else None
+    call = await call_records.find_call(call_id) if call_id is not None else None
     if call is None or _was_never_called(call):
         return None
-    reports_ringing = telephony.provider(call["provider"]).can.reports_ringing
+    reports_ringing = telephony.get_provider(call["provider"]).can.reports_ringing
     if call["rank"] < RANK["ringing" if reports_ringing else "queued"]:
         return _WAITS_SECONDS
-    await campaignbook.network_is_back(campaign)
+    await records.mark_network_back(campaign)
     return 0.0
 
 
@@ -375,15 +374,15 @@ async def _wait_for_the_network(campaign: Campaign) -> Pause:
     left_seconds = (campaign["probe_at"] - clock.now()).total_seconds()
     if left_seconds > 0:
         return left_seconds
-    await campaignbook.transition(campaign, Event.NETWORK_PROBED)
+    await records.apply_event(campaign, CampaignEvent.NETWORK_PROBED)
     return 0.0
 
 
 # --- money --------------------------------------------------------------------------------------
 async def _pause_for_money(campaign: Campaign, refusal: Problem) -> float:
     is_frozen = isinstance(refusal, WalletFrozen)
-    event = Event.WALLET_FROZEN if is_frozen else Event.MONEY_RAN_OUT
-    await campaignbook.transition(campaign, event)
+    event = CampaignEvent.WALLET_FROZEN if is_frozen else CampaignEvent.MONEY_RAN_OUT
+    await records.apply_event(campaign, event)
     # A recharge may have come between the refusal and the pause, and found nothing to resume.
     return await _wait_for_money(campaign)
 
@@ -398,7 +397,7 @@ async def _resume_with_money(user_id: str, outlook: Outlook) -> bool:
     reserved, it is free again when a call ends."""
     if isinstance(outlook.refusal, InsufficientBalance | WalletFrozen):
         return False
-    await campaignbook.resume_with_money(user_id)
+    await records.resume_campaigns_with_money(user_id)
     return True
 
 
@@ -406,7 +405,7 @@ async def _wait_for_room(campaign: Campaign, refusal: Problem) -> float:
     """For how many seconds to wait after a refusal that is not for want of money. What only the
     next day brings pauses the campaign."""
     if await _is_for_the_day(campaign, refusal):
-        await campaignbook.transition(campaign, Event.DAY_USED_UP)
+        await records.apply_event(campaign, CampaignEvent.DAY_USED_UP)
         return _DAY_SECONDS
     if isinstance(refusal, TooManyCalls) and refusal.extra.get("limited_by") == "calls_per_minute":
         return float(refusal.headers["Retry-After"])
@@ -417,7 +416,7 @@ async def _is_for_the_day(campaign: Campaign, refusal: Problem) -> bool:
     if isinstance(refusal, SpendCapReached):
         return not refusal.is_held
     if isinstance(refusal, TooManyCalls):
-        return (await billing.outlook(campaign["user_id"])).calls_are_used_up
+        return (await charging.get_outlook(campaign["user_id"])).calls_are_used_up
     return False
 
 
@@ -427,7 +426,7 @@ async def _wait_for_the_day(campaign: Campaign) -> Pause:
     is_spent = isinstance(outlook.refusal, SpendCapReached) and not outlook.refusal.is_held
     if is_spent or outlook.calls_are_used_up:
         return _DAY_SECONDS
-    await campaignbook.transition(campaign, Event.DAY_BEGAN)
+    await records.apply_event(campaign, CampaignEvent.DAY_BEGAN)
     return 0.0
 
 
@@ -447,26 +446,28 @@ _WORK: Final[dict[tuple[Status, PauseReason | None], Callable[[Campaign], Awaita
 async def on_wallet_credited(event: Document) -> None:
     """There may be money again (`WalletCredited`, `WalletUnfrozen`): campaigns that wait for it go on."""
     user_id: str = event["user_id"]
-    if await campaignbook.waits_for_money(user_id):
-        await _resume_with_money(user_id, await billing.outlook(user_id))
+    if await records.is_any_waiting_for_money(user_id):
+        await _resume_with_money(user_id, await charging.get_outlook(user_id))
 
 
 async def on_call_ended(event: Document) -> None:
     """A call of a campaign may have ended (`CallEnded`): its contact has a result, or its turn again."""
     data = event["data"]
-    call = await callbook.find(data["call_id"]) if data["status"] == "failed" else None
+    call = await call_records.get_call(data["call_id"]) if data["status"] == "failed" else None
     fault = None if call is None else _fault_of(call)
     if fault is not None:
-        if await contacts.put_back_of(data["call_id"]):
-            campaign = await campaignbook.find(data["campaign_id"])
+        if await contacts.release_contact_of_call(data["call_id"]):
+            campaign = await records.get_campaign(data["campaign_id"])
             if fault in NETWORK_DOWN:
                 await _pause_for_the_network(campaign, fault)
             else:
-                await campaignbook.rest(campaign["_id"], clock.after(_NETWORK_SECONDS))
+                await records.mark_network_resting(campaign["_id"], clock.after(_NETWORK_SECONDS))
     else:
         facts = ("status", "duration_seconds", "cost_paise", "answered_by")
-        if await contacts.end(data["call_id"], **{name: data.get(name) for name in facts}):
-            await campaignbook.recount(data["campaign_id"])
+        if await contacts.apply_call_end(
+            data["call_id"], **{name: data.get(name) for name in facts}
+        ):
+            await records.update_counts(data["campaign_id"])
     campaign_id = data["campaign_id"]
     if campaign_id not in _soon:
         _soon.add(campaign_id)
@@ -483,7 +484,7 @@ async def _look_soon(campaign_id: str) -> None:
     finally:
         _soon.discard(campaign_id)  # what ends from here on is another look
     try:
-        await look_after(campaign_id)
+        await dial_campaign(campaign_id)
     except (Unavailable, database.AnyError) as problem:
         log.warning("campaign %s: looked at later: %s", campaign_id, type(problem).__name__)
     except Exception:

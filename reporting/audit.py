@@ -1,17 +1,16 @@
-"""Whether the books are right: every invariant of the money, checked from what is stored."""
+"""Audit: every invariant of the money, checked against what is stored."""
 
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-import commands
 import ledger
 import transactions
 import wallet
-from commands import Entry, Wallet
 from core import database
 from core.database import Document, Session, db
+from ledger import Entry, Wallet
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ class Chain:
 
     user_id: str
     seq: int = 0
-    head_hash: str = commands.GENESIS_HASH
+    head_hash: str = ledger.GENESIS_HASH
     balance_paise: int = 0
     credited_paise: int = 0
     debited_paise: int = 0
@@ -206,7 +205,7 @@ async def ended_calls_are_charged_once(user_id: str) -> AsyncIterator[Violation]
     )
     async for calls in _batches(settled):
         ids = {call["_id"]: ledger.entry_id(user_id, f"call:{call['_id']}") for call in calls}
-        entries = await transactions.by_ids(ids.values())
+        entries = await transactions.find_transactions(ids.values())
         for call in calls:
             entry = entries.get(ids[call["_id"]])
             charged_paise = entry.amount_paise if entry else 0
@@ -257,7 +256,7 @@ async def captured_payments_are_credited_once(user_id: str) -> AsyncIterator[Vio
             order["_id"]: ledger.entry_id(user_id, f"recharge:{order['payment_id']}")
             for order in orders
         }
-        entries = await transactions.by_ids(ids.values())
+        entries = await transactions.find_transactions(ids.values())
         for order in orders:
             entry = entries.get(ids[order["_id"]])
             if entry is None or entry.amount_paise != order["amount_paise"]:
@@ -301,7 +300,9 @@ async def what_went_back_is_taken_once(user_id: str) -> AsyncIterator[Violation]
         (f"dispute:{record['reserve_id']}", record["taken_paise"], record)
         for record in await disputes.to_list(None)
     ]
-    entries = await transactions.by_ids(ledger.entry_id(user_id, key) for key, _, _ in taken)
+    entries = await transactions.find_transactions(
+        ledger.entry_id(user_id, key) for key, _, _ in taken
+    )
     for key, amount_paise, record in taken:
         entry = entries.get(ledger.entry_id(user_id, key))
         taken_paise = entry.amount_paise if entry else 0

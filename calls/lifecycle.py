@@ -1,16 +1,14 @@
-"""Calls: storage and queries, and the lifecycle from the placed call to its one end."""
+"""Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
 import asyncio
-import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast, get_args
 
-import billing
-import callreports
-import deadlines
-from billing import Charge, Reservation
-from callrecords import RESOLVED, BillingStatus, Call, Status
+from billing import charging, pricing
+from billing.charging import Charge, Reservation
+from calls import records, timing
+from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, Status
 from core import clock, database, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import HoldNotFound, NotFound, Unavailable, invalid
@@ -19,14 +17,121 @@ from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidSignature, R
 log = logging.getLogger(__name__)
 
 
-# --- vocabulary ---------------------------------------------------------------------------------
+# What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
+OVERRUN_SECONDS: Final = 60
+
+
+_EVENTS_KEPT: Final = 30
+
+
+# --- what a report sets -------------------------------------------------------------------------
+def fields_of_report(report: Report) -> Document:
+    """What it says beside the status: ids, and who answered."""
+    given = {
+        "provider_call_id": report.provider_call_id,
+        "provider_leg_id": report.leg_id,
+        "answered_by": report.answered_by,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def push_of_report(report: Report) -> Document:
+    """The `$push` that keeps it among the latest reports of the call."""
+    kept = {
+        "id": report.event_id,
+        "status": report.status,
+        "duration_seconds": report.duration_seconds,
+        "occurred_at": report.occurred_at,
+        "received_at": clock.now(),
+    }
+    return {"events": {"$each": [kept], "$slice": -_EVENTS_KEPT}}
+
+
+def fields_of_end(report: Report) -> Document:
+    """What every end sets."""
+    changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
+    if report.answered_at is not None:
+        changes["answered_at"] = report.answered_at
+    changes |= fields_of_report(report)
+    if report.status != "completed":
+        changes["failure_reason"] = report.reason or report.status
+    return changes
+
+
+def fields_of_charge(call: Call, report: Report, charge: Charge, *, seconds: int) -> Document:
+    """What the end sets that settles or releases the call; what cost more than was reserved is for
+    a person to look at."""
+    rate = pricing.rate_of(call)
+    too_much = charge.cost_paise > charge.reserved_paise
+    overrun = f"it cost {charge.cost_paise} paise, {charge.reserved_paise} were reserved"
+    return fields_of_end(report) | {
+        "billing_status": "settled" if charge.cost_paise else "released",
+        "review_reason": overrun if too_much else None,
+        "duration_seconds": seconds,
+        "billable_seconds": pricing.billable_seconds(seconds, rate),
+        "pulse_count": pricing.pulse_count(seconds, rate),
+        "cost_paise": database.long(charge.cost_paise),
+        "due_paise": database.long(charge.due_paise),
+        "held_paise": database.long(0),
+        "explanation": pricing.explanation(seconds, rate),
+    }
+
+
+def call_ended_event(call: Call, report: Report, *, seconds: int, cost_paise: int) -> Insert:
+    """The event that goes with every end."""
+    return outbox.record_event(
+        "CallEnded",
+        user_id=call["user_id"],
+        pending=call["campaign_id"] is not None,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
+        status=report.status,
+        answered_by=report.answered_by or call.get("answered_by"),
+        duration_seconds=seconds,
+        cost_paise=cost_paise,
+    )
+
+
+def report_of_decision(call: Call, duration_seconds: int, *, by: str) -> Report:
+    """The end that a person decided on."""
+    status = "completed" if duration_seconds else "failed"
+    if call["rank"] == OVER and not duration_seconds:
+        status = call["status"]
+    return Report(
+        event_id=f"reviewed:{by}",
+        provider_call_id=None,
+        status=status,
+        duration_seconds=duration_seconds,
+        occurred_at=call["ended_at"] or clock.now(),
+        reason=call["failure_reason"] or "reviewed",
+    )
+
+
+# --- what a person has to look at ---------------------------------------------------------------
+def impossible_duration(call: Call, report: Report) -> str | None:
+    """Why the duration cannot be true; None when it can."""
+    limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
+    duration = report.duration_seconds
+    if duration is None or 0 <= duration <= limit_seconds + OVERRUN_SECONDS:
+        return None
+    return f"{duration} s reported, {limit_seconds} s were the limit"
+
+
+def contradiction_of(call: Call, report: Report) -> str | None:
+    """How a second end contradicts the first; None when it does not."""
+    if report.rank < OVER or report.is_unverified:
+        return None
+    known = (call["status"], call["duration_seconds"] or 0)
+    reported = (report.status, report.duration_seconds or 0)
+    if report.duration_seconds is None and report.status == call["status"]:
+        reported = known  # it does not say how long, so it contradicts nothing
+    if reported == known:
+        return None
+    return f"the network later reported {report.status}, {report.duration_seconds} s"
+
 
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
-
-
-# A network that queues may begin a call so much later than we placed it.
-_NEAR_SECONDS: Final = 1_000
 
 
 _BATCH_MAX: Final = 200
@@ -35,36 +140,12 @@ _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 16
 
 
-# --- verbs --------------------------------------------------------------------------------------
 def written(call: Call) -> Insert:
     """The companion write that stores a new call."""
     return Insert("calls", call)
 
 
-async def find(call_id: str) -> Call:
-    """The call; NotFound when there is none."""
-    found = await db.calls.find_one({"_id": call_id})
-    if found is None:
-        raise NotFound("There is no call with this id.")
-    return cast(Call, found)
-
-
-async def known(call_id: str) -> Call | None:
-    """The call if there is one; callers share the document and do not change it."""
-    return cast("Call | None", await database.find_together("calls", call_id))
-
-
-async def page(where: Document, *, after: tuple[dt.datetime, str] | None, limit: int) -> list[Call]:
-    """At most `limit` calls, newest first, that come after that creation time and id."""
-    if after is not None:
-        at, call_id = after
-        older = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": call_id}}]
-        where = where | {"$or": older}
-    found = db.calls.find(where, sort=[("created_at", -1), ("_id", -1)], limit=limit)
-    return cast(list[Call], await found.to_list(None))
-
-
-async def queued(call: Call, provider_call_id: str) -> Call:
+async def mark_queued(call: Call, provider_call_id: str) -> Call:
     """Record that the network took the call; the call as it is now (a callback may have come first)."""
     its_id = {"provider_call_id": provider_call_id}
     took = _awaited(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
@@ -73,29 +154,31 @@ async def queued(call: Call, provider_call_id: str) -> Call:
     )
     if found is None:  # not every callback carries the network's id
         await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
-    return cast(Call, found) if found is not None else await find(call["_id"])
+    return cast(Call, found) if found is not None else await records.get_call(call["_id"])
 
 
 def _awaited(call: Call) -> Document:
     """When to ask about a call that the network has, in case it never reports anything."""
-    changes: Document = {"next_check_at": deadlines.latest_end(call, call["created_at"])}
-    if deadlines.grows(call):
+    changes: Document = {"next_check_at": timing.latest_end_at(call, call["created_at"])}
+    if timing.is_extendable(call):
         rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
         since = clock.after(rings_seconds, since=call["created_at"])
-        changes["next_extend_at"] = deadlines.extend_at(call, since, seconds=call["limit_seconds"])
+        changes["next_extend_at"] = timing.next_extension_at(
+            call, since, seconds=call["limit_seconds"]
+        )
     return changes
 
 
-async def unknown(call: Call) -> Call:
+async def mark_unknown(call: Call) -> Call:
     """Record that it is unknown whether the network took the call: it is asked later, and nothing
     is redialled."""
     await db.calls.update_one(
         {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
     )
-    return await find(call["_id"])
+    return await records.get_call(call["_id"])
 
 
-async def change(call: Call, *, forget: str | None = None, **changes: Any) -> None:
+async def update_open_call(call: Call, *, forget: str | None = None, **changes: Any) -> None:
     """Set fields of a call whose money is open, or take one away."""
     update: Document = {}
     if changes:
@@ -107,38 +190,22 @@ async def change(call: Call, *, forget: str | None = None, **changes: Any) -> No
     )
 
 
-def limit_raised(call: Call, reservation: Reservation) -> Update:
+def update_of_limit(call: Call, reservation: Reservation) -> Update:
     """The companion write that goes with more money reserved for a running call."""
     raised: Call = {**call, "limit_seconds": reservation.limit_seconds}
     changes: Document = {
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
-        "next_check_at": deadlines.latest_end(raised, clock.now()),
+        "next_check_at": timing.latest_end_at(raised, clock.now()),
     }
     return Update("calls", {"_id": call["_id"]}, {"$set": changes})
 
 
-async def siblings(call: Call) -> list[Call]:
-    """Our other calls to the same number that are up or were placed at about that time, for a
-    network that cannot distinguish them."""
-    near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
-    near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
-    found = db.calls.find(
-        {
-            "$or": [{"created_at": near}, {"next_check_at": {"$exists": True}}],
-            "to": call["to"],
-            "provider": call["provider"],
-            "_id": {"$ne": call["_id"]},
-        }
-    )
-    return cast(list[Call], await found.to_list(None))
-
-
-async def runs_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
+async def record_running_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
     """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
     not_yet = {"billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}}
     change = Update("calls", {"_id": call["_id"], **not_yet}, {"$set": {"warned_at": warned_at}})
-    event = outbox.record(
+    event = outbox.record_event(
         "CallRunsOut",
         user_id=call["user_id"],
         seconds_left=seconds_left,
@@ -158,7 +225,7 @@ async def _with_event(change: Update, event: Insert) -> None:
     await database.atomic(both)
 
 
-async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
+async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
     """Do `work` on the calls whose `field` (a time) has come; how many there were.
 
     Each is claimed by moving its time ahead by a lease, so that any number of processes may do
@@ -195,13 +262,13 @@ async def claim_due(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
 
 
 # --- following a call ---------------------------------------------------------------------------
-async def receive(call_id: str, report: Report, *, via: str) -> None:
+async def apply_report(call_id: str, report: Report, *, via: str) -> None:
     """Apply what the network `via` reports; repeated, late and out-of-order reports change nothing.
 
     Raises NotFound, InvalidSignature when the report is about another call of the network, and
     Unavailable: then the network has to report again.
     """
-    call = await known(call_id)
+    call = await records.find_call(call_id)
     if call is None:
         raise NotFound("There is no call with this id.")
     known_id = call["provider_call_id"]
@@ -211,7 +278,7 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
         raise InvalidSignature("The report is about another call.")
     if report.rank == OVER and report.is_unverified and report.status != "completed":
         await _note(call, report)
-        await change(call, next_check_at=clock.now(), **callreports.facts(report))
+        await update_open_call(call, next_check_at=clock.now(), **fields_of_report(report))
     elif report.rank == OVER:
         await _end(call, report)
     elif report.rank > call["rank"]:
@@ -221,23 +288,23 @@ async def receive(call_id: str, report: Report, *, via: str) -> None:
 
 
 async def _advance(call: Call, report: Report) -> None:
-    changes: Document = {"status": report.status, "rank": report.rank, **callreports.facts(report)}
+    changes: Document = {"status": report.status, "rank": report.rank, **fields_of_report(report)}
     if call["rank"] < RANK["queued"]:  # faster than the network's answer, or that was lost
         changes |= _awaited(call)
     if report.status == "in_progress":
         changes["answered_at"] = report.answered_at or report.occurred_at
-        changes["next_check_at"] = deadlines.latest_end(call, changes["answered_at"])
-        if deadlines.grows(call):
-            changes["next_extend_at"] = deadlines.look_at(
+        changes["next_check_at"] = timing.latest_end_at(call, changes["answered_at"])
+        if timing.is_extendable(call):
+            changes["next_extend_at"] = timing.next_balance_check_at(
                 call, changes["answered_at"], seconds=call["limit_seconds"]
             )
     await db.calls.update_one(
         {"_id": call["_id"], "rank": {"$lt": report.rank}},
-        {"$set": changes, "$push": callreports.event(report)},
+        {"$set": changes, "$push": push_of_report(report)},
     )
 
 
-async def finish(
+async def end_call(
     call_id: str, *, status: Status, duration_seconds: int | None, reason: str | None = None
 ) -> None:
     """End a call by our own knowledge, as if the network had reported it."""
@@ -249,7 +316,7 @@ async def finish(
         occurred_at=clock.now(),
         reason=reason,
     )
-    await _end(await find(call_id), report)
+    await _end(await records.get_call(call_id), report)
 
 
 async def _end(call: Call, report: Report) -> None:
@@ -257,15 +324,17 @@ async def _end(call: Call, report: Report) -> None:
     contradicts = call["rank"] == OVER and report.status != call["status"]
     if call["billing_status"] in RESOLVED or contradicts:
         if call["billing_status"] in RESOLVED:
-            await billing.count(call, int(call["cost_paise"] or 0))  # if a crash came in between
+            await charging.record_price_of_day(
+                call, int(call["cost_paise"] or 0)
+            )  # if a crash came in between
         return await _note(call, report)
     if report.status == "completed" and report.duration_seconds is None:
         return await _await_duration(call, report)
-    if (reason := callreports.impossible(call, report)) is not None:
+    if (reason := impossible_duration(call, report)) is not None:
         return await _review(call, report, reason)
     seconds = report.duration_seconds or 0 if report.status == "completed" else 0
     if not await _settle(call, report, seconds=seconds):
-        await _note(await find(call["_id"]), report)  # another report was first
+        await _note(await records.get_call(call["_id"]), report)  # another report was first
     return None
 
 
@@ -273,7 +342,7 @@ async def _settle(call: Call, report: Report, *, seconds: int, **also: Any) -> b
     """Charge what was talked; False when that was done before."""
 
     def with_charge(charge: Charge) -> Iterable[Write]:
-        changes = callreports.charged(call, report, charge, seconds=seconds) | also
+        changes = fields_of_charge(call, report, charge, seconds=seconds) | also
         return [
             Update(
                 "calls",
@@ -281,24 +350,24 @@ async def _settle(call: Call, report: Report, *, seconds: int, **also: Any) -> b
                 {
                     "$set": changes,
                     "$unset": {"next_check_at": "", "next_extend_at": ""},
-                    "$push": callreports.event(report),
+                    "$push": push_of_report(report),
                 },
             ),
-            callreports.ended_event(call, report, seconds=seconds, cost_paise=charge.cost_paise),
+            call_ended_event(call, report, seconds=seconds, cost_paise=charge.cost_paise),
         ]
 
     try:
         if seconds:
-            charge = await billing.settle(call, duration_seconds=seconds, companions=with_charge)
+            charge = await charging.settle(call, duration_seconds=seconds, companions=with_charge)
         else:
-            charge = await billing.release(call, companions=with_charge)
+            charge = await charging.release(call, companions=with_charge)
     except HoldNotFound:
         return False
     if charge.repeated:
         return False
     _log_overrun(call, charge)
     if report.status == "failed" and report.reason in NETWORK_FAULTS:
-        await billing.uncount(call)
+        await charging.cancel_count_of_day(call)
     return True
 
 
@@ -312,18 +381,18 @@ def _log_overrun(call: Call, charge: Charge) -> None:
 
 async def _await_duration(call: Call, report: Report) -> None:
     """It ended, and the network will say after how long: not before it can know."""
-    next_check_at = clock.after(max(1, deadlines.can(call).duration_after_seconds))
+    next_check_at = clock.after(max(1, timing.capabilities_of(call).duration_after_seconds))
     await db.calls.update_one(
         {"_id": call["_id"], "billing_status": "held"},
         {
-            "$set": callreports.ended(report)
+            "$set": fields_of_end(report)
             | {
                 "billing_status": "pending_duration",
                 "next_check_at": next_check_at,
                 "checks": 0,
             },
             "$unset": {"next_extend_at": ""},
-            "$push": callreports.event(report),
+            "$push": push_of_report(report),
         },
     )
 
@@ -335,60 +404,48 @@ async def _review(call: Call, report: Report, reason: str) -> None:
         "calls",
         {"_id": call["_id"], "billing_status": {"$in": ["held", "pending_duration"]}},
         {
-            "$set": callreports.ended(report)
-            | {"billing_status": "review", "review_reason": reason},
+            "$set": fields_of_end(report) | {"billing_status": "review", "review_reason": reason},
             "$unset": {"next_check_at": "", "next_extend_at": ""},
-            "$push": callreports.event(report),
+            "$push": push_of_report(report),
         },
     )
-    await _with_event(change, callreports.ended_event(call, report, seconds=0, cost_paise=0))
+    await _with_event(change, call_ended_event(call, report, seconds=0, cost_paise=0))
 
 
 async def _note(call: Call, report: Report) -> None:
     """Keep a report that changes nothing; a second end that contradicts the first needs a review."""
     if any(event["id"] == report.event_id for event in call["events"]):
         return
-    update: Document = {"$push": callreports.event(report)}
+    update: Document = {"$push": push_of_report(report)}
     if report.answered_by is not None:
         update["$set"] = {"answered_by": report.answered_by}
-    if (reason := callreports.contradiction(call, report)) is not None:
+    if (reason := contradiction_of(call, report)) is not None:
         log.error("call %s needs a review: %s", call["_id"], reason)
         update["$set"] = update.get("$set", {}) | {"review_reason": reason}
     await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
 
 
-async def resolve(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Call:
+async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Call:
     """A person has looked: charge what was talked, if the money is still held, and take the call out
     of the review; the call as it stands.
 
     Raises InvalidRequest when the money is held and no duration is given, NotFound when the call
     is in no review, and Unavailable.
     """
-    call = await find(call_id)
+    call = await records.get_call(call_id)
     reviewed = {"review_reason": None, "reviewed": {"by": by, "note": note, "at": clock.now()}}
     if call["billing_status"] == "review":
         if duration_seconds is None:
             raise invalid("duration_seconds", "must be given: the money of this call is still held")
-        report = callreports.decided(call, duration_seconds, by=by)
+        report = report_of_decision(call, duration_seconds, by=by)
         if await _settle(call, report, seconds=duration_seconds, **reviewed):
             log.warning("call %s: %s decided that it lasted %d s", call_id, by, duration_seconds)
-            return await find(call_id)
+            return await records.get_call(call_id)
     waits = {"billing_status": {"$in": list(RESOLVED)}, "review_reason": {"$type": "string"}}
     taken_out = await db.calls.update_one({"_id": call_id, **waits}, {"$set": reviewed})
     if not taken_out.matched_count:
         raise NotFound("There is no call with this id that waits for a person.")
-    return await find(call_id)
-
-
-async def waiting(limit: int) -> list[Call]:
-    """The calls that wait for a person, the oldest first: their money is held, or what their
-    network said of them does not fit together."""
-    found = db.calls.find(_WAITS, sort=[("created_at", 1)], limit=limit)
-    return cast(list[Call], await found.to_list(None))
-
-
-# --- storage ------------------------------------------------------------------------------------
-_WAITS: Final[Document] = {"review_reason": {"$type": "string"}}
+    return await records.get_call(call_id)
 
 
 _PAISE = ("rate_paise_per_minute", "connection_fee_paise", "held_paise", "due_paise")
@@ -401,7 +458,7 @@ database.declare(
         Index(("user_id", "status", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
         # Only what is open, or waits for a person, is in these, so finding it costs nothing.
-        Index(("created_at",), only_where=_WAITS),
+        Index(("created_at",), only_where=IN_REVIEW),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
     ],

@@ -1,4 +1,4 @@
-"""What Razorpay reports by itself: verified, stored once, answered at once, and handled afterwards."""
+"""Razorpay webhooks: verified, stored once, handled after the answer, replayed on request."""
 
 import datetime as dt
 import hashlib
@@ -10,16 +10,14 @@ from prometheus_client import Counter
 
 import disputes
 import gateway
-import orders
 import payments
-import refundbook
-import settlements
+import refunds
 from core import clock, config, outbox
 from core.database import Document
-from core.outbox import Hopeless
+from core.outbox import CannotSucceed
 from gateway import NoSuchEntity, entities, signatures
-from orders import OrderNotFound
-from payments import InvalidSignature, PaymentMismatch
+from payments import InvalidSignature, OrderNotFound, PaymentMismatch
+from reconciliation import settlements
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +31,10 @@ _NAME_LENGTH_MAX: Final = 100
 _received = Counter("webhooks_received_total", "Webhooks of Razorpay received", ["result"])
 
 
-State = Literal["pending", "done", "dead"]
+WebhookState = Literal["pending", "done", "dead"]
 
 
-async def receive(body: bytes, *, signature: str, event_id: str) -> bool:
+async def record_webhook(body: bytes, *, signature: str, event_id: str) -> bool:
     """Verify and store a webhook; False when it is stored already. Nothing else happens before the
     answer: Razorpay waits five seconds, and repeats for a day what was not answered with 2xx.
 
@@ -51,8 +49,8 @@ async def receive(body: bytes, *, signature: str, event_id: str) -> bool:
         )
         raise InvalidSignature("The signature does not belong to this body.")
     digest = hashlib.sha256(body).hexdigest()
-    fresh = await outbox.keep(
-        outbox.record(
+    fresh = await outbox.store_event(
+        outbox.record_event(
             EVENT,
             user_id=None,
             pending=True,
@@ -76,7 +74,7 @@ def _name_of(body: bytes) -> str:
     return name[:_NAME_LENGTH_MAX]
 
 
-async def handle(event: Document) -> str:
+async def apply_webhook(event: Document) -> str:
     """Do what a stored webhook asks for; in words, what it meant.
 
     It says what to look at, not what is true: it is a snapshot that may be days old and come in any
@@ -86,13 +84,13 @@ async def handle(event: Document) -> str:
     try:
         body = json.loads(event["data"]["body"])
     except (ValueError, RecursionError):
-        raise Hopeless("The body is no JSON.") from None
+        raise CannotSucceed("The body is no JSON.") from None
     name = event["data"]["event"]
     log.info("webhook %s: %s", event["_id"], name)
     try:
         if name.startswith("payment.dispute."):
             dispute_id = _entity_id(body, "dispute", "disp")
-            return await disputes.notice(await gateway.fetch_dispute(dispute_id))
+            return await disputes.apply_update(await gateway.fetch_dispute(dispute_id))
         if name.startswith("payment.downtime."):
             return "ignored: nothing is done about this event"
         if name.startswith("payment.") or name == "order.paid":
@@ -101,10 +99,10 @@ async def handle(event: Document) -> str:
             refund_id = _entity_id(body, "refund", "rfnd")
             return await apply_refund_update(await gateway.fetch_refund(refund_id))
         if name == "settlement.processed":
-            count, strangers = await settlements.match(_day_of(body))
+            count, strangers = await settlements.match_day(_day_of(body))
             return f"{count} lines settled, {len(strangers)} of them not ours"
     except NoSuchEntity:
-        raise Hopeless(
+        raise CannotSucceed(
             "Razorpay does not know what this tells of. A webhook of another mode or account?"
         ) from None
     return "ignored: nothing is done about this event"
@@ -119,7 +117,7 @@ async def apply_refund_update(refund: entities.Refund) -> str:
     """
     if await disputes.claim_refund(refund):
         return "refund of a dispute"
-    meaning = await refundbook.notice(refund)
+    meaning = await refunds.apply_update(refund)
     await disputes.give_back_what_was_taken_twice(refund.payment_id)
     return meaning
 
@@ -127,16 +125,16 @@ async def apply_refund_update(refund: entities.Refund) -> str:
 async def _payment(payment_id: str) -> str:
     payment = await gateway.fetch_payment(payment_id)
     try:
-        order = await orders.find(payment.order_id, None)
+        order = await payments.get_order(payment.order_id, None)
     except OrderNotFound:
         return "ignored: of an order that is not ours"
-    await orders.attempted(order)
+    await payments.mark_order_attempted(order)
     try:
         receipt = await payments.credit(order, payment)
     except PaymentMismatch as mismatch:
         return f"not credited: {mismatch.extra.get('reason')}"
     if receipt is None:
-        await orders.expect(order, payment_id)
+        await payments.mark_payment_pending(order, payment_id)
         return f"not credited yet: {payment.status}"
     return "was credited before" if receipt.already_processed else "credited"
 
@@ -148,10 +146,10 @@ def _entity_id(body: Any, name: str, kind: str) -> str:
     except (TypeError, KeyError, IndexError):
         found = None
     if not isinstance(found, str) or not entities.is_id(kind, found):
-        raise Hopeless(f"The payload names no {name}.")
+        raise CannotSucceed(f"The payload names no {name}.")
     return found
 
 
 def _day_of(body: Any) -> dt.date:
-    at = entities.moment(body.get("created_at")) if isinstance(body, dict) else None
+    at = entities.read_time(body.get("created_at")) if isinstance(body, dict) else None
     return clock.ist_date(at or clock.now())

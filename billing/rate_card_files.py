@@ -1,4 +1,4 @@
-"""Rate card files (CSV): all of the rows, each checked, or everything that is wrong with them."""
+"""Rate card files: a CSV read row by row into a version, or everything that is wrong with it."""
 
 import csv
 import dataclasses
@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from billing.pricing import RATE_PAISE_MAX
 from core import csv_files, money
 from core.errors import Problem
-from rates import RATE_PAISE_MAX
 
 # --- vocabulary ---------------------------------------------------------------------------------
 ROWS_MAX: Final = 50_000
@@ -107,7 +107,7 @@ class _InvalidCell(Exception):
 
 
 # --- verbs --------------------------------------------------------------------------------------
-def read(content: bytes) -> list[Price]:
+def parse_file(content: bytes) -> list[Price]:
     """The prices of a CSV file. Raises UnreadableFile, and InvalidRateCard with every mistake."""
     text = csv_files.decoded(content)
     delimiter, text_from = csv_files.delimiter_of(text)
@@ -135,13 +135,13 @@ def read(content: bytes) -> list[Price]:
     return [price for _, price in prices]
 
 
-def written(prices: Iterable[Price]) -> str:
+def stored_text(prices: Iterable[Price]) -> str:
     """The prices as CSV, as they are kept: `kept` reads it again."""
     rows = ([_cell(getattr(price, field)) for field in _FIELDS] for price in prices)
     return csv_files.lines(itertools.chain([COLUMNS], rows))
 
 
-def kept(text: str) -> list[Price]:
+def prices_of_stored_text(text: str) -> list[Price]:
     """The prices of what `written` wrote. They are not checked again: a version keeps its meaning."""
     rows = csv.reader(io.StringIO(text, newline=""))
     next(rows)
@@ -175,7 +175,7 @@ def _stored(field: str, cell: str) -> Any:  # the type of the field
     return dt.date.fromisoformat(cell) if field.startswith("valid") else int(cell)
 
 
-def shown(prices: Iterable[Price]) -> Iterator[list[str]]:
+def rows_for_download(prices: Iterable[Price]) -> Iterator[list[str]]:
     """The rows of a card as they may be sent again: in rupees, and harmless in a spreadsheet."""
     yield list(COLUMNS)
     for price in prices:

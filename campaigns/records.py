@@ -1,4 +1,4 @@
-"""Campaign records: the table of transitions, what an owner may do, and who is at it."""
+"""Campaign records: fields and statuses of a campaign, and the table of its transitions."""
 
 import dataclasses
 import datetime as dt
@@ -7,9 +7,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
-import billing
-import contacts
-from calls import SpecFields
+from billing import charging
+from calls.placing import SpecFields
+from campaigns import contacts
 from core import clock, database
 from core.database import Document, Index, db
 from core.errors import NotFound, Problem, Unavailable
@@ -98,14 +98,14 @@ class InvalidTransition(Problem):
 
 
 # --- transitions --------------------------------------------------------------------------------
-class Position(NamedTuple):
+class CampaignState(NamedTuple):
     """Where a campaign stands."""
 
     status: Status
     pause_reason: PauseReason | None = None
 
 
-class Event(enum.Enum):
+class CampaignEvent(enum.Enum):
     """What moves a campaign from one position to another. The values are for people to read."""
 
     OWNER_PAUSED = "paused"
@@ -126,75 +126,79 @@ class Event(enum.Enum):
 class Transition:
     """One row of the table: from where to where, and what else changes."""
 
-    before: tuple[Position, ...]
-    after: Position | None  # None: it runs, or is scheduled while its start time is ahead
+    before: tuple[CampaignState, ...]
+    after: CampaignState | None  # None: it runs, or is scheduled while its start time is ahead
     now: tuple[str, ...] = ()  # fields that become the moment of the event
     cleared: tuple[str, ...] = ()  # fields that become None
     counted: tuple[str, ...] = ()  # fields that grow by one
     given: tuple[str, ...] = ()  # fields that come with the event
 
 
-DRAFT: Final = Position("draft")
+DRAFT: Final = CampaignState("draft")
 
 
-SCHEDULED: Final = Position("scheduled")
+SCHEDULED: Final = CampaignState("scheduled")
 
 
-RUNNING: Final = Position("running")
+RUNNING: Final = CampaignState("running")
 
 
-COMPLETED: Final = Position("completed")
+COMPLETED: Final = CampaignState("completed")
 
 
-CANCELED: Final = Position("canceled")
+CANCELED: Final = CampaignState("canceled")
 
 
-PAUSED_BY_OWNER: Final = Position("paused", "user")
+PAUSED_BY_OWNER: Final = CampaignState("paused", "user")
 
 
-WITHOUT_MONEY: Final = Position("paused", "balance")
+WITHOUT_MONEY: Final = CampaignState("paused", "balance")
 
 
-FROZEN: Final = Position("paused", "frozen")
+FROZEN: Final = CampaignState("paused", "frozen")
 
 
-DAY_IS_FULL: Final = Position("paused", "cap")
+DAY_IS_FULL: Final = CampaignState("paused", "cap")
 
 
-NETWORK_IS_DOWN: Final = Position("paused", "provider")
+NETWORK_IS_DOWN: Final = CampaignState("paused", "provider")
 
 
-_PAUSED: Final = tuple(Position("paused", reason) for reason in get_args(PauseReason))
+_PAUSED: Final = tuple(CampaignState("paused", reason) for reason in get_args(PauseReason))
 
 
-TRANSITIONS: Final[dict[Event, Transition]] = {
+TRANSITIONS: Final[dict[CampaignEvent, Transition]] = {
     # A campaign that waits for money, the next day or the network waits for its owner from then on.
-    Event.OWNER_PAUSED: Transition(
+    CampaignEvent.OWNER_PAUSED: Transition(
         before=(RUNNING, SCHEDULED, WITHOUT_MONEY, FROZEN, DAY_IS_FULL, NETWORK_IS_DOWN),
         after=PAUSED_BY_OWNER,
         now=("look_at",),
     ),
-    Event.OWNER_RESUMED: Transition(before=(DRAFT, *_PAUSED), after=None),
-    Event.OWNER_CANCELED: Transition(
+    CampaignEvent.OWNER_RESUMED: Transition(before=(DRAFT, *_PAUSED), after=None),
+    CampaignEvent.OWNER_CANCELED: Transition(
         before=(DRAFT, SCHEDULED, RUNNING, *_PAUSED),
         after=CANCELED,
         now=("look_at", "completed_at"),
     ),
-    Event.START_TIME_CAME: Transition(before=(SCHEDULED,), after=None),
-    Event.MONEY_RAN_OUT: Transition(before=(RUNNING,), after=WITHOUT_MONEY),
-    Event.WALLET_FROZEN: Transition(before=(RUNNING,), after=FROZEN),
-    Event.MONEY_CAME: Transition(before=(WITHOUT_MONEY, FROZEN), after=RUNNING, now=("look_at",)),
-    Event.DAY_USED_UP: Transition(before=(RUNNING,), after=DAY_IS_FULL),
-    Event.DAY_BEGAN: Transition(before=(DAY_IS_FULL,), after=RUNNING, now=("look_at",)),
-    Event.NETWORK_FAILED: Transition(
+    CampaignEvent.START_TIME_CAME: Transition(before=(SCHEDULED,), after=None),
+    CampaignEvent.MONEY_RAN_OUT: Transition(before=(RUNNING,), after=WITHOUT_MONEY),
+    CampaignEvent.WALLET_FROZEN: Transition(before=(RUNNING,), after=FROZEN),
+    CampaignEvent.MONEY_CAME: Transition(
+        before=(WITHOUT_MONEY, FROZEN), after=RUNNING, now=("look_at",)
+    ),
+    CampaignEvent.DAY_USED_UP: Transition(before=(RUNNING,), after=DAY_IS_FULL),
+    CampaignEvent.DAY_BEGAN: Transition(before=(DAY_IS_FULL,), after=RUNNING, now=("look_at",)),
+    CampaignEvent.NETWORK_FAILED: Transition(
         before=(RUNNING,),
         after=NETWORK_IS_DOWN,
         cleared=("probe_call_id",),
         counted=("probes",),
         given=("probe_at",),
     ),
-    Event.NETWORK_PROBED: Transition(before=(NETWORK_IS_DOWN,), after=RUNNING, now=("look_at",)),
-    Event.LIST_DONE: Transition(
+    CampaignEvent.NETWORK_PROBED: Transition(
+        before=(NETWORK_IS_DOWN,), after=RUNNING, now=("look_at",)
+    ),
+    CampaignEvent.LIST_DONE: Transition(
         before=(RUNNING, *_PAUSED),
         after=COMPLETED,
         now=("completed_at",),
@@ -203,7 +207,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
 }
 
 
-async def transition(campaign: Campaign, event: Event, **given: object) -> Campaign | None:
+async def apply_event(campaign: Campaign, event: CampaignEvent, **given: object) -> Campaign | None:
     """Move a campaign as the table says; None, and nothing changes, when it stands elsewhere by now.
 
     `given` are the fields that the row asks for.
@@ -244,7 +248,7 @@ def _started(campaign: Campaign) -> Document:
     return {"status": "running", "pause_reason": None, "look_at": now, "started_at": started_at}
 
 
-def _standing_at(positions: Sequence[Position]) -> Document:
+def _standing_at(positions: Sequence[CampaignState]) -> Document:
     """The filter of the campaigns that stand at one of these positions."""
     reasons: dict[Status, list[PauseReason | None]] = {}
     for position in positions:
@@ -262,7 +266,7 @@ _VISIBLE: Final[Document] = {"is_loading": False}
 _LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
 
 
-async def open_draft(campaign: NewCampaign) -> bool:
+async def create_draft(campaign: NewCampaign) -> bool:
     """Keep a campaign whose list is still coming in: nobody sees it, and if the process dies it
     is forgotten. False when this campaign is complete already."""
     draft: Document = {  # a Campaign; mypy cannot see into `**`
@@ -286,11 +290,11 @@ async def open_draft(campaign: NewCampaign) -> bool:
     try:
         await db.campaigns.insert_one(draft)
     except database.DuplicateKey:
-        return await still_loading(campaign["_id"])
+        return await extend_draft(campaign["_id"])
     return True
 
 
-async def still_loading(campaign_id: str) -> bool:
+async def extend_draft(campaign_id: str) -> bool:
     """Prolong the draft's life while its list comes in; False when it is a draft no more."""
     result = await db.campaigns.update_one(
         {"_id": campaign_id, **_LOADING},
@@ -299,7 +303,7 @@ async def still_loading(campaign_id: str) -> bool:
     return result.matched_count > 0
 
 
-async def launch(
+async def launch_campaign(
     campaign_id: str, rejected: Sequence[RejectedRow], rejected_count: int
 ) -> Campaign:
     """The list is in: the campaign is there, and starts if it should. Unavailable if it was
@@ -319,9 +323,9 @@ async def launch(
     return cast(Campaign, found)
 
 
-async def launched(campaign_id: str) -> Campaign:
+async def get_launched_campaign(campaign_id: str) -> Campaign:
     """The campaign, if another attempt at the same was faster. Unavailable if it was forgotten."""
-    found = await known(campaign_id)
+    found = await find_campaign(campaign_id)
     if found is None:
         raise _out_of_time()
     return found
@@ -331,21 +335,21 @@ def _out_of_time() -> Unavailable:
     return Unavailable("The list did not come in in time; send it again.")
 
 
-async def forget(campaign_id: str) -> None:
+async def delete_draft(campaign_id: str) -> None:
     """A campaign whose list did not come in leaves nothing behind; harmless when it did."""
     # Marked first, so that nobody launches it while its contacts go, and kept until they are gone,
     # so that whoever finds it after a crash goes on with this.
     marked = await db.campaigns.update_one(
         {"_id": campaign_id, "is_loading": True}, {"$set": {"is_forgotten": True}}
     )
-    if not marked.matched_count and await known(campaign_id) is not None:
+    if not marked.matched_count and await find_campaign(campaign_id) is not None:
         return
-    await contacts.discard(campaign_id)
+    await contacts.delete_contacts(campaign_id)
     await db.campaigns.delete_one({"_id": campaign_id, "is_loading": True})
 
 
 # --- its owner ----------------------------------------------------------------------------------
-async def find(campaign_id: str) -> Campaign:
+async def get_campaign(campaign_id: str) -> Campaign:
     """The campaign, without the rows that were refused; NotFound when there is none (yet)."""
     found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE}, {"rejected": 0})
     if found is None:
@@ -353,13 +357,13 @@ async def find(campaign_id: str) -> Campaign:
     return cast(Campaign, found)
 
 
-async def known(campaign_id: str) -> Campaign | None:
+async def find_campaign(campaign_id: str) -> Campaign | None:
     """The campaign with the rows that were refused, if its list came in."""
     found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE})
     return cast("Campaign | None", found)
 
 
-async def page(
+async def list_campaigns(
     where: Document, *, after: tuple[dt.datetime, str] | None, limit: int
 ) -> list[Campaign]:
     """At most `limit` campaigns, newest first, that come after that creation time and id."""
@@ -376,42 +380,42 @@ async def page(
     return cast(list[Campaign], await found.to_list(None))
 
 
-async def pause(campaign: Campaign) -> Campaign:
+async def pause_campaign(campaign: Campaign) -> Campaign:
     """Place no more calls; those that are up end as they will. Raises InvalidTransition."""
-    return await _by_owner(campaign, Event.OWNER_PAUSED)
+    return await _by_owner(campaign, CampaignEvent.OWNER_PAUSED)
 
 
-async def resume(campaign: Campaign) -> Campaign:
+async def resume_campaign(campaign: Campaign) -> Campaign:
     """Go on, or start a draft. Raises InvalidTransition, and the 402s when there is no money."""
-    if _position_of(campaign) in TRANSITIONS[Event.OWNER_RESUMED].before:
-        await billing.can_start(campaign["user_id"])
-    return await _by_owner(campaign, Event.OWNER_RESUMED)
+    if _position_of(campaign) in TRANSITIONS[CampaignEvent.OWNER_RESUMED].before:
+        await charging.require_can_start(campaign["user_id"])
+    return await _by_owner(campaign, CampaignEvent.OWNER_RESUMED)
 
 
-async def cancel(campaign: Campaign) -> Campaign:
+async def cancel_campaign(campaign: Campaign) -> Campaign:
     """Call nobody else; calls that are up end as they will. Raises InvalidTransition."""
-    canceled = await _by_owner(campaign, Event.OWNER_CANCELED)
+    canceled = await _by_owner(campaign, CampaignEvent.OWNER_CANCELED)
     # The dialer does it again, in case that this process does not live to.
-    await contacts.cancel_pending(campaign["_id"])
+    await contacts.mark_pending_canceled(campaign["_id"])
     return canceled
 
 
-async def _by_owner(campaign: Campaign, event: Event) -> Campaign:
-    moved = await transition(campaign, event)
+async def _by_owner(campaign: Campaign, event: CampaignEvent) -> Campaign:
+    moved = await apply_event(campaign, event)
     if moved is None:
-        status = (await find(campaign["_id"]))["status"]
+        status = (await get_campaign(campaign["_id"]))["status"]
         raise InvalidTransition(
             f"The campaign is {status}; it cannot be {event.value} now.", campaign_status=status
         )
     return moved
 
 
-def _position_of(campaign: Campaign) -> Position:
-    return Position(campaign["status"], campaign["pause_reason"])
+def _position_of(campaign: Campaign) -> CampaignState:
+    return CampaignState(campaign["status"], campaign["pause_reason"])
 
 
 # --- who is at it -------------------------------------------------------------------------------
-async def due(limit: int) -> list[str]:
+async def list_due_campaigns(limit: int) -> list[str]:
     """The ids of the campaigns that are due, the longest overdue first."""
     found = db.campaigns.find(
         {"look_at": {"$lte": clock.now(), "$type": "date"}},
@@ -422,12 +426,12 @@ async def due(limit: int) -> list[str]:
     return [campaign["_id"] for campaign in await found.to_list(None)]
 
 
-async def look_again(campaign_id: str, at: dt.datetime) -> None:
+async def mark_due(campaign_id: str, at: dt.datetime) -> None:
     """Make the campaign due at `at`, if it is not due before."""
     await db.campaigns.update_one({"_id": campaign_id}, {"$min": {"look_at": at}})
 
 
-async def take(campaign_id: str) -> Campaign | None:
+async def acquire_lease(campaign_id: str) -> Campaign | None:
     """The campaign, for this caller alone until `put_down`; None while another process is at it.
 
     One at a time, so that the limits of a campaign hold over all processes. When the process dies,
@@ -444,7 +448,7 @@ async def take(campaign_id: str) -> Campaign | None:
     return cast("Campaign | None", taken)
 
 
-async def put_down(campaign: Campaign, again_seconds: float | None) -> None:
+async def release_lease(campaign: Campaign, again_seconds: float | None) -> None:
     """Let others have the campaign: in `again_seconds` or, with None, when something happens to it."""
     mine = {"_id": campaign["_id"], "busy_by": campaign["busy_by"]}
     if again_seconds is None:  # unless its owner did something meanwhile
@@ -456,7 +460,7 @@ async def put_down(campaign: Campaign, again_seconds: float | None) -> None:
         await db.campaigns.update_one(mine, {"$set": {"busy_until": None}, "$min": again})
 
 
-async def goes_on(campaign: Campaign, *, paced_at: dt.datetime | None) -> bool:
+async def renew_lease(campaign: Campaign, *, paced_at: dt.datetime | None) -> bool:
     """Whether it still runs and is still the caller's, who keeps it; its pace moves to `paced_at`."""
     result = await db.campaigns.update_one(
         {"_id": campaign["_id"], "status": "running", "busy_by": campaign["busy_by"]},
@@ -466,37 +470,37 @@ async def goes_on(campaign: Campaign, *, paced_at: dt.datetime | None) -> bool:
 
 
 # --- the dialer ---------------------------------------------------------------------------------
-async def running_count(user_id: str) -> int:
+async def count_running_campaigns(user_id: str) -> int:
     """How many campaigns of a user run."""
     return await db.campaigns.count_documents({"user_id": user_id, "status": "running"})
 
 
-async def waits_for_money(user_id: str) -> bool:
+async def is_any_waiting_for_money(user_id: str) -> bool:
     """Whether a recharge, or a thaw, would let a campaign of this user go on."""
-    waiting = {"user_id": user_id, **_standing_at(TRANSITIONS[Event.MONEY_CAME].before)}
+    waiting = {"user_id": user_id, **_standing_at(TRANSITIONS[CampaignEvent.MONEY_CAME].before)}
     return await db.campaigns.find_one(waiting, {"_id": 1}) is not None
 
 
-async def resume_with_money(user_id: str) -> None:
+async def resume_campaigns_with_money(user_id: str) -> None:
     """There is money again: all campaigns of this user that wait for it go on."""
-    row = TRANSITIONS[Event.MONEY_CAME]
+    row = TRANSITIONS[CampaignEvent.MONEY_CAME]
     waiting = {"user_id": user_id, **_standing_at(row.before)}
     await db.campaigns.update_many(waiting, {"$set": _fields_of(row)})
 
 
-async def probed_with(campaign: Campaign, call_id: str) -> None:
+async def mark_probed(campaign: Campaign, call_id: str) -> None:
     """This call shows whether the network takes calls again."""
     await db.campaigns.update_one(
         {"_id": campaign["_id"], "status": "running"}, {"$set": {"probe_call_id": call_id}}
     )
 
 
-async def rest(campaign_id: str, until: dt.datetime) -> None:
+async def mark_network_resting(campaign_id: str, until: dt.datetime) -> None:
     """The network takes no more calls for a moment: place none until then."""
     await db.campaigns.update_one({"_id": campaign_id}, {"$max": {"rests_until": until}})
 
 
-async def network_is_back(campaign: Campaign) -> None:
+async def mark_network_back(campaign: Campaign) -> None:
     """It let a call ring."""
     await db.campaigns.update_one(
         {"_id": campaign["_id"]}, {"$set": {"probes": 0, "probe_call_id": None}}
@@ -504,23 +508,23 @@ async def network_is_back(campaign: Campaign) -> None:
     log.info("campaign %s: the telephone network takes calls again", campaign["_id"])
 
 
-async def close(campaign: Campaign) -> None:
+async def close_campaign(campaign: Campaign) -> None:
     """Nobody is left to call: the campaign is over. Keep what its contacts add up to."""
     summed = await _summed(campaign["_id"])
     if campaign["status"] == "canceled":
         await db.campaigns.update_one({"_id": campaign["_id"]}, {"$set": summed})
     else:
-        await transition(campaign, Event.LIST_DONE, **summed)
+        await apply_event(campaign, CampaignEvent.LIST_DONE, **summed)
 
 
-async def recount(campaign_id: str) -> None:
+async def update_counts(campaign_id: str) -> None:
     """Add its contacts up again, because one has changed after the campaign was over."""
     over = {"_id": campaign_id, "counts": {"$ne": None}}
     await db.campaigns.update_one(over, {"$set": await _summed(campaign_id)})
 
 
 async def _summed(campaign_id: str) -> dict[str, Any]:
-    summed = (await contacts.tally([campaign_id]))[campaign_id]
+    summed = (await contacts.count_contacts([campaign_id]))[campaign_id]
     return {
         "counts": dataclasses.asdict(summed.counts),
         "spent_paise": database.long(summed.spent_paise),

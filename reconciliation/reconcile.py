@@ -1,4 +1,4 @@
-"""Clearing with Razorpay: what each side knows that the other does not is found, repaired, or told."""
+"""Reconciliation runs: our payments, refunds and disputes compared with Razorpay's, and repaired."""
 
 import asyncio
 import datetime as dt
@@ -9,24 +9,20 @@ from typing import Final, NotRequired, TypedDict, TypeVar, cast
 
 from prometheus_client import Counter, Gauge
 
-import commands
 import disputes
 import gateway
-import orders
+import ledger
 import payments
-import refundbook
 import refunds
-import settlements
 import transactions
-import webhooks
 from core import clock, config, database
 from core.database import Index, db
 from core.errors import Problem, StillRunning, Unavailable
 from disputes import Dispute
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
-from orders import Order, OrderNotFound
-from payments import PaymentMismatch
-from refundbook import Refund
+from payments import Order, OrderNotFound, PaymentMismatch
+from reconciliation import settlements, webhooks
+from refunds import Refund
 from transactions import Filter, Period
 
 log = logging.getLogger(__name__)
@@ -193,7 +189,7 @@ async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> 
     return await _run(clock.after(-60.0 * older_than_minutes), deep=True, trigger=trigger)
 
 
-async def tick() -> None:
+async def run_when_due() -> None:
     """Run when it is time: every ten minutes; once a day over the last three days, and about every
     order and dispute of half a year."""
     schedule = await _find_schedule()
@@ -255,13 +251,13 @@ async def _run_step(step: Callable[[Report], Awaitable[None]], report: Report) -
         report.unanswered.append(f"{what}: {why}")
 
 
-async def latest(limit: int) -> list[Reconciliation]:
+async def list_reports(limit: int) -> list[Reconciliation]:
     """The latest reports."""
     found = db.reconciliations.find({"started_at": {"$type": "date"}}).sort("started_at", -1)
     return cast(list[Reconciliation], await found.to_list(limit))
 
 
-async def find(run_id: str) -> Reconciliation:
+async def get_report(run_id: str) -> Reconciliation:
     """A report that was kept."""
     found = await db.reconciliations.find_one({"_id": run_id})
     assert found is not None
@@ -276,8 +272,8 @@ async def _orders(report: Report) -> None:
 
     async def one(order: Order) -> None:
         try:
-            receipts = await payments.look(order)
-            if not receipts and await payments.is_uncaptured(order):
+            receipts = await payments.check_order(order)
+            if not receipts and await payments.has_uncaptured_payment(order):
                 # Razorpay sends it back after three days: it must not look as if all were well.
                 report.unanswered.append(f"{order['order_id']}: authorized, not captured yet")
             for receipt in receipts:
@@ -292,7 +288,7 @@ async def _orders(report: Report) -> None:
         report.count("orders")
 
     days = _ASKED_DAYS if report.deep else _DEEP_DAYS
-    async for batch in orders.open_between(clock.after(-86_400 * days), report.until):
+    async for batch in payments.unpaid_orders_between(clock.after(-86_400 * days), report.until):
         await _all(report, one, batch)
 
 
@@ -301,7 +297,7 @@ async def _payments(report: Report) -> None:
 
     async def one(payment: entities.Payment) -> None:
         try:
-            order = await orders.find(payment.order_id, None)
+            order = await payments.get_order(payment.order_id, None)
         except OrderNotFound:
             return report.count("payments_of_others")
         try:
@@ -310,7 +306,7 @@ async def _payments(report: Report) -> None:
             reason = mismatch.extra.get("reason")
             return report.count(f"payments_not_credited_{reason}")
         if receipt is None:  # the poller goes on with it
-            await orders.expect(order, payment.id)
+            await payments.mark_payment_pending(order, payment.id)
         elif not receipt.already_processed:
             report.repair(
                 "payment_credited",
@@ -323,14 +319,14 @@ async def _payments(report: Report) -> None:
     async for page in gateway.payments_between(report.since, report.until, report.miss):
         report.count("payments", len(page))
         taken = [payment for payment in page if payment.status in ("authorized", "captured")]
-        credited = await payments.confirm_all(report.run_id, [payment.id for payment in taken])
+        credited = await payments.mark_confirmed(report.run_id, [payment.id for payment in taken])
         await _all(report, one, [payment for payment in taken if payment.id not in credited])
 
 
 async def _credits(report: Report) -> None:
     """The ledger's recharges of the window: each is a captured payment at Razorpay."""
 
-    async def one(entry: commands.Entry) -> None:
+    async def one(entry: ledger.Entry) -> None:
         try:
             payment = await gateway.fetch_payment(entry.payment_id or "")
         except NoSuchEntity:
@@ -353,7 +349,7 @@ async def _credits(report: Report) -> None:
     async for batch in transactions.batches(window):
         report.count("credits", len(batch))
         ids = [entry.payment_id or "" for entry in batch]
-        confirmed = await payments.confirmed(report.run_id, ids)
+        confirmed = await payments.find_confirmed(report.run_id, ids)
         await _all(report, one, [entry for entry in batch if entry.payment_id not in confirmed])
 
 
@@ -362,12 +358,12 @@ async def _refunds(report: Report) -> None:
     there, and once a day it is asked whether a bank has sent it back since."""
 
     async def one(refund: entities.Refund) -> None:
-        before = await refundbook.known_at_gateway(refund.id)
+        before = await refunds.find_refund_by_gateway_id(refund.id)
         # One that takes nothing is looked at again: its payment may have been credited since.
         if before is not None and before["status"] == refund.status and before["effect"] != "none":
             return
         await webhooks.apply_refund_update(refund)
-        after = await refundbook.known_at_gateway(refund.id)
+        after = await refunds.find_refund_by_gateway_id(refund.id)
         now, then = ((r and (r["status"], r["effect"])) for r in (after, before))
         if after is not None and now != then:
             report.repair(
@@ -386,14 +382,14 @@ async def _refunds(report: Report) -> None:
         except NoSuchEntity:
             report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
 
-    async for batch in refundbook.open_before(report.until):
+    async for batch in refunds.open_refunds_before(report.until):
         report.count("open_refunds", len(batch))
-        await _all(report, refunds.follow, batch)
+        await _all(report, refunds.check_refund, batch)
     async for page in gateway.refunds_between(report.since, report.until, report.miss):
         report.count("refunds", len(page))
         await _all(report, one, page)
     since = clock.after(-86_400 * _SENT_BACK_DAYS) if report.deep else report.since
-    async for batch in refundbook.processed_between(min(since, report.since), report.until):
+    async for batch in refunds.processed_refunds_between(min(since, report.since), report.until):
         report.count("booked_refunds", len(batch))
         await _all(report, again, batch)
 
@@ -403,9 +399,9 @@ async def _disputes(report: Report) -> None:
     day the decided ones, because a bank may come again or think better of it."""
 
     async def one(dispute: entities.Dispute) -> None:
-        before = await disputes.state_of(dispute.id)
-        await disputes.notice(dispute)
-        after = await disputes.state_of(dispute.id)
+        before = await disputes.find_dispute_state(dispute.id)
+        await disputes.apply_update(dispute)
+        after = await disputes.find_dispute_state(dispute.id)
         if before != after:
             report.repair(
                 "dispute_booked", dispute_id=dispute.id, payment_id=dispute.payment_id, state=after
@@ -421,7 +417,7 @@ async def _disputes(report: Report) -> None:
         report.count("disputes", len(page))
         await _all(report, one, page)
     decided_since = clock.after(-86_400 * _ASKED_DAYS) if report.deep else None
-    async for batch in disputes.known_here(decided_since=decided_since):
+    async for batch in disputes.disputes_to_check(decided_since=decided_since):
         report.count("open_disputes", sum(each["state"] == "reserved" for each in batch))
         await _all(report, again, batch)
 
@@ -430,7 +426,7 @@ async def _settlements(report: Report) -> None:
     """What was paid out on the days of the window, matched line by line."""
     day, last = clock.ist_date(report.since), clock.ist_date(clock.now())
     while day <= last:
-        count, strangers = await settlements.match(day, report.miss)
+        count, strangers = await settlements.match_day(day, report.miss)
         report.count("settlement_lines", count)
         for entity_id in strangers:
             report.count("settlement_lines_of_others")

@@ -1,4 +1,4 @@
-"""Who has how much: the users with their balances, for the operator."""
+"""Customers: users with their balances and rates, for an admin."""
 
 import re
 from collections.abc import Sequence

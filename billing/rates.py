@@ -1,24 +1,17 @@
-"""Call rates: the current rate, the users' own rates, and every rate that was ever set."""
+"""Rates: the single rate, a user's own, and the choice of the rate that holds for a call."""
 
-import dataclasses
+import asyncio
 import datetime as dt
 from collections.abc import Iterable
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
 import users
+from billing import pricing, rate_cards
+from billing.pricing import RATE_PAISE_MAX, Rate
+from billing.rate_cards import DestinationNotRated
 from core import clock, config, database, money
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import NotFound, invalid
-
-RATE_PAISE_MAX: Final = 1_000_00  # Rs 1,000 a minute: above it somebody meant paise
-
-
-Source = Literal[
-    "default",  # the single rate
-    "user",  # the user's own
-    "card",  # the rate card's, for the destination
-]
-
 
 # The setting that holds the current rate, and the document of `rates` that held it until 0.2.1.
 _SETTING: Final = "call_rate_per_minute"
@@ -46,31 +39,7 @@ class RateRecord(TypedDict):
     user_id: NotRequired[str]  # absent where the current rate was changed
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """What a call costs; a snapshot of it goes with every call that is placed.
-
-    Talk time is paid for in pulses: the first of `first_pulse_seconds` (None: like the others),
-    then of `pulse_seconds` each. `source` says where it comes from; a card's names its version and
-    the prefix that matched.
-    """
-
-    rate_paise_per_minute: int
-    pulse_seconds: int = 1
-    first_pulse_seconds: int | None = None
-    minimum_billable_seconds: int = 0
-    connection_fee_paise: int = 0
-    source: Source = "default"
-    card_version: int | None = None
-    prefix: str | None = None
-
-    @property
-    def opening_seconds(self) -> int:
-        """The length of the first pulse."""
-        return self.first_pulse_seconds or self.pulse_seconds
-
-
-async def current() -> Rate:
+async def get_current_rate() -> Rate:
     """The single rate of this moment: what an admin set last, else `DEFAULT_CALL_RATE`.
 
     It is read for every call (calls that start at the same moment share the query), so a new rate
@@ -78,19 +47,21 @@ async def current() -> Rate:
     """
     setting = await _setting()
     if setting is None:
-        return on_our_terms(config.settings().default_call_rate_paise, source="default")
-    return on_our_terms(int(setting["value_paise"]), source="default")
+        return pricing.rate_with_default_terms(
+            config.settings().default_call_rate_paise, source="default"
+        )
+    return pricing.rate_with_default_terms(int(setting["value_paise"]), source="default")
 
 
-async def own(user_id: str) -> Rate | None:
+async def find_own_rate(user_id: str) -> Rate | None:
     """The rate that an admin set for this user alone, if any."""
     record = await _own_record(user_id)
     if record is None or record["rate_paise_per_minute"] is None:
         return None
-    return on_our_terms(int(record["rate_paise_per_minute"]), source="user")
+    return pricing.rate_with_default_terms(int(record["rate_paise_per_minute"]), source="user")
 
 
-async def own_prices(user_ids: Iterable[str]) -> dict[str, int]:
+async def list_own_rates(user_ids: Iterable[str]) -> dict[str, int]:
     """The paise a minute of those among these users who have a rate of their own."""
     found = db.rates.find({"_id": {"$in": [_of(user_id) for user_id in user_ids]}})
     return {
@@ -100,20 +71,7 @@ async def own_prices(user_ids: Iterable[str]) -> dict[str, int]:
     }
 
 
-def on_our_terms(rate_paise_per_minute: int, *, source: Source) -> Rate:
-    """A price a minute with the pulses, the minimum and the fee of the settings."""
-    chosen = config.settings()
-    return Rate(
-        rate_paise_per_minute=rate_paise_per_minute,
-        pulse_seconds=chosen.pulse_seconds,
-        first_pulse_seconds=chosen.first_pulse_seconds or chosen.pulse_seconds,
-        minimum_billable_seconds=chosen.minimum_billable_seconds,
-        connection_fee_paise=chosen.connection_fee_paise,
-        source=source,
-    )
-
-
-async def set_rate(rate_paise_per_minute: int, *, by: str) -> RateRecord:
+async def set_current_rate(rate_paise_per_minute: int, *, by: str) -> RateRecord:
     """Make this the current rate, of calls that are placed from now on; the record of the change.
 
     `by` names the admin. Raises InvalidRequest outside of 0 < rate ≤ `RATE_PAISE_MAX`.
@@ -130,12 +88,12 @@ async def set_rate(rate_paise_per_minute: int, *, by: str) -> RateRecord:
     return change
 
 
-async def set_own(user_id: str, rate_paise_per_minute: int | None, *, by: str) -> RateRecord:
+async def set_own_rate(user_id: str, rate_paise_per_minute: int | None, *, by: str) -> RateRecord:
     """Give this user a rate of their own, or with None take it away; the record of the change.
 
     Raises NotFound when there is no such user, and InvalidRequest as `set_rate` does.
     """
-    if await users.find(user_id) is None:
+    if await users.find_user(user_id) is None:
         raise NotFound("There is no user with this id.")
     change = _change(rate_paise_per_minute, by=by)
     change["user_id"] = user_id
@@ -241,3 +199,36 @@ database.declare(
         },
     },
 )
+
+
+async def get_rate(user_id: str, number: str) -> Rate:
+    """What a call of this user to this number (E.164) costs if it is placed now.
+
+    While a card is in force, a number that it has no price for is not called by anybody, whatever
+    rate they have of their own. Raises DestinationNotRated, and Unavailable: unknown is never cheap.
+    """
+    own, card, single = await asyncio.gather(
+        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
+    )
+    priced = None if card is None else card.rate_of(number, clock.ist_date(clock.now()))
+    return own or priced or single
+
+
+async def find_likely_rate(user_id: str, number: str | None = None) -> Rate | None:
+    """The rate that the user's next call will probably have; None when it depends on the destination
+    and that is not given, or has no price."""
+    if number is not None:
+        try:
+            return await get_rate(user_id, number)
+        except DestinationNotRated:
+            return None
+    own, card, single = await asyncio.gather(
+        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
+    )
+    return own or (single if card is None else None)
+
+
+async def find_rate_card_version() -> int | None:
+    """The version of the rate card that is in force; None when there is none."""
+    card = await rate_cards.find_card_in_force()
+    return None if card is None else card.version

@@ -1,9 +1,9 @@
-"""Campaigns over HTTP: created from a list, watched, paused and resumed, their results as CSV."""
+"""Campaign results: every contact and its call as CSV."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
 
-import contacts
+from campaigns import contacts
 from core import clock, csv_files, money
 
 # --- results, without HTTP ----------------------------------------------------------------------
@@ -23,13 +23,13 @@ _RESULT_COLUMNS: Final = (
 )
 
 
-async def results_of(campaign_id: str, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
+async def results_csv(campaign_id: str, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
     """What became of everybody on the list as CSV (RFC 4180), a piece a batch: constant memory."""
     head = (csv_files.BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines(
         [list(_RESULT_COLUMNS)]
     )
     rows: list[list[str]] = []
-    async for contact in contacts.everyone(campaign_id):
+    async for contact in contacts.iterate_contacts(campaign_id):
         rows.append(_result_of(contact))
         if len(rows) >= _RESULT_ROWS:
             yield head + csv_files.lines(rows)
@@ -43,7 +43,7 @@ def _result_of(contact: contacts.Contact) -> list[str]:
     return [
         str(contact["row"]),
         csv_files.harmless(contact["to"]),
-        contacts.counted(contact),
+        contacts.counted_as(contact),
         csv_files.harmless(contact["reason"] or ""),
         str(contact["attempts"]),
         contact["call_id"] or "",

@@ -1,0 +1,1 @@
+"""Billing: what a call costs, who may place it, and the money that is held for it."""

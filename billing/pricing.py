@@ -1,0 +1,182 @@
+"""Call pricing, pure: pulses, minimum, connection fee, cost, and the seconds that money buys."""
+
+import dataclasses
+from typing import Final, Literal, NotRequired, TypedDict
+
+from core import config, money
+
+RATE_PAISE_MAX: Final = 1_000_00  # Rs 1,000 a minute: above it somebody meant paise
+
+
+Source = Literal[
+    "default",  # the single rate
+    "user",  # the user's own
+    "card",  # the rate card's, for the destination
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What a call costs; a snapshot of it goes with every call that is placed.
+
+    Talk time is paid for in pulses: the first of `first_pulse_seconds` (None: like the others),
+    then of `pulse_seconds` each. `source` says where it comes from; a card's names its version and
+    the prefix that matched.
+    """
+
+    rate_paise_per_minute: int
+    pulse_seconds: int = 1
+    first_pulse_seconds: int | None = None
+    minimum_billable_seconds: int = 0
+    connection_fee_paise: int = 0
+    source: Source = "default"
+    card_version: int | None = None
+    prefix: str | None = None
+
+    @property
+    def opening_seconds(self) -> int:
+        """The length of the first pulse."""
+        return self.first_pulse_seconds or self.pulse_seconds
+
+
+def rate_with_default_terms(rate_paise_per_minute: int, *, source: Source) -> Rate:
+    """A price a minute with the pulses, the minimum and the fee of the settings."""
+    chosen = config.settings()
+    return Rate(
+        rate_paise_per_minute=rate_paise_per_minute,
+        pulse_seconds=chosen.pulse_seconds,
+        first_pulse_seconds=chosen.first_pulse_seconds or chosen.pulse_seconds,
+        minimum_billable_seconds=chosen.minimum_billable_seconds,
+        connection_fee_paise=chosen.connection_fee_paise,
+        source=source,
+    )
+
+
+# No call is longer than a day: where the rate is zero, this is what money can buy.
+SECONDS_MAX: Final = 86_400
+
+
+class RatedCall(TypedDict):
+    """The rate that a call was placed at, as its record keeps it: a change of rates does not touch
+    it. Calls of older versions have no `rate_source` and no first pulse."""
+
+    rate_paise_per_minute: int
+    pulse_seconds: int
+    first_pulse_seconds: NotRequired[int]
+    minimum_billable_seconds: int
+    connection_fee_paise: int
+    rate_source: NotRequired[Source]
+    rate_card_version: NotRequired[int | None]
+    rate_prefix: NotRequired[str | None]
+
+
+# --- pricing ------------------------------------------------------------------------------------
+def billable_seconds(duration_seconds: int, rate: Rate) -> int:
+    """What of a duration is paid for: at least the minimum, rounded up to whole pulses.
+
+    30/6 of a rate card is a first pulse of 30 seconds and others of 6. Nothing is billable of a call
+    that was not answered.
+    """
+    following = pulse_count(duration_seconds, rate) - 1
+    return 0 if following < 0 else rate.opening_seconds + following * rate.pulse_seconds
+
+
+def pulse_count(duration_seconds: int, rate: Rate) -> int:
+    """How many pulses are paid for, the first one included."""
+    if duration_seconds <= 0:
+        return 0
+    at_least = max(duration_seconds, rate.minimum_billable_seconds)
+    after_the_first = max(0, at_least - rate.opening_seconds)
+    return 1 + money.ceil_div(after_the_first, rate.pulse_seconds)
+
+
+def cost_paise(duration_seconds: int, rate: Rate) -> int:
+    """The price of a call: `billable seconds / 60 × rate` plus the connection fee, once.
+
+    Rounded half up to the paisa, once, at the end (docs/money.md). A call of zero seconds is free.
+    """
+    if duration_seconds <= 0:
+        return 0
+    numerator = rate.rate_paise_per_minute * billable_seconds(duration_seconds, rate)
+    return rate.connection_fee_paise + money.div_half_up(numerator, 60)
+
+
+def affordable_seconds(amount_paise: int, rate: Rate) -> int:
+    """The largest duration whose cost is at most `amount_paise`: the exact inverse of the cost.
+
+    Half-up rounding of `b × rate / 60` stays within m exactly when `2 × b × rate < 60 × (2m + 1)`,
+    so the most that can be billed is `b = floor((60 m + 29) / rate)`. At most `SECONDS_MAX`.
+    """
+    minutes_paise = amount_paise - rate.connection_fee_paise
+    if minutes_paise < 0:
+        return 0
+    affordable = SECONDS_MAX
+    if rate.rate_paise_per_minute > 0:
+        most = money.floor_div(60 * minutes_paise + 29, rate.rate_paise_per_minute)
+        affordable = min(SECONDS_MAX, most)
+    if affordable < billable_seconds(1, rate):  # the first pulse, and the minimum
+        return 0
+    following = (affordable - rate.opening_seconds) // rate.pulse_seconds
+    return rate.opening_seconds + following * rate.pulse_seconds
+
+
+def explanation(duration_seconds: int, rate: Rate) -> str:
+    """The price of a call in a sentence: `30 s at Rs 10.00 a minute: Rs 5.00`, and in pulses
+    `125 s = 3 pulses of 60 s × Rs 10.00 = Rs 30.00`."""
+    cost = f"Rs {money.text(cost_paise(duration_seconds, rate))}"
+    if duration_seconds <= 0:
+        return f"not answered: {cost}"
+    price = f"at Rs {money.text(rate.rate_paise_per_minute)} a minute"
+    fee = f"a connection fee of Rs {money.text(rate.connection_fee_paise)}"
+    billable = billable_seconds(duration_seconds, rate)
+    counted = f"{duration_seconds} s"
+    if rate.opening_seconds == rate.pulse_seconds == 1:
+        if billable != duration_seconds:
+            counted += f", billed as {billable} s,"
+        sentence = f"{counted} {price}" + (f" and {fee}" if rate.connection_fee_paise else "")
+        return f"{sentence}: {cost}"
+    if duration_seconds < rate.minimum_billable_seconds:
+        counted += f", at least {rate.minimum_billable_seconds} s,"
+    pulses = _pulses(pulse_count(duration_seconds, rate), rate)
+    pulse_paise_by_60 = rate.rate_paise_per_minute * rate.pulse_seconds
+    if rate.opening_seconds == rate.pulse_seconds and pulse_paise_by_60 % 60 == 0:
+        pulses += f" × Rs {money.text(money.div_half_up(pulse_paise_by_60, 60))}"
+    else:  # a pulse costs no whole paise: the sum is rounded, once
+        pulses += f" = {billable} s {price}"
+    sentence = f"{counted} = {pulses}" + (f" + {fee}" if rate.connection_fee_paise else "")
+    return f"{sentence} = {cost}"
+
+
+def _pulses(count: int, rate: Rate) -> str:
+    first, others = rate.opening_seconds, rate.pulse_seconds
+    if first == others:
+        return f"{count} {'pulse' if count == 1 else 'pulses'} of {others} s"
+    rest = f" + {count - 1} {'pulse' if count == 2 else 'pulses'} of {others} s"
+    return f"1 pulse of {first} s" + (rest if count > 1 else "")
+
+
+def rate_of(call: RatedCall) -> Rate:
+    """The rate that was snapshotted on a call."""
+    return Rate(
+        rate_paise_per_minute=int(call["rate_paise_per_minute"]),
+        pulse_seconds=call["pulse_seconds"],
+        first_pulse_seconds=call.get("first_pulse_seconds"),
+        minimum_billable_seconds=call["minimum_billable_seconds"],
+        connection_fee_paise=int(call["connection_fee_paise"]),
+        source=call.get("rate_source", "default"),
+        card_version=call.get("rate_card_version"),
+        prefix=call.get("rate_prefix"),
+    )
+
+
+# --- charging -----------------------------------------------------------------------------------
+def hold_paise_min(rate: Rate) -> int:
+    """What has to be available for a call: the minimum balance, or the first pulse if that is more."""
+    return max(config.settings().minimum_balance_paise, cost_paise(1, rate))
+
+
+def hold_paise(rate: Rate, seconds_max: int, *, whole: bool = False) -> int:
+    """What a call reserves when it is placed: one slice of `CALL_SLICE_MINUTES`, less if the call
+    may not last that long, never less than `hold_paise_min`. With `whole` all that it may cost."""
+    slice_seconds = seconds_max if whole else config.settings().call_slice_minutes * 60
+    return max(hold_paise_min(rate), cost_paise(min(slice_seconds, seconds_max), rate))

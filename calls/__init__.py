@@ -1,0 +1,1 @@
+"""Calls: placed, followed while they last, ended once."""

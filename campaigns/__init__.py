@@ -1,0 +1,1 @@
+"""Campaigns: a list of contacts, dialled at a given pace while there is money."""

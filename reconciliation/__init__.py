@@ -1,0 +1,1 @@
+"""Reconciliation with Razorpay: webhooks, the regular comparison, settlements."""

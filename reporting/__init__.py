@@ -1,0 +1,1 @@
+"""Reporting: reads any collection, changes none but a cache of its own."""

@@ -455,6 +455,19 @@ def _appends(source: Source) -> Iterator[str]:
             yield f"{source.path}:{node.lineno} {message}"
 
 
+def handlers_stand_in_one_list(house: House) -> Iterator[str]:
+    """Only the worker says who handles an event; no import does so by the way."""
+    for source in house.sources:
+        if source.path in {"worker.py", "core/outbox.py"}:
+            continue
+        for imported in source.imports:
+            if (imported.module, imported.name) == ("core.outbox", "on"):
+                yield f"{source.path}:{imported.line} only worker.py registers handlers"
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "outbox.on":
+                yield f"{source.path}:{node.lineno} only worker.py registers handlers"
+
+
 def routes_touch_no_collection(house: House) -> Iterator[str]:
     """A route reads its request, calls one function, shapes the answer."""
     for source in house.sources:
@@ -673,6 +686,7 @@ RULES: tuple[Rule, ...] = (
     one_file_writes_a_collection,
     money_has_its_owners,
     the_ledger_only_grows,
+    handlers_stand_in_one_list,
     routes_touch_no_collection,
     no_money_rides_on_background_tasks,
     only_money_divides_paise,
@@ -715,9 +729,13 @@ def count(house: House) -> Count:
         if source.room != target.room:
             onward[source.room].add(target.room)
 
+    reached = {room: _reachable(room, onward) for room in onward}
+
     @functools.cache
-    def floor(room: str) -> int:
-        return 1 + max((floor(other) for other in onward[room]), default=0)
+    def floor(room: str) -> int:  # the rooms of a circle share one
+        circle = {other for other in reached[room] if room in reached[other]} | {room}
+        below = {other for one in circle for other in onward[one]} - circle
+        return 1 + max(map(floor, sorted(below)), default=0)
 
     return Count(
         files=len(house.sources),

@@ -292,6 +292,16 @@ BROKEN: dict[str, tuple[Files, str, str]] = {
         "the_ledger_only_grows",
         "refunds.py:2 only wallet.py appends entries",
     ),
+    "a handler that an import registers": (
+        {"campaigns/__init__.py": 'from core import outbox\n\noutbox.on("CallEnded", print)\n'},
+        "handlers_stand_in_one_list",
+        "campaigns/__init__.py:4 only worker.py registers handlers",
+    ),
+    "a handler that is registered by another name": (
+        {"reconciliation/__init__.py": "from core.outbox import on as register\n"},
+        "handlers_stand_in_one_list",
+        "reconciliation/__init__.py:2 only worker.py registers handlers",
+    ),
     "a route that reads MongoDB": (
         {"api/calls.py": ROUTE + "    await db.calls.find_one({})\n"},
         "routes_touch_no_collection",
@@ -489,3 +499,8 @@ def test_the_rooms_floors_and_imports_are_counted(build: Build) -> None:
     rooms = len(" ".join(LAYERS).replace("|", "").split())
     # core <- wallet <- payments; wallet, transactions and calls declare a collection
     assert counted == architecture.Count(files=len(small_house()), rooms=rooms, floors=3, imports=5)
+
+
+def test_rooms_that_import_each_other_share_a_floor(build: Build) -> None:
+    root = build({"core/clock.py": "import wallet\n", "payments.py": "import wallet\n"})
+    assert architecture.count(architecture.read(root)).floors == 2

@@ -86,7 +86,6 @@ READS = {"find", "find_one", "aggregate", "count_documents", "distinct", "watch"
 
 FUNCTION_LINES_MAX = 70
 SMALL_MODULE_LINES = 150
-LONG_MODULE_LINES = 800  # printed, never refused
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -746,13 +745,11 @@ def count(house: House) -> Count:
 
 
 def main(words: Sequence[str]) -> None:
-    """Print the figures, and the files that somebody may want to split."""
-    house = read(Path(words[0]) if words else ROOT)
-    print(count(house))
-    for source in house.sources:
-        lines = len(source.text.splitlines())
-        if lines > LONG_MODULE_LINES:
-            print(f"{source.path}: {lines} lines. Is there a second noun in it?")
+    """Print the figures of the product under a root (this one, unless it is named)."""
+    found = count(read(Path(words[0]) if words else ROOT))
+    print(
+        f"{found.files} files, {found.rooms} rooms, {found.floors} floors, {found.imports} imports"
+    )
 
 
 if __name__ == "__main__":

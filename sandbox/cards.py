@@ -3,8 +3,8 @@
 import re
 
 from core import clock
-from sandbox.bank import CARDS, GOOD_CARD, Card
-from sandbox.wire import Refusal
+from sandbox.payments import CARDS, GOOD_CARD, Card
+from sandbox.responses import Refusal
 
 
 def card_of(number: str, expiry: str, cvv: str) -> Card:

@@ -3,10 +3,10 @@
 from pymongo import ReturnDocument
 
 from core import clock
-from sandbox import wire
-from sandbox.bank import Bank, Session, payment_entity
+from sandbox import responses
+from sandbox.payments import Bank, Session, payment_entity
 from sandbox.refunds import Refunds, Wish
-from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
+from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 PHASES = ("chargeback", "fraud", "retrieval", "pre_arbitration", "arbitration")
 
@@ -41,11 +41,11 @@ def dispute_entity(dispute: Document) -> Document:
         "currency": dispute["currency"],
         "amount_deducted": dispute["amount_deducted"],
         "reason_code": dispute["reason_code"],
-        "respond_by": wire.seconds(dispute["respond_by"]),
+        "respond_by": responses.seconds(dispute["respond_by"]),
         "status": dispute["status"],
         "evidence": {"amount": dispute["amount"]} | dict.fromkeys(_EVIDENCE),
         "phase": dispute["phase"],
-        "created_at": wire.seconds(dispute["created_at"]),
+        "created_at": responses.seconds(dispute["created_at"]),
     }
 
 
@@ -62,19 +62,19 @@ class Disputes:
 
     async def open(self, payment_id: str, body: Document) -> Document:
         """`{amount?, phase?, reason_code?, deduct_at_onset?}`: a bank disputes a payment."""
-        wire.only(body, "amount", "phase", "reason_code", "deduct_at_onset")
+        responses.only(body, "amount", "phase", "reason_code", "deduct_at_onset")
         payment = await self._bank.payment(payment_id)
         amount = body.get("amount", payment["amount"])
         if type(amount) is not int or not 0 < amount <= payment["amount"]:
-            raise wire.not_valid("amount")
+            raise responses.not_valid("amount")
         reason_code = body.get("reason_code", REASON_CODE)
         if not isinstance(reason_code, str):
-            raise wire.not_valid("reason_code")
+            raise responses.not_valid("reason_code")
         if "captured_at" not in payment:
             raise Refusal("Only captured payments are disputed", "payment_not_captured")
         at_onset = bool(body.get("deduct_at_onset"))
         dispute = {
-            "_id": wire.new_id("disp"),
+            "_id": responses.new_id("disp"),
             "payment_id": payment_id,
             "amount": amount,
             "currency": payment["currency"],
@@ -99,18 +99,18 @@ class Disputes:
 
         `action_required` is an event alone. `as_refund`: what is lost is taken by a refund.
         """
-        status, phase = wire.only(body, "status", "phase", "as_refund").get("status"), None
+        status, phase = responses.only(body, "status", "phase", "as_refund").get("status"), None
         if status not in (STATES if "phase" not in body else (None, *STATES)):
-            raise wire.not_valid("status")
+            raise responses.not_valid("status")
         if "phase" in body:
             phase = _phase(body["phase"])
         if body.get("as_refund") and status != "lost":
-            raise wire.not_valid("as_refund")
+            raise responses.not_valid("as_refund")
 
         async def changed(session: Session) -> Document:
             dispute = await self.disputes.find_one({"_id": dispute_id}, session=session)
             if dispute is None:
-                raise wire.unknown_id()
+                raise responses.unknown_id()
             if phase not in (None, dispute["phase"]):
                 onset_paise = dispute["amount"] if dispute["at_onset"] else 0
                 reopened = {"phase": phase, "status": "open", "amount_deducted": onset_paise}
@@ -120,7 +120,7 @@ class Disputes:
             if status is None:
                 return dispute
             if dispute["status"] in DECIDED:  # only another phase opens it again
-                raise wire.not_valid("status")
+                raise responses.not_valid("status")
             return await self._decide(dispute, status, session, bool(body.get("as_refund")))
 
         return await self._bank.atomic(changed)
@@ -129,7 +129,7 @@ class Disputes:
         """GET /v1/disputes/:id."""
         found = await self.disputes.find_one({"_id": dispute_id})
         if found is None:
-            raise wire.unknown_id()
+            raise responses.unknown_id()
         return found
 
     async def listed(self, page: Page) -> list[Document]:
@@ -176,5 +176,5 @@ class Disputes:
 
 def _phase(value: object) -> str:
     if not isinstance(value, str) or value not in PHASES:
-        raise wire.not_valid("phase")
+        raise responses.not_valid("phase")
     return value

@@ -10,10 +10,10 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from core import clock
-from sandbox import drafts, faults, wire
-from sandbox.bank import Bank, Session, payment_entity
+from sandbox import factories, faults, responses
 from sandbox.faults import Faults
-from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
+from sandbox.payments import Bank, Session, payment_entity
+from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 PROCESSED_AFTER_SECONDS = 2.0
 
@@ -64,7 +64,7 @@ def refund_entity(refund: Document) -> Document:
         "notes": refund["notes"] or [],
         "receipt": refund["receipt"],
         "acquirer_data": {"arn": None},
-        "created_at": wire.seconds(refund["created_at"]),
+        "created_at": responses.seconds(refund["created_at"]),
         "batch_id": None,
         "status": refund["status"],
         **speeds,
@@ -145,7 +145,7 @@ class Refunds:
         """
         payment = await self._bank.payments.find_one({"_id": payment_id}, session=session)
         if payment is None:
-            raise wire.unknown_id()
+            raise responses.unknown_id()
         amount_paise = _amount(payment, wish, uncaptured=uncaptured)
         if wish.receipt is not None and await self.refunds.find_one(
             {"payment_id": payment_id, "receipt": wish.receipt}, session=session
@@ -153,7 +153,7 @@ class Refunds:
             text = "Duplicate receipt found for this refund request."
             raise Refusal(text, "input_validation_failed", field="receipt")
         refund = {
-            "_id": wire.new_id("rfnd"),
+            "_id": responses.new_id("rfnd"),
             "payment_id": payment_id,
             "amount": amount_paise,
             "currency": payment["currency"],
@@ -209,7 +209,7 @@ class Refunds:
         """GET /v1/refunds/:id."""
         found = await self.refunds.find_one({"_id": refund_id})
         if found is None:
-            raise wire.unknown_id()
+            raise responses.unknown_id()
         return await self._ripened(found)
 
     async def listed(self, page: Page, payment_id: str | None = None) -> list[Document]:
@@ -221,10 +221,10 @@ class Refunds:
 
     async def from_outside(self, payment_id: str, body: Document) -> Document:
         """`{amount?, status?}`: a refund that somebody makes in Razorpay's dashboard."""
-        wish = Wish(amount_paise=_read_amount(wire.only(body, "amount", "status")))
+        wish = Wish(amount_paise=_read_amount(responses.only(body, "amount", "status")))
         status = body.get("status")
         if status is not None and status not in STATES:
-            raise wire.not_valid("status")
+            raise responses.not_valid("status")
         steps = _steps("refund_slow" if status else "")
 
         async def made(session: Session) -> Document:
@@ -249,7 +249,7 @@ class Refunds:
         if order["status"] != "paid" or facts.get("status") != "captured":
             text = "auto_refund is for a captured payment of an order that is paid already"
             raise Refusal(text, "input_validation_failed", field="auto_refund")
-        payment = drafts.payment_of(order, order["amount"]) | facts
+        payment = factories.payment_of(order, order["amount"]) | facts
 
         async def made(session: Session) -> None:
             await self._bank.insert_payment(payment, session, buys=False)
@@ -260,9 +260,9 @@ class Refunds:
 
     async def change(self, refund_id: str, body: Document) -> Document:
         """`{status}`: change a refund from outside; it then stays as it is."""
-        status = wire.only(body, "status").get("status")
+        status = responses.only(body, "status").get("status")
         if status not in STATES:
-            raise wire.not_valid("status")
+            raise responses.not_valid("status")
         await self.refund(refund_id)
 
         async def changed(session: Session) -> Document:
@@ -282,7 +282,7 @@ class Refunds:
 
     async def next_due(self) -> dt.datetime | None:
         """When the next one changes by itself."""
-        found = self.refunds.find({"due_at": {"$gt": wire.moment_of(0)}})
+        found = self.refunds.find({"due_at": {"$gt": responses.moment_of(0)}})
         async for refund in found.sort("due_at", 1).limit(1):
             due: dt.datetime = refund["due_at"]
             return due
@@ -376,10 +376,10 @@ def _amount(payment: Document, wish: Wish, *, uncaptured: bool) -> int:
 
 
 def _read(body: Document) -> Wish:
-    speed = wire.only(body, "amount", "speed", "notes", "receipt").get("speed")
+    speed = responses.only(body, "amount", "speed", "notes", "receipt").get("speed")
     if speed is not None and speed not in _SPEEDS:
-        raise wire.not_valid("speed")
-    return Wish(_read_amount(body), speed, wire.notes_of(body), wire.receipt_of(body))
+        raise responses.not_valid("speed")
+    return Wish(_read_amount(body), speed, responses.notes_of(body), responses.receipt_of(body))
 
 
 def _read_amount(body: Document) -> int | None:
@@ -388,7 +388,7 @@ def _read_amount(body: Document) -> int | None:
         return None
     if type(amount) is not int:
         raise Refusal("The amount must be an integer.", "input_validation_failed", field="amount")
-    if amount < drafts.AMOUNT_PAISE_MIN:
+    if amount < factories.AMOUNT_PAISE_MIN:
         text = "The amount must be at least INR 1.00"
         raise Refusal(text, "input_validation_failed", field="amount")
     return amount

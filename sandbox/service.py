@@ -8,7 +8,7 @@ from starlette.routing import Mount
 
 import main
 from core import config
-from sandbox import razorpay
+from sandbox import app
 
 
 def create_app() -> Starlette:
@@ -17,7 +17,7 @@ def create_app() -> Starlette:
     The product is not told: it reaches the sandbox over HTTP, at the base URL of its settings.
     """
     chosen = config.settings()
-    gateway_app = razorpay.create_app(
+    gateway_app = app.create_app(
         mongodb_uri=chosen.mongodb_uri,
         database=f"{chosen.mongodb_db}_sandbox",
         key_id=chosen.gateway_key_id,

@@ -7,9 +7,9 @@ import string
 from motor.motor_asyncio import AsyncIOMotorCollection
 
 from core import clock
-from sandbox import wire
-from sandbox.bank import Bank, Session, fee_and_tax
-from sandbox.wire import NEWEST_FIRST, Document, Page, Refusal
+from sandbox import responses
+from sandbox.payments import Bank, Session, fee_and_tax
+from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 ITEMS_MAX = 1_000
 
@@ -31,7 +31,7 @@ def settlement_entity(settlement: Document) -> Document:
         "fees": settlement["fees"],
         "tax": settlement["tax"],
         "utr": settlement["utr"],
-        "created_at": wire.seconds(settlement["created_at"]),
+        "created_at": responses.seconds(settlement["created_at"]),
     }
 
 
@@ -60,12 +60,12 @@ class Settlements:
 
     async def settle(self, body: Document) -> tuple[Document | None, list[Document]]:
         """`{settled_at?}` (Unix seconds): settle all that was not; None when there is nothing."""
-        unix_seconds = wire.only(body, "settled_at").get("settled_at")
+        unix_seconds = responses.only(body, "settled_at").get("settled_at")
         at = clock.now()
         if unix_seconds is not None:
-            if type(unix_seconds) is not int or not 0 < unix_seconds <= wire.UNIX_SECONDS_MAX:
-                raise wire.not_valid("settled_at")
-            at = wire.moment_of(unix_seconds)
+            if type(unix_seconds) is not int or not 0 < unix_seconds <= responses.UNIX_SECONDS_MAX:
+                raise responses.not_valid("settled_at")
+            at = responses.moment_of(unix_seconds)
 
         async def settled(session: Session) -> tuple[Document | None, list[Document]]:
             # Whoever settles at the same time waits here.
@@ -96,7 +96,7 @@ class Settlements:
         """GET /v1/settlements/:id."""
         found = await self._settlements.find_one({"_id": settlement_id})
         if found is None:
-            raise wire.unknown_id()
+            raise responses.unknown_id()
         return found
 
     async def listed(self, page: Page) -> list[Document]:
@@ -143,7 +143,7 @@ class Settlements:
                 item = _item("refund", refund["_id"], amount_paise, refund)
                 item |= origins[payment_id] | {"debit": amount_paise}
             else:
-                item = _item("adjustment", wire.new_id("adj"), amount_paise, refund)
+                item = _item("adjustment", responses.new_id("adj"), amount_paise, refund)
                 item |= {"credit": amount_paise, "description": "Refund reversal"}
             items.append(item | {"payment_id": payment_id})
         return items
@@ -154,7 +154,7 @@ class Settlements:
         items = []
         for dispute in await _taken(self._disputes, where, "$amount_deducted", session):
             debit_paise = dispute["amount_deducted"] - dispute.get("settled_paise", 0)
-            item = _item("adjustment", wire.new_id("adj"), abs(debit_paise), dispute)
+            item = _item("adjustment", responses.new_id("adj"), abs(debit_paise), dispute)
             item |= {
                 "debit": max(debit_paise, 0),
                 "credit": max(-debit_paise, 0),
@@ -199,11 +199,11 @@ def _differs(owed: object) -> Document:
 def _settlement(items: list[Document], at: dt.datetime) -> Document:
     suffix = "".join(secrets.choice(_UTR_LETTERS) for _ in range(6))
     return {
-        "_id": wire.new_id("setl"),
+        "_id": responses.new_id("setl"),
         "amount": sum(item["credit"] - item["debit"] for item in items),
         "fees": sum(item["fee"] for item in items),
         "tax": sum(item["tax"] for item in items),
-        "utr": f"{wire.seconds(at)}{suffix}",
+        "utr": f"{responses.seconds(at)}{suffix}",
         "created_at": at,
     }
 
@@ -231,8 +231,8 @@ def _item_entity(item: Document) -> Document:
     return shown | {
         "on_hold": False,
         "settled": True,
-        "created_at": wire.seconds(item["created_at"]),
-        "settled_at": wire.seconds(item["settled_at"]),
+        "created_at": responses.seconds(item["created_at"]),
+        "settled_at": responses.seconds(item["settled_at"]),
         "posted_at": None,
         "credit_type": "default",
         "notes": _NOTES[sum(item["entity_id"].encode()) % len(_NOTES)],

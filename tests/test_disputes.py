@@ -14,15 +14,15 @@ from core import config
 from core.database import db
 from reconciliation import webhooks
 from sandbox import refunds as sandbox_refunds
-from tests import customer
-from tests.conftest import Person, Service, running, test_settings
+from tests.support import payments as paying
+from tests.support.service import Person, Service, running, test_settings
 
 
 @pytest.fixture(scope="module")
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file, without webhooks; each test has users of its own."""
     async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
-        await customer.webhooks(started, enabled=False)
+        await paying.webhooks(started, enabled=False)
         yield started
 
 
@@ -38,7 +38,7 @@ async def admin(service: Service) -> Person:
 
 async def disputed(service: Service, payment_id: str, **facts: object) -> str:
     """A dispute at Razorpay that we have not heard of."""
-    made = await customer.outside(service, f"/payments/{payment_id}/disputes", **facts)
+    made = await paying.outside(service, f"/payments/{payment_id}/disputes", **facts)
     return str(made["id"])
 
 
@@ -48,7 +48,7 @@ async def told(dispute_id: str) -> str:
 
 
 async def becomes(service: Service, dispute_id: str, **facts: object) -> str:
-    await customer.outside(service, f"/disputes/{dispute_id}", **facts)
+    await paying.outside(service, f"/disputes/{dispute_id}", **facts)
     return await told(dispute_id)
 
 
@@ -74,7 +74,7 @@ async def test_row_27_a_dispute_holds_its_money_and_a_lost_one_takes_it_once(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     dispute_id = await disputed(service, payment_id, amount=6_000)
     await asyncio.gather(*(told(dispute_id) for _ in range(5)))
     assert await money(service, person) == (100.0, 60.0, 0.0)
@@ -82,13 +82,13 @@ async def test_row_27_a_dispute_holds_its_money_and_a_lost_one_takes_it_once(
     await becomes(service, dispute_id, status="under_review")
     assert await money(service, person) == (100.0, 60.0, 0.0)
     assert await state_of(dispute_id) == "reserved"
-    await customer.outside(service, f"/disputes/{dispute_id}", status="lost")
+    await paying.outside(service, f"/disputes/{dispute_id}", status="lost")
     await asyncio.gather(*(told(dispute_id) for _ in range(5)))
     assert await money(service, person) == (40.0, 0.0, 0.0)
     shown = (await service.get("/api/admin/disputes?state=debited", admin)).json()["disputes"]
     mine = next(each for each in shown if each["dispute_id"] == dispute_id)
     assert (mine["status"], mine["amount"], mine["user_id"]) == ("lost", 60.0, person.id)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 @pytest.mark.parametrize("end", ["won", "closed"])
@@ -96,20 +96,20 @@ async def test_row_27_what_a_dispute_held_is_free_again_when_it_is_won_or_closed
     service: Service, end: str
 ) -> None:
     person = await service.signup()
-    dispute_id = await disputed(service, await customer.recharge(service, person))
+    dispute_id = await disputed(service, await paying.recharge(service, person))
     await told(dispute_id)
     assert (await service.balance(person))["available"] == 0.0
     assert await becomes(service, dispute_id, status=end) == "dispute released"
     assert await state_of(dispute_id) == "released"
     assert await money(service, person) == (100.0, 0.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_dispute_over_spent_money_leaves_a_due_that_the_next_recharge_pays(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     await spend(service, admin, person, 70)
     dispute_id = await disputed(service, payment_id)
     await told(dispute_id)
@@ -118,17 +118,17 @@ async def test_a_dispute_over_spent_money_leaves_a_due_that_the_next_recharge_pa
     await becomes(service, dispute_id, status="lost")
     assert await money(service, person) == (0.0, 0.0, 70.0)
     assert await state_of(dispute_id) == "debited"
-    await customer.recharge(service, person)
+    await paying.recharge(service, person)
     assert await money(service, person) == (30.0, 0.0, 0.0)
     paid = await db.transactions.find_one({"user_id": person.id, "category": "due_recovery"})
     assert paid is not None
     assert dispute_id in paid["description"]
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_the_end_of_a_dispute_may_be_the_first_that_we_hear_of_it(service: Service) -> None:
     person = await service.signup()
-    dispute_id = await disputed(service, await customer.recharge(service, person), amount=2_500)
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=2_500)
     assert await becomes(service, dispute_id, status="lost") == "dispute debited"
     assert await money(service, person) == (75.0, 0.0, 0.0)
     assert await state_of(dispute_id) == "debited"
@@ -138,24 +138,24 @@ async def test_a_won_dispute_that_comes_back_in_a_new_phase_holds_its_money_agai
     service: Service,
 ) -> None:
     person = await service.signup()
-    dispute_id = await disputed(service, await customer.recharge(service, person))
+    dispute_id = await disputed(service, await paying.recharge(service, person))
     await told(dispute_id)
     await becomes(service, dispute_id, status="won")
-    await customer.outside(service, f"/disputes/{dispute_id}", phase="pre_arbitration")
+    await paying.outside(service, f"/disputes/{dispute_id}", phase="pre_arbitration")
     assert await told(dispute_id) == "dispute reserved"
     assert await money(service, person) == (100.0, 100.0, 0.0)
     assert await state_of(dispute_id) == "reserved"
     await becomes(service, dispute_id, status="lost")
     assert await money(service, person) == (0.0, 0.0, 0.0)
     assert await state_of(dispute_id) == "debited"
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_dispute_that_is_lost_after_it_was_won_takes_its_money_once(
     service: Service,
 ) -> None:
     person = await service.signup()
-    dispute_id = await disputed(service, await customer.recharge(service, person), amount=4_000)
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=4_000)
     await becomes(service, dispute_id, status="won")
     assert await state_of(dispute_id) == "released"
     told_of = dataclasses.replace(await gateway.fetch_dispute(dispute_id), status="lost")
@@ -163,7 +163,7 @@ async def test_a_dispute_that_is_lost_after_it_was_won_takes_its_money_once(
         assert await disputes.apply_update(told_of) == "dispute debited"
     assert await state_of(dispute_id) == "debited"
     assert await money(service, person) == (60.0, 0.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 @pytest.mark.parametrize("first", ["refund", "dispute", "both"])
@@ -171,11 +171,11 @@ async def test_row_27_a_lost_dispute_that_also_arrives_as_a_refund_is_taken_once
     service: Service, first: str
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     dispute_id = await disputed(service, payment_id, amount=4_000)
     if first != "refund":
         await told(dispute_id)
-    await customer.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    await paying.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     if first == "both":
@@ -190,21 +190,21 @@ async def test_row_27_a_lost_dispute_that_also_arrives_as_a_refund_is_taken_once
         await webhooks.apply_refund_update(refund)
         await told(dispute_id)
     assert await money(service, person) == (60.0, 0.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_refund_pays_back_the_lost_dispute_and_not_an_open_one_of_the_same_amount(
     service: Service,
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     waiting = await disputed(service, payment_id, amount=3_000)
     lost = await disputed(service, payment_id, amount=3_000)
     await told(waiting)
     await told(lost)
     assert [await state_of(each) for each in (waiting, lost)] == ["reserved", "reserved"]
     assert await money(service, person) == (100.0, 60.0, 0.0)
-    await customer.outside(service, f"/disputes/{lost}", status="lost", as_refund=True)
+    await paying.outside(service, f"/disputes/{lost}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     assert await webhooks.apply_refund_update(refund) == "refund of a dispute"
@@ -214,7 +214,7 @@ async def test_a_refund_pays_back_the_lost_dispute_and_not_an_open_one_of_the_sa
     await becomes(service, waiting, status="won")
     assert await state_of(waiting) == "released"
     assert await money(service, person) == (70.0, 0.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
@@ -222,10 +222,10 @@ async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
 ) -> None:
     """What two processes can bring about that hear of both in the same millisecond."""
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     dispute_id = await disputed(service, payment_id, amount=4_000)
     await told(dispute_id)
-    await customer.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    await paying.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     await refunds.apply_update(refund)  # as if no dispute were known yet
@@ -235,7 +235,7 @@ async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
     assert await state(dispute_id) == ("refunded", 4_000, 0)
     await told(dispute_id)
     assert await money(service, person) == (60.0, 0.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def state(dispute_id: str) -> tuple[str | None, int, int]:
@@ -249,10 +249,10 @@ async def test_the_refund_of_a_lost_dispute_takes_its_money_before_the_dispute_i
     service: Service,
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     dispute_id = await disputed(service, payment_id, amount=4_000)
     await told(dispute_id)
-    await customer.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    await paying.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     assert await webhooks.apply_refund_update(refund) == "refund of a dispute"
@@ -264,27 +264,27 @@ async def test_the_refund_of_a_lost_dispute_takes_its_money_before_the_dispute_i
     assert kept is not None
     assert (kept["effect"], kept["dispute_id"]) == ("dispute", dispute_id)
     assert kept["transaction_id"] is None
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_lost_dispute_takes_what_razorpay_deducted(service: Service) -> None:
     """Not what was disputed: a bank may take a part."""
     person = await service.signup()
-    dispute_id = await disputed(service, await customer.recharge(service, person), amount=6_000)
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=6_000)
     await told(dispute_id)
     dispute = await gateway.fetch_dispute(dispute_id)
     lost = dataclasses.replace(dispute, status="lost", deducted_paise=2_500)
     assert await disputes.apply_update(lost) == "dispute debited"
     assert await money(service, person) == (75.0, 0.0, 0.0)
     assert await state(dispute_id) == ("debited", 2_500, 0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_lost_dispute_that_is_won_in_a_later_phase_gives_back_what_it_took(
     service: Service,
 ) -> None:
     person = await service.signup()
-    dispute_id = await disputed(service, await customer.recharge(service, person), amount=6_000)
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=6_000)
     assert await becomes(service, dispute_id, status="lost") == "dispute debited"
     dispute = await gateway.fetch_dispute(dispute_id)
     won = dataclasses.replace(dispute, phase="arbitration", status="won")
@@ -298,7 +298,7 @@ async def test_a_lost_dispute_that_is_won_in_a_later_phase_gives_back_what_it_to
     assert [(entry["amount_paise"], entry["contra"]) for entry in back] == [
         (6_000, "gateway:razorpay")
     ]
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_refund_made_before_the_dispute_is_not_the_disputes_money(
@@ -306,8 +306,8 @@ async def test_a_refund_made_before_the_dispute_is_not_the_disputes_money(
 ) -> None:
     """Of the same amount and reported late: both went back."""
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=3_000)
+    payment_id = await paying.recharge(service, person)
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=3_000)
     dispute_id = await disputed(service, payment_id, amount=3_000)
     dispute = await gateway.fetch_dispute(dispute_id)
     refund = await gateway.fetch_refund(made["id"])
@@ -317,7 +317,7 @@ async def test_a_refund_made_before_the_dispute_is_not_the_disputes_money(
     assert await becomes(service, dispute_id, status="lost") == "dispute debited"
     await refunds_off(refund.id)
     assert await money(service, person) == (40.0, 0.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def refunds_off(refund_id: str) -> None:
@@ -332,11 +332,11 @@ async def refunds_off(refund_id: str) -> None:
 
 async def test_a_dispute_about_somebody_elses_payment_is_none_of_ours(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    forced = await customer.force_payment(service, order_id, status="captured", amount=9_900)
+    order_id = await paying.open_order(service, person)
+    forced = await paying.force_payment(service, order_id, status="captured", amount=9_900)
     dispute_id = await disputed(service, forced["razorpay_payment_id"])
     assert await told(dispute_id) == "ignored: of a payment that is not ours"
-    await customer.verify(service, person, forced)  # known now, but in review: never credited
+    await paying.verify(service, person, forced)  # known now, but in review: never credited
     assert await told(dispute_id) == "dispute ignored"
     assert await state_of(dispute_id) == "ignored"
     assert await money(service, person) == (0.0, 0.0, 0.0)
@@ -344,7 +344,7 @@ async def test_a_dispute_about_somebody_elses_payment_is_none_of_ours(service: S
 
 async def test_by_policy_a_dispute_freezes_the_wallet(service: Service) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     config.use(service.settings.model_copy(update={"dispute_freezes_wallet": True}))
     try:
         dispute_id = await disputed(service, payment_id, amount=1_000)

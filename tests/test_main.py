@@ -9,8 +9,8 @@ import pytest
 import main
 import wallet
 from core import config, errors, logs
-from tests.conftest import Service, running
-from tests.conftest import test_settings as settings_of_tests
+from tests.support.service import Service, running
+from tests.support.service import test_settings as settings_of_tests
 
 
 async def test_health_ready_and_metrics_answer_anybody(service: Service) -> None:

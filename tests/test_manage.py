@@ -19,10 +19,8 @@ import pytest
 
 import manage
 from core import config, embedded_mongodb
-from tests.processes import workers_of
-
-ROOT = Path(__file__).resolve().parent.parent
-
+from tests.support.processes import workers_of
+from tests.support.service import ROOT
 
 PATIENCE_SECONDS = 60
 

@@ -13,22 +13,22 @@ from core import clock, config
 from core.database import db
 from gateway import client as gateway_client
 from gateway import signatures
-from tests import customer
-from tests.conftest import Person, Service, running, test_settings
+from tests.support import payments as paying
+from tests.support.service import Person, Service, running, test_settings
 
 
 @pytest.fixture(scope="module")
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file; each test has users of its own."""
     async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
-        await customer.webhooks(started, enabled=False)
+        await paying.webhooks(started, enabled=False)
         yield started
 
 
 @pytest.fixture(autouse=True)
 async def no_faults(service: Service) -> AsyncIterator[None]:
     yield
-    await customer.all_faults_over(service)
+    await paying.all_faults_over(service)
 
 
 async def rupees(service: Service, person: Person) -> float:
@@ -71,9 +71,9 @@ async def credited_by_itself(service: Service, person: Person, expected: float) 
 # --- once ---------------------------------------------------------------------------------------
 async def test_a_verified_payment_is_in_the_wallet(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person, 150.5)
-    paid = await customer.pay(service, order_id)
-    answer = await customer.verify(service, person, paid)
+    order_id = await paying.open_order(service, person, 150.5)
+    paid = await paying.pay(service, order_id)
+    answer = await paying.verify(service, person, paid)
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert body["transaction_id"].startswith("txn_")
@@ -84,7 +84,7 @@ async def test_a_verified_payment_is_in_the_wallet(service: Service) -> None:
         "balance": 150.5,
         "transaction_id": body["transaction_id"],
     }
-    again = await customer.verify(service, person, paid)
+    again = await paying.verify(service, person, paid)
     assert again.status_code == 200
     assert again.json() == body | {"already_processed": True}
     assert await rupees(service, person) == 150.5
@@ -97,8 +97,8 @@ async def test_a_verified_payment_is_in_the_wallet(service: Service) -> None:
 
 async def test_one_payment_verified_fifty_times_at_once_is_credited_once(service: Service) -> None:
     person = await service.signup()
-    paid = await customer.pay(service, await customer.open_order(service, person))
-    answers = await asyncio.gather(*(customer.verify(service, person, paid) for _ in range(50)))
+    paid = await paying.pay(service, await paying.open_order(service, person))
+    answers = await asyncio.gather(*(paying.verify(service, person, paid) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {200}
     bodies = [answer.json() for answer in answers]
     assert sum(not body.pop("already_processed") for body in bodies) == 1
@@ -110,10 +110,10 @@ async def test_one_payment_verified_fifty_times_at_once_is_credited_once(service
 
 async def test_browser_and_poller_at_once_credit_once(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id)
+    order_id = await paying.open_order(service, person)
+    paid = await paying.pay(service, order_id)
     await asyncio.gather(
-        *(customer.verify(service, person, paid) for _ in range(10)),
+        *(paying.verify(service, person, paid) for _ in range(10)),
         *(check_now(order_id) for _ in range(10)),
     )
     assert await rupees(service, person) == 100.0
@@ -122,10 +122,10 @@ async def test_browser_and_poller_at_once_credit_once(service: Service) -> None:
 
 async def test_a_repetition_is_answered_while_razorpay_is_down(service: Service) -> None:
     person = await service.signup()
-    paid = await customer.pay(service, await customer.open_order(service, person))
-    first = await customer.verify(service, person, paid)
-    await customer.fault(service, "500", count=100)
-    again = await customer.verify(service, person, paid)
+    paid = await paying.pay(service, await paying.open_order(service, person))
+    first = await paying.verify(service, person, paid)
+    await paying.fault(service, "500", count=100)
+    again = await paying.verify(service, person, paid)
     assert again.status_code == 200
     assert again.json() == first.json() | {"already_processed": True}
 
@@ -133,8 +133,8 @@ async def test_a_repetition_is_answered_while_razorpay_is_down(service: Service)
 # --- who and what -------------------------------------------------------------------------------
 async def test_another_users_order_is_not_found_and_credits_nobody(service: Service) -> None:
     owner, other = await service.signup(), await service.signup()
-    paid = await customer.pay(service, await customer.open_order(service, owner))
-    answer = await customer.verify(service, other, paid)
+    paid = await paying.pay(service, await paying.open_order(service, owner))
+    answer = await paying.verify(service, other, paid)
     assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
     assert await rupees(service, other) == 0
 
@@ -160,11 +160,11 @@ async def test_a_forged_report_is_refused_and_changes_nothing(
     service: Service, change: dict[str, Any], status: int, code: str
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id)
+    order_id = await paying.open_order(service, person)
+    paid = await paying.pay(service, order_id)
     # The poller must not be what credits here.
     await db.orders.update_one({"order_id": order_id}, {"$unset": {"next_check_at": ""}})
-    answer = await customer.verify(service, person, paid | change)
+    answer = await paying.verify(service, person, paid | change)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert await rupees(service, person) == 0
 
@@ -172,9 +172,9 @@ async def test_a_forged_report_is_refused_and_changes_nothing(
 async def test_a_payment_of_another_order_is_refused(service: Service) -> None:
     """Signed by us, as a Razorpay that mixes up orders would."""
     person = await service.signup()
-    small = await customer.open_order(service, person, 10)
-    large = await customer.open_order(service, person, 500_000)
-    paid = await customer.pay(service, small)
+    small = await paying.open_order(service, person, 10)
+    large = await paying.open_order(service, person, 500_000)
+    paid = await paying.pay(service, small)
     payment_id = paid["razorpay_payment_id"]
     forged = {
         "razorpay_order_id": large,
@@ -183,7 +183,7 @@ async def test_a_payment_of_another_order_is_refused(service: Service) -> None:
             large, payment_id, service.settings.gateway_key_secret
         ),
     }
-    answer = await customer.verify(service, person, forged)
+    answer = await paying.verify(service, person, forged)
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
     assert answer.json()["reason"] == "other_order"
 
@@ -192,20 +192,20 @@ async def test_row_12_the_amount_is_the_orders_whatever_the_browser_says(service
     """Two tabs with two carts, and a browser that tells of other amounts and users."""
     person, other = await service.signup(), await service.signup()
     for amount in (10, 250.5):
-        order_id = await customer.open_order(service, person, amount)
+        order_id = await paying.open_order(service, person, amount)
         lies = {"amount": 99_999, "amount_paise": 1, "currency": "USD", "user_id": other.id}
-        paid = lies | await customer.pay(service, order_id)
-        answer = await customer.verify(service, person, paid)
+        paid = lies | await paying.pay(service, order_id)
+        answer = await paying.verify(service, person, paid)
         assert (answer.status_code, answer.json()["amount"]) == (200, amount)
     assert (await rupees(service, person), await rupees(service, other)) == (260.5, 0)
 
 
 async def test_an_order_of_another_mode_is_refused(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id)
+    order_id = await paying.open_order(service, person)
+    paid = await paying.pay(service, order_id)
     await db.orders.update_one({"order_id": order_id}, {"$set": {"mode": "test"}})
-    answer = await customer.verify(service, person, paid)
+    answer = await paying.verify(service, person, paid)
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
     assert answer.json()["reason"] == "mode"
     assert await rupees(service, person) == 0
@@ -215,51 +215,45 @@ async def test_row_29_what_was_credited_is_confirmed_also_after_a_change_of_mode
     service: Service,
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id)
-    assert (await customer.verify(service, person, paid)).status_code == 200
+    order_id = await paying.open_order(service, person)
+    paid = await paying.pay(service, order_id)
+    assert (await paying.verify(service, person, paid)).status_code == 200
     await db.orders.update_one({"order_id": order_id}, {"$set": {"mode": "test"}})
     paid["razorpay_signature"] = "0" * 64  # of a key that is not known here any more
-    again = await customer.verify(service, person, paid)
+    again = await paying.verify(service, person, paid)
     assert (again.status_code, again.json()["already_processed"]) == (200, True)
     assert await rupees(service, person) == 100.0
     paid["razorpay_payment_id"] = "pay_AAAAAAAAAAAAAA"
-    other = await customer.verify(service, person, paid)
+    other = await paying.verify(service, person, paid)
     assert (other.status_code, other.json()["reason"]) == (409, "mode")
 
 
 # --- states -------------------------------------------------------------------------------------
 async def test_an_authorized_payment_is_captured_and_credited(service: Service) -> None:
     person = await service.signup()
-    paid = await customer.pay(
-        service, await customer.open_order(service, person), customer.AUTHORIZED
-    )
-    answers = await asyncio.gather(*(customer.verify(service, person, paid) for _ in range(10)))
+    paid = await paying.pay(service, await paying.open_order(service, person), paying.AUTHORIZED)
+    answers = await asyncio.gather(*(paying.verify(service, person, paid) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {200}
     assert await rupees(service, person) == 100.0
 
 
 async def test_a_capture_that_somebody_else_made_counts(service: Service) -> None:
     person = await service.signup()
-    paid = await customer.pay(
-        service, await customer.open_order(service, person), customer.AUTHORIZED
-    )
-    await customer.fault(service, "captured_elsewhere", path="/capture")
-    answer = await customer.verify(service, person, paid)
+    paid = await paying.pay(service, await paying.open_order(service, person), paying.AUTHORIZED)
+    await paying.fault(service, "captured_elsewhere", path="/capture")
+    answer = await paying.verify(service, person, paid)
     assert answer.status_code == 200, answer.text
     assert await rupees(service, person) == 100.0
 
 
 async def test_a_failed_capture_leaves_the_payment_pending(service: Service) -> None:
     person = await service.signup()
-    paid = await customer.pay(
-        service, await customer.open_order(service, person), customer.AUTHORIZED
-    )
-    await customer.fault(service, "500", path="/capture", count=100)
-    answer = await customer.verify(service, person, paid)
+    paid = await paying.pay(service, await paying.open_order(service, person), paying.AUTHORIZED)
+    await paying.fault(service, "500", path="/capture", count=100)
+    answer = await paying.verify(service, person, paid)
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
     assert await rupees(service, person) == 0
-    await customer.all_faults_over(service)
+    await paying.all_faults_over(service)
     await credited_by_the_poller(service, person, 100.0)
 
 
@@ -267,15 +261,15 @@ async def test_a_payment_that_the_bank_confirms_late_is_pending_then_credited(
     service: Service,
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id, customer.LATE)
-    answer = await customer.verify(service, person, paid)
+    order_id = await paying.open_order(service, person)
+    paid = await paying.pay(service, order_id, paying.LATE)
+    answer = await paying.verify(service, person, paid)
     assert answer.status_code == 202
     assert answer.json() == {"status": "pending", "order_id": order_id}
     await service.client.post(
         f"/sandbox/payments/{paid['razorpay_payment_id']}", json={"status": "captured"}
     )
-    answer = await customer.verify(service, person, paid)
+    answer = await paying.verify(service, person, paid)
     assert answer.status_code == 200
     assert await rupees(service, person) == 100.0
 
@@ -284,16 +278,16 @@ async def test_a_failed_payment_is_refused_and_counted_and_may_succeed_later(
     service: Service,
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.force_payment(service, order_id, status="failed")
+    order_id = await paying.open_order(service, person)
+    paid = await paying.force_payment(service, order_id, status="failed")
     payment_id = paid["razorpay_payment_id"]
-    answer = await customer.verify(service, person, paid)
+    answer = await paying.verify(service, person, paid)
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
     assert answer.json()["reason"] == "failed"
     assert await db.payments.count_documents({"_id": payment_id, "status": "failed"}) == 1
     # Late authorisation: failed is not final.
     await service.client.post(f"/sandbox/payments/{payment_id}", json={"status": "authorized"})
-    answer = await customer.verify(service, person, paid)
+    answer = await paying.verify(service, person, paid)
     assert answer.status_code == 200, answer.text
     assert await rupees(service, person) == 100.0
     assert await db.payments.count_documents({"_id": payment_id, "status": "captured"}) == 1
@@ -307,9 +301,9 @@ async def test_another_amount_than_ordered_goes_to_review_and_is_not_credited(
     service: Service, status: str, facts: dict[str, Any]
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.force_payment(service, order_id, status=status, **facts)
-    answer = await customer.verify(service, person, paid)
+    order_id = await paying.open_order(service, person)
+    paid = await paying.force_payment(service, order_id, status=status, **facts)
+    answer = await paying.verify(service, person, paid)
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_mismatch")
     assert answer.json()["reason"] == "amount_mismatch"
     await check_now(order_id)
@@ -321,10 +315,10 @@ async def test_another_amount_than_ordered_goes_to_review_and_is_not_credited(
 
 async def test_a_fee_on_top_goes_to_review(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    await customer.fault(service, "fee_on_top")
-    paid = await customer.pay(service, order_id)
-    answer = await customer.verify(service, person, paid)
+    order_id = await paying.open_order(service, person)
+    await paying.fault(service, "fee_on_top")
+    paid = await paying.pay(service, order_id)
+    answer = await paying.verify(service, person, paid)
     assert (answer.status_code, answer.json()["reason"]) == (409, "amount_mismatch")
     assert await rupees(service, person) == 0
 
@@ -336,18 +330,18 @@ async def test_money_that_went_back_is_not_credited(
     service: Service, facts: dict[str, Any]
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.force_payment(service, order_id, **({"status": "captured"} | facts))
-    answer = await customer.verify(service, person, paid)
+    order_id = await paying.open_order(service, person)
+    paid = await paying.force_payment(service, order_id, **({"status": "captured"} | facts))
+    answer = await paying.verify(service, person, paid)
     assert (answer.status_code, answer.json()["reason"]) == (409, "refunded")
     assert await rupees(service, person) == 0
 
 
 async def refunded_before_it_was_credited(service: Service, person: Person) -> tuple[str, str, str]:
     """A payment of which a part went back first; its order, its own id, and the refund's."""
-    order_id = await customer.open_order(service, person)
-    payment_id = (await customer.pay(service, order_id))["razorpay_payment_id"]
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    order_id = await paying.open_order(service, person)
+    payment_id = (await paying.pay(service, order_id))["razorpay_payment_id"]
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
     await check_now(order_id)
     return order_id, payment_id, made["id"]
 
@@ -359,7 +353,7 @@ async def test_a_payment_whose_refund_failed_is_credited_and_waits_for_nobody_an
     admin, person = await service.admin(), await service.signup()
     order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
     assert payment_id in await waiting_payments(service, admin)
-    await customer.outside(service, f"/refunds/{refund_id}", status="failed")
+    await paying.outside(service, f"/refunds/{refund_id}", status="failed")
     await check_now(order_id)
     assert await rupees(service, person) == 100.0
     assert payment_id not in await waiting_payments(service, admin)
@@ -367,7 +361,7 @@ async def test_a_payment_whose_refund_failed_is_credited_and_waits_for_nobody_an
         f"/api/admin/payments/{payment_id}/resolve", admin, json={"note": "by hand"}
     )
     assert answer.status_code == 404
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 # The second one is what the service itself writes when a payment went back.
@@ -380,7 +374,7 @@ async def test_a_payment_that_a_person_has_dealt_with_is_not_credited_when_its_r
     order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
     resolve, note = f"/api/admin/payments/{payment_id}/resolve", {"note": text}
     assert (await service.post(resolve, admin, json=note)).status_code == 200
-    await customer.outside(service, f"/refunds/{refund_id}", status="failed")
+    await paying.outside(service, f"/refunds/{refund_id}", status="failed")
     await check_now(order_id)
     assert await rupees(service, person) == 0
     assert payment_id in await waiting_payments(service, admin)
@@ -423,10 +417,10 @@ async def test_a_review_of_release_0_2_1_tells_a_refund_from_a_person(
     person = await service.signup()
     order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
     await resolved_by_release_0_2_1(payment_id, by, refunds)
-    await customer.outside(service, f"/refunds/{refund_id}", status="failed")
+    await paying.outside(service, f"/refunds/{refund_id}", status="failed")
     await check_now(order_id)
     assert await rupees(service, person) == balance
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 @pytest.mark.parametrize(("by", "waits"), [("razorpay", True), ("usr_of_an_admin", False)])
@@ -442,11 +436,11 @@ async def test_what_went_back_under_release_0_2_1_waits_again_and_what_a_person_
 
 async def test_an_order_buys_once_and_a_second_payment_goes_to_review(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    first = await customer.pay(service, order_id)
-    second = await customer.force_payment(service, order_id, status="captured")
+    order_id = await paying.open_order(service, person)
+    first = await paying.pay(service, order_id)
+    second = await paying.force_payment(service, order_id, status="captured")
     both = await asyncio.gather(
-        *(customer.verify(service, person, paid) for paid in (first, second) * 5)
+        *(paying.verify(service, person, paid) for paid in (first, second) * 5)
     )
     assert sorted({answer.status_code for answer in both}) == [200, 409]
     assert {a.json()["reason"] for a in both if a.status_code == 409} == {"second_payment"}
@@ -457,10 +451,10 @@ async def test_an_order_buys_once_and_a_second_payment_goes_to_review(service: S
 
 async def test_a_second_authorized_payment_is_not_even_captured(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    await customer.verify(service, person, await customer.pay(service, order_id))
-    second = await customer.force_payment(service, order_id, status="authorized")
-    answer = await customer.verify(service, person, second)
+    order_id = await paying.open_order(service, person)
+    await paying.verify(service, person, await paying.pay(service, order_id))
+    second = await paying.force_payment(service, order_id, status="authorized")
+    answer = await paying.verify(service, person, second)
     assert (answer.status_code, answer.json()["reason"]) == (409, "second_payment")
     there = await gateway.fetch_payment(second["razorpay_payment_id"])
     assert there.status == "authorized"
@@ -474,16 +468,16 @@ async def test_a_signed_payment_is_pending_while_razorpay_is_away_and_credited_a
     service: Service, kind: str
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    paid = await customer.pay(service, order_id)
-    await customer.fault(service, kind, count=1_000)
-    answer = await customer.verify(service, person, paid)
+    order_id = await paying.open_order(service, person)
+    paid = await paying.pay(service, order_id)
+    await paying.fault(service, kind, count=1_000)
+    answer = await paying.verify(service, person, paid)
     assert answer.status_code == 202, answer.text
     assert answer.json() == {"status": "pending", "order_id": order_id}
     assert await rupees(service, person) == 0
-    await customer.all_faults_over(service)
+    await paying.all_faults_over(service)
     await credited_by_the_poller(service, person, 100.0)
-    again = await customer.verify(service, person, paid)
+    again = await paying.verify(service, person, paid)
     assert again.json()["already_processed"] is True
 
 
@@ -492,23 +486,23 @@ async def test_a_hanging_razorpay_makes_it_pending(
 ) -> None:
     monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
-    paid = await customer.pay(service, await customer.open_order(service, person))
-    await customer.fault(service, "timeout", count=1, path="/v1/payments/")
-    answer = await customer.verify(service, person, paid)
+    paid = await paying.pay(service, await paying.open_order(service, person))
+    await paying.fault(service, "timeout", count=1, path="/v1/payments/")
+    answer = await paying.verify(service, person, paid)
     assert answer.status_code == 202
     await credited_by_the_poller(service, person, 100.0)
 
 
 async def test_a_payment_whose_browser_was_closed_arrives_by_itself(service: Service) -> None:
     person = await service.signup()
-    await customer.pay(service, await customer.open_order(service, person))
+    await paying.pay(service, await paying.open_order(service, person))
     await credited_by_itself(service, person, 100.0)
 
 
 async def test_the_poller_stops_asking_when_razorpay_is_away(service: Service) -> None:
     person = await service.signup()
-    ids = [await customer.open_order(service, person) for _ in range(12)]
-    await customer.fault(service, "500", count=1_000)
+    ids = [await paying.open_order(service, person) for _ in range(12)]
+    await paying.fault(service, "500", count=1_000)
     await db.orders.update_many(
         {"order_id": {"$in": ids}}, {"$set": {"next_check_at": clock.after(-60)}}
     )
@@ -524,8 +518,8 @@ async def test_a_crash_before_the_commit_leaves_an_order_that_is_found_again(
 ) -> None:
     """The order is claimed for the payment, then the process dies before the money is posted."""
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    await customer.pay(service, order_id)
+    order_id = await paying.open_order(service, person)
+    await paying.pay(service, order_id)
 
     async def crash(*_: Any) -> Any:
         raise RuntimeError("kill -9")
@@ -541,8 +535,8 @@ async def test_a_crash_before_the_commit_leaves_an_order_that_is_found_again(
 async def test_modes_are_told_by_the_key_and_never_mixed(service: Service) -> None:
     assert config.settings().gateway_mode == "sandbox"
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    await customer.pay(service, order_id)
+    order_id = await paying.open_order(service, person)
+    await paying.pay(service, order_id)
     await db.orders.update_one(
         {"order_id": order_id}, {"$set": {"mode": "live", "next_check_at": clock.after(-60)}}
     )
@@ -553,9 +547,9 @@ async def test_modes_are_told_by_the_key_and_never_mixed(service: Service) -> No
 
 async def test_an_attempt_that_failed_before_the_good_one_is_counted(service: Service) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person, 100)
-    await customer.decline(service, order_id)
-    await customer.verify(service, person, await customer.pay(service, order_id))
+    order_id = await paying.open_order(service, person, 100)
+    await paying.decline(service, order_id)
+    await paying.verify(service, person, await paying.pay(service, order_id))
     assert await rupees(service, person) == 100.0
     due = {"order_id": order_id, "next_check_at": {"$type": "date"}}
     await db.orders.update_one(due, {"$set": {"next_check_at": clock.after(-60)}})

@@ -16,15 +16,15 @@ from core.database import db
 from gateway import client as gateway_client
 from refunds import Refund
 from sandbox import refunds as sandbox_refunds
-from tests import customer
-from tests.conftest import Person, Service, running, test_settings
+from tests.support import payments as paying
+from tests.support.service import Person, Service, running, test_settings
 
 
 @pytest.fixture(scope="module")
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file, without webhooks; each test has users of its own."""
     async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
-        await customer.webhooks(started, enabled=False)
+        await paying.webhooks(started, enabled=False)
         yield started
 
 
@@ -33,7 +33,7 @@ async def quick(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(sandbox_refunds, "FAILS_LATE_AFTER_SECONDS", 1.5)
     yield
-    await customer.all_faults_over(service)
+    await paying.all_faults_over(service)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ async def test_a_refund_is_reserved_then_taken_when_it_went_off(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     answer = await refund(service, admin, payment_id, amount=40)
     assert answer.status_code == 201, answer.text
     body = answer.json()
@@ -89,14 +89,14 @@ async def test_a_refund_is_reserved_then_taken_when_it_went_off(
     assert entry is not None
     assert (entry["category"], entry["refund_id"]) == ("refund", body["refund_id"])
     assert (entry["payment_id"], entry["contra"]) == (payment_id, "gateway:razorpay")
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_without_an_amount_all_that_is_left_goes_back_and_then_nothing_is(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     await followed(await refunded(service, admin, payment_id, amount=30), "processed")
     second = await refunded(service, admin, payment_id)
     assert (await followed(second, "processed"))["amount_paise"] == 7_000
@@ -105,12 +105,12 @@ async def test_without_an_amount_all_that_is_left_goes_back_and_then_nothing_is(
     assert (answer.status_code, answer.json()["code"]) == (409, "refund_exceeds_unspent")
     listed = (await service.get("/api/payment/refunds", person)).json()
     assert [each["amount"] for each in listed["refunds"]] == [70.0, 30.0]
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_what_is_spent_or_held_is_never_refunded(service: Service, admin: Person) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     call = {"to": "+919876543210", "simulate": {"duration_seconds": 60, "wall_seconds": 30}}
     placed = await service.post("/api/call", person, json=call)
     assert placed.status_code == 202
@@ -120,14 +120,14 @@ async def test_what_is_spent_or_held_is_never_refunded(service: Service, admin: 
     assert answer.json()["refundable"] == available
     await refunded(service, admin, payment_id, amount=available)
     await service.post(f"/api/calls/{placed.json()['call_id']}/hangup", person)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_refunds_asked_for_at_once_never_pass_the_payment_together(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     await service.fund(person, 1_000)
     answers = await asyncio.gather(
         *(refund(service, admin, payment_id, amount=30) for _ in range(12))
@@ -138,7 +138,7 @@ async def test_refunds_asked_for_at_once_never_pass_the_payment_together(
     for answer in made:
         await followed(answer.json()["refund_id"], "processed")
     assert (await service.balance(person))["balance"] == 1_010.0
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made_once(
@@ -146,9 +146,9 @@ async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made
 ) -> None:
     monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     path = f"/payments/{payment_id}/refund"
-    await customer.fault(service, "lost_response", path=path, method="POST", count=2)
+    await paying.fault(service, "lost_response", path=path, method="POST", count=2)
     key = {"Idempotency-Key": "refund-once"}
     answer = await refund(service, admin, payment_id, amount=40, headers=key)
     assert (answer.status_code, answer.json()["status"]) == (201, "pending")
@@ -159,7 +159,7 @@ async def test_row_24_a_refund_whose_answer_was_lost_is_asked_for_again_and_made
     await followed(answer.json()["refund_id"], "processed")
     assert (await service.balance(person))["balance"] == 60.0
     assert len(await gateway.fetch_refunds_of(payment_id)) == 1
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 @pytest.mark.parametrize(
@@ -170,14 +170,14 @@ async def test_when_razorpay_does_not_answer_the_money_stays_reserved_until_it_d
 ) -> None:
     monkeypatch.setattr(gateway_client, "READ_SECONDS", 1.5)
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    await customer.fault(service, kind, path=f"/payments/{payment_id}/refund", seconds=2)
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, kind, path=f"/payments/{payment_id}/refund", seconds=2)
     answer = await refund(service, admin, payment_id, amount=40)
     assert (answer.status_code, answer.json()["status"]) == (201, "pending"), answer.text
     assert (await service.balance(person))["held"] == 40.0
     await followed(answer.json()["refund_id"], "processed")
     assert (await service.balance(person))["balance"] == 60.0
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 @pytest.mark.parametrize("kind", ["merchant_balance_low", "refund_nonsense", "refund_in_progress"])
@@ -185,8 +185,8 @@ async def test_row_35_a_refusal_that_may_pass_keeps_the_refund_pending_and_asks_
     service: Service, admin: Person, kind: str
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    await customer.fault(service, kind, path=f"/payments/{payment_id}/refund", count=2)
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, kind, path=f"/payments/{payment_id}/refund", count=2)
     refund_id = await refunded(service, admin, payment_id, amount=40)
     shown = (await service.get(f"/api/payment/refunds/{refund_id}", admin)).json()
     assert shown["status"] == "pending"
@@ -201,23 +201,23 @@ async def test_a_refund_refused_for_three_days_is_given_up_and_the_money_is_free
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    await customer.fault(service, "merchant_balance_low", path=payment_id, count=9)
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, "merchant_balance_low", path=payment_id, count=9)
     refund_id = await refunded(service, admin, payment_id, amount=40)
     days_ago = {"created_at": clock.after(-3 * 86_400 - 60)}
     await db.refunds.update_one({"_id": refund_id}, {"$set": days_ago})
     record = await followed(refund_id, "failed")
     assert "refused" in (record["failure"] or "")
     assert (await service.balance(person))["available"] == 100.0
-    await customer.audited(service, person)
-    await customer.all_faults_over(service)
+    await paying.audited(service, person)
+    await paying.all_faults_over(service)
     await refunded(service, admin, payment_id)  # nothing of the payment is spoken for
 
 
 async def test_a_refund_that_fails_gives_the_money_back(service: Service, admin: Person) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    await customer.fault(service, "refund_fails")
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, "refund_fails")
     refund_id = await refunded(service, admin, payment_id, amount=40)
     await followed(refund_id, "failed")
     balance = await service.balance(person)
@@ -225,33 +225,33 @@ async def test_a_refund_that_fails_gives_the_money_back(service: Service, admin:
     assert await categories(person) == ["recharge"]
     shown = (await service.get(f"/api/payment/refunds/{refund_id}", person)).json()
     assert shown["status"] == "failed"
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_refund_that_fails_after_it_was_processed_is_reversed_by_an_entry(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     refund_id = await refunded(service, admin, payment_id, amount=40)
     record = await followed(refund_id, "processed")
-    await customer.outside(service, f"/refunds/{record['gateway_id']}", status="failed")
+    await paying.outside(service, f"/refunds/{record['gateway_id']}", status="failed")
     assert record["gateway_id"] is not None
     for _ in range(3):  # reported as often as it likes
         await refunds.apply_update(await gateway.fetch_refund(record["gateway_id"]))
     assert (await refunds.get_refund(refund_id, None))["status"] == "failed"
     assert (await service.balance(person))["balance"] == 100.0
     assert await categories(person) == ["recharge", "refund", "refund_reversal"]
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_row_26_partial_refunds_made_at_razorpay_are_booked_once_each(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     for amount in (1_000, 2_500):
-        made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=amount)
+        made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=amount)
         told = await gateway.fetch_refund(made["id"])
         await asyncio.gather(*(refunds.apply_update(told) for _ in range(5)))
         await followed(made["id"], "processed")
@@ -261,26 +261,26 @@ async def test_row_26_partial_refunds_made_at_razorpay_are_booked_once_each(
     assert {each["reason"] for each in listed} == {"Made at Razorpay"}
     answer = await refund(service, admin, payment_id, amount=65.01)
     assert answer.json()["code"] == "refund_exceeds_unspent"
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_refund_made_at_razorpay_of_money_that_is_spent_becomes_due(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     spent = {"type": "debit", "amount": 80, "reason": "spent elsewhere"}
     answer = await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
     assert answer.status_code == 201
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
     await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     await followed(made["id"], "processed")
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (0.0, 30.0)
-    await customer.recharge(service, person)
+    await paying.recharge(service, person)
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (70.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_refund_of_spent_money_that_fails_after_all_owes_nothing(
@@ -288,34 +288,34 @@ async def test_a_refund_of_spent_money_that_fails_after_all_owes_nothing(
 ) -> None:
     """What came back pays first what the refund itself had left due."""
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     spent = {"type": "debit", "amount": 80, "reason": "spent elsewhere"}
     await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
     await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     await followed(made["id"], "processed")
     assert (await service.balance(person))["due"] == 30.0
-    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    await paying.outside(service, f"/refunds/{made['id']}", status="failed")
     await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (20.0, 0.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_row_11_the_refund_of_a_payment_that_was_never_credited_takes_nothing(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    forced = await customer.force_payment(service, order_id, status="authorized", amount=10_500)
-    await customer.verify(service, person, forced)  # another amount: kept for review
+    order_id = await paying.open_order(service, person)
+    forced = await paying.force_payment(service, order_id, status="authorized", amount=10_500)
+    await paying.verify(service, person, forced)  # another amount: kept for review
     payment_id = forced["razorpay_payment_id"]
-    await customer.outside(service, f"/payments/{payment_id}/auto-refund")
+    await paying.outside(service, f"/payments/{payment_id}/auto-refund")
     for told in await gateway.fetch_refunds_of(payment_id):
         await refunds.apply_update(told)
     assert await categories(person) == []
     assert (await service.balance(person))["balance"] == 0.0
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_payment_in_review_is_refunded_without_touching_the_wallet(
@@ -323,13 +323,13 @@ async def test_a_payment_in_review_is_refunded_without_touching_the_wallet(
 ) -> None:
     person = await service.signup()
     await service.fund(person, 50)
-    order_id = await customer.open_order(service, person)
-    forced = await customer.force_payment(service, order_id, status="captured", amount=10_500)
-    assert (await customer.verify(service, person, forced)).status_code == 409
+    order_id = await paying.open_order(service, person)
+    forced = await paying.force_payment(service, order_id, status="captured", amount=10_500)
+    assert (await paying.verify(service, person, forced)).status_code == 409
     refund_id = await refunded(service, admin, forced["razorpay_payment_id"])
     await followed(refund_id, "processed")
     assert (await service.balance(person))["balance"] == 50.0
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_payment_in_review_that_went_back_waits_for_nobody(
@@ -337,11 +337,11 @@ async def test_a_payment_in_review_that_went_back_waits_for_nobody(
 ) -> None:
     """Whoever sent it back, and in however many parts."""
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    forced = await customer.force_payment(service, order_id, status="captured", amount=10_500)
-    assert (await customer.verify(service, person, forced)).status_code == 409
+    order_id = await paying.open_order(service, person)
+    forced = await paying.force_payment(service, order_id, status="captured", amount=10_500)
+    assert (await paying.verify(service, person, forced)).status_code == 409
     payment_id = forced["razorpay_payment_id"]
-    first = await customer.outside(
+    first = await paying.outside(
         service, f"/payments/{payment_id}/refunds", amount=500, status="processed"
     )
     await refunds.apply_update(await gateway.fetch_refund(first["id"]))
@@ -361,14 +361,14 @@ async def test_a_payment_in_review_waits_again_when_its_refund_fails_after_all(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    order_id = await customer.open_order(service, person)
-    forced = await customer.force_payment(service, order_id, status="captured", amount=10_500)
-    assert (await customer.verify(service, person, forced)).status_code == 409
+    order_id = await paying.open_order(service, person)
+    forced = await paying.force_payment(service, order_id, status="captured", amount=10_500)
+    assert (await paying.verify(service, person, forced)).status_code == 409
     payment_id = forced["razorpay_payment_id"]
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", status="processed")
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", status="processed")
     await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     assert payment_id not in [waiting["_id"] for waiting in await payments.list_in_review(1_000)]
-    await customer.outside(service, f"/refunds/{made['id']}", status="failed")
+    await paying.outside(service, f"/refunds/{made['id']}", status="failed")
     assert await refunds.apply_update(await gateway.fetch_refund(made["id"])) == "refund failed"
     assert payment_id in [waiting["_id"] for waiting in await payments.list_in_review(1_000)]
     assert (await service.balance(person))["balance"] == 0.0
@@ -378,8 +378,8 @@ async def test_a_refund_noticed_before_its_payment_was_credited_is_taken_afterwa
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    made = await customer.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    payment_id = await paying.recharge(service, person)
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
     # As if the notice had come first: the record was made when nothing was credited.
     told = await gateway.fetch_refund(made["id"])
     payment = await payments.find_payment(payment_id)
@@ -390,15 +390,15 @@ async def test_a_refund_noticed_before_its_payment_was_credited_is_taken_afterwa
     await refunds.apply_update(told)
     await followed(made["id"], "processed")
     assert (await service.balance(person))["balance"] == 60.0
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_refund_reported_before_its_payment_was_credited_is_due_when_the_money_is_spent(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    made = await customer.outside(
+    payment_id = await paying.recharge(service, person)
+    made = await paying.outside(
         service, f"/payments/{payment_id}/refunds", amount=4_000, status="processed"
     )
     payment = await payments.find_payment(payment_id)
@@ -411,21 +411,21 @@ async def test_a_refund_reported_before_its_payment_was_credited_is_due_when_the
     assert await refunds.apply_update(await gateway.fetch_refund(made["id"])) == "refund processed"
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (0.0, 30.0)
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_run_finds_only_refunds_that_went_off_among_the_booked(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     since = clock.now()
-    await customer.fault(service, "refund_fails", count=1)
+    await paying.fault(service, "refund_fails", count=1)
     failed = await refunded(service, admin, payment_id, amount=10)
     await followed(failed, "failed")
     processed = await refunded(service, admin, payment_id, amount=20)
     await followed(processed, "processed")
-    await customer.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
+    await paying.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
     pending = await refunded(service, admin, payment_id, amount=30)
     batches = refunds.processed_refunds_between(since, clock.after(1))
     found = {record["_id"] async for batch in batches for record in batch}
@@ -436,7 +436,7 @@ async def test_refunds_are_paged_the_newest_first_and_those_of_one_moment_by_the
     service: Service,
 ) -> None:
     person = await service.signup()
-    payment = await payments.find_payment(await customer.recharge(service, person))
+    payment = await payments.find_payment(await paying.recharge(service, person))
     assert payment is not None
     at = clock.now()
     ids = [f"refund_{person.id}_{number}" for number in range(5)]
@@ -459,7 +459,7 @@ async def test_a_due_refund_is_taken_by_one_of_five_polls_and_asked_about_ever_l
     service: Service,
 ) -> None:
     person = await service.signup()
-    payment = await payments.find_payment(await customer.recharge(service, person))
+    payment = await payments.find_payment(await paying.recharge(service, person))
     assert payment is not None
     record = refunds.new_refund(f"refund_{person.id}", payment, 100)
     # Far in the past: it is the first in line, before what other tests have left.
@@ -491,7 +491,7 @@ async def test_the_pauses_between_questions_about_a_refund_grow_to_an_hour(
     pause_seconds: float,
 ) -> None:
     person = await service.signup()
-    payment = await payments.find_payment(await customer.recharge(service, person))
+    payment = await payments.find_payment(await paying.recharge(service, person))
     assert payment is not None
     record = refunds.new_refund("refund_of_some_age", payment, 100)
     record["created_at"] = clock.after(-age_seconds)
@@ -505,8 +505,8 @@ async def test_row_25_a_refund_that_razorpay_made_after_we_gave_it_up_is_taken_a
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    await customer.fault(service, "lost_response", path=f"/payments/{payment_id}/refund", seconds=0)
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, "lost_response", path=f"/payments/{payment_id}/refund", seconds=0)
     refund_id = await refunded(service, admin, payment_id, amount=40)
     await refunds.mark_failed(await refunds.get_refund(refund_id, None), "given up")
     assert (await service.balance(person))["available"] == 100.0
@@ -515,7 +515,7 @@ async def test_row_25_a_refund_that_razorpay_made_after_we_gave_it_up_is_taken_a
     await refunds.apply_update(told)
     assert (await refunds.get_refund(refund_id, None))["status"] == "processed"
     assert (await service.balance(person))["balance"] == 60.0
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_refund_that_we_gave_up_and_razorpay_still_makes_is_asked_about_again(
@@ -523,8 +523,8 @@ async def test_a_refund_that_we_gave_up_and_razorpay_still_makes_is_asked_about_
 ) -> None:
     """Else its money is reserved for ever when no webhook tells how it ended."""
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
-    await customer.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, "refund_slow", path=f"/payments/{payment_id}/refund")
     refund_id = await refunded(service, admin, payment_id, amount=40)
     record = await refunds.mark_failed(await refunds.get_refund(refund_id, None), "given up")
     assert record["next_check_at"] is None
@@ -532,17 +532,17 @@ async def test_a_refund_that_we_gave_up_and_razorpay_still_makes_is_asked_about_
     await refunds.apply_update(await gateway.fetch_refund(record["gateway_id"]))
     assert (await service.balance(person))["available"] == 60.0
     assert (await refunds.get_refund(refund_id, None))["next_check_at"] is not None
-    await customer.outside(service, f"/refunds/{record['gateway_id']}", status="processed")
+    await paying.outside(service, f"/refunds/{record['gateway_id']}", status="processed")
     await followed(refund_id, "processed")
     assert (await service.balance(person))["balance"] == 60.0
-    await customer.audited(service, person)
+    await paying.audited(service, person)
 
 
 async def test_a_process_that_died_after_its_claim_blocks_the_payment_for_ten_minutes_at_most(
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
 
     async def claimed(seconds_ago: float) -> None:
         unborn = f"refund_{ULID.from_datetime(clock.after(-seconds_ago))}"  # it has no record
@@ -560,7 +560,7 @@ async def test_what_razorpay_never_refunds_is_refused_before_anything_is_reserve
     service: Service, admin: Person
 ) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     answer = await refund(service, admin, payment_id, amount=0.99)
     assert (answer.status_code, answer.json()["code"]) == (422, "amount_below_minimum")
     assert answer.json()["minimum"] == 1.0
@@ -573,7 +573,7 @@ async def test_what_razorpay_never_refunds_is_refused_before_anything_is_reserve
 @pytest.mark.parametrize("amount", [0, -1, 1.001, "1", True, 1e12, float("nan")])
 async def test_no_odd_amount_is_refunded(service: Service, admin: Person, amount: Any) -> None:
     person = await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     if amount != amount:
         text = f'{{"payment_id": "{payment_id}", "amount": NaN, "reason": "why"}}'
         headers = {"content-type": "application/json"}
@@ -588,7 +588,7 @@ async def test_a_user_asks_for_no_refund_and_sees_nobody_elses(
     service: Service, admin: Person
 ) -> None:
     person, other = await service.signup(), await service.signup()
-    payment_id = await customer.recharge(service, person)
+    payment_id = await paying.recharge(service, person)
     assert (await refund(service, person, payment_id)).status_code == 403
     refund_id = await refunded(service, admin, payment_id, amount=10)
     assert (await service.get(f"/api/payment/refunds/{refund_id}", other)).status_code == 404

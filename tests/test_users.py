@@ -9,7 +9,7 @@ import users
 from auth import passwords, sessions
 from core import config, database, phone_numbers
 from core.errors import InvalidRequest, NotFound
-from tests.conftest import PASSWORD, Service, running, test_settings
+from tests.support.service import PASSWORD, Service, running, test_settings
 
 
 # --- what people type ---------------------------------------------------------------------------

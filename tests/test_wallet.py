@@ -18,8 +18,8 @@ from core.database import Insert, Update, db
 from core.errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
 from ledger import Credit, Debit, Hold, Outcome, Release, Settle
 from reporting import audit
-from tests.conftest import ROOT
-from tests.conftest import test_settings as settings_of_tests
+from tests.support.service import ROOT
+from tests.support.service import test_settings as settings_of_tests
 
 
 @contextlib.asynccontextmanager

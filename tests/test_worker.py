@@ -7,9 +7,7 @@ import pytest
 
 import worker
 from core import outbox
-
-ROOT = Path(__file__).resolve().parent.parent
-
+from tests.support.service import ROOT
 
 OTHERS = {"tests", "bench", "sandbox"}
 

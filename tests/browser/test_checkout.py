@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import FrameLocator, Page, Request, async_playwright
 
-from tests.conftest import PASSWORD, Person, Service
+from tests.support.service import PASSWORD, Person, Service
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

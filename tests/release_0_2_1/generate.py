@@ -1,4 +1,4 @@
-"""Writes the databases of release 0.2.1 that `tests/test_release_0_2_1.py` opens.
+"""Writes the databases of release 0.2.1 that `tests/project/test_release_0_2_1.py` opens.
 
 It ran on commit 8641b0e (release 0.2.1), with this folder copied into the checkout:
 

@@ -1,0 +1,108 @@
+"""Which numbers may be called, who signs what, and the network on localhost."""
+
+import contextlib
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phonenumbers import PhoneNumberType
+
+from core import config, phone_numbers
+from core.errors import Problem
+from core.phone_numbers import DestinationNotAllowed, InvalidNumber
+from tests.support.service import test_settings
+
+
+# --- numbers ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("+919876543210", "+919876543210"),
+        ("9876543210", "+919876543210"),
+        ("09876543210", "+919876543210"),
+        ("919876543210", "+919876543210"),
+        ("00919876543210", "+919876543210"),
+        ("+91 98765-43210", "+919876543210"),
+        ("(+91) 98765 43210", "+919876543210"),
+        ("'9876543210", "+919876543210"),  # what a spreadsheet leaves
+        ("९८७६५४३२१०", "+919876543210"),
+        ("\u200e+91 9876543210\u200e", "+919876543210"),
+        ("+91 11 2345 6789", "+911123456789"),
+        ("011 2345 6789", "+911123456789"),
+    ],
+)
+def test_a_number_is_read_as_people_write_it(
+    settings: config.Settings, text: str, number: str
+) -> None:
+    assert phone_numbers.checked(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "reason"),
+    [
+        ("", InvalidNumber, "unparseable"),
+        (" ", InvalidNumber, "unparseable"),
+        ("\x00", InvalidNumber, "unparseable"),
+        ("call me", InvalidNumber, "unparseable"),
+        ("98765-FLOWERS", InvalidNumber, "unparseable"),
+        ("9.87654321E+09", InvalidNumber, "unparseable"),
+        ("9876543210 ext 5", InvalidNumber, "unparseable"),
+        ("9" * 41, InvalidNumber, "unparseable"),
+        ("12345", InvalidNumber, "invalid_number"),
+        ("112", InvalidNumber, "invalid_number"),
+        ("1909", InvalidNumber, "invalid_number"),
+        ("+919876543210.0", InvalidNumber, "invalid_number"),
+        ("9876543210 #5", InvalidNumber, "invalid_number"),
+        ("+91 98765 4321", InvalidNumber, "invalid_number"),
+        ("1600 123456", InvalidNumber, "invalid_number"),
+        ("+999 123 456 789", InvalidNumber, None),
+        ("+1 650 253 0000", DestinationNotAllowed, "country_not_allowed"),
+        ("+44 20 7946 0958", DestinationNotAllowed, "country_not_allowed"),
+        ("+977 984 1234567", DestinationNotAllowed, "country_not_allowed"),
+        ("+881 612345678", DestinationNotAllowed, "country_not_allowed"),
+        ("1800 103 1111", DestinationNotAllowed, "wrong_type"),
+        ("1860 266 1234", DestinationNotAllowed, "wrong_type"),
+        ("140 1234567", DestinationNotAllowed, "wrong_type"),
+    ],
+)
+def test_what_may_not_be_called_is_refused_with_the_reason(
+    settings: config.Settings, text: str, kind: type[Problem], reason: str | None
+) -> None:
+    with pytest.raises(kind) as refusal:
+        phone_numbers.checked(text)
+    if reason is not None:
+        assert refusal.value.extra["reason"] == reason
+
+
+def test_the_countries_are_a_setting(settings: config.Settings) -> None:
+    config.use(settings.model_copy(update={"allowed_countries": ["IN", "GB"]}))
+    assert phone_numbers.checked("+44 20 7946 0958") == "+442079460958"
+    config.use(settings.model_copy(update={"default_region": "GB", "allowed_countries": ["GB"]}))
+    assert phone_numbers.checked("020 7946 0958") == "+442079460958"
+    with pytest.raises(DestinationNotAllowed):
+        phone_numbers.checked("+919876543210")
+
+
+def test_the_kinds_of_numbers_are_a_setting(settings: config.Settings) -> None:
+    config.use(settings.model_copy(update={"allowed_number_types": ["TOLL_FREE"]}))
+    assert phone_numbers.checked("1800 103 1111") == "+9118001031111"
+    with pytest.raises(DestinationNotAllowed) as refusal:
+        phone_numbers.checked("9876543210")
+    assert refusal.value.extra["reason"] == "wrong_type"
+
+
+def test_every_kind_that_can_be_set_is_one_that_the_library_tells_apart() -> None:
+    known = {name for name in vars(PhoneNumberType) if name.isupper()} - {"UNKNOWN"}
+    assert set(get_args(config.NumberType)) == known
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_number_check(text: str) -> None:
+    before = config._current
+    config.use(test_settings("", port=8000))
+    try:
+        with contextlib.suppress(InvalidNumber, DestinationNotAllowed):
+            assert phone_numbers.checked(text).startswith("+91")
+    finally:
+        config.use(before)

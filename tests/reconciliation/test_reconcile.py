@@ -1,0 +1,512 @@
+"""Reconciliation with Razorpay: what either side lacks is found, repaired once, or told to a person."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import disputes
+import gateway
+import ledger
+import payments
+import refunds
+import wallet
+import worker
+from core import clock, database
+from core.database import db
+from core.errors import Unavailable
+from gateway.entities import Payment
+from payments import Order
+from reconciliation import reconcile, settlements
+from sandbox import refunds as sandbox_refunds
+from tests.support import payments as paying
+from tests.support.service import Person, Service, running, test_settings
+
+
+@pytest.fixture(scope="module")
+async def service_of_all(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file. The browser and the webhooks are lost; the worker's own
+    looks are to be, too."""
+
+    async def nothing() -> int:
+        return 0
+
+    with pytest.MonkeyPatch.context() as patient:
+        for name in ("poll payments", "poll refunds", "reconcile"):
+            pause_seconds = worker.JOBS[name][1]
+            patient.setitem(worker.JOBS, name, (nothing, pause_seconds))
+        async with running(test_settings(mongodb_uri, signups_per_hour=100_000)) as started:
+            await paying.webhooks(started, enabled=False)
+            yield started
+
+
+@pytest.fixture
+async def service(service_of_all: Service) -> Service:
+    """The service with empty books, ours and Razorpay's: reports are about everybody."""
+    await paying.empty_the_books(database.client(), service_of_all.settings.mongodb_db)
+    return service_of_all
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.05)
+
+
+async def run(service: Service, admin: Person, **body: Any) -> dict[str, Any]:
+    body = {"older_than_minutes": 0} | body
+    answer = await service.post("/api/admin/reconciliation/run", admin, json=body)
+    assert answer.status_code == 200, answer.text
+    report: dict[str, Any] = answer.json()
+    return report
+
+
+async def kinds(report: dict[str, Any]) -> list[str]:
+    return sorted(each["kind"] for each in report["repaired"] + report["findings"])
+
+
+async def test_when_both_sides_agree_nothing_is_found(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await paying.recharge(service, person)
+    refund = {"payment_id": payment_id, "amount": 10, "reason": "asked by mail"}
+    made = (await service.post("/api/payment/refunds", admin, json=refund)).json()
+    await asyncio.sleep(0.1)
+    first = await run(service, admin)
+    assert first["ok"], first  # our own open refund was followed to its end: that is no finding
+    shown = await service.get(f"/api/payment/refunds/{made['refund_id']}", person)
+    assert shown.json()["status"] == "processed"
+    again = await run(service, admin)
+    assert again["ok"], again
+    assert again["checked"]["payments"] >= 1
+    assert again["checked"]["credits"] == 1
+    shown = await service.get("/api/admin/reconciliation", admin)
+    assert [each["run_id"] for each in shown.json()["runs"]] == [again["run_id"], first["run_id"]]
+    await paying.audited(service, person)
+
+
+async def test_a_thousand_lost_payments_are_credited_once_each_in_constant_memory(
+    service: Service,
+) -> None:
+    """Every browser verify is lost, every webhook is lost: one run brings the money."""
+    admin = await service.admin()
+    people = [await service.signup() for _ in range(5)]
+    await paying.paid_and_forgotten([person.id for person in people], 1_000)
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = await run(service, admin)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+    assert (report["repaired_count"], len(report["repaired"])) == (1_000, 200)
+    assert {each["kind"] for each in report["repaired"]} == {"payment_credited"}
+    assert report["findings_count"] == 0
+    assert peak_kib < 60 * 1024
+    for person in people:
+        assert (await service.balance(person))["balance"] == 20_000.0
+        assert await db.transactions.count_documents({"user_id": person.id}) == 200
+        await paying.audited(service, person)
+    assert (await run(service, admin))["ok"]
+
+
+async def test_two_processes_at_once_never_repair_the_same_thing_twice(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    for _ in range(5):
+        await paying.pay(service, await paying.open_order(service, person))
+    reports = await asyncio.gather(*(run(service, admin) for _ in range(3)))
+    assert sorted(report["repaired_count"] for report in reports) == [0, 0, 5]
+    assert (await service.balance(person))["balance"] == 500.0
+
+
+async def test_row_08_an_authorized_payment_is_captured_before_razorpay_sends_it_back(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    order_id = await paying.open_order(service, person)
+    await paying.pay(service, order_id, paying.AUTHORIZED)
+    report = await run(service, admin)
+    assert await kinds(report) == ["payment_credited"]
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_a_payment_that_cannot_be_captured_is_no_peace(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    order_id = await paying.open_order(service, person)
+    await paying.pay(service, order_id, paying.AUTHORIZED)
+    await paying.fault(service, "500", path="/capture", count=20)
+    report = await run(service, admin)
+    assert not report["ok"]
+    assert report["unanswered"] == [f"{order_id}: authorized, not captured yet"]
+    await paying.all_faults_over(service)
+    assert await kinds(await run(service, admin)) == ["payment_credited"]
+    assert (await run(service, admin))["ok"]
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_what_is_young_is_left_to_the_others(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await paying.pay(service, await paying.open_order(service, person))
+    report = await run(service, admin, older_than_minutes=15)
+    assert report["ok"]
+    assert (await service.balance(person))["balance"] == 0.0
+
+
+async def test_a_credit_that_razorpay_knows_nothing_of_is_told_to_a_person(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await wallet.post(
+        ledger.Credit(
+            user_id=person.id,
+            key="recharge:pay_never",
+            category="recharge",
+            amount_paise=10_000,
+            contra="gateway:razorpay",
+            description="Recharge",
+            payment_id="pay_never",
+        )
+    )
+    report = await run(service, admin)
+    [finding] = report["findings"]
+    assert (finding["kind"], finding["payment_id"]) == ("credit_without_payment", "pay_never")
+    assert finding["detail"] == "razorpay_does_not_know_it"
+    assert (await service.balance(person))["balance"] == 100.0  # told, not taken
+
+
+async def test_refunds_and_disputes_made_at_razorpay_are_booked_once(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    first, second = [await paying.recharge(service, person) for _ in range(2)]
+    await paying.outside(service, f"/payments/{first}/refunds", amount=2_500)
+    dispute = await paying.outside(service, f"/payments/{second}/disputes", amount=4_000)
+    await asyncio.sleep(0.1)
+    report = await run(service, admin)
+    assert await kinds(report) == ["dispute_booked", "refund_booked"]
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"]) == (175.0, 40.0)
+    await paying.outside(service, f"/disputes/{dispute['id']}", status="lost")
+    assert await kinds(await run(service, admin)) == ["dispute_booked"]
+    assert (await service.balance(person))["balance"] == 135.0
+    assert (await run(service, admin))["ok"]
+    await paying.audited(service, person)
+
+
+async def test_a_refund_told_before_its_payment_was_credited_is_taken_without_another_webhook(
+    service: Service,
+) -> None:
+    """The payment was fetched before the refund and credited after it was told."""
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await paying.recharge(service, person)
+    early = {"$set": {"transaction_id": None}}
+    payment = await db.payments.find_one_and_update({"_id": payment_id}, early)
+    assert payment is not None
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=4_000)
+    await asyncio.sleep(0.1)
+    await refunds.apply_update(await gateway.fetch_refund(made["id"]))
+    await db.payments.update_one(
+        {"_id": payment_id}, {"$set": {"transaction_id": payment["transaction_id"]}}
+    )
+    assert (await service.balance(person))["balance"] == 100.0
+    assert await kinds(await run(service, admin)) == ["refund_booked"]
+    assert (await service.balance(person))["balance"] == 60.0
+    assert (await run(service, admin))["ok"]
+    await paying.audited(service, person)
+
+
+async def test_one_entity_that_cannot_be_read_is_told_and_hides_no_other(service: Service) -> None:
+    """A status that Razorpay has thought of since; else no refund were booked any more."""
+    admin, person = await service.admin(), await service.signup()
+    first, second = [await paying.recharge(service, person) for _ in range(2)]
+    booked = {"amount": 2_500, "status": "processed"}
+    await paying.outside(service, f"/payments/{first}/refunds", **booked)
+    odd = await paying.outside(service, f"/payments/{second}/refunds", **booked)
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["refunds"].update_one({"_id": odd["id"]}, {"$set": {"status": "thought_over"}})
+    report = await run(service, admin)
+    assert (await kinds(report), report["unanswered"]) == (
+        ["refund_booked", "unreadable_at_razorpay"],
+        [],
+    )
+    assert report["findings"] == [{"kind": "unreadable_at_razorpay", "entity_id": odd["id"]}]
+    assert (await service.balance(person))["balance"] == 175.0
+
+
+async def test_a_defect_that_one_payment_meets_is_told_and_stops_no_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    odd, *others = [await paying.open_order(service, person) for _ in range(3)]
+    for order_id in (odd, *others):
+        await paying.pay(service, order_id)
+    credit = payments.credit
+
+    async def defective(order: Order, payment: Payment) -> payments.Receipt | None:
+        if payment.order_id == odd:
+            raise KeyError("a field of an old version")
+        return await credit(order, payment)
+
+    monkeypatch.setattr(payments, "credit", defective)
+    report = await run(service, admin)
+    told = ["defect", "defect", "payment_credited", "payment_credited"]  # by its order and itself
+    assert (await kinds(report), report["unanswered"]) == (told, [])
+    assert (await service.balance(person))["balance"] == 200.0
+
+
+async def test_a_refund_that_the_bank_sends_back_after_days_is_in_the_wallet_again(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await paying.recharge(service, person)
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", status="processed")
+    await run(service, admin)
+    assert (await service.balance(person))["balance"] == 0.0
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    days_ago = {"$set": {"created_at": clock.after(-9 * 86_400)}}
+    await there["refunds"].update_one({"_id": made["id"]}, days_ago)
+    await db.refunds.update_one({"_id": made["id"]}, days_ago)
+    await paying.outside(service, f"/refunds/{made['id']}", status="failed")
+    assert await kinds(await run(service, admin)) == ["refund_booked"]
+    assert (await service.balance(person))["balance"] == 100.0
+    await paying.audited(service, person)
+
+
+async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await paying.recharge(service, person)
+    stranger = await paying.open_order(service, person)
+    forced = await paying.force_payment(service, stranger, status="captured", amount=5_000)
+    await db.orders.delete_one({"order_id": stranger})  # another app of the same account
+    await paying.outside(service, "/settle")
+    report = await run(service, admin)
+    assert report["findings"] == []
+    [settlement] = (await service.get("/api/admin/settlements", admin)).json()["settlements"]
+    assert settlement["gross"] == 150.0
+    assert settlement["unmatched"] == [forced["razorpay_payment_id"]]
+    assert settlement["net"] == pytest.approx(settlement["gross"] - settlement["fee"])
+    assert settlement["tax"] > 0
+    known = await db.payments.find_one({"_id": payment_id})
+    assert known is not None
+    assert (known["settlement_id"], known["fee_paise"]) == (settlement["settlement_id"], 236)
+    assert known["tax_paise"] == 36
+
+
+async def test_where_razorpay_does_not_answer_it_is_said_and_looked_at_again(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await paying.pay(service, await paying.open_order(service, person))
+    await paying.fault(service, "502_html", path="/payments", count=50)
+    report = await run(service, admin)
+    assert not report["ok"]
+    assert report["unanswered"]
+    assert (await service.balance(person))["balance"] == 0.0
+    await paying.all_faults_over(service)
+    report = await run(service, admin)
+    assert (report["repaired_count"], report["unanswered"]) == (1, [])
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_one_payment_that_is_not_answered_does_not_keep_the_others_waiting(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    orders = [await paying.open_order(service, person) for _ in range(5)]
+    for order_id in orders:
+        await paying.pay(service, order_id)
+    await paying.fault(service, "502_html", path=f"/orders/{orders[2]}/payments")
+    await paying.fault(service, "502_html", path="/payments", method="GET", count=1)
+    report = await run(service, admin)
+    assert report["unanswered"]
+    assert (await service.balance(person))["balance"] >= 300.0
+    await paying.all_faults_over(service)
+    await run(service, admin)
+    assert (await service.balance(person))["balance"] == 500.0
+    assert (await run(service, admin))["ok"]
+
+
+async def test_the_worker_runs_it_when_it_is_time_and_no_process_twice(service: Service) -> None:
+    person = await service.signup()
+    await paying.pay(service, await paying.open_order(service, person))
+    hour_ago = {"created_at": clock.after(-3_600)}
+    await db.orders.update_many({}, {"$set": hour_ago})
+    await reconcile.run_when_due()  # the first one only sets the time
+    await asyncio.gather(*(reconcile.run_when_due() for _ in range(3)))
+    assert await reconcile.list_reports(10) == []
+    await db.reconciliations.update_one({"_id": "schedule"}, {"$set": {"next_at": clock.after(-1)}})
+    await asyncio.gather(*(reconcile.run_when_due() for _ in range(3)))
+    [report] = await reconcile.list_reports(10)
+    assert (report["trigger"], report["repaired_count"]) == ("worker", 1)
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_a_run_whose_process_died_blocks_the_next_one_for_two_minutes_at_most(
+    service: Service,
+) -> None:
+    admin = await service.admin()
+    dead = {"lease_until": clock.after(0.5)}
+    await db.reconciliations.update_one({"_id": "schedule"}, {"$set": dead}, upsert=True)
+    assert (await run(service, admin))["ok"]
+
+
+async def schedule() -> dict[str, Any]:
+    found = await db.reconciliations.find_one({"_id": "schedule"})
+    return found or {}
+
+
+async def by_the_worker(**changes: Any) -> reconcile.Reconciliation:
+    """The report of a run that is due now, and no deep one unless `changes` say so."""
+    changes = {"next_at": clock.after(-1), "deep_at": clock.now()} | changes
+    await db.reconciliations.update_one({"_id": "schedule"}, {"$set": changes}, upsert=True)
+    await reconcile.run_when_due()
+    [report] = await reconcile.list_reports(1)
+    return report
+
+
+async def test_a_run_that_breaks_off_has_not_seen_its_window(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what lies in it is looked at by nobody, when the last run was long ago."""
+    long_ago = clock.after(-20 * 86_400)
+    await db.reconciliations.insert_one({"_id": "schedule", "seen_until": long_ago})
+    begun = asyncio.Event()
+
+    async def broken(*_: object) -> tuple[int, list[str]]:
+        raise RuntimeError("a defect")
+
+    async def endless(*_: object) -> tuple[int, list[str]]:
+        begun.set()
+        await asyncio.Event().wait()
+        return 0, []
+
+    monkeypatch.setattr(settlements, "match_day", broken)
+    report = await reconcile.run(older_than_minutes=0, trigger="test")
+    assert report.unanswered == ["settlements: RuntimeError"]
+    found = await schedule()
+    assert (found["seen_until"], found.get("deep_at")) == (long_ago, None)
+    monkeypatch.setattr(settlements, "match_day", endless)
+    running_now = asyncio.create_task(reconcile.run(older_than_minutes=0, trigger="test"))
+    await begun.wait()
+    running_now.cancel()  # the process is stopped, for a new version
+    with pytest.raises(asyncio.CancelledError):
+        await running_now
+    found = await schedule()
+    assert (found["seen_until"], found["lease_until"]) == (long_ago, None)
+
+
+async def test_a_ledger_that_does_not_answer_is_told_and_looked_at_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    await paying.pay(service, await paying.open_order(service, person))
+    with monkeypatch.context() as away:
+
+        async def unavailable(*_: object) -> object:
+            raise Unavailable("The ledger did not answer in time.")
+
+        away.setattr(wallet, "post", unavailable)
+        report = await run(service, admin)
+    assert [each.partition(":")[0] for each in report["unanswered"]] == ["orders", "payments"]
+    assert "seen_until" not in await schedule()
+    assert await kinds(await run(service, admin)) == ["payment_credited"]
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_a_payment_that_cannot_be_captured_does_not_hold_the_window_open(
+    service: Service,
+) -> None:
+    admin, person = await service.admin(), await service.signup()
+    order_id = await paying.open_order(service, person)
+    await paying.force_payment(service, order_id, status="authorized", amount=10_236)
+    report = await run(service, admin)
+    assert report["unanswered"] == [f"{order_id}: authorized, not captured yet"]
+    assert "seen_until" in await schedule()
+
+
+async def test_what_an_earlier_run_has_seen_stays_seen(service: Service) -> None:
+    admin = await service.admin()
+    await run(service, admin)
+    before = await schedule()
+    await run(service, admin, older_than_minutes=60 * 24 * 10)
+    assert (await schedule())["seen_until"] == before["seen_until"]
+
+
+async def test_orders_that_were_given_up_long_ago_are_asked_about_once_a_day(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    young, old = [await paying.open_order(service, person) for _ in range(2)]
+    for order_id, seconds in ((young, 3_600), (old, 10 * 86_400)):
+        made = {"created_at": clock.after(-seconds)}
+        await db.orders.update_one({"order_id": order_id}, {"$set": made})
+    assert (await by_the_worker())["checked"]["orders"] == 1
+    assert (await by_the_worker(deep_at=clock.after(-90_000)))["checked"]["orders"] == 2
+    await paying.pay(service, old)  # a new payment, which is in the window
+    report = await by_the_worker(seen_until=clock.after(-60))
+    assert report["checked"]["orders"] == 1
+    assert (await service.balance(person))["balance"] == 0.0  # and younger than 15 minutes
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["payments"].update_one(
+        {"order_id": old}, {"$set": {"created_at": clock.after(-1_800)}}
+    )
+    assert (await by_the_worker())["repaired_count"] == 1
+    assert (await service.balance(person))["balance"] == 100.0
+
+
+async def test_a_new_payment_of_an_old_order_that_is_not_captured_yet_is_looked_at_soon(
+    service: Service,
+) -> None:
+    """The order's own turn may be a day away, and the window has passed the payment by then."""
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    forced = await paying.force_payment(service, order_id, status="authorized")
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    half_an_hour_ago = {"$set": {"created_at": clock.after(-1_800)}}
+    await there["payments"].update_one({"order_id": order_id}, half_an_hour_ago)
+    old = {"created_at": clock.after(-10 * 86_400), "next_check_at": clock.after(86_400)}
+    await db.orders.update_one({"order_id": order_id}, {"$set": old})
+    await paying.fault(service, "500", path="/capture", count=20)
+    assert (await by_the_worker())["repaired_count"] == 0
+    await paying.all_faults_over(service)
+    order = await db.orders.find_one({"order_id": order_id})
+    assert order is not None
+    assert order["pending_payment_id"] == forced["razorpay_payment_id"]
+    assert order["next_check_at"] < clock.after(60)
+
+
+async def test_a_decided_dispute_that_comes_back_after_weeks_is_found(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await paying.recharge(service, person)
+    made = await paying.outside(service, f"/payments/{payment_id}/disputes", amount=4_000)
+    await run(service, admin)
+    await paying.outside(service, f"/disputes/{made['id']}", status="won")
+    await run(service, admin)
+    assert (await service.balance(person))["held"] == 0.0
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    weeks_ago = {"$set": {"created_at": clock.after(-30 * 86_400)}}
+    for collection in (there["disputes"], db.disputes):
+        await collection.update_one({"_id": made["id"]}, weeks_ago)
+    await paying.outside(service, f"/disputes/{made['id']}", phase="pre_arbitration")
+    assert await kinds(await run(service, admin)) == ["dispute_booked"]
+    assert (await service.balance(person))["held"] == 40.0
+    assert (await run(service, admin))["ok"]
+
+
+async def test_every_open_dispute_is_asked_about(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disputes, "_BATCH", 2)
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await paying.recharge(service, person)
+    for _ in range(5):
+        await paying.outside(service, f"/payments/{payment_id}/disputes", amount=100)
+    await run(service, admin)
+    report = await run(service, admin)
+    assert (report["checked"]["open_disputes"], report["ok"]) == (5, True)
+
+
+async def test_only_an_admin_reconciles(service: Service) -> None:
+    person = await service.signup()
+    answer = await service.post("/api/admin/reconciliation/run", person)
+    assert answer.status_code == 403
+    assert (await service.get("/api/admin/reconciliation", person)).status_code == 403
+    admin = await service.admin()
+    for odd in (-1, "15", 1.5, True):
+        body = {"older_than_minutes": odd}
+        answer = await service.post("/api/admin/reconciliation/run", admin, json=body)
+        assert answer.status_code == 422

@@ -1,0 +1,159 @@
+"""The operator's figures: they add up, follow India's days, and are for admins alone."""
+
+import datetime as dt
+
+import pytest
+
+from core import clock, database
+from core.database import db
+from ledger import Debit
+from tests.api.test_transactions import seed
+from tests.support.service import Person, Service
+
+
+async def call(person: Person, at: dt.datetime, **facts: object) -> None:
+    """A call that is over, as the call book keeps it."""
+    await db.calls.insert_one(
+        {
+            "_id": database.new_id("call"),
+            "user_id": person.id,
+            "to": "+919876543210",
+            "status": "completed",
+            "rank": 9,
+            "billing_status": "settled",
+            "created_at": at,
+            "answered_at": at,
+            "rate_paise_per_minute": database.long(10_00),
+            "connection_fee_paise": database.long(0),
+            "held_paise": database.long(0),
+            "due_paise": database.long(0),
+            "cost_paise": database.long(5_00),
+            **facts,
+        }
+    )
+
+
+async def failed_payment(person: Person, at: dt.datetime) -> None:
+    await db.payments.insert_one(
+        {
+            "user_id": person.id,
+            "order_id": "order_1",
+            "amount_paise": database.long(100_00),
+            "status": "failed",
+            "created_at": at,
+        }
+    )
+
+
+async def test_the_figures_of_a_new_service(service: Service) -> None:
+    admin = await service.admin()
+    asha = await service.signup()
+    await service.fund(asha, 500)
+    answer = await service.get("/api/admin/metrics", admin)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["users"] == 2
+    assert body["total_wallet_balance"] == 500
+    assert body["low_balance_users"] == 1
+    assert body["recharges"] == {"count": 0, "total": 0, "average": 0}
+    assert len(body["series"]) == 30
+
+
+async def test_the_series_follows_the_days_of_india_and_adds_up(service: Service) -> None:
+    admin, asha = await service.admin(), await service.signup()
+    midnight = clock.ist_day_start(dt.date(2026, 11, 10))
+    before, after = midnight - dt.timedelta(milliseconds=1), midnight
+    spent = {"kind": Debit, "category": "call_charge", "amount_paise": 5_00}
+    await seed(
+        asha,
+        [
+            {"at": before, "amount_paise": 100_00},
+            {"at": before, **spent},
+            {"at": after, "amount_paise": 50_00},
+            {"at": after, **spent},
+            {"at": after, "category": "adjustment", "amount_paise": 1_00},
+        ],
+    )
+    await call(asha, before)
+    await call(asha, after)
+    await call(asha, after, status="busy", answered_at=None, cost_paise=database.long(0))
+    await failed_payment(asha, after)
+    for _ in range(2):  # the second time from what was kept of closed days
+        answer = await service.get("/api/admin/metrics?from=2026-11-09&to=2026-11-11", admin)
+        body = answer.json()
+        assert [
+            (d["date"], d["recharged"], d["spent"], d["calls"], d["failed_payments"])
+            for d in body["series"]
+        ] == [
+            ("2026-11-09", 100.0, 5.0, 1, 0),
+            ("2026-11-10", 50.0, 5.0, 2, 1),
+            ("2026-11-11", 0.0, 0.0, 0, 0),
+        ]
+        assert body["recharges"] == {"count": 2, "total": 150.0, "average": 75.0}
+        assert body["calls"] == {
+            "count": 3,
+            "answered": 2,
+            "total_cost": 10.0,
+            "average_cost": 5.0,
+        }
+        assert body["failed_payments"] == 1
+    assert await db.daily_metrics.count_documents({}) == 2  # the days on which something was
+
+
+async def test_today_is_never_kept_and_a_day_with_an_open_call_neither(service: Service) -> None:
+    admin, asha = await service.admin(), await service.signup()
+    await service.fund(asha, 10)
+    open_day = clock.ist_date(clock.now()) - dt.timedelta(days=3)
+    at = clock.ist_day_start(open_day)
+    await call(asha, at, billing_status="held", cost_paise=None)
+    answer = await service.get(f"/api/admin/metrics?from={open_day}", admin)
+    assert answer.json()["calls"]["count"] == 1, answer.text
+    assert await db.daily_metrics.count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?from=2026-11-02&to=2026-11-01",
+        "?from=never",
+        "?from=2020-01-01&to=2026-01-01",
+        "?to=0001-01-01",
+    ],
+)
+async def test_a_range_that_makes_no_sense_is_422(service: Service, query: str) -> None:
+    answer = await service.get(f"/api/admin/metrics{query}", await service.admin())
+    assert answer.status_code == 422, answer.text
+
+
+async def test_the_figures_are_for_admins_alone(service: Service) -> None:
+    asha = await service.signup()
+    for path in ("/api/admin/metrics", "/api/admin/users", "/api/admin/audit"):
+        assert (await service.get(path)).status_code == 401
+        assert (await service.get(path, asha)).status_code == 403
+
+
+async def test_people_are_found_by_parts_and_by_a_low_balance_page_by_page(
+    service: Service,
+) -> None:
+    admin = await service.admin()
+    everybody = [await service.signup(f"Person.{n}@Example.com") for n in range(5)]
+    await service.fund(everybody[3], 500)
+    found = (await service.get("/api/admin/users?limit=2", admin)).json()
+    assert [u["email"] for u in found["users"]] == ["Person.4@Example.com", "Person.3@Example.com"]
+    assert (found["users"][1]["balance"], found["users"][1]["low_balance"]) == (500.0, False)
+    seen = [u["id"] for u in found["users"]]
+    while found["next_cursor"]:
+        path = f"/api/admin/users?limit=2&cursor={found['next_cursor']}"
+        found = (await service.get(path, admin)).json()
+        seen += [u["id"] for u in found["users"]]
+    assert len(seen) == len(set(seen)) == 6
+    rich = (await service.get("/api/admin/users?low_balance=false", admin)).json()["users"]
+    assert [u["id"] for u in rich] == [everybody[3].id]
+    named = (await service.get("/api/admin/users?search=PERSON.2", admin)).json()["users"]
+    assert [u["id"] for u in named] == [everybody[2].id]
+    for search in (".*", "(", "%00", "$where", "{}"):
+        answer = await service.get(f"/api/admin/users?search={search}", admin)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["users"] == []
+    forged = await service.get("/api/admin/users?cursor=WyJhIl0", admin)
+    assert (forged.status_code, forged.json()["code"]) == (422, "invalid_cursor")

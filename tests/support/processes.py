@@ -1,0 +1,195 @@
+"""The whole service as a person starts it: real processes, to be raced and to be killed."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+import telephony
+from core import clock, config, embedded_mongodb
+from telephony import simulator
+from tests.support import load_client
+from tests.support.service import ROOT, Person, Service, free_port
+from tests.support.service import test_settings as settings_of_tests
+
+START_SECONDS_MAX = 60
+
+
+STOP_SECONDS_MAX = 60
+
+
+def workers_of(parent: int) -> list[int]:
+    """The pids of the processes that serve for `manage.py run`; one that just died is none."""
+    found = []
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
+    return found
+
+
+class Processes:
+    """`python manage.py run` on its own data, port and secrets."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.folder = folder
+        self.settings = settings_of_tests(
+            "", port=free_port(), data_dir=str(folder), mongodb_db="wallet", **changes
+        )
+        self.client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.settings.port}",
+            timeout=120,
+            limits=httpx.Limits(max_connections=128, max_keepalive_connections=128),
+        )
+        self.command = [sys.executable, str(ROOT / "manage.py"), "run"]
+        self.service = Service(self.client, self.settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        config.use(self.settings)
+
+    def environment(self) -> dict[str, str]:
+        """The settings as the environment of the processes, and nothing of this machine's."""
+        given = {}
+        for name in self.settings.model_fields_set:
+            value = getattr(self.settings, name)
+            plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+            given[name.upper()] = str(plain)
+        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), **given}
+
+    async def start(self) -> float:
+        """Start and wait until it is ready; the seconds that it took."""
+        began = time.monotonic()
+        self._process = await asyncio.to_thread(self._spawn)
+        while time.monotonic() < began + START_SECONDS_MAX:
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(httpx.TransportError):
+                if (await self.client.get("/ready")).status_code == 200:
+                    return time.monotonic() - began
+            await asyncio.sleep(0.05)
+        raise AssertionError((self.folder / "service.log").read_text()[-3_000:])
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with (self.folder / "service.log").open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                cwd=self.folder,  # no `.env` of this machine
+                env=self.environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """`kill -9` on every process of the service; MongoDB stays."""
+        assert self._process is not None
+        for pid in [self._process.pid, *self.workers()]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def workers(self) -> list[int]:
+        """The processes that serve, by their parent."""
+        assert self._process is not None
+        return workers_of(self._process.pid)
+
+    def mongodb_uri(self) -> str:
+        """Where the embedded MongoDB is."""
+        port = (self.folder / "mongod" / "port").read_text().strip()
+        return f"mongodb://127.0.0.1:{port}/?replicaSet={embedded_mongodb.REPLICA_SET}"
+
+    def mongod_pid(self) -> int:
+        """The embedded MongoDB's process."""
+        return int((self.folder / "mongod" / "data" / "mongod.lock").read_text())
+
+    def kill_mongod(self) -> None:
+        """`kill -9` on the database."""
+        os.kill(self.mongod_pid(), signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Stop as a person does, and wait until everything is gone. What does not stop is killed, so
+        that it does not stay for the tests after this one, and fails the test."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.to_thread(self._process.wait, STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                self.kill_mongod()
+                raise
+            self._process = None
+
+    async def recharge(self, person: Person, rupees: int) -> dict[str, str]:
+        """Recharge through the sandbox, as a customer does; what Checkout handed over."""
+        order = await self.service.post(
+            "/api/payment/create-order", person, json={"amount": rupees}
+        )
+        assert order.status_code == 201, order.text
+        order_id = order.json()["order_id"]
+        paid = await self.client.post(
+            f"/sandbox/pay/{order_id}", json={"card_number": "4111 1111 1111 1111"}
+        )
+        assert paid.status_code == 200, paid.text
+        proof = {name: paid.json()[name] for name in paid.json() if name.startswith("razorpay_")}
+        verified = await self.service.post("/api/payment/verify", person, json=proof)
+        assert verified.status_code == 200, verified.text
+        return proof
+
+    async def place(self, person: Person, **simulate: Any) -> httpx.Response:
+        """Place a call that the simulator will not end during the test."""
+        scenario = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 3_600}
+        body = {"to": "+919876543210", "simulate": scenario | simulate}
+        return await self.service.post("/api/call", person, json=body)
+
+    def place_request(self, person: Person) -> bytes:
+        """The bytes that place such a call, for load."""
+        scenario = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 3_600}
+        return load_client.request(
+            "POST",
+            f"{self.settings.own_url}/api/call",
+            headers={"content-type": "application/json", **person.headers},
+            body=json.dumps({"to": "+919876543210", "simulate": scenario}).encode(),
+        )
+
+    async def call_back(self, call: dict[str, Any], *, seconds: int = 30) -> httpx.Response:
+        """Be the network: report the end of a call, signed."""
+        url, body, headers = end_of(call, seconds=seconds)
+        return await self.client.post(url, content=body, headers=headers)
+
+
+def end_of(call: dict[str, Any], *, seconds: int = 30) -> tuple[str, bytes, dict[str, str]]:
+    """The signed callback with which the simulator reports the end of a call."""
+    url = telephony.callback_url("simulator", call["call_id"])
+    told = {
+        "event_id": f"{call['provider_call_id']}:completed",
+        "provider_call_id": call["provider_call_id"],
+        "status": "completed",
+        "duration_seconds": seconds,
+        "occurred_at": clock.iso(clock.now()),
+        "answered_at": None,
+    }
+    body = json.dumps(told).encode()
+    signature = simulator.sign(url, body)
+    return url, body, {simulator.SIGNATURE_HEADER: signature, "content-type": "application/json"}
+
+
+@contextlib.asynccontextmanager
+async def processes(folder: Path, **changes: Any) -> AsyncIterator[Processes]:
+    """The service, started; stopped at the end, whatever happened in between."""
+    whole = Processes(folder, **changes)
+    try:
+        await whole.start()
+        yield whole
+    finally:
+        await whole.stop()
+        await whole.client.aclose()
+        config.use(None)

@@ -7,18 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, NoReturn, NotRequired, TypedDict, cast
 
-import disputes
 import gateway
 import ledger
-import refunds
 import wallet
 from core import clock, config, database, money, pagination
 from core.database import Document, Index, Update, db
-from core.errors import NotFound, Problem
-from disputes import Dispute
+from core.errors import Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
 from ledger import Outcome
-from refunds import Refund
 
 log = logging.getLogger(__name__)
 
@@ -875,73 +871,3 @@ async def _record(payment: entities.Payment, order: Order) -> None:
         )
     except database.DuplicateKey:
         pass  # it is captured by now
-
-
-_LOOK_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class OrderHistory:
-    """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""
-
-    order: Order
-    payments: list[Payment]
-    refunds: list[Refund]
-    disputes: list[Dispute]
-
-
-async def get_order_history(order_id: str, user_id: str | None) -> OrderHistory:
-    """An order, its payments, and what went back of them; an open one is checked first.
-
-    `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
-    """
-    order = await get_order(order_id, user_id)
-    if await claim_order_check(order):
-        try:
-            await check_order(order, seconds=_LOOK_SECONDS)
-        except (GatewayUnavailable, GatewayRefused) as problem:
-            log.info("order %s shown as last known: %s", order_id, problem.detail)
-        order = await get_order(order_id, user_id)
-    return (await _histories([order]))[0]
-
-
-async def list_order_histories(
-    user_id: str | None, *, limit: int, cursor: str | None
-) -> tuple[list[OrderHistory], str | None]:
-    """Orders, newest first, each with its payments and what went back of them as we know it, and
-    the next cursor."""
-    page, next_cursor = await list_orders(user_id, limit=limit, cursor=cursor)
-    return await _histories(page), next_cursor
-
-
-async def _histories(page: list[Order]) -> list[OrderHistory]:
-    attempts = await find_payments_of_orders(page)
-    paid_by = [order["payment_id"] for order in page if order["payment_id"] is not None]
-    refunded = await refunds.find_refunds_of_payments(paid_by) if paid_by else []
-    disputed = await disputes.find_disputes_of_payments(paid_by) if paid_by else []
-    return [
-        OrderHistory(
-            order=order,
-            payments=attempts[order["order_id"]],
-            refunds=[each for each in refunded if each["payment_id"] == order["payment_id"]],
-            disputes=[each for each in disputed if each["payment_id"] == order["payment_id"]],
-        )
-        for order in page
-    ]
-
-
-async def fetch_payment(
-    payment_id: str, user_id: str | None
-) -> tuple[entities.Payment, Payment | None]:
-    """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
-
-    Raises NotFound, GatewayUnavailable, GatewayRefused.
-    """
-    missing = NotFound("There is no such payment.")
-    try:
-        payment = await gateway.fetch_payment(payment_id)
-        if user_id is not None:
-            await get_order(payment.order_id, user_id)
-    except (NoSuchEntity, OrderNotFound):
-        raise missing from None
-    return payment, await find_payment(payment_id)

@@ -1,11 +1,16 @@
 """Payment routes: create an order, verify a payment, list recharges."""
 
+import logging
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+import disputes
+import gateway
 import payments
+import refunds
 from api import idempotency, problems
 from api.dependencies import CurrentUser
 from api.fields import RupeesIn, RupeesOut
@@ -19,19 +24,92 @@ from core.errors import (
     Unauthenticated,
 )
 from disputes import Dispute
-from gateway import GatewayRefused, GatewayUnavailable
+from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
 from payments import (
     CHECKOUT_URL,
     AmountAboveMaximum,
     AmountBelowMinimum,
     InvalidSignature,
-    OrderHistory,
+    Order,
     OrderNotFound,
     Payment,
     PaymentMismatch,
 )
 from refunds import Refund
 from users import User
+
+log = logging.getLogger(__name__)
+
+
+_LOOK_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _OrderHistory:
+    """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""
+
+    order: Order
+    payments: list[Payment]
+    refunds: list[Refund]
+    disputes: list[Dispute]
+
+
+async def _get_order_history(order_id: str, user_id: str | None) -> _OrderHistory:
+    """An order, its payments, and what went back of them; an open one is checked first.
+
+    `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
+    """
+    order = await payments.get_order(order_id, user_id)
+    if await payments.claim_order_check(order):
+        try:
+            await payments.check_order(order, seconds=_LOOK_SECONDS)
+        except (GatewayUnavailable, GatewayRefused) as problem:
+            log.info("order %s shown as last known: %s", order_id, problem.detail)
+        order = await payments.get_order(order_id, user_id)
+    return (await _histories([order]))[0]
+
+
+async def _list_order_histories(
+    user_id: str | None, *, limit: int, cursor: str | None
+) -> tuple[list[_OrderHistory], str | None]:
+    """Orders, newest first, each with its payments and what went back of them as we know it, and
+    the next cursor."""
+    page, next_cursor = await payments.list_orders(user_id, limit=limit, cursor=cursor)
+    return await _histories(page), next_cursor
+
+
+async def _histories(page: list[Order]) -> list[_OrderHistory]:
+    attempts = await payments.find_payments_of_orders(page)
+    paid_by = [order["payment_id"] for order in page if order["payment_id"] is not None]
+    refunded = await refunds.find_refunds_of_payments(paid_by) if paid_by else []
+    disputed = await disputes.find_disputes_of_payments(paid_by) if paid_by else []
+    return [
+        _OrderHistory(
+            order=order,
+            payments=attempts[order["order_id"]],
+            refunds=[each for each in refunded if each["payment_id"] == order["payment_id"]],
+            disputes=[each for each in disputed if each["payment_id"] == order["payment_id"]],
+        )
+        for order in page
+    ]
+
+
+async def _fetch_payment(
+    payment_id: str, user_id: str | None
+) -> tuple[entities.Payment, Payment | None]:
+    """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
+
+    Raises NotFound, GatewayUnavailable, GatewayRefused.
+    """
+    missing = NotFound("There is no such payment.")
+    try:
+        payment = await gateway.fetch_payment(payment_id)
+        if user_id is not None:
+            await payments.get_order(payment.order_id, user_id)
+    except (NoSuchEntity, OrderNotFound):
+        raise missing from None
+    return payment, await payments.find_payment(payment_id)
+
 
 # What became of a payment. review: money was taken and a person decides what happens to it.
 PaymentOutcome = Literal["credited", "pending", "failed", "review"]
@@ -160,9 +238,7 @@ async def get_orders(
     cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> OrdersOut:
     """The user's orders, newest first; for an admin everybody's."""
-    page, next_cursor = await payments.list_order_histories(
-        _scope(user), limit=limit, cursor=cursor
-    )
+    page, next_cursor = await _list_order_histories(_scope(user), limit=limit, cursor=cursor)
     return OrdersOut(page=[_order_out(history) for history in page], next_cursor=next_cursor)
 
 
@@ -173,7 +249,7 @@ async def get_orders(
 )
 async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
     """What became of an order. An open one is checked with Razorpay first."""
-    return _order_out(await payments.get_order_history(order_id, _scope(user)))
+    return _order_out(await _get_order_history(order_id, _scope(user)))
 
 
 @router.get(
@@ -183,7 +259,7 @@ async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
 )
 async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
     """A payment as Razorpay has it now."""
-    payment, record = await payments.fetch_payment(payment_id, _scope(user))
+    payment, record = await _fetch_payment(payment_id, _scope(user))
     review = record.get("review") if record else None
     return FetchedPaymentOut(
         payment_id=payment.id,
@@ -237,7 +313,7 @@ def _payment_out(record: Payment) -> PaymentOut:
     )
 
 
-def _order_out(history: OrderHistory) -> OrderOut:
+def _order_out(history: _OrderHistory) -> OrderOut:
     order = history.order
     attempts = [_payment_out(record) for record in history.payments]
     refunded = [each for each in history.refunds if each["status"] == "processed"]
@@ -269,7 +345,7 @@ def _waits(record: Payment) -> bool:
     return "review" in record and record["review"].get("resolved_at") is None
 
 
-def _message(history: OrderHistory, attempts: list[PaymentOut]) -> str:
+def _message(history: _OrderHistory, attempts: list[PaymentOut]) -> str:
     """What happened and what happens next, in plain words."""
     order = history.order
     amount = f"Rs {money.text(int(order['amount_paise']))}"

@@ -7,6 +7,7 @@ import pytest
 
 import gateway
 import payments
+from api import payments as payments_routes
 from core import clock
 from core.database import db
 from gateway.entities import Payment
@@ -128,7 +129,7 @@ async def test_an_order_is_shown_as_known_while_razorpay_is_away(service: Servic
 async def test_a_hanging_razorpay_holds_up_a_look_only_shortly(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payments, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(payments_routes, "_LOOK_SECONDS", 0.2)
     person = await service.signup()
     order_id = await paying.open_order(service, person)
     await nobody_else_checks(order_id)

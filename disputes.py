@@ -1,6 +1,5 @@
 """Disputes (chargebacks): money reserved when opened, taken when lost, given back when won."""
 
-import contextlib
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator
@@ -10,10 +9,11 @@ import gateway
 import ledger
 import payments
 import refunds
+import users
 import wallet
 from core import clock, config, database, outbox, pagination
 from core.database import Document, Index, Insert, Update, Write, db
-from core.errors import HoldNotFound, NotFound
+from core.errors import HoldNotFound
 from gateway import entities
 from ledger import Outcome
 from payments import Payment
@@ -214,7 +214,7 @@ async def _freeze(record: Dispute) -> None:
     """By policy, before the dispute is written: a crash in between repeats this, and forgets nothing."""
     if config.settings().dispute_freezes_wallet:
         reason = f"Dispute {record['_id']}"
-        with contextlib.suppress(NotFound):  # nobody is there who could spend it
+        if await users.find_user(record["user_id"]) is not None:  # else nobody could spend it
             await wallet.set_frozen(record["user_id"], frozen=True, reason=reason, by="policy")
 
 

@@ -208,6 +208,14 @@ async def create_admin(email: str, password: str) -> User:
         return _user(found)
 
 
+async def get_user(user_id: str) -> User:
+    """The user. Raises NotFound."""
+    user = await find_user(user_id)
+    if user is None:
+        raise NotFound("There is no user with this id.")
+    return user
+
+
 async def find_user(user_id: str) -> User | None:
     """The user, or None."""
     found = await database.find_together("users", user_id)

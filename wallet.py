@@ -15,10 +15,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 import ledger
 import transactions
-import users
 from core import clock, config, database, outbox, pagination
 from core.database import Document, Index, Insert, Session, Update, Write, db
-from core.errors import NotFound, Problem, Unavailable
+from core.errors import Problem, Unavailable
 from ledger import Command, Entry, Outcome, Type, Wallet, reservation_of
 
 log = logging.getLogger(__name__)
@@ -509,9 +508,8 @@ async def adjust(
     """Put money into a wallet or take it out, once a `seed`; the entry and the balance after it.
 
     A debit takes what is available and nothing that is reserved. A credit pays what is due first.
-    Raises NotFound for a user that there is not, InsufficientBalance and BalanceHeld.
+    The caller makes sure that the user exists. Raises InsufficientBalance and BalanceHeld.
     """
-    await _require(user_id)
     posting = ledger.Credit if kind == "credit" else ledger.Debit
 
     def with_record(outcome: Outcome) -> list[Write]:
@@ -538,9 +536,8 @@ async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> boo
     """Freeze or unfreeze a wallet; whether that changed anything. `by` is a user or `policy`.
 
     Frozen: no call starts or is prolonged, the live ones are hung up, campaigns wait. Recharges,
-    charges, refunds go on: what happened has to be booked. Raises NotFound.
+    charges, refunds go on: what happened has to be booked. The caller makes sure that the user exists.
     """
-    await _require(user_id)
     event = "WalletFrozen" if frozen else "WalletUnfrozen"
     action: AdjustmentAction = "freeze" if frozen else "unfreeze"
 
@@ -559,18 +556,11 @@ async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> boo
 async def list_adjustments(
     user_id: str, *, limit: int, cursor: str | None
 ) -> tuple[list[Adjustment], str | None]:
-    """What was done by hand to a wallet, the newest first, and the next cursor. Raises NotFound for
-    no user."""
-    await _require(user_id)
+    """What was done by hand to a wallet, the newest first, and the next cursor."""
     where: Document = {"user_id": user_id} | pagination.behind(cursor, "at")
     found = db.adjustments.find(where, sort=[("at", -1), ("_id", -1)])
     rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "at", limit)
     return cast(list[Adjustment], rows), next_cursor
-
-
-async def _require(user_id: str) -> None:
-    if await users.find_user(user_id) is None:
-        raise NotFound("There is no user with this id.")
 
 
 def _record(

@@ -44,4 +44,5 @@ Admin = Annotated[User, Depends(_admin)]
 
 
 def client_address(request: Request) -> str:
+    """The address that the request came from, which rate limits are counted by."""
     return request.client.host if request.client else "unknown"

@@ -51,11 +51,13 @@ def problem_response(problem: Problem) -> Response:
 
 
 async def on_problem(_: Request, problem: Exception) -> Response:
+    """Answer with the problem that a route or a dependency raised."""
     assert isinstance(problem, Problem)
     return problem_response(problem)
 
 
 async def on_validation(request: Request, problem: Exception) -> Response:
+    """Answer 422 with every field that is wrong, 400 for broken JSON, 415 for another content type."""
     assert isinstance(problem, RequestValidationError)
     found = problem.errors()
     sent = request.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -81,6 +83,7 @@ async def on_validation(request: Request, problem: Exception) -> Response:
 
 
 async def on_http(_: Request, problem: Exception) -> Response:
+    """Answer what the framework refuses by itself (404, 405, a broken form) as a problem."""
     assert isinstance(problem, HTTPException)
     known: dict[int, type[Problem]] = {
         404: NotFound,
@@ -96,6 +99,7 @@ async def on_http(_: Request, problem: Exception) -> Response:
 
 
 async def on_database(request: Request, problem: Exception) -> Response:
+    """Answer 503 while MongoDB is away; anything else that it raises is a defect."""
     if not database.is_away(problem):
         return await on_defect(request, problem)
     log.warning("database away: %s", type(problem).__name__)
@@ -105,6 +109,7 @@ async def on_database(request: Request, problem: Exception) -> Response:
 
 
 async def on_defect(_: Request, problem: Exception) -> Response:
+    """Answer 500 with the id of the request, and log the defect."""
     log.error("defect: %s", type(problem).__name__, exc_info=problem)
     return problem_response(
         InternalError(f"Something broke on our side. Request {request_id.get()} tells us what.")

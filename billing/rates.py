@@ -11,7 +11,7 @@ from billing.pricing import RATE_PAISE_MAX, Rate
 from billing.rate_cards import DestinationNotRated
 from core import clock, config, database, money
 from core.database import Document, Index, Insert, Session, Update, Write, db
-from core.errors import NotFound, invalid
+from core.errors import invalid
 
 # The setting that holds the current rate, and the document of `rates` that held it until 0.2.1.
 _SETTING: Final = "call_rate_per_minute"
@@ -93,8 +93,7 @@ async def set_own_rate(user_id: str, rate_paise_per_minute: int | None, *, by: s
 
     Raises NotFound when there is no such user, and InvalidRequest as `set_rate` does.
     """
-    if await users.find_user(user_id) is None:
-        raise NotFound("There is no user with this id.")
+    await users.get_user(user_id)
     change = _change(rate_paise_per_minute, by=by)
     change["user_id"] = user_id
     own_rate: Document = {**change}

@@ -375,7 +375,10 @@ def _log_overrun(call: Call, charge: Charge) -> None:
     if charge.cost_paise > charge.reserved_paise:
         log.error(
             "call %s cost more than was reserved: %d paise of %d, %d are due",
-            *(call["_id"], charge.cost_paise, charge.reserved_paise, charge.due_paise),
+            call["_id"],
+            charge.cost_paise,
+            charge.reserved_paise,
+            charge.due_paise,
         )
 
 

@@ -347,8 +347,11 @@ _CREDENTIALS = {
     "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM"),
     "plivo": ("PLIVO_AUTH_ID", "PLIVO_AUTH_TOKEN", "PLIVO_FROM"),
     "exotel": (
-        *("EXOTEL_SID", "EXOTEL_API_KEY", "EXOTEL_API_TOKEN"),
-        *("EXOTEL_CALLER_ID", "EXOTEL_APP_ID"),
+        "EXOTEL_SID",
+        "EXOTEL_API_KEY",
+        "EXOTEL_API_TOKEN",
+        "EXOTEL_CALLER_ID",
+        "EXOTEL_APP_ID",
     ),
 }
 

@@ -51,14 +51,29 @@ _PORTS = range(27_100, 29_900)
 
 
 _OPTIONS = (
-    *("--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--nounixsocket"),
-    *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "512", "--quiet", "--slowms", "1000"),
-    *("--logappend", "--logRotate", "reopen"),
-    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    "--replSet",
+    REPLICA_SET,
+    "--bind_ip",
+    "127.0.0.1",
+    "--nounixsocket",
+    "--wiredTigerCacheSizeGB",
+    "0.25",
+    "--oplogSize",
+    "512",
+    "--quiet",
+    "--slowms",
+    "1000",
+    "--logappend",
+    "--logRotate",
+    "reopen",
+    "--setParameter",
+    "diagnosticDataCollectionEnabled=false",
     # A transaction whose process was killed keeps its wallets locked until it is this old.
-    *("--setParameter", "transactionLifetimeLimitSeconds=5"),
+    "--setParameter",
+    "transactionLifetimeLimitSeconds=5",
     # Nobody to hand over to: do not wait 15 seconds for them when it is told to stop.
-    *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
+    "--setParameter",
+    "shutdownTimeoutMillisForSignaledShutdown=100",
 )
 
 

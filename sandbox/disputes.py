@@ -24,9 +24,18 @@ ANSWER_WITHIN_SECONDS = 7 * 86_400
 
 
 _EVIDENCE = (
-    *("summary", "shipping_proof", "billing_proof", "cancellation_proof"),
-    *("customer_communication", "proof_of_service", "explanation_letter", "refund_confirmation"),
-    *("access_activity_log", "refund_cancellation_policy", "term_and_conditions", "others"),
+    "summary",
+    "shipping_proof",
+    "billing_proof",
+    "cancellation_proof",
+    "customer_communication",
+    "proof_of_service",
+    "explanation_letter",
+    "refund_confirmation",
+    "access_activity_log",
+    "refund_cancellation_policy",
+    "term_and_conditions",
+    "others",
     "submitted_at",
 )
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, StringConstraints
 
+import users
 import wallet
 from api import idempotency, problems
 from api.dependencies import Admin
@@ -173,6 +174,8 @@ async def post_adjustment(
 ) -> Response:
     """Credit or debit a wallet by hand. Send an `Idempotency-Key`: then a repetition is harmless."""
 
+    await users.get_user(user_id)
+
     async def work(seed: str) -> idempotency.Answer:
         entry, balance_paise = await wallet.adjust(
             user_id,
@@ -216,6 +219,7 @@ async def get_adjustments(
     cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> ByHandListOut:
     """What was done to a wallet by hand: who, what, why."""
+    await users.get_user(user_id)
     rows, next_cursor = await wallet.list_adjustments(user_id, limit=limit, cursor=cursor)
     return ByHandListOut(
         adjustments=[_adjustment_out(row) for row in rows], next_cursor=next_cursor
@@ -227,6 +231,7 @@ async def get_adjustments(
 )
 async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """No new calls; the live ones are ended. Harmless when repeated."""
+    await users.get_user(user_id)
     changed = await wallet.set_frozen(user_id, frozen=True, reason=body.reason, by=admin.id)
     return FrozenOut(user_id=user_id, frozen=True, changed=changed)
 
@@ -236,6 +241,7 @@ async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
 )
 async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """Calls are possible again, and campaigns that waited go on. Harmless when repeated."""
+    await users.get_user(user_id)
     changed = await wallet.set_frozen(user_id, frozen=False, reason=body.reason, by=admin.id)
     return FrozenOut(user_id=user_id, frozen=False, changed=changed)
 

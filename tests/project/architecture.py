@@ -287,6 +287,10 @@ def writers(house: House) -> dict[str, str]:
     return found
 
 
+def _is_of_the_same_package(source: Source, owner: str) -> bool:
+    return "/" in source.path and source.room == owner.split("/")[0]
+
+
 def _is_within(path: str, place: str) -> bool:
     return path.startswith(place) if place.endswith("/") else path == place
 
@@ -410,6 +414,8 @@ def one_file_writes_a_collection(house: House) -> Iterator[str]:
             continue
         for line, collection, verb in _writes_and_reads(source):
             if verb in READS and source.room == READER_OF_EVERYTHING:
+                continue
+            if verb in READS and _is_of_the_same_package(source, owner.get(collection, "")):
                 continue
             if collection == "*":
                 yield f"{source.path}:{line} {verb} on a collection that the source does not name"

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 from core import clock, config, embedded_mongodb
-from tests.support.service import Service, running, test_settings
+from tests.support.service import Service, committer, running, test_settings
 
 # How long an example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile(
@@ -24,9 +24,6 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running = embedded_mongodb.start(tmp_path_factory.mktemp("mongod"))
     yield running.uri
     running.stop()
-
-
-test_settings.__test__ = False  # type: ignore[attr-defined]
 
 
 Ahead = Callable[[], None]
@@ -83,3 +80,9 @@ def settings() -> Iterator[config.Settings]:
     config.use(chosen)
     yield chosen
     config.use(before)
+
+
+@pytest.fixture
+async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
+    async with committer(mongodb_uri) as chosen:
+        yield chosen

@@ -1,10 +1,8 @@
 """The group commit over a real replica set."""
 
 import asyncio
-import contextlib
 import sys
 import textwrap
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +16,7 @@ from core.database import Insert, Update, db
 from core.errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
 from ledger import Credit, Debit, Hold, Outcome, Release, Settle
 from reporting import audit
-from tests.support.service import ROOT
-from tests.support.service import test_settings as settings_of_tests
-
-
-@contextlib.asynccontextmanager
-async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
-    """The wallet of this process alone: no HTTP, no worker."""
-    chosen = settings_of_tests(mongodb_uri)
-    config.use(chosen)
-    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
-    await database.prepare()
-    await wallet.start()
-    try:
-        yield chosen
-    finally:
-        await wallet.stop()
-        with contextlib.suppress(database.AnyError):
-            await database.client().drop_database(chosen.mongodb_db)
-        await database.close()
-        config.use(None)
-
-
-@pytest.fixture
-async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
-    async with committer(mongodb_uri) as chosen:
-        yield chosen
+from tests.support.service import ROOT, committer
 
 
 def recharge(paise: int, key: str = "recharge:pay_1", user_id: str = "usr_1") -> Credit:

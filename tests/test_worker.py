@@ -32,7 +32,7 @@ def test_an_event_that_has_handlers_is_recorded_by_somebody(name: str) -> None:
         path.name
         for path in MODULES
         if path.name != "worker.py"
-        and "events.record(" in path.read_text()
+        and "outbox.record_event(" in path.read_text()
         and name in names_in(path)
     ]
     assert recorders, f"{name} has handlers, and no module records it"
@@ -52,6 +52,6 @@ def test_only_the_worker_registers_handlers() -> None:
         path.name
         for path in MODULES
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "events.on"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "outbox.on"
     ]
     assert found == ["worker.py"]

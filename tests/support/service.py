@@ -231,3 +231,24 @@ async def in_step() -> bool:
 async def status_of(service: Service, token: str) -> int:
     answer = await service.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
     return answer.status_code
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]
+
+
+@contextlib.asynccontextmanager
+async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
+    """The wallet of this process alone: no HTTP, no worker."""
+    chosen = test_settings(mongodb_uri)
+    config.use(chosen)
+    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
+    await database.prepare()
+    await wallet.start()
+    try:
+        yield chosen
+    finally:
+        await wallet.stop()
+        with contextlib.suppress(database.AnyError):
+            await database.client().drop_database(chosen.mongodb_db)
+        await database.close()
+        config.use(None)

@@ -8,13 +8,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 import users
 import wallet
-from api import dependencies
+from api import dependencies, problems
 from api.dependencies import CurrentClaims, CurrentUser
 from api.fields import Instant, RupeesOut
-from api.problems import documented
 from auth import rate_limits, sessions
 from core import phone_numbers
-from core.errors import InvalidRequest, TooManyRequests, Unauthenticated, Unavailable
+from core.errors import TooManyRequests, Unauthenticated
 from users import EmailTaken, InvalidCredentials, User
 
 PASSWORD_CHARACTERS_READ_MAX: Final = 1_000
@@ -137,14 +136,14 @@ async def _profile(user: User) -> Profile:
     )
 
 
-router = APIRouter(prefix="/api/auth", tags=["auth"])
+router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=problems.Route)
 
 
 @router.post(
     "/signup",
     status_code=201,
     response_model=Admission,
-    responses=documented(EmailTaken, InvalidRequest, TooManyRequests, Unavailable),
+    responses=problems.documented(EmailTaken, TooManyRequests),
 )
 async def sign_up(request: Request, body: SignUp) -> Admission:
     """Open an account, with a wallet of Rs 0, and log in."""
@@ -159,7 +158,7 @@ async def sign_up(request: Request, body: SignUp) -> Admission:
 @router.post(
     "/login",
     response_model=Admission,
-    responses=documented(InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable),
+    responses=problems.documented(InvalidCredentials, TooManyRequests),
 )
 async def log_in(request: Request, body: LogIn) -> Admission:
     """Log in with e-mail address and password."""
@@ -170,7 +169,7 @@ async def log_in(request: Request, body: LogIn) -> Admission:
 @router.post(
     "/token",
     response_model=Token,
-    responses=documented(InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable),
+    responses=problems.documented(InvalidCredentials, TooManyRequests),
 )
 async def token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
     """Log in with the OAuth2 password form, as the Authorize button of this page does."""
@@ -184,7 +183,6 @@ async def token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Dep
     "/logout",
     status_code=204,
     response_model=None,
-    responses=documented(Unauthenticated, Unavailable),
 )
 async def log_out(user: CurrentUser, claims: CurrentClaims) -> Response:
     """End this session: its token is dead, in every process within a second."""
@@ -196,9 +194,7 @@ async def log_out(user: CurrentUser, claims: CurrentClaims) -> Response:
     "/change-password",
     status_code=204,
     response_model=None,
-    responses=documented(
-        Unauthenticated, InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable
-    ),
+    responses=problems.documented(Unauthenticated, InvalidCredentials, TooManyRequests),
 )
 async def change_password(
     request: Request, user: CurrentUser, claims: CurrentClaims, body: PasswordChange
@@ -213,7 +209,7 @@ async def change_password(
     return Response(status_code=204)
 
 
-@router.get("/me", response_model=Me, responses=documented(Unauthenticated, Unavailable))
+@router.get("/me", response_model=Me)
 async def me(user: CurrentUser) -> Me:
     """Who I am, and what is in my wallet."""
     profile = await _profile(user)

@@ -4,12 +4,13 @@ import datetime as dt
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from api import idempotency, problems
-from api.dependencies import CurrentUser
+from api import problems
+from api.dependencies import CurrentUser, Page
 from api.fields import Instant, Phone, RupeesOut
+from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
 from billing.pricing import Source
 from billing.rate_cards import DestinationNotRated
@@ -21,20 +22,15 @@ from core import pagination, phone_numbers
 from core.database import Document
 from core.errors import (
     PAYMENT_REQUIRED,
-    IdempotencyKeyReused,
-    InvalidCursor,
     InvalidRequest,
     NotFound,
-    StillRunning,
     TooManyCalls,
-    Unauthenticated,
-    Unavailable,
 )
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from telephony import CannotHangUp, Simulate
 from users import User
 
-router = APIRouter(tags=["calls"])
+router = APIRouter(tags=["calls"], route_class=problems.Route)
 
 
 def _http_url(text: str) -> str:
@@ -152,19 +148,15 @@ async def _visible(call_id: str, user: User) -> Call:
     status_code=202,
     response_model=CallOut,
     responses=problems.documented(
-        Unauthenticated,
         *PAYMENT_REQUIRED,
         InvalidRequest,
         InvalidNumber,
         DestinationNotAllowed,
         DestinationNotRated,
-        IdempotencyKeyReused,
-        StillRunning,
         TooManyCalls,
-        Unavailable,
     ),
 )
-async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Response:
+async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Response:
     """Place a call. Its money is reserved first and charged when the network reports its end."""
     spec = CallSpec(
         message=body.message,
@@ -175,26 +167,23 @@ async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Respo
         simulate=to_scenario(body.simulate),
     )
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         call = await placing.place_call(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
-        return idempotency.Answer(202, call_out(call))
+        return Answer(202, call_out(call))
 
-    return await idempotency.once(request, user.id, work)
+    return await once(user.id, work)
 
 
 @router.get(
     "/api/calls",
     response_model=CallsOut,
-    responses=problems.documented(Unauthenticated, InvalidRequest, InvalidCursor),
+    responses=problems.documented(InvalidRequest),
 )
 async def list_calls(
     user: CurrentUser,
+    page: Page,
     status: Status | None = None,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> CallsOut:
     """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
     where: Document = {}
@@ -205,12 +194,12 @@ async def list_calls(
     if status is not None:
         where["status"] = status
     after = None
-    if cursor is not None:
-        at, call_id = pagination.decode_cursor(cursor, dt.datetime, str)
+    if page.cursor is not None:
+        at, call_id = pagination.decode_cursor(page.cursor, dt.datetime, str)
         after = (at, call_id)
-    found = await call_records.list_calls(where, after=after, limit=limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
+    found = await call_records.list_calls(where, after=after, limit=page.limit + 1)
+    more = len(found) > page.limit
+    found = found[: page.limit]
     last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
     return CallsOut(calls=[call_out(call) for call in found], next_cursor=last)
 
@@ -218,7 +207,7 @@ async def list_calls(
 @router.get(
     "/api/calls/{call_id}",
     response_model=CallOut,
-    responses=problems.documented(Unauthenticated, NotFound),
+    responses=problems.documented(NotFound),
 )
 async def one_call(call_id: str, user: CurrentUser) -> CallOut:
     """One call."""
@@ -229,7 +218,7 @@ async def one_call(call_id: str, user: CurrentUser) -> CallOut:
     "/api/calls/{call_id}/hangup",
     status_code=202,
     response_model=CallOut,
-    responses=problems.documented(Unauthenticated, NotFound, CannotHangUp, Unavailable),
+    responses=problems.documented(NotFound, CannotHangUp),
 )
 async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     """End a call. The seconds talked until now are charged when the network reports the end; a
@@ -266,7 +255,7 @@ class QuoteOut(BaseModel):
     "/api/calls/quote",
     response_model=QuoteOut,
     responses=problems.documented(
-        Unauthenticated, InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
+        InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
     ),
 )
 async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:

@@ -6,14 +6,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
-from api import downloads, idempotency, middleware, problems
+from api import downloads, middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
-from api.dependencies import CurrentUser
+from api.dependencies import CurrentUser, Page
 from api.fields import Instant, Phone, RupeesOut
+from api.idempotency import Answer, Idempotent
 from calls.placing import CallSpec, MachineDetection
 from campaigns import contact_import, contacts, creation
 from campaigns import records as campaign_records
@@ -29,13 +30,9 @@ from core.errors import (
     PAYMENT_REQUIRED,
     BodyTooLarge,
     IdempotencyKeyReused,
-    InvalidCursor,
     InvalidRequest,
     NotFound,
     Problem,
-    StillRunning,
-    Unauthenticated,
-    Unavailable,
 )
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from users import User
@@ -268,11 +265,10 @@ def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]
     return same | {"campaign_id": campaign["_id"], "spent": spent_paise}
 
 
-router = APIRouter(prefix="/api/campaigns", tags=["campaigns"])
+router = APIRouter(prefix="/api/campaigns", tags=["campaigns"], route_class=problems.Route)
 
 
 _CREATING: Final[tuple[type[Problem], ...]] = (
-    Unauthenticated,
     *PAYMENT_REQUIRED,
     BodyTooLarge,
     TooManyRows,
@@ -280,13 +276,10 @@ _CREATING: Final[tuple[type[Problem], ...]] = (
     InvalidNumber,
     DestinationNotAllowed,
     NoUsableRow,
-    IdempotencyKeyReused,
-    StillRunning,
-    Unavailable,
 )
 
 
-_moving = problems.documented(Unauthenticated, NotFound, InvalidTransition, Unavailable)
+_moving = problems.documented(NotFound, InvalidTransition)
 
 
 async def _visible(campaign_id: str, user: User) -> Campaign:
@@ -301,18 +294,18 @@ async def _one(campaign: Campaign) -> CampaignOut:
     return (await _shown([campaign]))[0]
 
 
-async def _created(campaign: Campaign) -> idempotency.Answer:
+async def _created(campaign: Campaign) -> Answer:
     rejected = [RejectedOut(**row) for row in campaign["rejected"]]
-    return idempotency.Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))
+    return Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))
 
 
 @router.post(
     "", status_code=201, response_model=CreatedOut, responses=problems.documented(*_CREATING)
 )
-async def create_campaign(request: Request, user: CurrentUser, body: CampaignIn) -> Response:
+async def create_campaign(user: CurrentUser, body: CampaignIn, once: Idempotent) -> Response:
     """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body))
         return await _created(
             await creation.create_campaign(
@@ -320,48 +313,45 @@ async def create_campaign(request: Request, user: CurrentUser, body: CampaignIn)
             )
         )
 
-    return await idempotency.once(request, user.id, work)
+    return await once(user.id, work)
 
 
 @router.post(
     "/upload",
     status_code=201,
     response_model=CreatedOut,
-    responses=problems.documented(*_CREATING, UnreadableFile, NoPhoneColumn),
+    responses=problems.documented(*_CREATING, IdempotencyKeyReused, UnreadableFile, NoPhoneColumn),
 )
 async def upload_campaign(
-    request: Request,
     user: CurrentUser,
     form: Annotated[UploadIn, Form(media_type="multipart/form-data")],
+    once: Idempotent,
 ) -> Response:
     """Call everybody in a CSV file: UTF-8, its columns parted by `,` `;` tab or `|`, up to 100,000
     rows. The numbers stand in `phone_column`, or in the column that is called `phone`, `mobile`,
     `number` and the like."""
     content = await form.file.read()
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form))
         rows = contact_import.read_csv_contacts(content, phone_column=form.phone_column)
         return await _created(await creation.create_campaign(campaign, rows))
 
     digest = await asyncio.to_thread(hashlib.sha256, content)
     digest.update(form.model_dump_json(exclude={"file"}).encode())
-    return await idempotency.once(request, user.id, work, fingerprint=digest.digest())
+    return await once(user.id, work, fingerprint=digest.digest())
 
 
 @router.get(
     "",
     response_model=CampaignsOut,
-    responses=problems.documented(Unauthenticated, InvalidRequest, InvalidCursor, Unavailable),
+    responses=problems.documented(InvalidRequest),
 )
 async def list_campaigns(
     user: CurrentUser,
+    page: Page,
     status: Status | None = None,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> CampaignsOut:
     """The user's campaigns, newest first; an admin sees everybody's, or those of `user_id`."""
     whose = user_id if user.role == "admin" else user.id
@@ -369,11 +359,11 @@ async def list_campaigns(
     if status is not None:
         where["status"] = status
     after = None
-    if cursor is not None:
-        at, campaign_id = pagination.decode_cursor(cursor, dt.datetime, str)
+    if page.cursor is not None:
+        at, campaign_id = pagination.decode_cursor(page.cursor, dt.datetime, str)
         after = (at, campaign_id)
-    found = await campaign_records.list_campaigns(where, after=after, limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
+    found = await campaign_records.list_campaigns(where, after=after, limit=page.limit + 1)
+    more, found = len(found) > page.limit, found[: page.limit]
     last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
     return CampaignsOut(campaigns=await _shown(found), next_cursor=last)
 
@@ -381,7 +371,7 @@ async def list_campaigns(
 @router.get(
     "/{campaign_id}",
     response_model=CampaignOut,
-    responses=problems.documented(Unauthenticated, NotFound, Unavailable),
+    responses=problems.documented(NotFound),
 )
 async def one_campaign(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """One campaign and how far it is."""
@@ -391,26 +381,21 @@ async def one_campaign(campaign_id: str, user: CurrentUser) -> CampaignOut:
 @router.get(
     "/{campaign_id}/contacts",
     response_model=ContactsOut,
-    responses=problems.documented(
-        Unauthenticated, NotFound, InvalidRequest, InvalidCursor, Unavailable
-    ),
+    responses=problems.documented(NotFound, InvalidRequest),
 )
 async def list_contacts(
     campaign_id: str,
     user: CurrentUser,
+    page: Page,
     state: ContactCategory | None = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> ContactsOut:
     """Who is on the list and what became of them, in the order of the list."""
     await _visible(campaign_id, user)
-    after_row = 0 if cursor is None else pagination.decode_cursor(cursor, int)[0]
+    after_row = 0 if page.cursor is None else pagination.decode_cursor(page.cursor, int)[0]
     found = await contacts.list_contacts(
-        campaign_id, state=state, after_row=after_row, limit=limit + 1
+        campaign_id, state=state, after_row=after_row, limit=page.limit + 1
     )
-    more, found = len(found) > limit, found[:limit]
+    more, found = len(found) > page.limit, found[: page.limit]
     return ContactsOut(
         contacts=[_contact(contact) for contact in found],
         next_cursor=pagination.encode_cursor(found[-1]["row"]) if more else None,
@@ -422,7 +407,7 @@ async def list_contacts(
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/csv": {}}, "description": "The CSV"},
-        **problems.documented(Unauthenticated, NotFound, Unavailable),
+        **problems.documented(NotFound),
     },
 )
 async def results(

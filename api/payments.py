@@ -4,24 +4,23 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 import disputes
 import gateway
 import payments
 import refunds
-from api import idempotency, problems
-from api.dependencies import CurrentUser
+from api import problems
+from api.dependencies import CurrentUser, PageOfLongCursor, scope_of
 from api.fields import RupeesIn, RupeesOut
-from core import clock, config, money, pagination
+from api.idempotency import Answer, Idempotent
+from core import clock, config, money
 from core.errors import (
     IdempotencyKeyReused,
     InvalidCursor,
     InvalidRequest,
     NotFound,
-    StillRunning,
-    Unauthenticated,
 )
 from disputes import Dispute
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
@@ -36,7 +35,6 @@ from payments import (
     PaymentMismatch,
 )
 from refunds import Refund
-from users import User
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +113,7 @@ async def _fetch_payment(
 PaymentOutcome = Literal["credited", "pending", "failed", "review"]
 
 
-router = APIRouter(prefix="/api/payment", tags=["payment"])
+router = APIRouter(prefix="/api/payment", tags=["payment"], route_class=problems.Route)
 
 
 class VerifyIn(BaseModel):
@@ -201,7 +199,7 @@ class OrdersOut(BaseModel):
     "/verify",
     response_model=CreditedOut | PendingOut,
     responses={
-        **problems.documented(Unauthenticated, OrderNotFound, InvalidSignature, PaymentMismatch),
+        **problems.documented(OrderNotFound, InvalidSignature, PaymentMismatch),
         202: {"model": PendingOut, "description": "Razorpay has not confirmed the payment yet"},
     },
 )
@@ -228,38 +226,37 @@ async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> Credi
 @router.get(
     "/orders",
     response_model=OrdersOut,
-    responses=problems.documented(Unauthenticated, InvalidCursor),
+    responses=problems.documented(InvalidCursor),
 )
 async def get_orders(
     user: CurrentUser,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
+    page: PageOfLongCursor,
 ) -> OrdersOut:
     """The user's orders, newest first; for an admin everybody's."""
-    page, next_cursor = await _list_order_histories(_scope(user), limit=limit, cursor=cursor)
-    return OrdersOut(page=[_order_out(history) for history in page], next_cursor=next_cursor)
+    histories, next_cursor = await _list_order_histories(
+        scope_of(user), limit=page.limit, cursor=page.cursor
+    )
+    return OrdersOut(page=[_order_out(each) for each in histories], next_cursor=next_cursor)
 
 
 @router.get(
     "/orders/{order_id}",
     response_model=OrderOut,
-    responses=problems.documented(Unauthenticated, OrderNotFound),
+    responses=problems.documented(OrderNotFound),
 )
 async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
     """What became of an order. An open one is checked with Razorpay first."""
-    return _order_out(await _get_order_history(order_id, _scope(user)))
+    return _order_out(await _get_order_history(order_id, scope_of(user)))
 
 
 @router.get(
     "/payments/{payment_id}",
     response_model=FetchedPaymentOut,
-    responses=problems.documented(Unauthenticated, NotFound, GatewayRefused, GatewayUnavailable),
+    responses=problems.documented(NotFound, GatewayRefused, GatewayUnavailable),
 )
 async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
     """A payment as Razorpay has it now."""
-    payment, record = await _fetch_payment(payment_id, _scope(user))
+    payment, record = await _fetch_payment(payment_id, scope_of(user))
     review = record.get("review") if record else None
     return FetchedPaymentOut(
         payment_id=payment.id,
@@ -279,11 +276,6 @@ async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
         fee=payment.fee_paise,
         tax=payment.tax_paise,
     )
-
-
-def _scope(user: User) -> str | None:
-    """Whose payments this user may see: None is everybody's."""
-    return None if user.role == "admin" else user.id
 
 
 def _outcome(status: str, record: Payment | None) -> PaymentOutcome:
@@ -430,7 +422,7 @@ class OpenedOut(BaseModel):
     pay_url: str | None = Field(description="Sandbox only: a page on which a person can pay")
 
 
-@router.get("/razorpay-key", response_model=KeyOut, responses=problems.documented(Unauthenticated))
+@router.get("/razorpay-key", response_model=KeyOut)
 async def razorpay_key(user: CurrentUser) -> KeyOut:
     """The public key, the mode that it belongs to, and the script that opens Checkout."""
     chosen = config.settings()
@@ -447,9 +439,7 @@ async def razorpay_key(user: CurrentUser) -> KeyOut:
     status_code=201,
     response_model=OpenedOut,
     responses=problems.documented(
-        Unauthenticated,
         IdempotencyKeyReused,
-        StillRunning,
         InvalidRequest,
         AmountBelowMinimum,
         AmountAboveMaximum,
@@ -457,10 +447,10 @@ async def razorpay_key(user: CurrentUser) -> KeyOut:
         GatewayUnavailable,
     ),
 )
-async def create_order(body: OrderIn, user: CurrentUser, request: Request) -> Response:
+async def create_order(body: OrderIn, user: CurrentUser, once: Idempotent) -> Response:
     """Open an order to recharge the wallet by `amount` rupees; then open Checkout with it."""
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         order = await payments.open_order(user.id, amount_paise=body.amount, seed=seed)
         chosen = config.settings()
         sandbox = chosen.gateway_mode == "sandbox"
@@ -475,6 +465,6 @@ async def create_order(body: OrderIn, user: CurrentUser, request: Request) -> Re
             created_at=clock.iso(order["created_at"]),
             pay_url=f"{chosen.base_url}/sandbox/pay/{order['order_id']}" if sandbox else None,
         )
-        return idempotency.Answer(201, answer)
+        return Answer(201, answer)
 
-    return await idempotency.once(request, user.id, work)
+    return await once(user.id, work)

@@ -13,17 +13,15 @@ from pydantic import BaseModel
 import transactions
 import users
 from api import downloads, fields, problems
-from api.dependencies import CurrentUser
+from api.dependencies import CurrentUser, PageOfAnyCursor, scope_of
 from api.fields import Instant, RupeesOut, When
-from core import clock, csv_files, money, pagination
+from core import clock, csv_files, money
 from core.csv_files import BYTE_ORDER_MARK
 from core.errors import (
     Forbidden,
     InvalidCursor,
     InvalidRequest,
     NotFound,
-    Unauthenticated,
-    Unavailable,
 )
 from ledger import Category, Entry, Type
 from transactions import Filter, Period
@@ -71,7 +69,7 @@ async def csv_of(
         yield head
 
 
-router = APIRouter(prefix="/api/transactions", tags=["transactions"])
+router = APIRouter(prefix="/api/transactions", tags=["transactions"], route_class=problems.Route)
 
 
 Id = Annotated[str | None, Query(max_length=100)]
@@ -114,7 +112,8 @@ class HistoryOut(BaseModel):
     summary: SummaryOut
 
 
-def _filter(
+@problems.raises(Forbidden, InvalidRequest)
+async def _filter(
     user: CurrentUser,
     *,
     type: Type | None = None,
@@ -143,23 +142,14 @@ def _filter(
 Chosen = Annotated[Filter, Depends(_filter)]
 
 
-_problems = problems.documented(
-    Unauthenticated, Forbidden, InvalidRequest, InvalidCursor, Unavailable
-)
+_problems = problems.documented(InvalidRequest, InvalidCursor)
 
 
 @router.get("", response_model=HistoryOut, response_model_exclude_unset=True, responses=_problems)
-async def page(
-    user: CurrentUser,
-    chosen: Chosen,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: str | None = None,
-) -> HistoryOut:
+async def page(user: CurrentUser, page: PageOfAnyCursor, chosen: Chosen) -> HistoryOut:
     """A page of the movements, newest first, and what the whole filter adds up to."""
     (entries, next_cursor), total = await asyncio.gather(
-        transactions.list_transactions(chosen, limit=limit, cursor=cursor),
+        transactions.list_transactions(chosen, limit=page.limit, cursor=page.cursor),
         transactions.summary(chosen),
     )
     return HistoryOut(
@@ -193,12 +183,12 @@ async def download(
     "/{transaction_id}",
     response_model=TransactionOut,
     response_model_exclude_unset=True,
-    responses=problems.documented(Unauthenticated, NotFound, Unavailable),
+    responses=problems.documented(NotFound),
 )
 async def one(user: CurrentUser, transaction_id: str) -> TransactionOut:
     """One movement."""
-    whose = None if user.role == "admin" else user.id
-    return (await _shown([await transactions.get_transaction(transaction_id, whose)], user))[0]
+    entry = await transactions.get_transaction(transaction_id, scope_of(user))
+    return (await _shown([entry], user))[0]
 
 
 async def _shown(entries: Sequence[Entry], user: User) -> list[TransactionOut]:

@@ -5,34 +5,30 @@ import datetime as dt
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
-from api import downloads, fields, idempotency, middleware, problems
-from api.dependencies import Admin
+from api import downloads, fields, middleware, problems
+from api.dependencies import Admin, Page
 from api.fields import Instant
+from api.idempotency import Answer, Idempotent
 from billing import rate_card_files, rate_cards
 from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
 from core import clock, pagination
 from core.csv_files import UnreadableFile
 from core.errors import (
-    BodyTooLarge,
-    Forbidden,
-    IdempotencyKeyReused,
     InvalidCursor,
     InvalidRequest,
     NotFound,
-    StillRunning,
-    Unauthenticated,
     invalid,
 )
 
 _AHEAD_DAYS: Final = 366
 
 
-router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"])
+router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
 
 
 middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
@@ -109,43 +105,34 @@ def _since(text: str | None) -> dt.datetime | None:
     "",
     status_code=201,
     response_model=RateCardOut,
-    responses=problems.documented(
-        Unauthenticated,
-        Forbidden,
-        InvalidRequest,
-        UnreadableFile,
-        InvalidRateCard,
-        BodyTooLarge,
-        IdempotencyKeyReused,
-        StillRunning,
-    ),
+    responses=problems.documented(InvalidRequest, UnreadableFile, InvalidRateCard),
 )
 async def upload_rate_card(
-    request: Request,
     admin: Admin,
     form: Annotated[RateCardIn, Form(media_type="multipart/form-data")],
+    once: Idempotent,
 ) -> Response:
     """Put a new rate card in force, now or from `effective_from` on: all of it, or, when any row is
     wrong, nothing of it."""
     content = await form.file.read()
     since = _since(form.effective_from)
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         prices = await asyncio.to_thread(rate_card_files.parse_file, content)
         card = await rate_cards.create_rate_card(
             f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
         )
-        return idempotency.Answer(201, _out(card))
+        return Answer(201, _out(card))
 
     digest = hashlib.sha256(content)
     digest.update(form.model_dump_json(exclude={"file"}).encode())
-    return await idempotency.once(request, admin.id, work, fingerprint=digest.digest())
+    return await once(admin.id, work, fingerprint=digest.digest())
 
 
 @router.post(
     "/activate",
     response_model=ActivationOut,
-    responses=problems.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
+    responses=problems.documented(InvalidRequest, NotFound),
 )
 async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
     """Put an earlier version in force again, or none."""
@@ -158,27 +145,24 @@ async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
 @router.get(
     "",
     response_model=RateCardsOut,
-    responses=problems.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCursor),
+    responses=problems.documented(InvalidRequest),
 )
 async def list_rate_cards(
     _: Admin,
+    page: Page,
     at: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> RateCardsOut:
     """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
     moment = (
         clock.now() if at is None else fields.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
     )
     before: int | None = None
-    if cursor is not None:
-        name, before = pagination.decode_cursor(cursor, str, int)
+    if page.cursor is not None:
+        name, before = pagination.decode_cursor(page.cursor, str, int)
         if name != "card":
             raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
-    found = await rate_cards.list_rate_cards(before=before, limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
+    found = await rate_cards.list_rate_cards(before=before, limit=page.limit + 1)
+    more, found = len(found) > page.limit, found[: page.limit]
     return RateCardsOut(
         active_version=await rate_cards.find_version_at(moment),
         rate_cards=[_out(card) for card in found],
@@ -191,7 +175,7 @@ async def list_rate_cards(
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/csv": {}}, "description": "The CSV"},
-        **problems.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
+        **problems.documented(InvalidRequest, NotFound),
     },
 )
 async def download_rate_card(

@@ -1,6 +1,5 @@
 """Call routes: place, quote, show, list, hang up."""
 
-import datetime as dt
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -197,22 +196,11 @@ async def list_calls(
     cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> CallsOut:
     """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
-    where: Document = {}
-    if user.role != "admin":
-        where["user_id"] = user.id
-    elif user_id is not None:
-        where["user_id"] = user_id
-    if status is not None:
-        where["status"] = status
-    after = None
-    if cursor is not None:
-        at, call_id = pagination.decode_cursor(cursor, dt.datetime, str)
-        after = (at, call_id)
-    found = await call_records.list_calls(where, after=after, limit=limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
-    last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CallsOut(calls=[call_out(call) for call in found], next_cursor=last)
+    whose = user_id if user.role == "admin" else user.id
+    found, next_cursor = await call_records.list_calls(
+        whose, status=status, limit=limit, cursor=cursor
+    )
+    return CallsOut(calls=[call_out(call) for call in found], next_cursor=next_cursor)
 
 
 @router.get(

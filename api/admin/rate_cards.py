@@ -172,17 +172,11 @@ async def list_rate_cards(
     moment = (
         clock.now() if at is None else fields.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
     )
-    before: int | None = None
-    if cursor is not None:
-        name, before = pagination.decode_cursor(cursor, str, int)
-        if name != "card":
-            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
-    found = await rate_cards.list_rate_cards(before=before, limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
+    found, next_cursor = await rate_cards.list_rate_cards(limit=limit, cursor=cursor)
     return RateCardsOut(
         active_version=await rate_cards.find_version_at(moment),
         rate_cards=[_out(card) for card in found],
-        next_cursor=pagination.encode_cursor("card", found[-1]["version"]) if more else None,
+        next_cursor=next_cursor,
     )
 
 

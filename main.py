@@ -8,32 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import fastapi_offline
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
-import disputes
 import gateway
-import refunds
 import telephony
 import users
 import wallet
 import worker
 from api import auth as auth_routes
-from api import calls as calls_routes
-from api import campaigns as campaigns_routes
-from api import middleware
-from api import payments as payments_routes
-from api import system as system_routes
-from api import telephony_callbacks as telephony_callbacks_routes
-from api import transactions as transactions_routes
+from api import (
+    calls,
+    campaigns,
+    middleware,
+    payments,
+    razorpay_webhooks,
+    refunds,
+    system,
+    telephony_callbacks,
+    transactions,
+)
 from api import wallet as wallet_routes
+from api.admin import (
+    analytics,
+    audit,
+    customers,
+    disputes,
+    rate_cards,
+    reconciliation,
+    webhooks,
+)
 from auth import sessions
-from billing import rate_cards, rates
-from calls import placing
 from core import config, database, logs
-from reconciliation import webhooks
-from reporting import analytics, audit, customers, review_queue
 
 log = logging.getLogger(__name__)
 
@@ -44,30 +51,26 @@ charged by themselves when they end, and a history that adds up to the paisa.
 Amounts are rupees with at most two decimals. Errors are `application/problem+json` with a `code`."""
 
 
-_ROUTERS: list[APIRouter] = [
-    module.router
-    for module in (
-        auth_routes,
-        wallet_routes,
-        wallet,
-        rates,
-        rate_cards,
-        calls_routes,
-        payments_routes,
-        refunds,
-        disputes,
-        webhooks,
-        transactions_routes,
-        placing,
-        telephony_callbacks_routes,
-        campaigns_routes,
-        analytics,
-        customers,
-        review_queue,
-        audit,
-    )
-    if getattr(module, "router", None) is not None
-]
+# In the order in which the Swagger page shows them.
+ROUTERS = (
+    auth_routes.router,
+    wallet_routes.router,
+    payments.router,
+    refunds.router,
+    razorpay_webhooks.router,
+    transactions.router,
+    calls.router,
+    telephony_callbacks.router,
+    campaigns.router,
+    customers.router,
+    rate_cards.router,
+    analytics.router,
+    reconciliation.router,
+    webhooks.router,
+    disputes.router,
+    audit.router,
+    system.router,
+)
 
 
 def calm_the_collector() -> None:
@@ -126,9 +129,8 @@ def create_app() -> FastAPI:
                 "X-Request-Id",
             ],
         )
-    for part in _ROUTERS:
-        app.include_router(part)
-    app.include_router(system_routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     assets = Path(fastapi_offline.__file__).parent / "static"
     app.mount("/docs-assets", StaticFiles(directory=assets), name="docs-assets")
     return app

@@ -2,8 +2,9 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +26,9 @@ from core.errors import (
 from core.logs import request_id
 
 log = logging.getLogger("api")
+
+# In front of the name of a model, the packages that its module stands in.
+_package_of_model = re.compile(r"\bapi__(?:[a-z_]+__)*(?=[a-z][a-z_]*__[A-Z])")
 
 
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -118,13 +122,22 @@ async def on_defect(_: Request, problem: Exception) -> Response:
 
 def described(generated: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """OpenAPI with the errors as they are: problems, and those that every route may answer with."""
-    described = generated()
+    described = _with_short_names(generated())
     for path, operations in described["paths"].items():
         for operation in operations.values():
             _describe_problems(operation, is_ours=path.startswith("/api/"))
     for name in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(name, None)
     return described
+
+
+def _with_short_names(generated: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI in which `api__admin__analytics__CallsOut` is `analytics__CallsOut`.
+
+    Two models of one name are published with their modules; clients are generated from these names,
+    so they are the same whatever package a module stands in.
+    """
+    return cast(dict[str, Any], json.loads(_package_of_model.sub("", json.dumps(generated))))
 
 
 def _describe_problems(operation: dict[str, Any], *, is_ours: bool) -> None:

@@ -1,6 +1,5 @@
 """Call routes: place, quote, show, list, hang up."""
 
-import datetime as dt
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from calls import placing
 from calls import records as call_records
 from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
-from core import pagination, phone_numbers
+from core import phone_numbers
 from core.database import Document
 from core.errors import (
     PAYMENT_REQUIRED,
@@ -186,22 +185,11 @@ async def list_calls(
     user_id: Annotated[str | None, Query(max_length=64)] = None,
 ) -> CallsOut:
     """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
-    where: Document = {}
-    if user.role != "admin":
-        where["user_id"] = user.id
-    elif user_id is not None:
-        where["user_id"] = user_id
-    if status is not None:
-        where["status"] = status
-    after = None
-    if page.cursor is not None:
-        at, call_id = pagination.decode_cursor(page.cursor, dt.datetime, str)
-        after = (at, call_id)
-    found = await call_records.list_calls(where, after=after, limit=page.limit + 1)
-    more = len(found) > page.limit
-    found = found[: page.limit]
-    last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CallsOut(calls=[call_out(call) for call in found], next_cursor=last)
+    whose = user_id if user.role == "admin" else user.id
+    found, next_cursor = await call_records.list_calls(
+        whose, status=status, limit=page.limit, cursor=page.cursor
+    )
+    return CallsOut(calls=[call_out(call) for call in found], next_cursor=next_cursor)
 
 
 @router.get(

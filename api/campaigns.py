@@ -23,9 +23,8 @@ from campaigns.contact_import import NoPhoneColumn, TooManyRows
 from campaigns.contacts import ContactCategory, ContactTotals, Counts
 from campaigns.creation import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
 from campaigns.records import Campaign, InvalidTransition, PauseReason, Status
-from core import clock, pagination
+from core import clock
 from core.csv_files import UnreadableFile
-from core.database import Document
 from core.errors import (
     PAYMENT_REQUIRED,
     BodyTooLarge,
@@ -355,17 +354,10 @@ async def list_campaigns(
 ) -> CampaignsOut:
     """The user's campaigns, newest first; an admin sees everybody's, or those of `user_id`."""
     whose = user_id if user.role == "admin" else user.id
-    where: Document = {} if whose is None else {"user_id": whose}
-    if status is not None:
-        where["status"] = status
-    after = None
-    if page.cursor is not None:
-        at, campaign_id = pagination.decode_cursor(page.cursor, dt.datetime, str)
-        after = (at, campaign_id)
-    found = await campaign_records.list_campaigns(where, after=after, limit=page.limit + 1)
-    more, found = len(found) > page.limit, found[: page.limit]
-    last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CampaignsOut(campaigns=await _shown(found), next_cursor=last)
+    found, next_cursor = await campaign_records.list_campaigns(
+        whose, status=status, limit=page.limit, cursor=page.cursor
+    )
+    return CampaignsOut(campaigns=await _shown(found), next_cursor=next_cursor)
 
 
 @router.get(
@@ -391,15 +383,10 @@ async def list_contacts(
 ) -> ContactsOut:
     """Who is on the list and what became of them, in the order of the list."""
     await _visible(campaign_id, user)
-    after_row = 0 if page.cursor is None else pagination.decode_cursor(page.cursor, int)[0]
-    found = await contacts.list_contacts(
-        campaign_id, state=state, after_row=after_row, limit=page.limit + 1
+    found, next_cursor = await contacts.list_contacts(
+        campaign_id, state=state, limit=page.limit, cursor=page.cursor
     )
-    more, found = len(found) > page.limit, found[: page.limit]
-    return ContactsOut(
-        contacts=[_contact(contact) for contact in found],
-        next_cursor=pagination.encode_cursor(found[-1]["row"]) if more else None,
-    )
+    return ContactsOut(contacts=[_contact(contact) for contact in found], next_cursor=next_cursor)
 
 
 @router.get(

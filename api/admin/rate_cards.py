@@ -16,10 +16,9 @@ from api.idempotency import Answer, Idempotent
 from billing import rate_card_files, rate_cards
 from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
-from core import clock, pagination
+from core import clock
 from core.csv_files import UnreadableFile
 from core.errors import (
-    InvalidCursor,
     InvalidRequest,
     NotFound,
     invalid,
@@ -156,17 +155,11 @@ async def list_rate_cards(
     moment = (
         clock.now() if at is None else fields.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
     )
-    before: int | None = None
-    if page.cursor is not None:
-        name, before = pagination.decode_cursor(page.cursor, str, int)
-        if name != "card":
-            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
-    found = await rate_cards.list_rate_cards(before=before, limit=page.limit + 1)
-    more, found = len(found) > page.limit, found[: page.limit]
+    found, next_cursor = await rate_cards.list_rate_cards(limit=page.limit, cursor=page.cursor)
     return RateCardsOut(
         active_version=await rate_cards.find_version_at(moment),
         rate_cards=[_out(card) for card in found],
-        next_cursor=pagination.encode_cursor("card", found[-1]["version"]) if more else None,
+        next_cursor=next_cursor,
     )
 
 

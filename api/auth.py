@@ -16,6 +16,10 @@ from core import phone_numbers
 from core.errors import TooManyRequests, Unauthenticated
 from users import EmailTaken, InvalidCredentials, User
 
+router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=problems.Route)
+
+
+# --- shapes -------------------------------------------------------------------------------------
 PASSWORD_CHARACTERS_READ_MAX: Final = 1_000
 
 
@@ -110,35 +114,7 @@ class Token(BaseModel):
     token_type: str = "bearer"  # noqa: S105 - the name of a scheme
 
 
-async def _log_in(request: Request, email: str, password: str) -> tuple[User, str]:
-    address, account = dependencies.client_address(request), users.email_key(email)
-    await rate_limits.limit_logins(address, account)
-    user, token = await users.log_in(email, password)
-    await rate_limits.forgive_login(address, account)
-    await wallet.ensure_wallet(user.id)
-    return user, token
-
-
-async def _admission(user: User, token: str) -> Admission:
-    return Admission(
-        access_token=token, expires_in=sessions.token_seconds(), user=await _profile(user)
-    )
-
-
-async def _profile(user: User) -> Profile:
-    return Profile(
-        id=user.id,
-        email=user.email,
-        name=user.name,
-        phone=user.phone,
-        role=user.role,
-        wallet_balance=(await wallet.get_balance(user.id)).balance_paise,
-    )
-
-
-router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=problems.Route)
-
-
+# --- routes -------------------------------------------------------------------------------------
 @router.post(
     "/signup",
     status_code=201,
@@ -217,4 +193,31 @@ async def me(user: CurrentUser) -> Me:
         **profile.model_dump(exclude={"wallet_balance"}),
         wallet_balance=profile.wallet_balance,
         created_at=user.created_at,
+    )
+
+
+# --- what a log-in is answered with -------------------------------------------------------------
+async def _log_in(request: Request, email: str, password: str) -> tuple[User, str]:
+    address, account = dependencies.client_address(request), users.email_key(email)
+    await rate_limits.limit_logins(address, account)
+    user, token = await users.log_in(email, password)
+    await rate_limits.forgive_login(address, account)
+    await wallet.ensure_wallet(user.id)
+    return user, token
+
+
+async def _admission(user: User, token: str) -> Admission:
+    return Admission(
+        access_token=token, expires_in=sessions.token_seconds(), user=await _profile(user)
+    )
+
+
+async def _profile(user: User) -> Profile:
+    return Profile(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        phone=user.phone,
+        role=user.role,
+        wallet_balance=(await wallet.get_balance(user.id)).balance_paise,
     )

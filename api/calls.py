@@ -32,6 +32,7 @@ from users import User
 router = APIRouter(tags=["calls"], route_class=problems.Route)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 def _http_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
@@ -118,30 +119,31 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-def call_out(call: Call) -> CallOut:
-    """A stored call as its owner sees it."""
-    rate = pricing.rate_of(call)
-    facts: Document = {
-        "call_id": call["_id"],
-        "rate_per_minute": rate.rate_paise_per_minute,
-        "first_pulse_seconds": rate.opening_seconds,
-        "connection_fee": rate.connection_fee_paise,
-        "rate_source": rate.source,
-        "held": call["held_paise"],
-        "cost": call["cost_paise"],
-        "due": call["due_paise"],
-    }
-    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
+class QuoteIn(BaseModel):
+    """A call to price."""
+
+    to: Phone
+    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)]
 
 
-async def _visible(call_id: str, user: User) -> Call:
-    """The call if it is the user's own or the user is an admin; else there is none."""
-    call = await call_records.get_call(call_id)
-    if user.role != "admin" and call["user_id"] != user.id:
-        raise NotFound("There is no call with this id.")
-    return call
+class QuoteOut(BaseModel):
+    """What it would cost at the rate of this moment, and what that is computed from."""
+
+    cost: RupeesOut
+    rate_per_minute: RupeesOut
+    billable_seconds: int
+    pulse_count: int
+    first_pulse_seconds: int
+    pulse_seconds: int
+    minimum_billable_seconds: int
+    connection_fee: RupeesOut
+    rate_source: Source
+    rate_card_version: int | None
+    rate_prefix: str | None
+    explanation: str
 
 
+# --- routes -------------------------------------------------------------------------------------
 @router.post(
     "/api/call",
     status_code=202,
@@ -215,30 +217,6 @@ async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     return call_out(await placing.hang_up_call(call_id))
 
 
-class QuoteIn(BaseModel):
-    """A call to price."""
-
-    to: Phone
-    duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)]
-
-
-class QuoteOut(BaseModel):
-    """What it would cost at the rate of this moment, and what that is computed from."""
-
-    cost: RupeesOut
-    rate_per_minute: RupeesOut
-    billable_seconds: int
-    pulse_count: int
-    first_pulse_seconds: int
-    pulse_seconds: int
-    minimum_billable_seconds: int
-    connection_fee: RupeesOut
-    rate_source: Source
-    rate_card_version: int | None
-    rate_prefix: str | None
-    explanation: str
-
-
 @router.post(
     "/api/calls/quote",
     response_model=QuoteOut,
@@ -263,3 +241,28 @@ async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
         rate_prefix=rate.prefix,
         explanation=pricing.explanation(body.duration_seconds, rate),
     )
+
+
+# --- how a call is shown ------------------------------------------------------------------------
+def call_out(call: Call) -> CallOut:
+    """A stored call as its owner sees it."""
+    rate = pricing.rate_of(call)
+    facts: Document = {
+        "call_id": call["_id"],
+        "rate_per_minute": rate.rate_paise_per_minute,
+        "first_pulse_seconds": rate.opening_seconds,
+        "connection_fee": rate.connection_fee_paise,
+        "rate_source": rate.source,
+        "held": call["held_paise"],
+        "cost": call["cost_paise"],
+        "due": call["due_paise"],
+    }
+    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
+
+
+async def _visible(call_id: str, user: User) -> Call:
+    """The call if it is the user's own or the user is an admin; else there is none."""
+    call = await call_records.get_call(call_id)
+    if user.role != "admin" and call["user_id"] != user.id:
+        raise NotFound("There is no call with this id.")
+    return call

@@ -36,6 +36,9 @@ from core.errors import (
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from users import User
 
+router = APIRouter(prefix="/api/campaigns", tags=["campaigns"], route_class=problems.Route)
+
+
 _LIST_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
@@ -49,6 +52,7 @@ middleware.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
 middleware.allow_large_body("/api/campaigns/upload", contact_import.FILE_BYTES_MAX + 64 * 1024)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 def _name(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
@@ -234,39 +238,7 @@ class ContactsOut(BaseModel):
     next_cursor: str | None
 
 
-def _contact(contact: contacts.Contact) -> Contact:
-    return Contact(
-        contact_id=contact["_id"],
-        row=contact["row"],
-        to=contact["to"],
-        state=contacts.counted_as(contact),
-        reason=contact["reason"],
-        attempts=contact["attempts"],
-        call_id=contact["call_id"],
-        duration_seconds=contact["duration_seconds"],
-        cost=contact["cost_paise"],
-        updated_at=contact["updated_at"],
-    )
-
-
-async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
-    """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
-    counted = await contacts.count_contacts([c["_id"] for c in campaigns if c["counts"] is None])
-    return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
-
-
-def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]:
-    stored: dict[str, Any] = {**campaign}
-    same = {n: stored[n] for n in CampaignOut.model_fields if n in stored}
-    if counted is not None:
-        same["counts"] = counted.counts
-    spent_paise = campaign["spent_paise"] if counted is None else counted.spent_paise
-    return same | {"campaign_id": campaign["_id"], "spent": spent_paise}
-
-
-router = APIRouter(prefix="/api/campaigns", tags=["campaigns"], route_class=problems.Route)
-
-
+# --- routes -------------------------------------------------------------------------------------
 _CREATING: Final[tuple[type[Problem], ...]] = (
     *PAYMENT_REQUIRED,
     BodyTooLarge,
@@ -279,23 +251,6 @@ _CREATING: Final[tuple[type[Problem], ...]] = (
 
 
 _moving = problems.documented(NotFound, InvalidTransition)
-
-
-async def _visible(campaign_id: str, user: User) -> Campaign:
-    """The campaign if it is the user's own or the user is an admin; else there is none."""
-    campaign = await campaign_records.get_campaign(campaign_id)
-    if user.role != "admin" and campaign["user_id"] != user.id:
-        raise NotFound("There is no campaign with this id.")
-    return campaign
-
-
-async def _one(campaign: Campaign) -> CampaignOut:
-    return (await _shown([campaign]))[0]
-
-
-async def _created(campaign: Campaign) -> Answer:
-    rejected = [RejectedOut(**row) for row in campaign["rejected"]]
-    return Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))
 
 
 @router.post(
@@ -431,3 +386,51 @@ async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Call nobody else; calls that are up end as they will."""
     campaign = await _visible(campaign_id, user)
     return await _one(await campaign_records.cancel_campaign(campaign))
+
+
+# --- how a campaign and its contacts are shown --------------------------------------------------
+def _contact(contact: contacts.Contact) -> Contact:
+    return Contact(
+        contact_id=contact["_id"],
+        row=contact["row"],
+        to=contact["to"],
+        state=contacts.counted_as(contact),
+        reason=contact["reason"],
+        attempts=contact["attempts"],
+        call_id=contact["call_id"],
+        duration_seconds=contact["duration_seconds"],
+        cost=contact["cost_paise"],
+        updated_at=contact["updated_at"],
+    )
+
+
+async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
+    """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
+    counted = await contacts.count_contacts([c["_id"] for c in campaigns if c["counts"] is None])
+    return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
+
+
+def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]:
+    stored: dict[str, Any] = {**campaign}
+    same = {n: stored[n] for n in CampaignOut.model_fields if n in stored}
+    if counted is not None:
+        same["counts"] = counted.counts
+    spent_paise = campaign["spent_paise"] if counted is None else counted.spent_paise
+    return same | {"campaign_id": campaign["_id"], "spent": spent_paise}
+
+
+async def _visible(campaign_id: str, user: User) -> Campaign:
+    """The campaign if it is the user's own or the user is an admin; else there is none."""
+    campaign = await campaign_records.get_campaign(campaign_id)
+    if user.role != "admin" and campaign["user_id"] != user.id:
+        raise NotFound("There is no campaign with this id.")
+    return campaign
+
+
+async def _one(campaign: Campaign) -> CampaignOut:
+    return (await _shown([campaign]))[0]
+
+
+async def _created(campaign: Campaign) -> Answer:
+    rejected = [RejectedOut(**row) for row in campaign["rejected"]]
+    return Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))

@@ -19,6 +19,7 @@ from refunds import NotRefundable, Refund, RefundExceedsUnspent
 router = APIRouter(prefix="/api/payment/refunds", tags=["payment"], route_class=problems.Route)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 class RefundIn(BaseModel):
     """What to refund; without an amount all that is left of the payment."""
 
@@ -55,6 +56,7 @@ class RefundsOut(BaseModel):
     next_cursor: str | None
 
 
+# --- routes -------------------------------------------------------------------------------------
 @router.post(
     "",
     status_code=201,
@@ -108,6 +110,7 @@ async def get_refund(refund_id: str, user: CurrentUser) -> RefundOut:
     return _out(await refunds.get_refund(refund_id, scope_of(user)))
 
 
+# --- how a refund is shown ----------------------------------------------------------------------
 def _out(record: Refund) -> RefundOut:
     return RefundOut(
         refund_id=record["_id"],

@@ -26,6 +26,7 @@ from wallet import Adjustment, Balance
 router = APIRouter(prefix="/api/admin/users", tags=["admin"], route_class=problems.Route)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 class PersonOut(BaseModel):
     """A user and what is in the wallet; `call_rate` is a rate of their own, if they have one."""
 
@@ -49,40 +50,6 @@ class PeopleOut(BaseModel):
 
     users: list[PersonOut]
     next_cursor: str | None
-
-
-@router.get("", response_model=PeopleOut, responses=problems.documented(InvalidRequest))
-async def show_people(
-    _: Admin,
-    page: PageOfAnyCursor,
-    search: Annotated[str | None, Query(max_length=100)] = None,
-    low_balance: bool | None = None,
-) -> PeopleOut:
-    """Users with their balances, newest first; by a part of the e-mail address, name or phone."""
-    found, next_cursor = await customers.list_customers(
-        search=search, low_balance=low_balance, limit=page.limit, cursor=page.cursor
-    )
-    prices = await rates.list_own_rates(person["_id"] for person, _ in found)
-    return PeopleOut(
-        users=[
-            _customer_out(person, balance, prices.get(person["_id"])) for person, balance in found
-        ],
-        next_cursor=next_cursor,
-    )
-
-
-def _customer_out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
-    return PersonOut(
-        id=person["_id"],
-        **{name: person.get(name) for name in CUSTOMER_FIELDS},
-        balance=balance.balance_paise,
-        held=balance.held_paise,
-        available=balance.available_paise,
-        due=balance.due_paise,
-        low_balance=balance.low,
-        call_rate=own_rate_paise,
-        frozen=balance.frozen,
-    )
 
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
@@ -142,6 +109,43 @@ class ByHandListOut(BaseModel):
 
     adjustments: list[ByHandOut]
     next_cursor: str | None
+
+
+class OwnRateIn(BaseModel):
+    """The user's own rate, in rupees a minute; null takes it away."""
+
+    rate: RupeesIn | None
+
+
+class OwnRateSet(BaseModel):
+    """The user's own rate as it is now (null: none), and who set it."""
+
+    user_id: str
+    rate_per_minute: RupeesOut | None
+    currency: str = "INR"
+    updated_at: Instant
+    updated_by: str
+
+
+# --- routes -------------------------------------------------------------------------------------
+@router.get("", response_model=PeopleOut, responses=problems.documented(InvalidRequest))
+async def show_people(
+    _: Admin,
+    page: PageOfAnyCursor,
+    search: Annotated[str | None, Query(max_length=100)] = None,
+    low_balance: bool | None = None,
+) -> PeopleOut:
+    """Users with their balances, newest first; by a part of the e-mail address, name or phone."""
+    found, next_cursor = await customers.list_customers(
+        search=search, low_balance=low_balance, limit=page.limit, cursor=page.cursor
+    )
+    prices = await rates.list_own_rates(person["_id"] for person, _ in found)
+    return PeopleOut(
+        users=[
+            _customer_out(person, balance, prices.get(person["_id"])) for person, balance in found
+        ],
+        next_cursor=next_cursor,
+    )
 
 
 @router.post(
@@ -220,32 +224,6 @@ async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut
     return FrozenOut(user_id=user_id, frozen=False, changed=changed)
 
 
-def _adjustment_out(record: Adjustment) -> ByHandOut:
-    return ByHandOut(
-        action=record["action"],
-        reason=record["reason"],
-        by=record["by"],
-        transaction_id=record["transaction_id"],
-        at=record["at"],
-    )
-
-
-class OwnRateIn(BaseModel):
-    """The user's own rate, in rupees a minute; null takes it away."""
-
-    rate: RupeesIn | None
-
-
-class OwnRateSet(BaseModel):
-    """The user's own rate as it is now (null: none), and who set it."""
-
-    user_id: str
-    rate_per_minute: RupeesOut | None
-    currency: str = "INR"
-    updated_at: Instant
-    updated_by: str
-
-
 @router.post(
     "/{user_id}/call-rate",
     response_model=OwnRateSet,
@@ -260,4 +238,29 @@ async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSe
         rate_per_minute=kept["rate_paise_per_minute"],
         updated_at=kept["updated_at"],
         updated_by=kept["updated_by"],
+    )
+
+
+# --- how a user and an adjustment are shown -----------------------------------------------------
+def _customer_out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
+    return PersonOut(
+        id=person["_id"],
+        **{name: person.get(name) for name in CUSTOMER_FIELDS},
+        balance=balance.balance_paise,
+        held=balance.held_paise,
+        available=balance.available_paise,
+        due=balance.due_paise,
+        low_balance=balance.low,
+        call_rate=own_rate_paise,
+        frozen=balance.frozen,
+    )
+
+
+def _adjustment_out(record: Adjustment) -> ByHandOut:
+    return ByHandOut(
+        action=record["action"],
+        reason=record["reason"],
+        by=record["by"],
+        transaction_id=record["transaction_id"],
+        at=record["at"],
     )

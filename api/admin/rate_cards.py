@@ -24,15 +24,16 @@ from core.errors import (
     invalid,
 )
 
-_AHEAD_DAYS: Final = 366
-
-
 router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
+
+
+_AHEAD_DAYS: Final = 366
 
 
 middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 _blank = BeforeValidator(lambda value: None if value == "" else value)
 
 
@@ -78,28 +79,7 @@ class ActivationOut(BaseModel):
     effective_from: Instant
 
 
-def _out(card: RateCard) -> RateCardOut:
-    return RateCardOut(
-        version=card["version"],
-        rows_count=card["rows_count"],
-        note=card["note"],
-        sha256=card["sha256"],
-        created_at=card["created_at"],
-        created_by=card["created_by"],
-    )
-
-
-def _since(text: str | None) -> dt.datetime | None:
-    """The moment or the beginning of the day in India that `text` names; not the past."""
-    if text is None:
-        return None
-    moment = fields.span_of("effective_from", text)[0]
-    ahead = moment - clock.now()
-    if not dt.timedelta(days=-1) < ahead < dt.timedelta(days=_AHEAD_DAYS):
-        raise invalid("effective_from", f"must be within the next {_AHEAD_DAYS} days")
-    return moment
-
-
+# --- routes -------------------------------------------------------------------------------------
 @router.post(
     "",
     status_code=201,
@@ -177,4 +157,27 @@ async def download_rate_card(
     """A version as CSV, which can be changed and sent again."""
     return await downloads.attachment(
         rate_cards.csv_of_rate_card(version), f"rate-card-{version}.csv"
+    )
+
+
+def _since(text: str | None) -> dt.datetime | None:
+    """The moment or the beginning of the day in India that `text` names; not the past."""
+    if text is None:
+        return None
+    moment = fields.span_of("effective_from", text)[0]
+    ahead = moment - clock.now()
+    if not dt.timedelta(days=-1) < ahead < dt.timedelta(days=_AHEAD_DAYS):
+        raise invalid("effective_from", f"must be within the next {_AHEAD_DAYS} days")
+    return moment
+
+
+# --- how a rate card is shown -------------------------------------------------------------------
+def _out(card: RateCard) -> RateCardOut:
+    return RateCardOut(
+        version=card["version"],
+        rows_count=card["rows_count"],
+        note=card["note"],
+        sha256=card["sha256"],
+        created_at=card["created_at"],
+        created_by=card["created_by"],
     )

@@ -25,6 +25,7 @@ from reporting import review_queue
 router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=problems.Route)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 class ReportOut(BaseModel):
     """One reconciliation: what was looked at, what was repaired, what it leaves to a person.
 
@@ -116,6 +117,7 @@ class SettlementsOut(BaseModel):
     next_cursor: str | None
 
 
+# --- routes -------------------------------------------------------------------------------------
 @router.get("/reconciliation", response_model=ReconciliationOut)
 async def get_reconciliation(
     _: Admin, limit: Annotated[int, Query(ge=1, le=100)] = 10
@@ -187,6 +189,7 @@ async def get_settlements(
     return SettlementsOut(settlements=[_settlement(s) for s in found], next_cursor=next_cursor)
 
 
+# --- how reports and what waits are shown -------------------------------------------------------
 def _report(run: Reconciliation) -> ReportOut:
     return ReportOut(
         run_id=run["_id"],

@@ -5,7 +5,6 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import fastapi_offline
 from fastapi import FastAPI
@@ -74,7 +73,7 @@ ROUTERS = (
 
 
 def calm_the_collector() -> None:
-    """What is loaded by now stays: the garbage collector need not look at it again and again."""
+    """Exempt what is loaded by now from the garbage collector, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -136,8 +135,8 @@ def create_app() -> FastAPI:
     return app
 
 
-def __getattr__(name: str) -> Any:
-    """`uvicorn main:app` asks for `app`; importing this module alone builds nothing."""
+def __getattr__(name: str) -> FastAPI:
+    """The attribute `app`, for `uvicorn main:app`: built when it is asked for, not by an import."""
     if name == "app":
         logs.configure()
         return create_app()

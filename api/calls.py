@@ -19,12 +19,7 @@ from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
 from core import phone_numbers
 from core.database import Document
-from core.errors import (
-    PAYMENT_REQUIRED,
-    InvalidRequest,
-    NotFound,
-    TooManyCalls,
-)
+from core.errors import PAYMENT_REQUIRED, InvalidRequest, NotFound, TooManyCalls
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from telephony import CannotHangUp, Simulate
 from users import User

@@ -16,12 +16,7 @@ from api.dependencies import CurrentUser, PageOfLongCursor, scope_of
 from api.fields import RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
 from core import clock, config, money
-from core.errors import (
-    IdempotencyKeyReused,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-)
+from core.errors import IdempotencyKeyReused, InvalidCursor, InvalidRequest, NotFound
 from disputes import Dispute
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
 from payments import (

@@ -17,12 +17,7 @@ from api.dependencies import CurrentUser, PageOfAnyCursor, scope_of
 from api.fields import Instant, RupeesOut, When
 from core import clock, csv_files, money
 from core.csv_files import BYTE_ORDER_MARK
-from core.errors import (
-    Forbidden,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-)
+from core.errors import Forbidden, InvalidCursor, InvalidRequest, NotFound
 from ledger import Category, Entry, Type
 from transactions import Filter, Period
 from users import User

@@ -13,12 +13,7 @@ from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import rates
 from core.database import Document
-from core.errors import (
-    BalanceHeld,
-    InsufficientBalance,
-    InvalidRequest,
-    NotFound,
-)
+from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
 from reporting import customers
 from reporting.customers import CUSTOMER_FIELDS
 from wallet import Adjustment, Balance

@@ -1,4 +1,4 @@
-"""Admin routes of prices: the single rate, and rate cards uploaded, listed, activated."""
+"""Admin routes of rate cards: upload, list, activate, download."""
 
 import asyncio
 import datetime as dt
@@ -18,11 +18,7 @@ from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
 from core import clock
 from core.csv_files import UnreadableFile
-from core.errors import (
-    InvalidRequest,
-    NotFound,
-    invalid,
-)
+from core.errors import InvalidRequest, NotFound, invalid
 
 router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
 

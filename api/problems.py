@@ -39,18 +39,18 @@ _package_of_model = re.compile(r"\bapi__(?:[a-z_]+__)*(?=[a-z][a-z_]*__[A-Z])")
 # --- what a route documents ---------------------------------------------------------------------
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route: these problems, with their meaning, for OpenAPI."""
-    found: dict[int | str, dict[str, Any]] = {}
+    answers: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
-        line = _meaning(problem)
-        if problem.status in found:
-            found[problem.status]["description"] += f"\n\n{line}"
-        else:
-            found[problem.status] = {"model": ProblemBody, "description": line}
-    return found
+        _add(answers, problem.status, problem)
+    return answers
 
 
-def _meaning(problem: type[Problem]) -> str:
-    return f"`{problem.code}`: {(problem.__doc__ or problem.title).strip().splitlines()[0]}"
+def _add(answers: dict[Any, dict[str, Any]], status: int | str, problem: type[Problem]) -> None:
+    """Add a problem to the answers of this status, unless it is there."""
+    meaning = f"`{problem.code}`: {(problem.__doc__ or problem.title).strip().splitlines()[0]}"
+    answer = answers.setdefault(status, {"model": ProblemBody, "description": meaning})
+    if f"`{problem.code}`" not in answer["description"]:
+        answer["description"] += f"\n\n{meaning}"
 
 
 def raises(*problems: type[Problem]) -> Callable[[Dependency], Dependency]:
@@ -93,13 +93,6 @@ class Route(APIRoute):
         for problem in _problems_of(endpoint):
             _add(answers, problem.status, problem)
         super().__init__(path, endpoint, responses=answers, **options)
-
-
-def _add(answers: dict[Any, dict[str, Any]], status: int | str, problem: type[Problem]) -> None:
-    """Add a problem to the answers of this status, unless it is there."""
-    answer = answers.setdefault(status, documented(problem)[problem.status])
-    if f"`{problem.code}`" not in answer["description"]:
-        answer["description"] += f"\n\n{_meaning(problem)}"
 
 
 # --- problem responses --------------------------------------------------------------------------

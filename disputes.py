@@ -36,6 +36,9 @@ _PHASES: Final = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitr
 _BATCH: Final = 100
 
 
+_NEWEST: Final = pagination.newest_first("created_at")
+
+
 _STATUSES: Final = {"open": 0, "under_review": 1, "won": 2, "lost": 2, "closed": 2}
 
 
@@ -146,10 +149,9 @@ async def list_disputes(
 ) -> tuple[list[Dispute], str | None]:
     """Disputes, the newest first, those in one state if it is given; and the next cursor."""
     where: Document = {} if state is None else {"state": state}
-    where |= pagination.behind(cursor, "created_at")
-    found = db.disputes.find(where).sort([("created_at", -1), ("_id", -1)])
-    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "created_at", limit)
-    return cast(list[Dispute], rows), next_cursor
+    where |= _NEWEST.behind(cursor)
+    found = db.disputes.find(where, sort=_NEWEST.sort)
+    return _NEWEST.cut(cast(list[Dispute], await found.to_list(limit + 1)), limit)
 
 
 async def disputes_to_check(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Dispute]]:

@@ -5,35 +5,41 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import fastapi_offline
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
-import disputes
 import gateway
-import refunds
 import telephony
 import users
 import wallet
 import worker
 from api import auth as auth_routes
-from api import calls as calls_routes
-from api import campaigns as campaigns_routes
-from api import middleware
-from api import payments as payments_routes
-from api import system as system_routes
-from api import telephony_callbacks as telephony_callbacks_routes
-from api import transactions as transactions_routes
+from api import (
+    calls,
+    campaigns,
+    middleware,
+    payments,
+    razorpay_webhooks,
+    refunds,
+    system,
+    telephony_callbacks,
+    transactions,
+)
 from api import wallet as wallet_routes
+from api.admin import (
+    analytics,
+    audit,
+    customers,
+    disputes,
+    rate_cards,
+    reconciliation,
+    webhooks,
+)
 from auth import sessions
-from billing import rate_cards, rates
-from calls import placing
 from core import config, database, logs
-from reconciliation import webhooks
-from reporting import analytics, audit, customers, review_queue
 
 log = logging.getLogger(__name__)
 
@@ -44,34 +50,30 @@ charged by themselves when they end, and a history that adds up to the paisa.
 Amounts are rupees with at most two decimals. Errors are `application/problem+json` with a `code`."""
 
 
-_ROUTERS: list[APIRouter] = [
-    module.router
-    for module in (
-        auth_routes,
-        wallet_routes,
-        wallet,
-        rates,
-        rate_cards,
-        calls_routes,
-        payments_routes,
-        refunds,
-        disputes,
-        webhooks,
-        transactions_routes,
-        placing,
-        telephony_callbacks_routes,
-        campaigns_routes,
-        analytics,
-        customers,
-        review_queue,
-        audit,
-    )
-    if getattr(module, "router", None) is not None
-]
+# In the order in which the Swagger page shows them.
+ROUTERS = (
+    auth_routes.router,
+    wallet_routes.router,
+    payments.router,
+    refunds.router,
+    razorpay_webhooks.router,
+    transactions.router,
+    calls.router,
+    telephony_callbacks.router,
+    campaigns.router,
+    customers.router,
+    rate_cards.router,
+    analytics.router,
+    reconciliation.router,
+    webhooks.router,
+    disputes.router,
+    audit.router,
+    system.router,
+)
 
 
 def calm_the_collector() -> None:
-    """What is loaded by now stays: the garbage collector need not look at it again and again."""
+    """Exempt what is loaded by now from the garbage collector, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -126,16 +128,15 @@ def create_app() -> FastAPI:
                 "X-Request-Id",
             ],
         )
-    for part in _ROUTERS:
-        app.include_router(part)
-    app.include_router(system_routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     assets = Path(fastapi_offline.__file__).parent / "static"
     app.mount("/docs-assets", StaticFiles(directory=assets), name="docs-assets")
     return app
 
 
-def __getattr__(name: str) -> Any:
-    """`uvicorn main:app` asks for `app`; importing this module alone builds nothing."""
+def __getattr__(name: str) -> FastAPI:
+    """The attribute `app`, for `uvicorn main:app`: built when it is asked for, not by an import."""
     if name == "app":
         logs.configure()
         return create_app()

@@ -46,6 +46,9 @@ _LAST_LOOK_SECONDS = 5.0
 _BATCH = 100
 
 
+_NEWEST = pagination.newest_first("created_at")
+
+
 _ASKED_AGAIN_AFTER_SECONDS = 2.0
 
 
@@ -194,10 +197,9 @@ async def list_orders(
     where: Document = {"order_id": {"$type": "string"}}
     if user_id is not None:
         where["user_id"] = user_id
-    where |= pagination.behind(cursor, "created_at")
-    found = db.orders.find(where).sort([("created_at", -1), ("_id", -1)])
-    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "created_at", limit)
-    return cast(list[Order], rows), next_cursor
+    where |= _NEWEST.behind(cursor)
+    found = db.orders.find(where, sort=_NEWEST.sort)
+    return _NEWEST.cut(cast(list[Order], await found.to_list(limit + 1)), limit)
 
 
 async def claim_order(order: Order, payment_id: str) -> bool:

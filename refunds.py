@@ -46,6 +46,9 @@ _PAUSE_SECONDS_MAX: Final = 3_600.0
 _BATCH: Final = 100
 
 
+_NEWEST: Final = pagination.newest_first("created_at")
+
+
 class Refund(TypedDict):
     """A record of `refunds`."""
 
@@ -408,10 +411,9 @@ async def list_refunds(
     where: Document = {} if user_id is None else {"user_id": user_id}
     if payment_id is not None:
         where["payment_id"] = payment_id
-    where |= pagination.behind(cursor, "created_at")
-    found = db.refunds.find(where).sort([("created_at", -1), ("_id", -1)])
-    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "created_at", limit)
-    return cast(list[Refund], rows), next_cursor
+    where |= _NEWEST.behind(cursor)
+    found = db.refunds.find(where, sort=_NEWEST.sort)
+    return _NEWEST.cut(cast(list[Refund], await found.to_list(limit + 1)), limit)
 
 
 async def find_refunds_of_payments(payment_ids: list[str]) -> list[Refund]:

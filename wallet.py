@@ -557,10 +557,10 @@ async def list_adjustments(
     user_id: str, *, limit: int, cursor: str | None
 ) -> tuple[list[Adjustment], str | None]:
     """What was done by hand to a wallet, the newest first, and the next cursor."""
-    where: Document = {"user_id": user_id} | pagination.behind(cursor, "at")
-    found = db.adjustments.find(where, sort=[("at", -1), ("_id", -1)])
-    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "at", limit)
-    return cast(list[Adjustment], rows), next_cursor
+    order = pagination.newest_first("at")
+    where: Document = {"user_id": user_id} | order.behind(cursor)
+    found = db.adjustments.find(where, sort=order.sort)
+    return order.cut(cast(list[Adjustment], await found.to_list(limit + 1)), limit)
 
 
 def _record(

@@ -8,15 +8,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 import users
 import wallet
-from api import dependencies
+from api import dependencies, problems
 from api.dependencies import CurrentClaims, CurrentUser
 from api.fields import Instant, RupeesOut
-from api.problems import documented
 from auth import rate_limits, sessions
 from core import phone_numbers
-from core.errors import InvalidRequest, TooManyRequests, Unauthenticated, Unavailable
+from core.errors import TooManyRequests, Unauthenticated
 from users import EmailTaken, InvalidCredentials, User
 
+router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=problems.Route)
+
+
+# --- shapes -------------------------------------------------------------------------------------
 PASSWORD_CHARACTERS_READ_MAX: Final = 1_000
 
 
@@ -111,6 +114,89 @@ class Token(BaseModel):
     token_type: str = "bearer"  # noqa: S105 - the name of a scheme
 
 
+# --- routes -------------------------------------------------------------------------------------
+@router.post(
+    "/signup",
+    status_code=201,
+    response_model=Admission,
+    responses=problems.documented(EmailTaken, TooManyRequests),
+)
+async def sign_up(request: Request, body: SignUp) -> Admission:
+    """Open an account, with a wallet of Rs 0, and log in."""
+    await rate_limits.limit_signups(dependencies.client_address(request))
+    user = await users.sign_up(
+        email=body.email, password=body.password, name=body.name, phone=body.phone
+    )
+    token = await sessions.create_session(user.id, user.epoch)
+    return await _admission(user, token)
+
+
+@router.post(
+    "/login",
+    response_model=Admission,
+    responses=problems.documented(InvalidCredentials, TooManyRequests),
+)
+async def log_in(request: Request, body: LogIn) -> Admission:
+    """Log in with e-mail address and password."""
+    user, token = await _log_in(request, body.email, body.password)
+    return await _admission(user, token)
+
+
+@router.post(
+    "/token",
+    response_model=Token,
+    responses=problems.documented(InvalidCredentials, TooManyRequests),
+)
+async def token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
+    """Log in with the OAuth2 password form, as the Authorize button of this page does."""
+    if max(len(form.username), len(form.password)) > PASSWORD_CHARACTERS_READ_MAX:
+        raise InvalidCredentials
+    _, access_token = await _log_in(request, form.username, form.password)
+    return Token(access_token=access_token)
+
+
+@router.post(
+    "/logout",
+    status_code=204,
+    response_model=None,
+)
+async def log_out(user: CurrentUser, claims: CurrentClaims) -> Response:
+    """End this session: its token is dead, in every process within a second."""
+    await sessions.revoke_session(claims)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/change-password",
+    status_code=204,
+    response_model=None,
+    responses=problems.documented(Unauthenticated, InvalidCredentials, TooManyRequests),
+)
+async def change_password(
+    request: Request, user: CurrentUser, claims: CurrentClaims, body: PasswordChange
+) -> Response:
+    """Set a new password. This session goes on, every other one of the user is dead."""
+    address, account = dependencies.client_address(request), users.email_key(user.email)
+    await rate_limits.limit_logins(address, account)
+    await users.change_password(
+        user, claims.session_id, current=body.current_password, new=body.new_password
+    )
+    await rate_limits.forgive_login(address, account)
+    return Response(status_code=204)
+
+
+@router.get("/me", response_model=Me)
+async def me(user: CurrentUser) -> Me:
+    """Who I am, and what is in my wallet."""
+    profile = await _profile(user)
+    return Me(
+        **profile.model_dump(exclude={"wallet_balance"}),
+        wallet_balance=profile.wallet_balance,
+        created_at=user.created_at,
+    )
+
+
+# --- what a log-in is answered with -------------------------------------------------------------
 async def _log_in(request: Request, email: str, password: str) -> tuple[User, str]:
     address, account = dependencies.client_address(request), users.email_key(email)
     await rate_limits.limit_logins(address, account)
@@ -134,91 +220,4 @@ async def _profile(user: User) -> Profile:
         phone=user.phone,
         role=user.role,
         wallet_balance=(await wallet.get_balance(user.id)).balance_paise,
-    )
-
-
-router = APIRouter(prefix="/api/auth", tags=["auth"])
-
-
-@router.post(
-    "/signup",
-    status_code=201,
-    response_model=Admission,
-    responses=documented(EmailTaken, InvalidRequest, TooManyRequests, Unavailable),
-)
-async def sign_up(request: Request, body: SignUp) -> Admission:
-    """Open an account, with a wallet of Rs 0, and log in."""
-    await rate_limits.limit_signups(dependencies.client_address(request))
-    user = await users.sign_up(
-        email=body.email, password=body.password, name=body.name, phone=body.phone
-    )
-    token = await sessions.create_session(user.id, user.epoch)
-    return await _admission(user, token)
-
-
-@router.post(
-    "/login",
-    response_model=Admission,
-    responses=documented(InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable),
-)
-async def log_in(request: Request, body: LogIn) -> Admission:
-    """Log in with e-mail address and password."""
-    user, token = await _log_in(request, body.email, body.password)
-    return await _admission(user, token)
-
-
-@router.post(
-    "/token",
-    response_model=Token,
-    responses=documented(InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable),
-)
-async def token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
-    """Log in with the OAuth2 password form, as the Authorize button of this page does."""
-    if max(len(form.username), len(form.password)) > PASSWORD_CHARACTERS_READ_MAX:
-        raise InvalidCredentials
-    _, access_token = await _log_in(request, form.username, form.password)
-    return Token(access_token=access_token)
-
-
-@router.post(
-    "/logout",
-    status_code=204,
-    response_model=None,
-    responses=documented(Unauthenticated, Unavailable),
-)
-async def log_out(user: CurrentUser, claims: CurrentClaims) -> Response:
-    """End this session: its token is dead, in every process within a second."""
-    await sessions.revoke_session(claims)
-    return Response(status_code=204)
-
-
-@router.post(
-    "/change-password",
-    status_code=204,
-    response_model=None,
-    responses=documented(
-        Unauthenticated, InvalidCredentials, InvalidRequest, TooManyRequests, Unavailable
-    ),
-)
-async def change_password(
-    request: Request, user: CurrentUser, claims: CurrentClaims, body: PasswordChange
-) -> Response:
-    """Set a new password. This session goes on, every other one of the user is dead."""
-    address, account = dependencies.client_address(request), users.email_key(user.email)
-    await rate_limits.limit_logins(address, account)
-    await users.change_password(
-        user, claims.session_id, current=body.current_password, new=body.new_password
-    )
-    await rate_limits.forgive_login(address, account)
-    return Response(status_code=204)
-
-
-@router.get("/me", response_model=Me, responses=documented(Unauthenticated, Unavailable))
-async def me(user: CurrentUser) -> Me:
-    """Who I am, and what is in my wallet."""
-    profile = await _profile(user)
-    return Me(
-        **profile.model_dump(exclude={"wallet_balance"}),
-        wallet_balance=profile.wallet_balance,
-        created_at=user.created_at,
     )

@@ -1,15 +1,15 @@
 """Call routes: place, quote, show, list, hang up."""
 
-import datetime as dt
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from api import idempotency, problems
-from api.dependencies import CurrentUser
+from api import problems
+from api.dependencies import CurrentUser, Page
 from api.fields import Instant, Phone, RupeesOut
+from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
 from billing.pricing import Source
 from billing.rate_cards import DestinationNotRated
@@ -17,26 +17,17 @@ from calls import placing
 from calls import records as call_records
 from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
-from core import pagination, phone_numbers
+from core import phone_numbers
 from core.database import Document
-from core.errors import (
-    PAYMENT_REQUIRED,
-    IdempotencyKeyReused,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    StillRunning,
-    TooManyCalls,
-    Unauthenticated,
-    Unavailable,
-)
+from core.errors import PAYMENT_REQUIRED, InvalidRequest, NotFound, TooManyCalls
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from telephony import CannotHangUp, Simulate
 from users import User
 
-router = APIRouter(tags=["calls"])
+router = APIRouter(tags=["calls"], route_class=problems.Route)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 def _http_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
@@ -123,121 +114,6 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-def call_out(call: Call) -> CallOut:
-    """A stored call as its owner sees it."""
-    rate = pricing.rate_of(call)
-    facts: Document = {
-        "call_id": call["_id"],
-        "rate_per_minute": rate.rate_paise_per_minute,
-        "first_pulse_seconds": rate.opening_seconds,
-        "connection_fee": rate.connection_fee_paise,
-        "rate_source": rate.source,
-        "held": call["held_paise"],
-        "cost": call["cost_paise"],
-        "due": call["due_paise"],
-    }
-    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
-
-
-async def _visible(call_id: str, user: User) -> Call:
-    """The call if it is the user's own or the user is an admin; else there is none."""
-    call = await call_records.get_call(call_id)
-    if user.role != "admin" and call["user_id"] != user.id:
-        raise NotFound("There is no call with this id.")
-    return call
-
-
-@router.post(
-    "/api/call",
-    status_code=202,
-    response_model=CallOut,
-    responses=problems.documented(
-        Unauthenticated,
-        *PAYMENT_REQUIRED,
-        InvalidRequest,
-        InvalidNumber,
-        DestinationNotAllowed,
-        DestinationNotRated,
-        IdempotencyKeyReused,
-        StillRunning,
-        TooManyCalls,
-        Unavailable,
-    ),
-)
-async def place_call(request: Request, user: CurrentUser, body: CallIn) -> Response:
-    """Place a call. Its money is reserved first and charged when the network reports its end."""
-    spec = CallSpec(
-        message=body.message,
-        audio_url=body.audio_url,
-        connect_to=body.connect_to,
-        max_duration_seconds=body.max_duration_seconds,
-        machine_detection=body.machine_detection,
-        simulate=to_scenario(body.simulate),
-    )
-
-    async def work(seed: str) -> idempotency.Answer:
-        call = await placing.place_call(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
-        return idempotency.Answer(202, call_out(call))
-
-    return await idempotency.once(request, user.id, work)
-
-
-@router.get(
-    "/api/calls",
-    response_model=CallsOut,
-    responses=problems.documented(Unauthenticated, InvalidRequest, InvalidCursor),
-)
-async def list_calls(
-    user: CurrentUser,
-    status: Status | None = None,
-    user_id: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-) -> CallsOut:
-    """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
-    where: Document = {}
-    if user.role != "admin":
-        where["user_id"] = user.id
-    elif user_id is not None:
-        where["user_id"] = user_id
-    if status is not None:
-        where["status"] = status
-    after = None
-    if cursor is not None:
-        at, call_id = pagination.decode_cursor(cursor, dt.datetime, str)
-        after = (at, call_id)
-    found = await call_records.list_calls(where, after=after, limit=limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
-    last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CallsOut(calls=[call_out(call) for call in found], next_cursor=last)
-
-
-@router.get(
-    "/api/calls/{call_id}",
-    response_model=CallOut,
-    responses=problems.documented(Unauthenticated, NotFound),
-)
-async def one_call(call_id: str, user: CurrentUser) -> CallOut:
-    """One call."""
-    return call_out(await _visible(call_id, user))
-
-
-@router.post(
-    "/api/calls/{call_id}/hangup",
-    status_code=202,
-    response_model=CallOut,
-    responses=problems.documented(Unauthenticated, NotFound, CannotHangUp, Unavailable),
-)
-async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
-    """End a call. The seconds talked until now are charged when the network reports the end; a
-    call that is over stays as it is, so this may be repeated."""
-    await _visible(call_id, user)
-    return call_out(await placing.hang_up_call(call_id))
-
-
 class QuoteIn(BaseModel):
     """A call to price."""
 
@@ -262,11 +138,85 @@ class QuoteOut(BaseModel):
     explanation: str
 
 
+# --- routes -------------------------------------------------------------------------------------
+@router.post(
+    "/api/call",
+    status_code=202,
+    response_model=CallOut,
+    responses=problems.documented(
+        *PAYMENT_REQUIRED,
+        InvalidRequest,
+        InvalidNumber,
+        DestinationNotAllowed,
+        DestinationNotRated,
+        TooManyCalls,
+    ),
+)
+async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Response:
+    """Place a call. Its money is reserved first and charged when the network reports its end."""
+    spec = CallSpec(
+        message=body.message,
+        audio_url=body.audio_url,
+        connect_to=body.connect_to,
+        max_duration_seconds=body.max_duration_seconds,
+        machine_detection=body.machine_detection,
+        simulate=to_scenario(body.simulate),
+    )
+
+    async def work(seed: str) -> Answer:
+        call = await placing.place_call(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
+        return Answer(202, call_out(call))
+
+    return await once(user.id, work)
+
+
+@router.get(
+    "/api/calls",
+    response_model=CallsOut,
+    responses=problems.documented(InvalidRequest),
+)
+async def list_calls(
+    user: CurrentUser,
+    page: Page,
+    status: Status | None = None,
+    user_id: Annotated[str | None, Query(max_length=64)] = None,
+) -> CallsOut:
+    """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
+    whose = user_id if user.role == "admin" else user.id
+    found, next_cursor = await call_records.list_calls(
+        whose, status=status, limit=page.limit, cursor=page.cursor
+    )
+    return CallsOut(calls=[call_out(call) for call in found], next_cursor=next_cursor)
+
+
+@router.get(
+    "/api/calls/{call_id}",
+    response_model=CallOut,
+    responses=problems.documented(NotFound),
+)
+async def one_call(call_id: str, user: CurrentUser) -> CallOut:
+    """One call."""
+    return call_out(await _visible(call_id, user))
+
+
+@router.post(
+    "/api/calls/{call_id}/hangup",
+    status_code=202,
+    response_model=CallOut,
+    responses=problems.documented(NotFound, CannotHangUp),
+)
+async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
+    """End a call. The seconds talked until now are charged when the network reports the end; a
+    call that is over stays as it is, so this may be repeated."""
+    await _visible(call_id, user)
+    return call_out(await placing.hang_up_call(call_id))
+
+
 @router.post(
     "/api/calls/quote",
     response_model=QuoteOut,
     responses=problems.documented(
-        Unauthenticated, InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
+        InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
     ),
 )
 async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
@@ -286,3 +236,28 @@ async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
         rate_prefix=rate.prefix,
         explanation=pricing.explanation(body.duration_seconds, rate),
     )
+
+
+# --- how a call is shown ------------------------------------------------------------------------
+def call_out(call: Call) -> CallOut:
+    """A stored call as its owner sees it."""
+    rate = pricing.rate_of(call)
+    facts: Document = {
+        "call_id": call["_id"],
+        "rate_per_minute": rate.rate_paise_per_minute,
+        "first_pulse_seconds": rate.opening_seconds,
+        "connection_fee": rate.connection_fee_paise,
+        "rate_source": rate.source,
+        "held": call["held_paise"],
+        "cost": call["cost_paise"],
+        "due": call["due_paise"],
+    }
+    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
+
+
+async def _visible(call_id: str, user: User) -> Call:
+    """The call if it is the user's own or the user is an admin; else there is none."""
+    call = await call_records.get_call(call_id)
+    if user.role != "admin" and call["user_id"] != user.id:
+        raise NotFound("There is no call with this id.")
+    return call

@@ -6,14 +6,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
-from api import downloads, idempotency, middleware, problems
+from api import downloads, middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
-from api.dependencies import CurrentUser
+from api.dependencies import CurrentUser, Page
 from api.fields import Instant, Phone, RupeesOut
+from api.idempotency import Answer, Idempotent
 from calls.placing import CallSpec, MachineDetection
 from campaigns import contact_import, contacts, creation
 from campaigns import records as campaign_records
@@ -22,23 +23,21 @@ from campaigns.contact_import import NoPhoneColumn, TooManyRows
 from campaigns.contacts import ContactCategory, ContactTotals, Counts
 from campaigns.creation import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
 from campaigns.records import Campaign, InvalidTransition, PauseReason, Status
-from core import clock, pagination
+from core import clock
 from core.csv_files import UnreadableFile
-from core.database import Document
 from core.errors import (
     PAYMENT_REQUIRED,
     BodyTooLarge,
     IdempotencyKeyReused,
-    InvalidCursor,
     InvalidRequest,
     NotFound,
     Problem,
-    StillRunning,
-    Unauthenticated,
-    Unavailable,
 )
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from users import User
+
+router = APIRouter(prefix="/api/campaigns", tags=["campaigns"], route_class=problems.Route)
+
 
 _LIST_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -53,6 +52,7 @@ middleware.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
 middleware.allow_large_body("/api/campaigns/upload", contact_import.FILE_BYTES_MAX + 64 * 1024)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 def _name(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
@@ -238,41 +238,8 @@ class ContactsOut(BaseModel):
     next_cursor: str | None
 
 
-def _contact(contact: contacts.Contact) -> Contact:
-    return Contact(
-        contact_id=contact["_id"],
-        row=contact["row"],
-        to=contact["to"],
-        state=contacts.counted_as(contact),
-        reason=contact["reason"],
-        attempts=contact["attempts"],
-        call_id=contact["call_id"],
-        duration_seconds=contact["duration_seconds"],
-        cost=contact["cost_paise"],
-        updated_at=contact["updated_at"],
-    )
-
-
-async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
-    """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
-    counted = await contacts.count_contacts([c["_id"] for c in campaigns if c["counts"] is None])
-    return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
-
-
-def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]:
-    stored: dict[str, Any] = {**campaign}
-    same = {n: stored[n] for n in CampaignOut.model_fields if n in stored}
-    if counted is not None:
-        same["counts"] = counted.counts
-    spent_paise = campaign["spent_paise"] if counted is None else counted.spent_paise
-    return same | {"campaign_id": campaign["_id"], "spent": spent_paise}
-
-
-router = APIRouter(prefix="/api/campaigns", tags=["campaigns"])
-
-
+# --- routes -------------------------------------------------------------------------------------
 _CREATING: Final[tuple[type[Problem], ...]] = (
-    Unauthenticated,
     *PAYMENT_REQUIRED,
     BodyTooLarge,
     TooManyRows,
@@ -280,39 +247,19 @@ _CREATING: Final[tuple[type[Problem], ...]] = (
     InvalidNumber,
     DestinationNotAllowed,
     NoUsableRow,
-    IdempotencyKeyReused,
-    StillRunning,
-    Unavailable,
 )
 
 
-_moving = problems.documented(Unauthenticated, NotFound, InvalidTransition, Unavailable)
-
-
-async def _visible(campaign_id: str, user: User) -> Campaign:
-    """The campaign if it is the user's own or the user is an admin; else there is none."""
-    campaign = await campaign_records.get_campaign(campaign_id)
-    if user.role != "admin" and campaign["user_id"] != user.id:
-        raise NotFound("There is no campaign with this id.")
-    return campaign
-
-
-async def _one(campaign: Campaign) -> CampaignOut:
-    return (await _shown([campaign]))[0]
-
-
-async def _created(campaign: Campaign) -> idempotency.Answer:
-    rejected = [RejectedOut(**row) for row in campaign["rejected"]]
-    return idempotency.Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))
+_moving = problems.documented(NotFound, InvalidTransition)
 
 
 @router.post(
     "", status_code=201, response_model=CreatedOut, responses=problems.documented(*_CREATING)
 )
-async def create_campaign(request: Request, user: CurrentUser, body: CampaignIn) -> Response:
+async def create_campaign(user: CurrentUser, body: CampaignIn, once: Idempotent) -> Response:
     """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body))
         return await _created(
             await creation.create_campaign(
@@ -320,68 +267,58 @@ async def create_campaign(request: Request, user: CurrentUser, body: CampaignIn)
             )
         )
 
-    return await idempotency.once(request, user.id, work)
+    return await once(user.id, work)
 
 
 @router.post(
     "/upload",
     status_code=201,
     response_model=CreatedOut,
-    responses=problems.documented(*_CREATING, UnreadableFile, NoPhoneColumn),
+    responses=problems.documented(*_CREATING, IdempotencyKeyReused, UnreadableFile, NoPhoneColumn),
 )
 async def upload_campaign(
-    request: Request,
     user: CurrentUser,
     form: Annotated[UploadIn, Form(media_type="multipart/form-data")],
+    once: Idempotent,
 ) -> Response:
     """Call everybody in a CSV file: UTF-8, its columns parted by `,` `;` tab or `|`, up to 100,000
     rows. The numbers stand in `phone_column`, or in the column that is called `phone`, `mobile`,
     `number` and the like."""
     content = await form.file.read()
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form))
         rows = contact_import.read_csv_contacts(content, phone_column=form.phone_column)
         return await _created(await creation.create_campaign(campaign, rows))
 
     digest = await asyncio.to_thread(hashlib.sha256, content)
     digest.update(form.model_dump_json(exclude={"file"}).encode())
-    return await idempotency.once(request, user.id, work, fingerprint=digest.digest())
+    return await once(user.id, work, fingerprint=digest.digest())
 
 
 @router.get(
     "",
     response_model=CampaignsOut,
-    responses=problems.documented(Unauthenticated, InvalidRequest, InvalidCursor, Unavailable),
+    responses=problems.documented(InvalidRequest),
 )
 async def list_campaigns(
     user: CurrentUser,
+    page: Page,
     status: Status | None = None,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> CampaignsOut:
     """The user's campaigns, newest first; an admin sees everybody's, or those of `user_id`."""
     whose = user_id if user.role == "admin" else user.id
-    where: Document = {} if whose is None else {"user_id": whose}
-    if status is not None:
-        where["status"] = status
-    after = None
-    if cursor is not None:
-        at, campaign_id = pagination.decode_cursor(cursor, dt.datetime, str)
-        after = (at, campaign_id)
-    found = await campaign_records.list_campaigns(where, after=after, limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
-    last = pagination.encode_cursor(found[-1]["created_at"], found[-1]["_id"]) if more else None
-    return CampaignsOut(campaigns=await _shown(found), next_cursor=last)
+    found, next_cursor = await campaign_records.list_campaigns(
+        whose, status=status, limit=page.limit, cursor=page.cursor
+    )
+    return CampaignsOut(campaigns=await _shown(found), next_cursor=next_cursor)
 
 
 @router.get(
     "/{campaign_id}",
     response_model=CampaignOut,
-    responses=problems.documented(Unauthenticated, NotFound, Unavailable),
+    responses=problems.documented(NotFound),
 )
 async def one_campaign(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """One campaign and how far it is."""
@@ -391,30 +328,20 @@ async def one_campaign(campaign_id: str, user: CurrentUser) -> CampaignOut:
 @router.get(
     "/{campaign_id}/contacts",
     response_model=ContactsOut,
-    responses=problems.documented(
-        Unauthenticated, NotFound, InvalidRequest, InvalidCursor, Unavailable
-    ),
+    responses=problems.documented(NotFound, InvalidRequest),
 )
 async def list_contacts(
     campaign_id: str,
     user: CurrentUser,
+    page: Page,
     state: ContactCategory | None = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> ContactsOut:
     """Who is on the list and what became of them, in the order of the list."""
     await _visible(campaign_id, user)
-    after_row = 0 if cursor is None else pagination.decode_cursor(cursor, int)[0]
-    found = await contacts.list_contacts(
-        campaign_id, state=state, after_row=after_row, limit=limit + 1
+    found, next_cursor = await contacts.list_contacts(
+        campaign_id, state=state, limit=page.limit, cursor=page.cursor
     )
-    more, found = len(found) > limit, found[:limit]
-    return ContactsOut(
-        contacts=[_contact(contact) for contact in found],
-        next_cursor=pagination.encode_cursor(found[-1]["row"]) if more else None,
-    )
+    return ContactsOut(contacts=[_contact(contact) for contact in found], next_cursor=next_cursor)
 
 
 @router.get(
@@ -422,7 +349,7 @@ async def list_contacts(
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/csv": {}}, "description": "The CSV"},
-        **problems.documented(Unauthenticated, NotFound, Unavailable),
+        **problems.documented(NotFound),
     },
 )
 async def results(
@@ -459,3 +386,51 @@ async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Call nobody else; calls that are up end as they will."""
     campaign = await _visible(campaign_id, user)
     return await _one(await campaign_records.cancel_campaign(campaign))
+
+
+# --- how a campaign and its contacts are shown --------------------------------------------------
+def _contact(contact: contacts.Contact) -> Contact:
+    return Contact(
+        contact_id=contact["_id"],
+        row=contact["row"],
+        to=contact["to"],
+        state=contacts.counted_as(contact),
+        reason=contact["reason"],
+        attempts=contact["attempts"],
+        call_id=contact["call_id"],
+        duration_seconds=contact["duration_seconds"],
+        cost=contact["cost_paise"],
+        updated_at=contact["updated_at"],
+    )
+
+
+async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
+    """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
+    counted = await contacts.count_contacts([c["_id"] for c in campaigns if c["counts"] is None])
+    return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
+
+
+def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]:
+    stored: dict[str, Any] = {**campaign}
+    same = {n: stored[n] for n in CampaignOut.model_fields if n in stored}
+    if counted is not None:
+        same["counts"] = counted.counts
+    spent_paise = campaign["spent_paise"] if counted is None else counted.spent_paise
+    return same | {"campaign_id": campaign["_id"], "spent": spent_paise}
+
+
+async def _visible(campaign_id: str, user: User) -> Campaign:
+    """The campaign if it is the user's own or the user is an admin; else there is none."""
+    campaign = await campaign_records.get_campaign(campaign_id)
+    if user.role != "admin" and campaign["user_id"] != user.id:
+        raise NotFound("There is no campaign with this id.")
+    return campaign
+
+
+async def _one(campaign: Campaign) -> CampaignOut:
+    return (await _shown([campaign]))[0]
+
+
+async def _created(campaign: Campaign) -> Answer:
+    rejected = [RejectedOut(**row) for row in campaign["rejected"]]
+    return Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))

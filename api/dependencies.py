@@ -1,26 +1,32 @@
 """Route dependencies: the current user, the admin, the parameters of a page."""
 
+import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.security import OAuth2PasswordBearer
 
 import users
+from api.problems import raises
 from auth import sessions
 from auth.sessions import Claims
-from core.errors import Forbidden, Unauthenticated
+from core import pagination
+from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
 
 # --- who is asking ------------------------------------------------------------------------------
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
 
 
+@raises(Unauthenticated)
 async def _claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
     if not token:
         raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
     return await sessions.get_claims(token)
 
 
+@raises(Unauthenticated)
 async def _current_user(claims: Annotated[Claims, Depends(_claims)]) -> User:
     user = await users.find_user_cached(claims.user_id)
     if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
@@ -29,11 +35,10 @@ async def _current_user(claims: Annotated[Claims, Depends(_claims)]) -> User:
 
 
 CurrentClaims = Annotated[Claims, Depends(_claims)]
-
-
 CurrentUser = Annotated[User, Depends(_current_user)]
 
 
+@raises(Forbidden)
 async def _admin(user: CurrentUser) -> User:
     if user.role != "admin":
         raise Forbidden("This needs the role admin.")
@@ -46,3 +51,36 @@ Admin = Annotated[User, Depends(_admin)]
 def client_address(request: Request) -> str:
     """The address that the request came from, which rate limits are counted by."""
     return request.client.host if request.client else "unknown"
+
+
+def scope_of(user: User) -> str | None:
+    """Whose records this user may see: their own by their id, everybody's (None) for an admin."""
+    return None if user.role == "admin" else user.id
+
+
+# --- pages --------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageParams:
+    """Which page of a list is asked for: at most `limit` rows, those behind the `cursor`."""
+
+    limit: int
+    cursor: str | None
+
+
+def _page_params(cursor_length_max: int | None) -> Callable[..., Awaitable[PageParams]]:
+    @raises(InvalidCursor)
+    async def page_params(
+        limit: Annotated[
+            int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
+        ] = pagination.PAGE_LIMIT_DEFAULT,
+        cursor: Annotated[str | None, Query(max_length=cursor_length_max)] = None,
+    ) -> PageParams:
+        return PageParams(limit, cursor)
+
+    return page_params
+
+
+# How long a cursor may be is published, so each list keeps its bound.
+Page = Annotated[PageParams, Depends(_page_params(500))]
+PageOfLongCursor = Annotated[PageParams, Depends(_page_params(1_000))]
+PageOfAnyCursor = Annotated[PageParams, Depends(_page_params(None))]

@@ -1,18 +1,20 @@
 """Idempotency keys: the answer of a POST kept for a week and given again."""
 
 import dataclasses
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, TypedDict, cast
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 from ulid import ULID
 
+from api import problems
 from core import clock, database
-from core.database import Index, db
-from core.errors import IdempotencyKeyReused, InvalidRequest, StillRunning
+from core.database import Document, Index, db
+from core.errors import IdempotencyKeyReused, StillRunning, invalid
 
 _LEASE_SECONDS = 60
 
@@ -31,69 +33,115 @@ database.declare(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What `once` sends and keeps: a status and a model."""
+    """What `Once` sends and keeps: a status and a model."""
 
     status: int
     model: BaseModel
 
 
-async def once(
-    request: Request,
-    user_id: str,
-    work: Callable[[str], Awaitable[Answer]],
-    *,
-    fingerprint: bytes | None = None,
-) -> Response:
-    """Answer a POST that creates something; honour its `Idempotency-Key`.
+class KeptAnswer(TypedDict):
+    """An answer as it was sent: the status and the JSON text."""
 
-    `work(seed)` does it and gives the answer. `seed` is the same in every attempt with the same
-    key, so ids made from it (`call_{seed}`) are found again after a crash between doing the work
-    and keeping the answer. Only answers that are no problem are kept: after a 402 the same key
-    may be tried again once the wallet is recharged. `fingerprint` stands for the body where it is
-    not JSON (uploads). Raises IdempotencyKeyReused and StillRunning.
+    status: int
+    body: str
+
+
+class IdempotencyKey(TypedDict):
+    """A document of `idempotency_keys`: a key of one user at one address, and its answer.
+
+    `body_digest` is of the query and the body. `answer` is None until the work is done;
+    `lease_until`, until then, is the end of the time in which one request may do it.
     """
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        answer = await work(str(ULID()))
-        return _json(answer.status, answer.model.model_dump_json())
-    if not _idempotency_key_form.fullmatch(key):
-        message = "1 to 255 printable ASCII characters without spaces"
-        raise InvalidRequest(
-            f"Idempotency-Key: {message}",
-            errors=[{"field": "Idempotency-Key", "message": message}],
-        )
-    body = fingerprint if fingerprint is not None else await request.body()
-    digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
-    record_id = database.stable_id("idem", user_id, request.method, request.url.path, key)
-    record = await _claim(record_id, digest, user_id)
-    if record["body_digest"] != digest:
-        raise IdempotencyKeyReused(
-            "This Idempotency-Key was used with another body. Use a new key for a new request."
-        )
-    if record["answer"] is not None:
-        kept = record["answer"]
-        return _json(kept["status"], kept["body"], {"Idempotency-Replayed": "true"})
-    if not record["mine"]:
-        raise StillRunning(
-            "The first request with this Idempotency-Key is still running; ask again shortly.",
-            headers={"Retry-After": "1"},
-        )
+
+    _id: str
+    user_id: str
+    body_digest: str
+    seed: str
+    answer: KeptAnswer | None
+    lease_until: dt.datetime | None
+    created_at: dt.datetime
+
+
+class Once:
+    """Answers a POST that creates something, and honours its `Idempotency-Key`."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    async def __call__(
+        self,
+        user_id: str,
+        work: Callable[[str], Awaitable[Answer]],
+        *,
+        fingerprint: bytes | None = None,
+    ) -> Response:
+        """The answer of `work`, or the one that was kept of an earlier request with the same key.
+
+        `work(seed)` does it and gives the answer. `seed` is the same in every attempt with the same
+        key, so ids made from it (`call_{seed}`) are found again after a crash between doing the work
+        and keeping the answer. Only answers that are no problem are kept: after a 402 the same key
+        may be tried again once the wallet is recharged. `fingerprint` stands for the body where it is
+        not JSON (uploads). Raises IdempotencyKeyReused and StillRunning.
+        """
+        key = self._request.headers.get("idempotency-key")
+        if key is None:
+            answer = await work(str(ULID()))
+            return _json(answer.status, answer.model.model_dump_json())
+        record, is_mine = await self._record_of(key, user_id, fingerprint)
+        if (kept := record["answer"]) is not None:
+            return _json(kept["status"], kept["body"], {"Idempotency-Replayed": "true"})
+        if not is_mine:
+            raise StillRunning(
+                "The first request with this Idempotency-Key is still running; ask again shortly.",
+                headers={"Retry-After": "1"},
+            )
+        return await _do(work, record)
+
+    async def _record_of(
+        self, key: str, user_id: str, fingerprint: bytes | None
+    ) -> tuple[IdempotencyKey, bool]:
+        """The record of this key, and whether this request may do the work."""
+        request = self._request
+        if not _idempotency_key_form.fullmatch(key):
+            raise invalid("Idempotency-Key", "1 to 255 printable ASCII characters without spaces")
+        body = fingerprint if fingerprint is not None else await request.body()
+        digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
+        record_id = database.stable_id("idem", user_id, request.method, request.url.path, key)
+        record, is_mine = await _claim(record_id, digest, user_id)
+        if record["body_digest"] != digest:
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used with another body. Use a new key for a new request."
+            )
+        return record, is_mine
+
+
+@problems.raises(IdempotencyKeyReused, StillRunning)
+async def _once(request: Request) -> Once:
+    return Once(request)
+
+
+# `once: Idempotent` in a route that creates something: `return await once(user.id, work)`.
+Idempotent = Annotated[Once, Depends(_once)]
+
+
+async def _do(work: Callable[[str], Awaitable[Answer]], record: IdempotencyKey) -> Response:
+    """Do the work and keep its answer; if it fails, the next request with the key may do it."""
+    which = {"_id": record["_id"]}
     try:
         answer = await work(record["seed"])
     except BaseException:
-        await db.idempotency_keys.update_one({"_id": record_id}, {"$set": {"lease_until": None}})
+        await db.idempotency_keys.update_one(which, {"$set": {"lease_until": None}})
         raise
     text = answer.model.model_dump_json()
-    await db.idempotency_keys.update_one(
-        {"_id": record_id}, {"$set": {"answer": {"status": answer.status, "body": text}}}
-    )
+    kept: KeptAnswer = {"status": answer.status, "body": text}
+    await db.idempotency_keys.update_one(which, {"$set": {"answer": kept}})
     return _json(answer.status, text)
 
 
-async def _claim(record_id: str, digest: str, user_id: str) -> dict[str, Any]:
-    """The record of this key, and in `mine` whether this request may do the work."""
+async def _claim(record_id: str, digest: str, user_id: str) -> tuple[IdempotencyKey, bool]:
+    """The record of this key, and whether this request may do the work."""
     now = clock.now()
-    fresh = {
+    fresh: IdempotencyKey = {
         "_id": record_id,
         "user_id": user_id,
         "body_digest": digest,
@@ -103,7 +151,7 @@ async def _claim(record_id: str, digest: str, user_id: str) -> dict[str, Any]:
         "created_at": now,
     }
     try:
-        await db.idempotency_keys.insert_one(fresh)
+        await db.idempotency_keys.insert_one(cast(Document, fresh))
     except database.DuplicateKey:
         taken = await db.idempotency_keys.find_one_and_update(
             {
@@ -115,12 +163,12 @@ async def _claim(record_id: str, digest: str, user_id: str) -> dict[str, Any]:
             {"$set": {"lease_until": clock.after(_LEASE_SECONDS)}},
         )
         if taken is not None:
-            return {**taken, "mine": True}
+            return cast(IdempotencyKey, taken), True
         existing = await db.idempotency_keys.find_one({"_id": record_id})
         if existing is None:  # it expired in this very moment
             raise StillRunning("Please send the request again.") from None
-        return {**existing, "mine": False}
-    return {**fresh, "mine": True}
+        return cast(IdempotencyKey, existing), False
+    return fresh, True
 
 
 def _json(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

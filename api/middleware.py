@@ -55,6 +55,51 @@ class _TooLarge(Exception):
     pass
 
 
+class _CheckedRequest:
+    """One request: its id, how much of its body may still come, and the status it is answered with."""
+
+    __slots__ = ("_receive", "_send", "bytes_left", "bytes_max", "id", "scope", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope, self._receive, self._send = scope, receive, send
+        self.status = 0
+        self.bytes_left = self.bytes_max = _large_bodies.get(scope["path"], BODY_BYTES_MAX)
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared[:19]) > self.bytes_max:
+            self.bytes_left = -1
+        offered = headers.get(b"x-request-id", b"").decode("latin-1")
+        self.id = offered if _request_id_form.fullmatch(offered) else secrets.token_hex(8)
+
+    async def receive(self) -> Message:
+        """The next message of the body, counted."""
+        message = await self._receive()
+        self.bytes_left -= len(message.get("body", b""))
+        if self.bytes_left < 0:
+            raise _TooLarge  # the application may take it for a defect of the body
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on a message of the answer, with the headers that every answer has."""
+        if self.bytes_left < 0 and not self.status:
+            raise _TooLarge
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.id
+            headers["x-content-type-options"] = "nosniff"
+            if self.scope["path"].startswith("/api/"):
+                headers.setdefault("cache-control", "no-store")
+        await self._send(message)
+
+    def record(self, seconds: float) -> None:
+        """Count its duration, and write its line in the log."""
+        method, path = self.scope["method"], self.scope["path"]
+        route = getattr(self.scope.get("route"), "path", "none")
+        _request_seconds.labels(method, route, self.status).observe(seconds)
+        log.info("%s %s %d %.1fms", method, path, self.status, seconds * 1_000)
+
+
 class Gate:
     """Outermost: a request id, an upper bound for bodies, a line in the log, and never a bare 500."""
 
@@ -65,52 +110,22 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        offered = headers.get(b"x-request-id", b"").decode("latin-1")
-        mine = offered if _request_id_form.fullmatch(offered) else secrets.token_hex(8)
-        token = request_id.set(mine)
         began = time.perf_counter()
-        status = 0
-        bytes_left = bytes_max = _large_bodies.get(scope["path"], BODY_BYTES_MAX)
-
-        async def counted() -> Message:
-            nonlocal bytes_left
-            message = await receive()
-            bytes_left -= len(message.get("body", b""))
-            if bytes_left < 0:
-                raise _TooLarge  # the application may take it for a defect of the body
-            return message
-
-        async def labelled(message: Message) -> None:
-            nonlocal status
-            if bytes_left < 0 and not status:
-                raise _TooLarge
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                out = MutableHeaders(scope=message)
-                out["x-request-id"] = mine
-                out["x-content-type-options"] = "nosniff"
-                if scope["path"].startswith("/api/"):
-                    out.setdefault("cache-control", "no-store")
-            await send(message)
-
+        request = _CheckedRequest(scope, receive, send)
+        token = request_id.set(request.id)
         try:
-            declared = headers.get(b"content-length", b"0")
-            if not declared.isdigit() or int(declared[:19]) > bytes_max:
+            if request.bytes_left < 0:
                 raise _TooLarge
-            await self.app(scope, counted, labelled)
+            await self.app(scope, request.receive, request.send)
         except _TooLarge:
-            bytes_left = 0
-            problem = BodyTooLarge(f"This endpoint takes at most {bytes_max} bytes.")
-            await problems.problem_response(problem)(scope, receive, labelled)
+            request.bytes_left = 0
+            problem = BodyTooLarge(f"This endpoint takes at most {request.bytes_max} bytes.")
+            await problems.problem_response(problem)(scope, receive, request.send)
         except Exception as defect:
-            if status:
+            if request.status:
                 raise
             response = await problems.on_defect(Request(scope), defect)
-            await response(scope, receive, labelled)
+            await response(scope, receive, request.send)
         finally:
-            seconds = time.perf_counter() - began
-            route = getattr(scope.get("route"), "path", "none")
-            _request_seconds.labels(scope["method"], route, status).observe(seconds)
-            log.info("%s %s %d %.1fms", scope["method"], scope["path"], status, seconds * 1_000)
+            request.record(time.perf_counter() - began)
             request_id.reset(token)

@@ -4,25 +4,19 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 import disputes
 import gateway
 import payments
 import refunds
-from api import idempotency, problems
-from api.dependencies import CurrentUser
+from api import problems
+from api.dependencies import CurrentUser, PageOfLongCursor, scope_of
 from api.fields import RupeesIn, RupeesOut
-from core import clock, config, money, pagination
-from core.errors import (
-    IdempotencyKeyReused,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    StillRunning,
-    Unauthenticated,
-)
+from api.idempotency import Answer, Idempotent
+from core import clock, config, money
+from core.errors import IdempotencyKeyReused, InvalidCursor, InvalidRequest, NotFound
 from disputes import Dispute
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
 from payments import (
@@ -36,86 +30,47 @@ from payments import (
     PaymentMismatch,
 )
 from refunds import Refund
-from users import User
 
 log = logging.getLogger(__name__)
 
 
+router = APIRouter(prefix="/api/payment", tags=["payment"], route_class=problems.Route)
+
+
 _LOOK_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class _OrderHistory:
-    """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""
-
-    order: Order
-    payments: list[Payment]
-    refunds: list[Refund]
-    disputes: list[Dispute]
-
-
-async def _get_order_history(order_id: str, user_id: str | None) -> _OrderHistory:
-    """An order, its payments, and what went back of them; an open one is checked first.
-
-    `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
-    """
-    order = await payments.get_order(order_id, user_id)
-    if await payments.claim_order_check(order):
-        try:
-            await payments.check_order(order, seconds=_LOOK_SECONDS)
-        except (GatewayUnavailable, GatewayRefused) as problem:
-            log.info("order %s shown as last known: %s", order_id, problem.detail)
-        order = await payments.get_order(order_id, user_id)
-    return (await _histories([order]))[0]
-
-
-async def _list_order_histories(
-    user_id: str | None, *, limit: int, cursor: str | None
-) -> tuple[list[_OrderHistory], str | None]:
-    """Orders, newest first, each with its payments and what went back of them as we know it, and
-    the next cursor."""
-    page, next_cursor = await payments.list_orders(user_id, limit=limit, cursor=cursor)
-    return await _histories(page), next_cursor
-
-
-async def _histories(page: list[Order]) -> list[_OrderHistory]:
-    attempts = await payments.find_payments_of_orders(page)
-    paid_by = [order["payment_id"] for order in page if order["payment_id"] is not None]
-    refunded = await refunds.find_refunds_of_payments(paid_by) if paid_by else []
-    disputed = await disputes.find_disputes_of_payments(paid_by) if paid_by else []
-    return [
-        _OrderHistory(
-            order=order,
-            payments=attempts[order["order_id"]],
-            refunds=[each for each in refunded if each["payment_id"] == order["payment_id"]],
-            disputes=[each for each in disputed if each["payment_id"] == order["payment_id"]],
-        )
-        for order in page
-    ]
-
-
-async def _fetch_payment(
-    payment_id: str, user_id: str | None
-) -> tuple[entities.Payment, Payment | None]:
-    """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
-
-    Raises NotFound, GatewayUnavailable, GatewayRefused.
-    """
-    missing = NotFound("There is no such payment.")
-    try:
-        payment = await gateway.fetch_payment(payment_id)
-        if user_id is not None:
-            await payments.get_order(payment.order_id, user_id)
-    except (NoSuchEntity, OrderNotFound):
-        raise missing from None
-    return payment, await payments.find_payment(payment_id)
 
 
 # What became of a payment. review: money was taken and a person decides what happens to it.
 PaymentOutcome = Literal["credited", "pending", "failed", "review"]
 
 
-router = APIRouter(prefix="/api/payment", tags=["payment"])
+# --- shapes -------------------------------------------------------------------------------------
+class KeyOut(BaseModel):
+    """What a front end needs to open Checkout."""
+
+    key_id: str
+    mode: str
+    checkout_url: str
+
+
+class OrderIn(BaseModel):
+    """How much to recharge."""
+
+    amount: RupeesIn
+
+
+class OpenedOut(BaseModel):
+    """A fresh order, for Checkout."""
+
+    order_id: str
+    amount: RupeesOut
+    amount_paise: int
+    currency: str
+    key_id: str
+    receipt: str
+    status: str
+    created_at: str
+    pay_url: str | None = Field(description="Sandbox only: a page on which a person can pay")
 
 
 class VerifyIn(BaseModel):
@@ -197,11 +152,60 @@ class OrdersOut(BaseModel):
     next_cursor: str | None
 
 
+# --- routes -------------------------------------------------------------------------------------
+@router.get("/razorpay-key", response_model=KeyOut)
+async def razorpay_key(user: CurrentUser) -> KeyOut:
+    """The public key, the mode that it belongs to, and the script that opens Checkout."""
+    chosen = config.settings()
+    sandbox = chosen.gateway_mode == "sandbox"
+    return KeyOut(
+        key_id=chosen.gateway_key_id,
+        mode=chosen.gateway_mode,
+        checkout_url=f"{chosen.base_url}/sandbox/v1/checkout.js" if sandbox else CHECKOUT_URL,
+    )
+
+
+@router.post(
+    "/create-order",
+    status_code=201,
+    response_model=OpenedOut,
+    responses=problems.documented(
+        IdempotencyKeyReused,
+        InvalidRequest,
+        AmountBelowMinimum,
+        AmountAboveMaximum,
+        GatewayRefused,
+        GatewayUnavailable,
+    ),
+)
+async def create_order(body: OrderIn, user: CurrentUser, once: Idempotent) -> Response:
+    """Open an order to recharge the wallet by `amount` rupees; then open Checkout with it."""
+
+    async def work(seed: str) -> Answer:
+        order = await payments.open_order(user.id, amount_paise=body.amount, seed=seed)
+        chosen = config.settings()
+        sandbox = chosen.gateway_mode == "sandbox"
+        answer = OpenedOut(
+            order_id=order["order_id"],
+            amount=order["amount_paise"],
+            amount_paise=order["amount_paise"],
+            currency=order["currency"],
+            key_id=chosen.gateway_key_id,
+            receipt=order["_id"],
+            status=order["status"],
+            created_at=clock.iso(order["created_at"]),
+            pay_url=f"{chosen.base_url}/sandbox/pay/{order['order_id']}" if sandbox else None,
+        )
+        return Answer(201, answer)
+
+    return await once(user.id, work)
+
+
 @router.post(
     "/verify",
     response_model=CreditedOut | PendingOut,
     responses={
-        **problems.documented(Unauthenticated, OrderNotFound, InvalidSignature, PaymentMismatch),
+        **problems.documented(OrderNotFound, InvalidSignature, PaymentMismatch),
         202: {"model": PendingOut, "description": "Razorpay has not confirmed the payment yet"},
     },
 )
@@ -228,38 +232,37 @@ async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> Credi
 @router.get(
     "/orders",
     response_model=OrdersOut,
-    responses=problems.documented(Unauthenticated, InvalidCursor),
+    responses=problems.documented(InvalidCursor),
 )
 async def get_orders(
     user: CurrentUser,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
+    page: PageOfLongCursor,
 ) -> OrdersOut:
     """The user's orders, newest first; for an admin everybody's."""
-    page, next_cursor = await _list_order_histories(_scope(user), limit=limit, cursor=cursor)
-    return OrdersOut(page=[_order_out(history) for history in page], next_cursor=next_cursor)
+    histories, next_cursor = await _list_order_histories(
+        scope_of(user), limit=page.limit, cursor=page.cursor
+    )
+    return OrdersOut(page=[_order_out(each) for each in histories], next_cursor=next_cursor)
 
 
 @router.get(
     "/orders/{order_id}",
     response_model=OrderOut,
-    responses=problems.documented(Unauthenticated, OrderNotFound),
+    responses=problems.documented(OrderNotFound),
 )
 async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
     """What became of an order. An open one is checked with Razorpay first."""
-    return _order_out(await _get_order_history(order_id, _scope(user)))
+    return _order_out(await _get_order_history(order_id, scope_of(user)))
 
 
 @router.get(
     "/payments/{payment_id}",
     response_model=FetchedPaymentOut,
-    responses=problems.documented(Unauthenticated, NotFound, GatewayRefused, GatewayUnavailable),
+    responses=problems.documented(NotFound, GatewayRefused, GatewayUnavailable),
 )
 async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
     """A payment as Razorpay has it now."""
-    payment, record = await _fetch_payment(payment_id, _scope(user))
+    payment, record = await _fetch_payment(payment_id, scope_of(user))
     review = record.get("review") if record else None
     return FetchedPaymentOut(
         payment_id=payment.id,
@@ -281,9 +284,72 @@ async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
     )
 
 
-def _scope(user: User) -> str | None:
-    """Whose payments this user may see: None is everybody's."""
-    return None if user.role == "admin" else user.id
+# --- how an order and a payment are shown -------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _OrderHistory:
+    """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""
+
+    order: Order
+    payments: list[Payment]
+    refunds: list[Refund]
+    disputes: list[Dispute]
+
+
+async def _get_order_history(order_id: str, user_id: str | None) -> _OrderHistory:
+    """An order, its payments, and what went back of them; an open one is checked first.
+
+    `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
+    """
+    order = await payments.get_order(order_id, user_id)
+    if await payments.claim_order_check(order):
+        try:
+            await payments.check_order(order, seconds=_LOOK_SECONDS)
+        except (GatewayUnavailable, GatewayRefused) as problem:
+            log.info("order %s shown as last known: %s", order_id, problem.detail)
+        order = await payments.get_order(order_id, user_id)
+    return (await _histories([order]))[0]
+
+
+async def _list_order_histories(
+    user_id: str | None, *, limit: int, cursor: str | None
+) -> tuple[list[_OrderHistory], str | None]:
+    """Orders, newest first, each with its payments and what went back of them as we know it, and
+    the next cursor."""
+    page, next_cursor = await payments.list_orders(user_id, limit=limit, cursor=cursor)
+    return await _histories(page), next_cursor
+
+
+async def _histories(page: list[Order]) -> list[_OrderHistory]:
+    attempts = await payments.find_payments_of_orders(page)
+    paid_by = [order["payment_id"] for order in page if order["payment_id"] is not None]
+    refunded = await refunds.find_refunds_of_payments(paid_by) if paid_by else []
+    disputed = await disputes.find_disputes_of_payments(paid_by) if paid_by else []
+    return [
+        _OrderHistory(
+            order=order,
+            payments=attempts[order["order_id"]],
+            refunds=[each for each in refunded if each["payment_id"] == order["payment_id"]],
+            disputes=[each for each in disputed if each["payment_id"] == order["payment_id"]],
+        )
+        for order in page
+    ]
+
+
+async def _fetch_payment(
+    payment_id: str, user_id: str | None
+) -> tuple[entities.Payment, Payment | None]:
+    """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
+
+    Raises NotFound, GatewayUnavailable, GatewayRefused.
+    """
+    missing = NotFound("There is no such payment.")
+    try:
+        payment = await gateway.fetch_payment(payment_id)
+        if user_id is not None:
+            await payments.get_order(payment.order_id, user_id)
+    except (NoSuchEntity, OrderNotFound):
+        raise missing from None
+    return payment, await payments.find_payment(payment_id)
 
 
 def _outcome(status: str, record: Payment | None) -> PaymentOutcome:
@@ -400,81 +466,3 @@ def _dispute_message(dispute: Dispute) -> str:
         case "released":
             return f"A dispute over {amount} was decided for you."
     return ""
-
-
-class KeyOut(BaseModel):
-    """What a front end needs to open Checkout."""
-
-    key_id: str
-    mode: str
-    checkout_url: str
-
-
-class OrderIn(BaseModel):
-    """How much to recharge."""
-
-    amount: RupeesIn
-
-
-class OpenedOut(BaseModel):
-    """A fresh order, for Checkout."""
-
-    order_id: str
-    amount: RupeesOut
-    amount_paise: int
-    currency: str
-    key_id: str
-    receipt: str
-    status: str
-    created_at: str
-    pay_url: str | None = Field(description="Sandbox only: a page on which a person can pay")
-
-
-@router.get("/razorpay-key", response_model=KeyOut, responses=problems.documented(Unauthenticated))
-async def razorpay_key(user: CurrentUser) -> KeyOut:
-    """The public key, the mode that it belongs to, and the script that opens Checkout."""
-    chosen = config.settings()
-    sandbox = chosen.gateway_mode == "sandbox"
-    return KeyOut(
-        key_id=chosen.gateway_key_id,
-        mode=chosen.gateway_mode,
-        checkout_url=f"{chosen.base_url}/sandbox/v1/checkout.js" if sandbox else CHECKOUT_URL,
-    )
-
-
-@router.post(
-    "/create-order",
-    status_code=201,
-    response_model=OpenedOut,
-    responses=problems.documented(
-        Unauthenticated,
-        IdempotencyKeyReused,
-        StillRunning,
-        InvalidRequest,
-        AmountBelowMinimum,
-        AmountAboveMaximum,
-        GatewayRefused,
-        GatewayUnavailable,
-    ),
-)
-async def create_order(body: OrderIn, user: CurrentUser, request: Request) -> Response:
-    """Open an order to recharge the wallet by `amount` rupees; then open Checkout with it."""
-
-    async def work(seed: str) -> idempotency.Answer:
-        order = await payments.open_order(user.id, amount_paise=body.amount, seed=seed)
-        chosen = config.settings()
-        sandbox = chosen.gateway_mode == "sandbox"
-        answer = OpenedOut(
-            order_id=order["order_id"],
-            amount=order["amount_paise"],
-            amount_paise=order["amount_paise"],
-            currency=order["currency"],
-            key_id=chosen.gateway_key_id,
-            receipt=order["_id"],
-            status=order["status"],
-            created_at=clock.iso(order["created_at"]),
-            pay_url=f"{chosen.base_url}/sandbox/pay/{order['order_id']}" if sandbox else None,
-        )
-        return idempotency.Answer(201, answer)
-
-    return await idempotency.once(request, user.id, work)

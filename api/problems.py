@@ -1,12 +1,16 @@
 """Problem responses: errors as `application/problem+json`, and their place in OpenAPI."""
 
+import inspect
 import json
 import logging
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from core import database
@@ -26,20 +30,72 @@ from core.logs import request_id
 
 log = logging.getLogger("api")
 
+Dependency = TypeVar("Dependency", bound=Callable[..., object])
 
+# In front of the name of a model, the packages that its module stands in.
+_package_of_model = re.compile(r"\bapi__(?:[a-z_]+__)*(?=[a-z][a-z_]*__[A-Z])")
+
+
+# --- what a route documents ---------------------------------------------------------------------
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route: these problems, with their meaning, for OpenAPI."""
-    found: dict[int | str, dict[str, Any]] = {}
+    answers: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
-        line = f"`{problem.code}`: {(problem.__doc__ or problem.title).strip().splitlines()[0]}"
-        if problem.status in found:
-            found[problem.status]["description"] += f"\n\n{line}"
-        else:
-            found[problem.status] = {"model": ProblemBody, "description": line}
-    return found
+        _add(answers, problem.status, problem)
+    return answers
 
 
-# --- problems -----------------------------------------------------------------------------------
+def _add(answers: dict[Any, dict[str, Any]], status: int | str, problem: type[Problem]) -> None:
+    """Add a problem to the answers of this status, unless it is there."""
+    meaning = f"`{problem.code}`: {(problem.__doc__ or problem.title).strip().splitlines()[0]}"
+    answer = answers.setdefault(status, {"model": ProblemBody, "description": meaning})
+    if f"`{problem.code}`" not in answer["description"]:
+        answer["description"] += f"\n\n{meaning}"
+
+
+def raises(*problems: type[Problem]) -> Callable[[Dependency], Dependency]:
+    """Say which problems a dependency answers with: every `Route` that depends on it documents them."""
+
+    def mark(dependency: Dependency) -> Dependency:
+        _raised_by[dependency] = problems
+        return dependency
+
+    return mark
+
+
+_raised_by: dict[Callable[..., object], tuple[type[Problem], ...]] = {}
+
+
+def _problems_of(called: Callable[..., object]) -> list[type[Problem]]:
+    """The problems of the dependencies of an endpoint, and of those that these depend on."""
+    found: list[type[Problem]] = []
+    for parameter in inspect.signature(called).parameters.values():
+        for extra in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(extra, Depends) and extra.dependency is not None:
+                found += _problems_of(extra.dependency)
+                found += _raised_by.get(extra.dependency, ())
+    return list(dict.fromkeys(found))
+
+
+class Route(APIRoute):
+    """A route that documents the problems that it names in `responses`, and behind them those of its
+    dependencies, which so need not be named."""
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        responses: dict[int | str, dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        answers = {status: {**answer} for status, answer in (responses or {}).items()}
+        for problem in _problems_of(endpoint):
+            _add(answers, problem.status, problem)
+        super().__init__(path, endpoint, responses=answers, **options)
+
+
+# --- problem responses --------------------------------------------------------------------------
 def problem_response(problem: Problem) -> Response:
     """The problem as `application/problem+json`."""
     return Response(
@@ -68,7 +124,7 @@ async def on_validation(request: Request, problem: Exception) -> Response:
         return problem_response(
             UnsupportedMediaType("Send the body as JSON with Content-Type: application/json.")
         )
-    told = [
+    wrong = [
         {
             "field": ".".join(
                 str(part) for part in e["loc"] if part not in ("body", "query", "path")
@@ -78,8 +134,8 @@ async def on_validation(request: Request, problem: Exception) -> Response:
         }
         for e in found
     ]
-    first = told[0]
-    return problem_response(InvalidRequest(f"{first['field']}: {first['message']}", errors=told))
+    first = wrong[0]
+    return problem_response(InvalidRequest(f"{first['field']}: {first['message']}", errors=wrong))
 
 
 async def on_http(_: Request, problem: Exception) -> Response:
@@ -116,15 +172,25 @@ async def on_defect(_: Request, problem: Exception) -> Response:
     )
 
 
+# --- OpenAPI ------------------------------------------------------------------------------------
 def described(generated: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """OpenAPI with the errors as they are: problems, and those that every route may answer with."""
-    described = generated()
-    for path, operations in described["paths"].items():
+    schema = _with_short_names(generated())
+    for path, operations in schema["paths"].items():
         for operation in operations.values():
             _describe_problems(operation, is_ours=path.startswith("/api/"))
     for name in ("HTTPValidationError", "ValidationError"):
-        described["components"]["schemas"].pop(name, None)
-    return described
+        schema["components"]["schemas"].pop(name, None)
+    return schema
+
+
+def _with_short_names(generated: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI in which `api__admin__analytics__CallsOut` is `analytics__CallsOut`.
+
+    Two models of one name are published with their modules; clients are generated from these names,
+    so they are the same whatever package a module stands in.
+    """
+    return cast(dict[str, Any], json.loads(_package_of_model.sub("", json.dumps(generated))))
 
 
 def _describe_problems(operation: dict[str, Any], *, is_ours: bool) -> None:
@@ -137,12 +203,10 @@ def _describe_problems(operation: dict[str, Any], *, is_ours: bool) -> None:
         if any(asked["in"] != "path" for asked in operation.get("parameters", [])):
             shared.append(InvalidRequest)
     for problem in shared:
-        for status, answer in documented(problem).items():
-            known = answers.setdefault(str(status), answer)
-            if f"`{problem.code}`" not in known["description"]:
-                known["description"] += f"\n\n{answer['description']}"
+        _add(answers, str(problem.status), problem)
     for status, answer in answers.items():
         if int(status) >= 400:
             answer.pop("model", None)
             schema = {"$ref": "#/components/schemas/ProblemBody"}
             answer["content"] = {"application/problem+json": {"schema": schema}}
+    operation["responses"] = dict(sorted(answers.items()))

@@ -11,7 +11,7 @@ from core.errors import NotFound
 from payments import InvalidSignature
 from reconciliation import webhooks
 
-router = APIRouter(prefix="/api/payment/webhook", tags=["payment"])
+router = APIRouter(prefix="/api/payment/webhook", tags=["payment"], route_class=problems.Route)
 
 
 class ReceivedOut(BaseModel):

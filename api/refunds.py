@@ -2,30 +2,24 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, StringConstraints
 
 import refunds
-from api import idempotency, problems
-from api.dependencies import Admin, CurrentUser
+from api import problems
+from api.dependencies import Admin, CurrentUser, PageOfLongCursor, scope_of
 from api.fields import Instant, PositiveRupeesIn, RupeesOut
-from core import money, pagination
-from core.errors import (
-    Forbidden,
-    IdempotencyKeyReused,
-    InvalidCursor,
-    NotFound,
-    StillRunning,
-    Unauthenticated,
-)
+from api.idempotency import Answer, Idempotent
+from core import money
+from core.errors import InvalidCursor, NotFound
 from gateway import GatewayRefused, GatewayUnavailable
 from payments import AmountBelowMinimum
 from refunds import NotRefundable, Refund, RefundExceedsUnspent
-from users import User
 
-router = APIRouter(prefix="/api/payment/refunds", tags=["payment"])
+router = APIRouter(prefix="/api/payment/refunds", tags=["payment"], route_class=problems.Route)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 class RefundIn(BaseModel):
     """What to refund; without an amount all that is left of the payment."""
 
@@ -62,28 +56,25 @@ class RefundsOut(BaseModel):
     next_cursor: str | None
 
 
+# --- routes -------------------------------------------------------------------------------------
 @router.post(
     "",
     status_code=201,
     response_model=RefundOut,
     responses=problems.documented(
-        Unauthenticated,
-        Forbidden,
         NotFound,
         NotRefundable,
         RefundExceedsUnspent,
         AmountBelowMinimum,
-        IdempotencyKeyReused,
-        StillRunning,
         GatewayRefused,
         GatewayUnavailable,
     ),
 )
-async def post_refund(body: RefundIn, admin: Admin, request: Request) -> Response:
+async def post_refund(body: RefundIn, admin: Admin, once: Idempotent) -> Response:
     """Send money of a payment back to who paid it: at most what the wallet has neither spent nor
     reserved. Send an `Idempotency-Key`: then a repetition is harmless."""
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         record = await refunds.create_refund(
             body.payment_id,
             amount_paise=body.amount,
@@ -91,43 +82,35 @@ async def post_refund(body: RefundIn, admin: Admin, request: Request) -> Respons
             by=admin.id,
             seed=seed,
         )
-        return idempotency.Answer(201, _out(record))
+        return Answer(201, _out(record))
 
-    return await idempotency.once(request, admin.id, work)
+    return await once(admin.id, work)
 
 
-@router.get(
-    "", response_model=RefundsOut, responses=problems.documented(Unauthenticated, InvalidCursor)
-)
+@router.get("", response_model=RefundsOut, responses=problems.documented(InvalidCursor))
 async def get_refunds(
     user: CurrentUser,
+    page: PageOfLongCursor,
     payment_id: Annotated[str | None, Query(max_length=100)] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> RefundsOut:
     """The user's refunds, newest first; for an admin everybody's."""
-    page, following = await refunds.list_refunds(
-        _scope(user), payment_id=payment_id, limit=limit, cursor=cursor
+    records, next_cursor = await refunds.list_refunds(
+        scope_of(user), payment_id=payment_id, limit=page.limit, cursor=page.cursor
     )
-    return RefundsOut(page=[_out(record) for record in page], next_cursor=following)
+    return RefundsOut(page=[_out(record) for record in records], next_cursor=next_cursor)
 
 
 @router.get(
     "/{refund_id}",
     response_model=RefundOut,
-    responses=problems.documented(Unauthenticated, NotFound),
+    responses=problems.documented(NotFound),
 )
 async def get_refund(refund_id: str, user: CurrentUser) -> RefundOut:
     """A refund, by our id or Razorpay's."""
-    return _out(await refunds.get_refund(refund_id, _scope(user)))
+    return _out(await refunds.get_refund(refund_id, scope_of(user)))
 
 
-def _scope(user: User) -> str | None:
-    return None if user.role == "admin" else user.id
-
-
+# --- how a refund is shown ----------------------------------------------------------------------
 def _out(record: Refund) -> RefundOut:
     return RefundOut(
         refund_id=record["_id"],

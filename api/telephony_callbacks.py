@@ -9,8 +9,8 @@ import telephony
 from api import problems
 from calls import lifecycle, placing
 from calls import records as call_records
-from core.errors import NotFound, Unavailable
-from telephony import InvalidSignature, Report
+from core.errors import NotFound
+from telephony import InvalidCallbackSignature, Report
 
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ async def script_for(call_id: str, *, via: str) -> telephony.Script:
 
 
 # --- routes -------------------------------------------------------------------------------------
-router = APIRouter(tags=["calls"])
+router = APIRouter(tags=["calls"], route_class=problems.Route)
 
 
 _ADDRESS = {
@@ -63,7 +63,7 @@ def _report_in(
     "/api/telephony/{provider}/{call_id}/status",
     status_code=204,
     response_class=Response,
-    responses=problems.documented(InvalidSignature, NotFound, Unavailable),
+    responses=problems.documented(InvalidCallbackSignature, NotFound),
     openapi_extra=_ADDRESS,
 )
 async def status(request: Request) -> Response:
@@ -81,7 +81,7 @@ async def status(request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"content": _SCRIPTS},
-        **problems.documented(InvalidSignature, NotFound, Unavailable),
+        **problems.documented(InvalidCallbackSignature, NotFound),
     },
     openapi_extra=_ADDRESS,
 )
@@ -99,7 +99,7 @@ async def answer(request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"content": _SCRIPTS},
-        **problems.documented(InvalidSignature, NotFound, Unavailable),
+        **problems.documented(InvalidCallbackSignature, NotFound),
     },
 )
 @router.head("/api/telephony/exotel/answer", include_in_schema=False)

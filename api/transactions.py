@@ -13,67 +13,19 @@ from pydantic import BaseModel
 import transactions
 import users
 from api import downloads, fields, problems
-from api.dependencies import CurrentUser
+from api.dependencies import CurrentUser, PageOfAnyCursor, scope_of
 from api.fields import Instant, RupeesOut, When
-from core import clock, csv_files, money, pagination
+from core import clock, csv_files, money
 from core.csv_files import BYTE_ORDER_MARK
-from core.errors import (
-    Forbidden,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    Unauthenticated,
-    Unavailable,
-)
+from core.errors import Forbidden, InvalidCursor, InvalidRequest, NotFound
 from ledger import Category, Entry, Type
 from transactions import Filter, Period
 from users import User
 
-_Cell = Callable[[Entry, dict[str, str]], str]
+router = APIRouter(prefix="/api/transactions", tags=["transactions"], route_class=problems.Route)
 
 
-_COLUMNS: dict[str, _Cell] = {
-    "transaction_id": lambda e, _: e.id,
-    "date": lambda e, _: clock.iso(e.created_at),
-    "user_id": lambda e, _: csv_files.harmless(e.user_id),
-    "user_email": lambda e, emails: csv_files.harmless(emails.get(e.user_id, "")),
-    "type": lambda e, _: e.type,
-    "category": lambda e, _: e.category,
-    "amount": lambda e, _: money.text(e.amount_paise),
-    "balance_after": lambda e, _: money.text(e.balance_after_paise),
-    "description": lambda e, _: csv_files.harmless(e.description),
-    "call_id": lambda e, _: csv_files.harmless(e.call_id or ""),
-    "campaign_id": lambda e, _: csv_files.harmless(e.campaign_id or ""),
-    "payment_id": lambda e, _: csv_files.harmless(e.payment_id or ""),
-}
-
-
-_ADMINS_COLUMNS = frozenset({"user_id", "user_email"})
-
-
-async def csv_of(
-    chosen: Filter, *, for_admin: bool, byte_order_mark: bool = False
-) -> AsyncGenerator[str, None]:
-    """The entries of the filter as CSV (RFC 4180), a piece a batch: constant memory.
-
-    The first piece needs the database, so whoever takes it before answering knows that it is there.
-    """
-    columns = {n: cell for n, cell in _COLUMNS.items() if for_admin or n not in _ADMINS_COLUMNS}
-    head = (BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines([list(columns)])
-    async with contextlib.aclosing(transactions.batches(chosen)) as found:
-        async for batch in found:
-            emails = await users.find_emails({e.user_id for e in batch}) if for_admin else {}
-            yield head + csv_files.lines(
-                [cell(e, emails) for cell in columns.values()] for e in batch
-            )
-            head = ""
-    if head:
-        yield head
-
-
-router = APIRouter(prefix="/api/transactions", tags=["transactions"])
-
-
+# --- shapes -------------------------------------------------------------------------------------
 Id = Annotated[str | None, Query(max_length=100)]
 
 
@@ -114,7 +66,9 @@ class HistoryOut(BaseModel):
     summary: SummaryOut
 
 
-def _filter(
+# --- routes -------------------------------------------------------------------------------------
+@problems.raises(Forbidden, InvalidRequest)
+async def _filter(
     user: CurrentUser,
     *,
     type: Type | None = None,
@@ -143,23 +97,14 @@ def _filter(
 Chosen = Annotated[Filter, Depends(_filter)]
 
 
-_problems = problems.documented(
-    Unauthenticated, Forbidden, InvalidRequest, InvalidCursor, Unavailable
-)
+_problems = problems.documented(InvalidRequest, InvalidCursor)
 
 
 @router.get("", response_model=HistoryOut, response_model_exclude_unset=True, responses=_problems)
-async def page(
-    user: CurrentUser,
-    chosen: Chosen,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: str | None = None,
-) -> HistoryOut:
+async def page(user: CurrentUser, page: PageOfAnyCursor, chosen: Chosen) -> HistoryOut:
     """A page of the movements, newest first, and what the whole filter adds up to."""
     (entries, next_cursor), total = await asyncio.gather(
-        transactions.list_transactions(chosen, limit=limit, cursor=cursor),
+        transactions.list_transactions(chosen, limit=page.limit, cursor=page.cursor),
         transactions.summary(chosen),
     )
     return HistoryOut(
@@ -193,14 +138,15 @@ async def download(
     "/{transaction_id}",
     response_model=TransactionOut,
     response_model_exclude_unset=True,
-    responses=problems.documented(Unauthenticated, NotFound, Unavailable),
+    responses=problems.documented(NotFound),
 )
 async def one(user: CurrentUser, transaction_id: str) -> TransactionOut:
     """One movement."""
-    whose = None if user.role == "admin" else user.id
-    return (await _shown([await transactions.get_transaction(transaction_id, whose)], user))[0]
+    entry = await transactions.get_transaction(transaction_id, scope_of(user))
+    return (await _shown([entry], user))[0]
 
 
+# --- how an entry is shown ----------------------------------------------------------------------
 async def _shown(entries: Sequence[Entry], user: User) -> list[TransactionOut]:
     """The entries as the reader sees them."""
     emails: dict[str, str] | None = None
@@ -229,6 +175,49 @@ def _out(entry: Entry, emails: dict[str, str] | None) -> TransactionOut:
     if emails is not None:
         shown.user_email = emails.get(entry.user_id)
     return shown
+
+
+# --- the CSV ------------------------------------------------------------------------------------
+_Cell = Callable[[Entry, dict[str, str]], str]
+
+
+_COLUMNS: dict[str, _Cell] = {
+    "transaction_id": lambda e, _: e.id,
+    "date": lambda e, _: clock.iso(e.created_at),
+    "user_id": lambda e, _: csv_files.harmless(e.user_id),
+    "user_email": lambda e, emails: csv_files.harmless(emails.get(e.user_id, "")),
+    "type": lambda e, _: e.type,
+    "category": lambda e, _: e.category,
+    "amount": lambda e, _: money.text(e.amount_paise),
+    "balance_after": lambda e, _: money.text(e.balance_after_paise),
+    "description": lambda e, _: csv_files.harmless(e.description),
+    "call_id": lambda e, _: csv_files.harmless(e.call_id or ""),
+    "campaign_id": lambda e, _: csv_files.harmless(e.campaign_id or ""),
+    "payment_id": lambda e, _: csv_files.harmless(e.payment_id or ""),
+}
+
+
+_ADMINS_COLUMNS = frozenset({"user_id", "user_email"})
+
+
+async def csv_of(
+    chosen: Filter, *, for_admin: bool, byte_order_mark: bool = False
+) -> AsyncGenerator[str, None]:
+    """The entries of the filter as CSV (RFC 4180), a piece a batch: constant memory.
+
+    The first piece needs the database, so whoever takes it before answering knows that it is there.
+    """
+    columns = {n: cell for n, cell in _COLUMNS.items() if for_admin or n not in _ADMINS_COLUMNS}
+    head = (BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines([list(columns)])
+    async with contextlib.aclosing(transactions.batches(chosen)) as found:
+        async for batch in found:
+            emails = await users.find_emails({e.user_id for e in batch}) if for_admin else {}
+            yield head + csv_files.lines(
+                [cell(e, emails) for cell in columns.values()] for e in batch
+            )
+            head = ""
+    if head:
+        yield head
 
 
 def _file_name(period: Period) -> str:

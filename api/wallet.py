@@ -13,10 +13,10 @@ from billing import rates
 from billing.pricing import Rate, Source
 from billing.rate_cards import DestinationNotRated
 from core import config, money, phone_numbers
-from core.errors import Forbidden, InvalidRequest, Unauthenticated, invalid
+from core.errors import InvalidRequest, invalid
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 
-router = APIRouter(prefix="/api/wallet", tags=["wallet"])
+router = APIRouter(prefix="/api/wallet", tags=["wallet"], route_class=problems.Route)
 
 
 class BalanceOut(BaseModel):
@@ -32,7 +32,7 @@ class BalanceOut(BaseModel):
     frozen: bool
 
 
-@router.get("/balance", response_model=BalanceOut, responses=problems.documented(Unauthenticated))
+@router.get("/balance", response_model=BalanceOut)
 async def balance(user: CurrentUser) -> BalanceOut:
     """The balance, what of it is reserved, what is owed, and whether it is frozen."""
     found = await wallet.get_balance(user.id)
@@ -65,7 +65,7 @@ class CallRate(BaseModel):
     "/call-rate",
     response_model=CallRate,
     responses=problems.documented(
-        Unauthenticated, InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
+        InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated
     ),
 )
 async def call_rate(
@@ -108,7 +108,6 @@ class CallRateIn(BaseModel):
 @router.post(
     "/set-call-rate",
     response_model=CallRateSet,
-    responses=problems.documented(InvalidRequest, Unauthenticated, Forbidden),
 )
 async def set_call_rate(
     admin: Admin,

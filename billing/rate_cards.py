@@ -13,8 +13,9 @@ from billing import rate_card_files
 from billing.pricing import Rate
 from billing.rate_card_files import Price
 from core import clock, config, csv_files, database
-from core.database import Document, Index, Insert, Session, Update, Write, db
+from core.database import Index, Insert, Session, Update, Write, db
 from core.errors import NotFound, Problem, Unavailable
+from core.pagination import Order
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 _CARDS_KEPT: Final = 3
+
+
+_BY_VERSION: Final = Order((("version", int),), name="card")
 
 
 _SCHEDULE: Final = "schedule"
@@ -297,11 +301,11 @@ async def find_version_at(at: dt.datetime) -> int | None:
     return version
 
 
-async def list_rate_cards(*, before: int | None, limit: int) -> list[RateCard]:
-    """At most `limit` versions, newest first, that are older than `before`."""
-    where: Document = {} if before is None else {"version": {"$lt": before}}
-    found = db.ratecards.find(where, {"content": 0}, sort=[("version", -1)], limit=limit)
-    return cast(list[RateCard], await found.to_list(None))
+async def list_rate_cards(*, limit: int, cursor: str | None) -> tuple[list[RateCard], str | None]:
+    """The versions without their content, newest first, and the next cursor."""
+    where = _BY_VERSION.behind(cursor)
+    found = db.ratecards.find(where, {"content": 0}, sort=_BY_VERSION.sort, limit=limit + 1)
+    return _BY_VERSION.cut(cast(list[RateCard], await found.to_list(None)), limit)
 
 
 async def csv_of_rate_card(version: int) -> AsyncGenerator[str, None]:

@@ -12,7 +12,7 @@ from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, Status
 from core import clock, database, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import HoldNotFound, NotFound, Unavailable, invalid
-from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidSignature, Report
+from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidCallbackSignature, Report
 
 log = logging.getLogger(__name__)
 
@@ -265,7 +265,7 @@ async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -
 async def apply_report(call_id: str, report: Report, *, via: str) -> None:
     """Apply what the network `via` reports; repeated, late and out-of-order reports change nothing.
 
-    Raises NotFound, InvalidSignature when the report is about another call of the network, and
+    Raises NotFound, InvalidCallbackSignature when the report is about another call of the network, and
     Unavailable: then the network has to report again.
     """
     call = await records.find_call(call_id)
@@ -273,9 +273,9 @@ async def apply_report(call_id: str, report: Report, *, via: str) -> None:
         raise NotFound("There is no call with this id.")
     known_id = call["provider_call_id"]
     if call["provider"] != via:
-        raise InvalidSignature("This call is with another network.")
+        raise InvalidCallbackSignature("This call is with another network.")
     if known_id is not None and report.provider_call_id not in (None, known_id):
-        raise InvalidSignature("The report is about another call.")
+        raise InvalidCallbackSignature("The report is about another call.")
     if report.rank == OVER and report.is_unverified and report.status != "completed":
         await _note(call, report)
         await update_open_call(call, next_check_at=clock.now(), **fields_of_report(report))

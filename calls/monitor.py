@@ -245,8 +245,7 @@ async def end_calls_of_frozen(event: Document) -> None:
     """
     if not await charging.is_frozen(event["user_id"]):
         return
-    live = {"user_id": event["user_id"], "rank": {"$lt": OVER}}
-    found = await records.list_calls(live, after=None, limit=_FROZEN_BATCH)
+    found = await records.list_live_calls(event["user_id"], limit=_FROZEN_BATCH)
     slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def end(call: Call) -> bool:

@@ -4,9 +4,10 @@ import datetime as dt
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
 from billing.charging import BilledCall
-from core import clock, database
+from core import clock, database, pagination
 from core.database import Document, db
 from core.errors import NotFound
+from telephony import OVER
 
 Status = Literal[
     "created",
@@ -102,6 +103,9 @@ class Call(BilledCall):
 _NEAR_SECONDS: Final = 1_000
 
 
+_NEWEST: Final = pagination.newest_first("created_at")
+
+
 async def get_call(call_id: str) -> Call:
     """The call; NotFound when there is none."""
     found = await db.calls.find_one({"_id": call_id})
@@ -116,14 +120,21 @@ async def find_call(call_id: str) -> Call | None:
 
 
 async def list_calls(
-    where: Document, *, after: tuple[dt.datetime, str] | None, limit: int
-) -> list[Call]:
-    """At most `limit` calls, newest first, that come after that creation time and id."""
-    if after is not None:
-        at, call_id = after
-        older = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": call_id}}]
-        where = where | {"$or": older}
-    found = db.calls.find(where, sort=[("created_at", -1), ("_id", -1)], limit=limit)
+    user_id: str | None, *, status: Status | None, limit: int, cursor: str | None
+) -> tuple[list[Call], str | None]:
+    """Calls, newest first, and the next cursor. `user_id` None: everybody's; `status` None: all."""
+    where: Document = {} if user_id is None else {"user_id": user_id}
+    if status is not None:
+        where["status"] = status
+    where |= _NEWEST.behind(cursor)
+    found = db.calls.find(where, sort=_NEWEST.sort, limit=limit + 1)
+    return _NEWEST.cut(cast(list[Call], await found.to_list(None)), limit)
+
+
+async def list_live_calls(user_id: str, *, limit: int) -> list[Call]:
+    """At most `limit` calls of a user that are not over, newest first."""
+    live = {"user_id": user_id, "rank": {"$lt": OVER}}
+    found = db.calls.find(live, sort=_NEWEST.sort, limit=limit)
     return cast(list[Call], await found.to_list(None))
 
 

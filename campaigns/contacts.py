@@ -7,6 +7,7 @@ from typing import Final, Literal, TypedDict, cast, get_args
 
 from core import clock, database
 from core.database import Document, Index, Update, Write, db
+from core.pagination import Order
 
 # --- vocabulary ---------------------------------------------------------------------------------
 State = Literal[
@@ -35,6 +36,9 @@ ContactCategory = Literal[
     "exhausted",
     "canceled",
 ]
+
+
+_BY_ROW: Final = Order((("row", int),), ascending=True)
 
 
 LIVE: Final[tuple[State, ...]] = ("claimed", "in_call")
@@ -194,18 +198,18 @@ async def count_contacts(campaign_ids: Sequence[str]) -> dict[str, ContactTotals
 
 
 async def list_contacts(
-    campaign_id: str, *, state: ContactCategory | None, after_row: int, limit: int
-) -> list[Contact]:
-    """The contacts that follow `after_row`, in the order of the list."""
-    where: Document = {"campaign_id": campaign_id, "row": {"$gt": after_row}}
+    campaign_id: str, *, state: ContactCategory | None, limit: int, cursor: str | None
+) -> tuple[list[Contact], str | None]:
+    """Contacts in the order of the list, and the next cursor."""
+    where: Document = {"campaign_id": campaign_id, **_BY_ROW.behind(cursor)}
     if state == "in_call":
         where |= {"state": {"$in": list(LIVE)}, "disposition": None}
     elif state in get_args(Disposition):
         where |= {"state": "done", "disposition": state}
     elif state is not None:
         where |= {"state": state, "disposition": None}
-    found = db.contacts.find(where, sort=[("row", 1)])
-    return cast(list[Contact], await found.to_list(limit))
+    found = db.contacts.find(where, sort=_BY_ROW.sort)
+    return _BY_ROW.cut(cast(list[Contact], await found.to_list(limit + 1)), limit)
 
 
 def iterate_contacts(campaign_id: str) -> AsyncIterator[Contact]:

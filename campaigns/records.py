@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast
 from billing import charging
 from calls.placing import SpecFields
 from campaigns import contacts
-from core import clock, database
+from core import clock, database, pagination
 from core.database import Document, Index, db
 from core.errors import NotFound, Problem, Unavailable
 
@@ -35,6 +35,9 @@ PauseReason = Literal[
     "provider",  # the telephone network takes no calls; it is tried again by itself
     "cap",  # the day's calls cost, or are, as many as they may; the next day resumes it
 ]
+
+
+_NEWEST: Final = pagination.newest_first("created_at")
 
 
 # A list that comes in proves every few rows that somebody is at it; so does a dialer.
@@ -364,20 +367,16 @@ async def find_campaign(campaign_id: str) -> Campaign | None:
 
 
 async def list_campaigns(
-    where: Document, *, after: tuple[dt.datetime, str] | None, limit: int
-) -> list[Campaign]:
-    """At most `limit` campaigns, newest first, that come after that creation time and id."""
-    where = where | _VISIBLE
-    if after is not None:
-        at, campaign_id = after
-        where["$or"] = [
-            {"created_at": {"$lt": at}},
-            {"created_at": at, "_id": {"$lt": campaign_id}},
-        ]
-    found = db.campaigns.find(
-        where, {"rejected": 0}, sort=[("created_at", -1), ("_id", -1)], limit=limit
-    )
-    return cast(list[Campaign], await found.to_list(None))
+    user_id: str | None, *, status: Status | None, limit: int, cursor: str | None
+) -> tuple[list[Campaign], str | None]:
+    """Campaigns without the rows that were refused, newest first, and the next cursor. `user_id`
+    None: everybody's; `status` None: all."""
+    where: Document = {} if user_id is None else {"user_id": user_id}
+    if status is not None:
+        where["status"] = status
+    where |= _VISIBLE | _NEWEST.behind(cursor)
+    found = db.campaigns.find(where, {"rejected": 0}, sort=_NEWEST.sort, limit=limit + 1)
+    return _NEWEST.cut(cast(list[Campaign], await found.to_list(None)), limit)
 
 
 async def pause_campaign(campaign: Campaign) -> Campaign:

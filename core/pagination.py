@@ -117,16 +117,6 @@ def newest_first(by: str, kind: type = dt.datetime) -> Order:
     return Order(((by, kind), ("_id", str)))
 
 
-def behind(cursor: str | None, by: str, kind: type = dt.datetime) -> Document:
-    """What stands behind the cursor in a list that is sorted by `by` and `_id`, the latest first."""
-    return newest_first(by, kind).behind(cursor)
-
-
-def cut(rows: list[Document], by: str, limit: int) -> tuple[list[Document], str | None]:
-    """The page, of rows of which one more than `limit` was asked for, and the next cursor."""
-    return newest_first(by).cut(rows, limit)
-
-
 PAGE_LIMIT_MAX = 200
 
 

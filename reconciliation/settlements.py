@@ -15,6 +15,9 @@ from gateway.entities import SettlementLine
 _UNMATCHED_KEPT = 100
 
 
+_LATEST = pagination.newest_first("day", str)
+
+
 database.declare(
     "settlements",
     indexes=[Index(("-day", "-_id"))],
@@ -95,11 +98,8 @@ async def list_settlements(
     *, limit: int, cursor: str | None
 ) -> tuple[list[Settlement], str | None]:
     """Settlements, the latest first, and the next cursor."""
-    found = db.settlements.find(pagination.behind(cursor, "day", str)).sort(
-        [("day", -1), ("_id", -1)]
-    )
-    rows, next_cursor = pagination.cut(await found.to_list(limit + 1), "day", limit)
-    return cast(list[Settlement], rows), next_cursor
+    found = db.settlements.find(_LATEST.behind(cursor), sort=_LATEST.sort)
+    return _LATEST.cut(cast(list[Settlement], await found.to_list(limit + 1)), limit)
 
 
 def _add(total: _Sum, line: SettlementLine) -> None:

@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Mapping
 
 from core import config
-from telephony.provider import InvalidSignature, Report
+from telephony.provider import InvalidCallbackSignature, Report
 from telephony.registry import get_provider
 from telephony.simulator import Simulator
 
@@ -35,10 +35,10 @@ def answer_url(name: str, call_id: str) -> str:
 
 
 def call_id_of_key(key: str) -> str:
-    """The call that a key (`<call id>.<token>`) opens. Raises InvalidSignature."""
+    """The call that a key (`<call id>.<token>`) opens. Raises InvalidCallbackSignature."""
     call_id, _, token = key.rpartition(".")
     if not call_id or not hmac.compare_digest(token.encode(), _token(call_id).encode()):
-        raise InvalidSignature("This is not the key of a call.")
+        raise InvalidCallbackSignature("This is not the key of a call.")
     return call_id
 
 
@@ -54,14 +54,14 @@ def read_callback(
     """What a request to `path` (with its query, as received) from `address` reports of a call.
 
     The address that was signed is put together from our own settings, never from the Host header,
-    which a proxy or an attacker may have changed. Raises InvalidSignature and NotFound.
+    which a proxy or an attacker may have changed. Raises InvalidCallbackSignature and NotFound.
     """
     adapter = get_provider(name)
     if not any(
         hmac.compare_digest(path.encode(), own(name, call_id).encode())
         for own in (callback_path, answer_path)
     ):
-        raise InvalidSignature("This address does not carry the token of the call.")
+        raise InvalidCallbackSignature("This address does not carry the token of the call.")
     return adapter.read_callback(headers, body, _base_url(name) + path, address)
 
 

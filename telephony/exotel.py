@@ -15,7 +15,7 @@ from telephony.provider import (
     Ambiguous,
     Capabilities,
     Dial,
-    InvalidSignature,
+    InvalidCallbackSignature,
     NetworkCall,
     Others,
     Report,
@@ -177,7 +177,7 @@ class Exotel(HttpProvider):
         """
         allowed = config.settings().exotel_allowed_addresses
         if allowed and not any(_is_inside(address, network) for network in allowed):
-            raise InvalidSignature("This is not an address of Exotel.")
+            raise InvalidCallbackSignature("This is not an address of Exotel.")
         said = _fields(headers.get("content-type", ""), body)
         named, event = str(said.get("Status", "")), str(said.get("EventType", ""))
         sid, status = str(said.get("CallSid") or "")[:64], ENDED.get(named, "created")
@@ -223,6 +223,6 @@ def _fields(content_type: str, body: bytes) -> dict[str, Any]:
         try:
             said = json.loads(body)
         except (ValueError, RecursionError):
-            raise InvalidSignature("Exotel does not send such a body.") from None
+            raise InvalidCallbackSignature("Exotel does not send such a body.") from None
         return said if isinstance(said, dict) else {}
     return dict(signatures.form(body))

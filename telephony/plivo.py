@@ -14,7 +14,7 @@ from telephony.provider import (
     Ambiguous,
     Capabilities,
     Dial,
-    InvalidSignature,
+    InvalidCallbackSignature,
     NetworkCall,
     Others,
     Report,
@@ -258,7 +258,7 @@ class Plivo(HttpProvider):
         """Verify the V3 signature and read the form. `Duration` is seconds."""
         secret = config.settings().plivo_auth_token.get_secret_value()
         if not secret or not signatures.plivo_is_valid(url, headers, body, secret):
-            raise InvalidSignature("The signature is not Plivo's.")
+            raise InvalidCallbackSignature("The signature is not Plivo's.")
         said = dict(signatures.form(body))
         named, reason, duration = said.get("CallStatus", ""), None, None
         status = _LIVE.get(named, "created")

@@ -150,10 +150,10 @@ class Ambiguous(Exception):
     """It is unknown whether there is a call (a read timeout, a 5xx): keep its hold, ask later."""
 
 
-class InvalidSignature(Problem):
-    """The callback was not signed by the network."""
+class InvalidCallbackSignature(Problem):
+    """The callback was not signed by the telephone network, or not for this call."""
 
-    code, status, title = "invalid_signature", 403, "Invalid signature"
+    code, status, title = "invalid_callback_signature", 403, "Invalid callback signature"
 
 
 class CannotHangUp(Problem):
@@ -246,7 +246,8 @@ class Provider(Protocol):
     ) -> Report:
         """Verify that the network sent this to `url` (from `address`), and read it.
 
-        Raises InvalidSignature. A report that this service does not know has the status `created`.
+        Raises InvalidCallbackSignature. A report that this service does not know has the status
+        `created`.
         """
 
     def script(self, call: NetworkCall) -> Script:

@@ -11,7 +11,7 @@ from telephony.provider import (
     Ambiguous,
     Capabilities,
     Dial,
-    InvalidSignature,
+    InvalidCallbackSignature,
     NetworkCall,
     Others,
     Report,
@@ -170,12 +170,12 @@ class Twilio(HttpProvider):
         chosen = config.settings()
         secret = chosen.twilio_auth_token.get_secret_value()
         if not secret or not signatures.twilio_is_valid(url, headers, body, secret):
-            raise InvalidSignature("The signature is not Twilio's.")
+            raise InvalidCallbackSignature("The signature is not Twilio's.")
         said = dict(signatures.form(body))
         if not hmac.compare_digest(
             said.get("AccountSid", "").encode(), chosen.twilio_account_sid.encode()
         ):
-            raise InvalidSignature("This is not the account of this service.")
+            raise InvalidCallbackSignature("This is not the account of this service.")
         status = STATUS.get(said.get("CallStatus", ""), "created")
         code = said.get("ErrorCode") or said.get("SipResponseCode")
         answered_by = _answered_by(said.get("AnsweredBy"))

@@ -10,13 +10,9 @@ from api import fields, problems
 from api.dependencies import Admin
 from api.fields import RupeesOut
 from core import money
-from core.errors import Forbidden, InvalidRequest, Unauthenticated, Unavailable
 from reporting import analytics
 
-router = APIRouter(prefix="/api/admin", tags=["admin"])
-
-
-_problems = problems.documented(Unauthenticated, Forbidden, InvalidRequest, Unavailable)
+router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=problems.Route)
 
 
 class RechargesOut(BaseModel):
@@ -61,7 +57,7 @@ class MetricsOut(BaseModel):
     series: list[DayOut]
 
 
-@router.get("/metrics", response_model=MetricsOut, responses=_problems)
+@router.get("/metrics", response_model=MetricsOut)
 async def show_metrics(
     _: Admin,
     from_: Annotated[fields.When, Query(alias="from")] = None,

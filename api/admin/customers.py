@@ -2,41 +2,26 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
 
 import users
 import wallet
-from api import idempotency, problems
-from api.dependencies import Admin
+from api import problems
+from api.dependencies import Admin, Page, PageOfAnyCursor
 from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
+from api.idempotency import Answer, Idempotent
 from billing import rates
-from core import pagination
 from core.database import Document
-from core.errors import (
-    BalanceHeld,
-    Forbidden,
-    IdempotencyKeyReused,
-    InsufficientBalance,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    StillRunning,
-    Unauthenticated,
-    Unavailable,
-)
+from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
 from reporting import customers
 from reporting.customers import CUSTOMER_FIELDS
 from wallet import Adjustment, Balance
 
-router = APIRouter(prefix="/api/admin/users", tags=["admin"])
+router = APIRouter(prefix="/api/admin/users", tags=["admin"], route_class=problems.Route)
 
 
-_customer_problems = problems.documented(
-    Unauthenticated, Forbidden, InvalidRequest, InvalidCursor, Unavailable
-)
-
-
+# --- shapes -------------------------------------------------------------------------------------
 class PersonOut(BaseModel):
     """A user and what is in the wallet; `call_rate` is a rate of their own, if they have one."""
 
@@ -60,46 +45,6 @@ class PeopleOut(BaseModel):
 
     users: list[PersonOut]
     next_cursor: str | None
-
-
-@router.get("", response_model=PeopleOut, responses=_customer_problems)
-async def show_people(
-    _: Admin,
-    search: Annotated[str | None, Query(max_length=100)] = None,
-    low_balance: bool | None = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: str | None = None,
-) -> PeopleOut:
-    """Users with their balances, newest first; by a part of the e-mail address, name or phone."""
-    page, next_cursor = await customers.list_customers(
-        search=search, low_balance=low_balance, limit=limit, cursor=cursor
-    )
-    prices = await rates.list_own_rates(person["_id"] for person, _ in page)
-    return PeopleOut(
-        users=[
-            _customer_out(person, balance, prices.get(person["_id"])) for person, balance in page
-        ],
-        next_cursor=next_cursor,
-    )
-
-
-def _customer_out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
-    return PersonOut(
-        id=person["_id"],
-        **{name: person.get(name) for name in CUSTOMER_FIELDS},
-        balance=balance.balance_paise,
-        held=balance.held_paise,
-        available=balance.available_paise,
-        due=balance.due_paise,
-        low_balance=balance.low,
-        call_rate=own_rate_paise,
-        frozen=balance.frozen,
-    )
-
-
-_refusals = (Unauthenticated, Forbidden, NotFound, InvalidRequest, Unavailable)
 
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
@@ -161,22 +106,57 @@ class ByHandListOut(BaseModel):
     next_cursor: str | None
 
 
+class OwnRateIn(BaseModel):
+    """The user's own rate, in rupees a minute; null takes it away."""
+
+    rate: RupeesIn | None
+
+
+class OwnRateSet(BaseModel):
+    """The user's own rate as it is now (null: none), and who set it."""
+
+    user_id: str
+    rate_per_minute: RupeesOut | None
+    currency: str = "INR"
+    updated_at: Instant
+    updated_by: str
+
+
+# --- routes -------------------------------------------------------------------------------------
+@router.get("", response_model=PeopleOut, responses=problems.documented(InvalidRequest))
+async def show_people(
+    _: Admin,
+    page: PageOfAnyCursor,
+    search: Annotated[str | None, Query(max_length=100)] = None,
+    low_balance: bool | None = None,
+) -> PeopleOut:
+    """Users with their balances, newest first; by a part of the e-mail address, name or phone."""
+    found, next_cursor = await customers.list_customers(
+        search=search, low_balance=low_balance, limit=page.limit, cursor=page.cursor
+    )
+    prices = await rates.list_own_rates(person["_id"] for person, _ in found)
+    return PeopleOut(
+        users=[
+            _customer_out(person, balance, prices.get(person["_id"])) for person, balance in found
+        ],
+        next_cursor=next_cursor,
+    )
+
+
 @router.post(
     "/{user_id}/adjustments",
     status_code=201,
     response_model=AdjustmentOut,
-    responses=problems.documented(
-        *_refusals, InsufficientBalance, BalanceHeld, IdempotencyKeyReused, StillRunning
-    ),
+    responses=problems.documented(NotFound, InvalidRequest, InsufficientBalance, BalanceHeld),
 )
 async def post_adjustment(
-    user_id: str, body: AdjustmentIn, admin: Admin, request: Request
+    user_id: str, body: AdjustmentIn, admin: Admin, once: Idempotent
 ) -> Response:
     """Credit or debit a wallet by hand. Send an `Idempotency-Key`: then a repetition is harmless."""
 
     await users.get_user(user_id)
 
-    async def work(seed: str) -> idempotency.Answer:
+    async def work(seed: str) -> Answer:
         entry, balance_paise = await wallet.adjust(
             user_id,
             kind=body.type,
@@ -198,37 +178,30 @@ async def post_adjustment(
             by=admin.id,
             created_at=entry.created_at,
         )
-        return idempotency.Answer(201, answer)
+        return Answer(201, answer)
 
-    return await idempotency.once(request, admin.id, work)
+    return await once(admin.id, work)
 
 
 @router.get(
     "/{user_id}/adjustments",
     response_model=ByHandListOut,
-    responses=problems.documented(
-        Unauthenticated, Forbidden, NotFound, InvalidRequest, InvalidCursor
-    ),
+    responses=problems.documented(NotFound, InvalidRequest),
 )
 async def get_adjustments(
     user_id: str,
     _: Admin,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    page: Page,
 ) -> ByHandListOut:
     """What was done to a wallet by hand: who, what, why."""
     await users.get_user(user_id)
-    rows, next_cursor = await wallet.list_adjustments(user_id, limit=limit, cursor=cursor)
+    rows, next_cursor = await wallet.list_adjustments(user_id, limit=page.limit, cursor=page.cursor)
     return ByHandListOut(
         adjustments=[_adjustment_out(row) for row in rows], next_cursor=next_cursor
     )
 
 
-@router.post(
-    "/{user_id}/freeze", response_model=FrozenOut, responses=problems.documented(*_refusals)
-)
+@router.post("/{user_id}/freeze", response_model=FrozenOut, responses=problems.documented(NotFound))
 async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """No new calls; the live ones are ended. Harmless when repeated."""
     await users.get_user(user_id)
@@ -237,7 +210,7 @@ async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
 
 
 @router.post(
-    "/{user_id}/unfreeze", response_model=FrozenOut, responses=problems.documented(*_refusals)
+    "/{user_id}/unfreeze", response_model=FrozenOut, responses=problems.documented(NotFound)
 )
 async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """Calls are possible again, and campaigns that waited go on. Harmless when repeated."""
@@ -246,36 +219,10 @@ async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut
     return FrozenOut(user_id=user_id, frozen=False, changed=changed)
 
 
-def _adjustment_out(record: Adjustment) -> ByHandOut:
-    return ByHandOut(
-        action=record["action"],
-        reason=record["reason"],
-        by=record["by"],
-        transaction_id=record["transaction_id"],
-        at=record["at"],
-    )
-
-
-class OwnRateIn(BaseModel):
-    """The user's own rate, in rupees a minute; null takes it away."""
-
-    rate: RupeesIn | None
-
-
-class OwnRateSet(BaseModel):
-    """The user's own rate as it is now (null: none), and who set it."""
-
-    user_id: str
-    rate_per_minute: RupeesOut | None
-    currency: str = "INR"
-    updated_at: Instant
-    updated_by: str
-
-
 @router.post(
     "/{user_id}/call-rate",
     response_model=OwnRateSet,
-    responses=problems.documented(InvalidRequest, Unauthenticated, Forbidden, NotFound),
+    responses=problems.documented(NotFound),
 )
 async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSet:
     """Give a user a rate of their own for calls placed from now on; null takes it away. It comes
@@ -286,4 +233,29 @@ async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSe
         rate_per_minute=kept["rate_paise_per_minute"],
         updated_at=kept["updated_at"],
         updated_by=kept["updated_by"],
+    )
+
+
+# --- how a user and an adjustment are shown -----------------------------------------------------
+def _customer_out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
+    return PersonOut(
+        id=person["_id"],
+        **{name: person.get(name) for name in CUSTOMER_FIELDS},
+        balance=balance.balance_paise,
+        held=balance.held_paise,
+        available=balance.available_paise,
+        due=balance.due_paise,
+        low_balance=balance.low,
+        call_rate=own_rate_paise,
+        frozen=balance.frozen,
+    )
+
+
+def _adjustment_out(record: Adjustment) -> ByHandOut:
+    return ByHandOut(
+        action=record["action"],
+        reason=record["reason"],
+        by=record["by"],
+        transaction_id=record["transaction_id"],
+        at=record["at"],
     )

@@ -1,19 +1,16 @@
 """Admin routes of disputes: list them."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 import disputes
 from api import problems
-from api.dependencies import Admin
+from api.dependencies import Admin, Page
 from api.fields import Instant, RupeesOut
-from core import pagination
-from core.errors import Forbidden, InvalidCursor, InvalidRequest, Unauthenticated
+from core.errors import InvalidRequest
 from disputes import Dispute, DisputeState
 
-router = APIRouter(prefix="/api/admin", tags=["admin"])
+router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=problems.Route)
 
 
 class DisputeOut(BaseModel):
@@ -45,18 +42,15 @@ class DisputesOut(BaseModel):
 @router.get(
     "/disputes",
     response_model=DisputesOut,
-    responses=problems.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCursor),
+    responses=problems.documented(InvalidRequest),
 )
 async def get_disputes(
     _: Admin,
+    page: Page,
     state: DisputeState | None = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> DisputesOut:
     """The latest disputes; answer the open ones in Razorpay's dashboard before `respond_by`."""
-    found, next_cursor = await disputes.list_disputes(state, limit=limit, cursor=cursor)
+    found, next_cursor = await disputes.list_disputes(state, limit=page.limit, cursor=page.cursor)
     return DisputesOut(disputes=[_out(each) for each in found], next_cursor=next_cursor)
 
 

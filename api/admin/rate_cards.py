@@ -1,43 +1,35 @@
-"""Admin routes of prices: the single rate, and rate cards uploaded, listed, activated."""
+"""Admin routes of rate cards: upload, list, activate, download."""
 
 import asyncio
 import datetime as dt
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
-from api import downloads, fields, idempotency, middleware, problems
-from api.dependencies import Admin
+from api import downloads, fields, middleware, problems
+from api.dependencies import Admin, Page
 from api.fields import Instant
+from api.idempotency import Answer, Idempotent
 from billing import rate_card_files, rate_cards
 from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
-from core import clock, pagination
+from core import clock
 from core.csv_files import UnreadableFile
-from core.errors import (
-    BodyTooLarge,
-    Forbidden,
-    IdempotencyKeyReused,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    StillRunning,
-    Unauthenticated,
-    invalid,
-)
+from core.errors import InvalidRequest, NotFound, invalid
+
+router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
+
 
 _AHEAD_DAYS: Final = 366
-
-
-router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"])
 
 
 middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 
 
+# --- shapes -------------------------------------------------------------------------------------
 _blank = BeforeValidator(lambda value: None if value == "" else value)
 
 
@@ -83,14 +75,84 @@ class ActivationOut(BaseModel):
     effective_from: Instant
 
 
-def _out(card: RateCard) -> RateCardOut:
-    return RateCardOut(
-        version=card["version"],
-        rows_count=card["rows_count"],
-        note=card["note"],
-        sha256=card["sha256"],
-        created_at=card["created_at"],
-        created_by=card["created_by"],
+# --- routes -------------------------------------------------------------------------------------
+@router.post(
+    "",
+    status_code=201,
+    response_model=RateCardOut,
+    responses=problems.documented(InvalidRequest, UnreadableFile, InvalidRateCard),
+)
+async def upload_rate_card(
+    admin: Admin,
+    form: Annotated[RateCardIn, Form(media_type="multipart/form-data")],
+    once: Idempotent,
+) -> Response:
+    """Put a new rate card in force, now or from `effective_from` on: all of it, or, when any row is
+    wrong, nothing of it."""
+    content = await form.file.read()
+    since = _since(form.effective_from)
+
+    async def work(seed: str) -> Answer:
+        prices = await asyncio.to_thread(rate_card_files.parse_file, content)
+        card = await rate_cards.create_rate_card(
+            f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
+        )
+        return Answer(201, _out(card))
+
+    digest = hashlib.sha256(content)
+    digest.update(form.model_dump_json(exclude={"file"}).encode())
+    return await once(admin.id, work, fingerprint=digest.digest())
+
+
+@router.post(
+    "/activate",
+    response_model=ActivationOut,
+    responses=problems.documented(InvalidRequest, NotFound),
+)
+async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
+    """Put an earlier version in force again, or none."""
+    since = await rate_cards.activate_rate_card(
+        body.version, effective_from=_since(body.effective_from), by=admin.email
+    )
+    return ActivationOut(version=body.version, effective_from=since)
+
+
+@router.get(
+    "",
+    response_model=RateCardsOut,
+    responses=problems.documented(InvalidRequest),
+)
+async def list_rate_cards(
+    _: Admin,
+    page: Page,
+    at: Annotated[str | None, Query(max_length=64)] = None,
+) -> RateCardsOut:
+    """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
+    moment = (
+        clock.now() if at is None else fields.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
+    )
+    found, next_cursor = await rate_cards.list_rate_cards(limit=page.limit, cursor=page.cursor)
+    return RateCardsOut(
+        active_version=await rate_cards.find_version_at(moment),
+        rate_cards=[_out(card) for card in found],
+        next_cursor=next_cursor,
+    )
+
+
+@router.get(
+    "/{version}/download",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/csv": {}}, "description": "The CSV"},
+        **problems.documented(InvalidRequest, NotFound),
+    },
+)
+async def download_rate_card(
+    _: Admin, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+) -> StreamingResponse:
+    """A version as CSV, which can be changed and sent again."""
+    return await downloads.attachment(
+        rate_cards.csv_of_rate_card(version), f"rate-card-{version}.csv"
     )
 
 
@@ -105,99 +167,13 @@ def _since(text: str | None) -> dt.datetime | None:
     return moment
 
 
-@router.post(
-    "",
-    status_code=201,
-    response_model=RateCardOut,
-    responses=problems.documented(
-        Unauthenticated,
-        Forbidden,
-        InvalidRequest,
-        UnreadableFile,
-        InvalidRateCard,
-        BodyTooLarge,
-        IdempotencyKeyReused,
-        StillRunning,
-    ),
-)
-async def upload_rate_card(
-    request: Request,
-    admin: Admin,
-    form: Annotated[RateCardIn, Form(media_type="multipart/form-data")],
-) -> Response:
-    """Put a new rate card in force, now or from `effective_from` on: all of it, or, when any row is
-    wrong, nothing of it."""
-    content = await form.file.read()
-    since = _since(form.effective_from)
-
-    async def work(seed: str) -> idempotency.Answer:
-        prices = await asyncio.to_thread(rate_card_files.parse_file, content)
-        card = await rate_cards.create_rate_card(
-            f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
-        )
-        return idempotency.Answer(201, _out(card))
-
-    digest = hashlib.sha256(content)
-    digest.update(form.model_dump_json(exclude={"file"}).encode())
-    return await idempotency.once(request, admin.id, work, fingerprint=digest.digest())
-
-
-@router.post(
-    "/activate",
-    response_model=ActivationOut,
-    responses=problems.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
-)
-async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
-    """Put an earlier version in force again, or none."""
-    since = await rate_cards.activate_rate_card(
-        body.version, effective_from=_since(body.effective_from), by=admin.email
-    )
-    return ActivationOut(version=body.version, effective_from=since)
-
-
-@router.get(
-    "",
-    response_model=RateCardsOut,
-    responses=problems.documented(Unauthenticated, Forbidden, InvalidRequest, InvalidCursor),
-)
-async def list_rate_cards(
-    _: Admin,
-    at: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-) -> RateCardsOut:
-    """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
-    moment = (
-        clock.now() if at is None else fields.span_of("at", at)[1] - dt.timedelta(milliseconds=1)
-    )
-    before: int | None = None
-    if cursor is not None:
-        name, before = pagination.decode_cursor(cursor, str, int)
-        if name != "card":
-            raise InvalidCursor("This cursor is not one of this list's; start without a cursor.")
-    found = await rate_cards.list_rate_cards(before=before, limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
-    return RateCardsOut(
-        active_version=await rate_cards.find_version_at(moment),
-        rate_cards=[_out(card) for card in found],
-        next_cursor=pagination.encode_cursor("card", found[-1]["version"]) if more else None,
-    )
-
-
-@router.get(
-    "/{version}/download",
-    response_class=StreamingResponse,
-    responses={
-        200: {"content": {"text/csv": {}}, "description": "The CSV"},
-        **problems.documented(Unauthenticated, Forbidden, InvalidRequest, NotFound),
-    },
-)
-async def download_rate_card(
-    _: Admin, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
-) -> StreamingResponse:
-    """A version as CSV, which can be changed and sent again."""
-    return await downloads.attachment(
-        rate_cards.csv_of_rate_card(version), f"rate-card-{version}.csv"
+# --- how a rate card is shown -------------------------------------------------------------------
+def _out(card: RateCard) -> RateCardOut:
+    return RateCardOut(
+        version=card["version"],
+        rows_count=card["rows_count"],
+        note=card["note"],
+        sha256=card["sha256"],
+        created_at=card["created_at"],
+        created_by=card["created_by"],
     )

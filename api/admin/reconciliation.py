@@ -11,31 +11,21 @@ import payments
 from api import calls as calls_routes
 from api import problems
 from api.calls import CallOut
-from api.dependencies import Admin
+from api.dependencies import Admin, Page
 from api.fields import Instant, RupeesOut
 from calls import lifecycle
-from core import clock, pagination
-from core.errors import (
-    Forbidden,
-    InvalidCursor,
-    InvalidRequest,
-    NotFound,
-    StillRunning,
-    Unauthenticated,
-    Unavailable,
-)
+from core import clock
+from core.errors import InvalidRequest, NotFound, StillRunning
 from payments import Payment
 from reconciliation import reconcile, settlements
 from reconciliation.reconcile import Reconciliation
 from reconciliation.settlements import Settlement
 from reporting import review_queue
 
-router = APIRouter(prefix="/api/admin", tags=["admin"])
+router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=problems.Route)
 
 
-_refusals = (Unauthenticated, Forbidden)
-
-
+# --- shapes -------------------------------------------------------------------------------------
 class ReportOut(BaseModel):
     """One reconciliation: what was looked at, what was repaired, what it leaves to a person.
 
@@ -127,9 +117,8 @@ class SettlementsOut(BaseModel):
     next_cursor: str | None
 
 
-@router.get(
-    "/reconciliation", response_model=ReconciliationOut, responses=problems.documented(*_refusals)
-)
+# --- routes -------------------------------------------------------------------------------------
+@router.get("/reconciliation", response_model=ReconciliationOut)
 async def get_reconciliation(
     _: Admin, limit: Annotated[int, Query(ge=1, le=100)] = 10
 ) -> ReconciliationOut:
@@ -150,7 +139,7 @@ async def get_reconciliation(
 @router.post(
     "/reconciliation/run",
     response_model=ReportOut,
-    responses=problems.documented(*_refusals, InvalidRequest, StillRunning),
+    responses=problems.documented(StillRunning),
 )
 async def run_reconciliation(admin: Admin, body: RunIn | None = None) -> ReportOut:
     """Compare with Razorpay now, repair what can be repaired, and tell. It may take some minutes."""
@@ -162,7 +151,7 @@ async def run_reconciliation(admin: Admin, body: RunIn | None = None) -> ReportO
 @router.post(
     "/payments/{payment_id}/resolve",
     response_model=WaitingPaymentOut,
-    responses=problems.documented(*_refusals, NotFound, InvalidRequest),
+    responses=problems.documented(NotFound),
 )
 async def resolve_payment(payment_id: str, body: ResolveIn, admin: Admin) -> WaitingPaymentOut:
     """Take a payment out of the review, after it was refunded or credited by an adjustment."""
@@ -175,7 +164,7 @@ async def resolve_payment(payment_id: str, body: ResolveIn, admin: Admin) -> Wai
 @router.post(
     "/calls/{call_id}/resolve",
     response_model=CallOut,
-    responses=problems.documented(*_refusals, NotFound, InvalidRequest, Unavailable),
+    responses=problems.documented(NotFound),
 )
 async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallOut:
     """Take a call out of the review. One whose money is still held is charged for `duration_seconds`,
@@ -189,20 +178,18 @@ async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallO
 @router.get(
     "/settlements",
     response_model=SettlementsOut,
-    responses=problems.documented(*_refusals, InvalidRequest, InvalidCursor),
+    responses=problems.documented(InvalidRequest),
 )
 async def get_settlements(
     _: Admin,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    page: Page,
 ) -> SettlementsOut:
     """What Razorpay paid out to our bank, with its fees and their tax."""
-    found, next_cursor = await settlements.list_settlements(limit=limit, cursor=cursor)
+    found, next_cursor = await settlements.list_settlements(limit=page.limit, cursor=page.cursor)
     return SettlementsOut(settlements=[_settlement(s) for s in found], next_cursor=next_cursor)
 
 
+# --- how reports and what waits are shown -------------------------------------------------------
 def _report(run: Reconciliation) -> ReportOut:
     return ReportOut(
         run_id=run["_id"],

@@ -1,19 +1,17 @@
 """Admin routes of webhooks: list what arrived, replay one."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api import problems
-from api.dependencies import Admin
+from api.dependencies import Admin, PageOfLongCursor
 from api.fields import Instant
-from core import outbox, pagination
+from core import outbox
 from core.database import Document
-from core.errors import Forbidden, InvalidCursor, NotFound, Unauthenticated
+from core.errors import InvalidCursor, NotFound
 from reconciliation.webhooks import EVENT, WebhookState
 
-router = APIRouter(prefix="/api/admin/webhooks", tags=["admin"])
+router = APIRouter(prefix="/api/admin/webhooks", tags=["admin"], route_class=problems.Route)
 
 
 class WebhookOut(BaseModel):
@@ -45,25 +43,24 @@ class WebhooksOut(BaseModel):
 @router.get(
     "",
     response_model=WebhooksOut,
-    responses=problems.documented(Unauthenticated, Forbidden, InvalidCursor),
+    responses=problems.documented(InvalidCursor),
 )
 async def get_webhooks(
     _: Admin,
+    page: PageOfLongCursor,
     state: WebhookState | None = None,
-    limit: Annotated[
-        int, Query(ge=1, le=pagination.PAGE_LIMIT_MAX)
-    ] = pagination.PAGE_LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
 ) -> WebhooksOut:
     """What Razorpay reported, the newest first; `state=dead` for what needs a person."""
-    found, next_cursor = await outbox.list_events(EVENT, state=state, cursor=cursor, limit=limit)
+    found, next_cursor = await outbox.list_events(
+        EVENT, state=state, limit=page.limit, cursor=page.cursor
+    )
     return WebhooksOut(webhooks=[_out(event) for event in found], next_cursor=next_cursor)
 
 
 @router.post(
     "/{webhook_id}/replay",
     response_model=WebhookDetailOut,
-    responses=problems.documented(Unauthenticated, Forbidden, NotFound),
+    responses=problems.documented(NotFound),
 )
 async def replay_webhook(webhook_id: str, _: Admin) -> WebhookDetailOut:
     """Handle a webhook once more, whatever became of it. It credits nothing twice."""

@@ -17,7 +17,7 @@ from telephony.provider import (
     Ambiguous,
     Capabilities,
     Dial,
-    InvalidSignature,
+    InvalidCallbackSignature,
     NetworkCall,
     NotSent,
     Others,
@@ -127,7 +127,7 @@ class Simulator:
         """Verify the signature over the address and the body, and read the body."""
         sent = headers.get(SIGNATURE_HEADER, "").encode()
         if not hmac.compare_digest(sent, sign(url, body).encode()):
-            raise InvalidSignature("The signature is not the simulator's.")
+            raise InvalidCallbackSignature("The signature is not the simulator's.")
         try:
             fields = json.loads(body)
             answered_at = fields["answered_at"]
@@ -149,7 +149,7 @@ class Simulator:
                 answered_by=answered_by,
             )
         except (ValueError, KeyError, TypeError):
-            raise InvalidSignature("The simulator does not send such a body.") from None
+            raise InvalidCallbackSignature("The simulator does not send such a body.") from None
 
     def script(self, call: NetworkCall) -> Script:
         """Nothing is said: nobody listens."""

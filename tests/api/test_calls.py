@@ -451,7 +451,9 @@ async def test_a_forged_callback_is_refused_and_changes_nothing(service: Service
     ]
     for options in forged:
         answer = await calling.send(service, call_id, body, **options)
-        assert (answer.status_code, answer.json()["code"]) == (403, "invalid_signature"), options
+        assert (answer.status_code, answer.json()["code"]) == (403, "invalid_callback_signature"), (
+            options
+        )
     for nonsense in (
         b"",
         b"{}",
@@ -466,7 +468,9 @@ async def test_a_forged_callback_is_refused_and_changes_nothing(service: Service
         json.dumps(calling.told(call_id, "completed", occurred_at="2026-11-23T10:00:00")).encode(),
     ):
         answer = await calling.send(service, call_id, nonsense)
-        assert (answer.status_code, answer.json()["code"]) == (403, "invalid_signature"), nonsense
+        assert (answer.status_code, answer.json()["code"]) == (403, "invalid_callback_signature"), (
+            nonsense
+        )
     for missing in ("call_NOBODY", "call_" + "A" * 500):
         answer = await calling.report(service, missing, "completed", 30)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -1,4 +1,4 @@
-"""What every route shares: cursors, idempotency keys, request ids, bodies, problems."""
+"""Idempotency keys: a repeated POST gets the first answer, also after crashes and at the same time."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""What every route shares: cursors, idempotency keys, request ids, bodies, problems."""
+"""Request ids, the size of bodies, bodies that cannot be read, addresses that are not there."""
 
 import pytest
 

@@ -473,6 +473,11 @@ def codes() -> dict[str, set[int]]:
     return found
 
 
+def test_no_code_has_two_statuses() -> None:
+    assert len(codes()) > 20
+    assert {code: found for code, found in codes().items() if len(found) > 1} == {}
+
+
 async def test_every_code_has_a_page_that_explains_it(service: Service) -> None:
     assert len(codes()) > 20
     for code, statuses in codes().items():

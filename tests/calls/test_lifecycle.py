@@ -153,7 +153,7 @@ async def test_a_report_about_another_call_of_the_network_is_refused(service: Se
     answer = await calling.report(
         service, call_id, "completed", 30, provider_call_id="sim_SOMEBODY_ELSE"
     )
-    assert (answer.status_code, answer.json()["code"]) == (403, "invalid_signature")
+    assert (answer.status_code, answer.json()["code"]) == (403, "invalid_callback_signature")
     assert (await service.balance(person))["held"] == 10.0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from campaigns import contacts
 from campaigns.contacts import ClaimedContact, Contact, ContactCategory, Counts
-from core import clock, config, database
+from core import clock, config, database, pagination
 from core.database import db
 from tests.support.service import test_settings as settings_of_tests
 
@@ -150,17 +150,15 @@ async def test_a_page_shows_each_state_under_the_name_that_it_is_counted_by(
     await contacts.mark_skipped(three, "invalid_number")
     assert four["state"] == "claimed"
 
-    async def rows(state: ContactCategory | None, after_row: int = 0) -> list[int]:
-        found = await contacts.list_contacts(
-            campaign_id, state=state, after_row=after_row, limit=200
-        )
+    async def rows(state: ContactCategory | None, cursor: str | None = None) -> list[int]:
+        found, _ = await contacts.list_contacts(campaign_id, state=state, limit=200, cursor=cursor)
         assert {contacts.counted_as(c) for c in found} <= {state} or state is None
         return [contact["row"] for contact in found]
 
     assert await rows("in_call") == [1, 4]
     assert await rows("no_answer") == [2]
     assert await rows("skipped") == [3]
-    assert await rows("pending", after_row=6) == [7, 8, 9, 10]
+    assert await rows("pending", pagination.encode_cursor(6)) == [7, 8, 9, 10]
     assert await rows("answered") == []
     assert await rows(None) == list(range(1, 11))
     everyone = [contact["row"] async for contact in contacts.iterate_contacts(campaign_id)]

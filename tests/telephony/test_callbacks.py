@@ -9,7 +9,7 @@ import pytest
 import telephony
 from core import config
 from core.errors import NotFound
-from telephony import OVER, InvalidSignature, Report
+from telephony import OVER, InvalidCallbackSignature, Report
 from telephony.simulator import SIGNATURE_HEADER, sign
 
 
@@ -63,7 +63,7 @@ def test_a_callback_is_believed_only_with_token_and_signature(settings: config.S
         (path.split("?")[0], headers, body),
         (path + "0", headers, body),
     ):
-        with pytest.raises(InvalidSignature):
+        with pytest.raises(InvalidCallbackSignature):
             read(*wrong)
     with pytest.raises(NotFound):
         telephony.get_provider("nobody")

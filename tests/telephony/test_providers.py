@@ -20,7 +20,7 @@ from core import clock, config
 from core.database import db
 from core.errors import NotFound
 from reporting import audit
-from telephony import Ambiguous, InvalidSignature, NetworkCall, http
+from telephony import Ambiguous, InvalidCallbackSignature, NetworkCall, http
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
 from telephony.provider import OUT_OF_CREDIT
@@ -203,7 +203,7 @@ async def test_a_forged_callback_is_refused(network: Network) -> None:
     path = telephony.callback_path(network.name, call_id)
     for forged in (path[:-1], path[:-1] + "x", path.split("?")[0], path + "&a=1"):
         answer = await service.client.post(forged, content=b"Status=completed")
-        assert (answer.status_code, answer.json()["code"]) == (403, "invalid_signature")
+        assert (answer.status_code, answer.json()["code"]) == (403, "invalid_callback_signature")
     if network.name in ("twilio", "plivo"):
         assert isinstance(network, TwilioHere | PlivoHere)
         fields = network.fields(phone)
@@ -427,11 +427,11 @@ def test_no_body_breaks_the_reading_of_a_callback(body: bytes, kind: str) -> Non
             "multipart/form-data; boundary=b",
             "multipart/form-data",
         ):
-            with contextlib.suppress(InvalidSignature):
+            with contextlib.suppress(InvalidCallbackSignature):
                 told = Exotel().read_callback({"content-type": form}, body, "http://x/")
                 assert told.is_unverified
         for adapter in (Twilio(), Plivo()):
-            with pytest.raises(InvalidSignature):
+            with pytest.raises(InvalidCallbackSignature):
                 adapter.read_callback({"x-plivo-signature-v3-nonce": "1"}, body, "http://x/")
     finally:
         config.use(before)

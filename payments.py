@@ -10,7 +10,7 @@ from typing import Literal, NoReturn, NotRequired, TypedDict, cast
 import gateway
 import ledger
 import wallet
-from core import clock, config, database, money, pagination
+from core import clock, config, database, leases, money, pagination
 from core.database import Document, Index, Update, db
 from core.errors import Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
@@ -272,26 +272,14 @@ async def claim_due_orders(limit: int) -> list[Order]:
     of the order's age, from 10 seconds to a day, for half a year: an order never expires, and a
     failed payment may be authorized days later (Razorpay, "late authorisation").
     """
-    now, mine = clock.now(), []
-    # The type is named because only then MongoDB takes the partial index.
-    where = {
-        "next_check_at": {"$lte": now, "$type": "date"},
-        "mode": config.settings().gateway_mode,
-    }
-    found = await db.orders.find(where).sort("next_check_at", 1).to_list(limit)
-    for order in cast(list[Order], found):
-        waited = now - _waits_since(order)
-        over = order["status"] == "paid" or waited > dt.timedelta(days=_CHECKED_DAYS_MAX)
-        # The next time is set before the work: a process that dies loses a turn, not an order.
-        taken = await db.orders.update_one(
-            {"_id": order["_id"], "next_check_at": order["next_check_at"]},
-            {"$unset": {"next_check_at": ""}}
-            if over
-            else {"$set": {"next_check_at": clock.after(_next_pause_seconds(order))}},
-        )
-        if taken.modified_count:
-            mine.append(order)
-    return mine
+    claimed = await leases.claim_due(
+        db.orders,
+        "next_check_at",
+        next_at=lambda order: _next_check_at(cast(Order, order)),
+        limit=limit,
+        where={"mode": config.settings().gateway_mode},
+    )
+    return cast(list[Order], claimed)
 
 
 async def unpaid_orders_between(
@@ -350,8 +338,12 @@ def _waits_since(order: Order) -> dt.datetime:
     return order.get("pending_since") or order["created_at"]
 
 
-def _next_pause_seconds(order: Order) -> float:
-    return _pause_seconds(order["mode"], since=_waits_since(order))
+def _next_check_at(order: Order) -> dt.datetime | None:
+    """When Razorpay is asked about the order once more; None when this check is the last one."""
+    since = _waits_since(order)
+    if order["status"] == "paid" or clock.now() - since > dt.timedelta(days=_CHECKED_DAYS_MAX):
+        return None
+    return clock.after(_pause_seconds(order["mode"], since=since))
 
 
 def _pause_seconds(mode: str, *, since: dt.datetime) -> float:

@@ -11,7 +11,7 @@ import gateway
 import ledger
 import payments
 import wallet
-from core import clock, config, database, money, outbox, pagination
+from core import clock, config, database, leases, money, outbox, pagination
 from core.database import Document, Index, Insert, Update, Write, db
 from core.errors import HoldNotFound, NotFound, PaymentRequired, Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
@@ -364,16 +364,13 @@ def refund_pause_seconds(record: Refund) -> float:
 
 async def claim_due_refunds(limit: int) -> list[Refund]:
     """The refunds whose time to be asked about has come, taken by this process alone."""
-    found = db.refunds.find({"next_check_at": {"$lte": clock.now(), "$type": "date"}})
-    mine = []
-    for record in cast(list[Refund], await found.sort("next_check_at", 1).to_list(limit)):
-        taken = await db.refunds.update_one(
-            {"_id": record["_id"], "next_check_at": record["next_check_at"]},
-            {"$set": {"next_check_at": clock.after(refund_pause_seconds(record))}},
-        )
-        if taken.modified_count:
-            mine.append(record)
-    return mine
+    claimed = await leases.claim_due(
+        db.refunds,
+        "next_check_at",
+        next_at=lambda record: clock.after(refund_pause_seconds(cast(Refund, record))),
+        limit=limit,
+    )
+    return cast(list[Refund], claimed)
 
 
 async def open_refunds_before(until: dt.datetime) -> AsyncIterator[list[Refund]]:

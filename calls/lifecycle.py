@@ -1,6 +1,5 @@
 """Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast, get_args
@@ -9,7 +8,7 @@ from billing import charging, pricing
 from billing.charging import Charge, Reservation
 from calls import records, timing
 from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, Status
-from core import clock, database, outbox
+from core import clock, database, leases, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import HoldNotFound, NotFound, Unavailable, invalid
 from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidSignature, Report
@@ -232,32 +231,28 @@ async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -
     this, and what a dead one had claimed is due again. What fails is due again, too; it is an error
     in the log unless the database or the network was away.
     """
-    now = clock.now()
-    due = db.calls.find({field: {"$lte": now}}, {"_id": 1}, sort=[(field, 1)], limit=_BATCH_MAX)
-    ids = [found["_id"] for found in await due.to_list(None)]
-    slots = asyncio.Semaphore(_PARALLEL_MAX)
+    ids = await leases.due_ids(db.calls, field, limit=_BATCH_MAX)
 
     async def one(call_id: str) -> None:
-        async with slots:
-            claim: Document = {"$set": {field: clock.after(_LEASE_SECONDS[field])}}
-            if field == "next_check_at":
-                claim["$inc"] = {"checks": 1}
-            call = await db.calls.find_one_and_update(
-                {"_id": call_id, field: {"$lte": clock.now()}},
-                claim,
-            )
-            if call is None:
-                return
-            try:
-                await work(cast(Call, call))
-            except Exception as problem:
-                passes = isinstance(problem, Unavailable | Ambiguous)
-                if passes or database.is_away(problem):
-                    log.warning("call %s: %s: %s; tried again", call_id, field, problem)
-                else:  # a defect of ours: it keeps neither the other calls nor the worker up
-                    log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
+        call = await leases.claim(
+            db.calls,
+            call_id,
+            field,
+            until=clock.after(_LEASE_SECONDS[field]),
+            count="checks" if field == "next_check_at" else None,
+        )
+        if call is None:
+            return
+        try:
+            await work(cast(Call, call))
+        except Exception as problem:
+            passes = isinstance(problem, Unavailable | Ambiguous)
+            if passes or database.is_away(problem):
+                log.warning("call %s: %s: %s; tried again", call_id, field, problem)
+            else:  # a defect of ours: it keeps neither the other calls nor the worker up
+                log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
 
-    await asyncio.gather(*(one(call_id) for call_id in ids))
+    await leases.gather_bounded(one, ids, _PARALLEL_MAX)
     return len(ids)
 
 

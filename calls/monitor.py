@@ -1,6 +1,5 @@
 """Call monitor: running calls extended, warned and cut off; lost ends found by asking."""
 
-import asyncio
 import logging
 import math
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from billing.charging import Reservation
 from calls import lifecycle, records, timing
 from calls.records import RESOLVED, Call
 from calls.timing import LEAD_SECONDS, WARNED_AT_SECONDS
-from core import clock, config
+from core import clock, config, leases
 from core.database import Document, Write
 from core.errors import HoldNotFound, PaymentRequired, Unavailable
 from telephony import OVER, RANK, Report
@@ -246,21 +245,19 @@ async def end_calls_of_frozen(event: Document) -> None:
     if not await charging.is_frozen(event["user_id"]):
         return
     found = await records.list_live_calls(event["user_id"], limit=_FROZEN_BATCH)
-    slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def end(call: Call) -> bool:
         network = telephony.get_provider(call["provider"])
         if not network.can.can_hang_up:  # it ends at its limit, which is paid for
             return True
-        async with slots:
-            try:
-                await network.hang_up(call)
-            except telephony.Ambiguous as problem:
-                log.warning("call %s: not hung up, its wallet is frozen: %s", call["_id"], problem)
-                return False
+        try:
+            await network.hang_up(call)
+        except telephony.Ambiguous as problem:
+            log.warning("call %s: not hung up, its wallet is frozen: %s", call["_id"], problem)
+            return False
         log.warning("call %s: hung up, its wallet was frozen", call["_id"])
         return True
 
-    left = (await asyncio.gather(*map(end, found))).count(False)
+    left = (await leases.gather_bounded(end, found, _PARALLEL_MAX)).count(False)
     if left:
         raise Unavailable(f"{left} calls of a frozen wallet are not hung up yet.")

@@ -1,5 +1,6 @@
 """Call monitor: running calls extended, warned and cut off; lost ends found by asking."""
 
+import datetime as dt
 import logging
 import math
 from collections.abc import Iterable
@@ -59,14 +60,10 @@ async def extend_due_calls() -> int:
 async def _extend(call: Call) -> None:
     network = telephony.get_provider(call["provider"])
     if call["status"] != "in_progress":  # it rings for long, or the report of the answer was lost
-        report = await _ask(call)
-        if report is None or report.rank < RANK["in_progress"]:
-            pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
-            return await lifecycle.update_open_call(call, next_extend_at=clock.after(pause_seconds))
-        await lifecycle.apply_report(call["_id"], report, via=call["provider"])
-        if report.rank == OVER:
+        answered = await _find_answered(call)
+        if answered is None:
             return None
-        call = await records.get_call(call["_id"])
+        call = answered
     before_seconds = call["told_limit_seconds"] if network.can.can_extend else call["limit_seconds"]
     if await _is_too_early(call):
         again_at = clock.after(-LEAD_SECONDS, since=timing.talk_ends_at(call))
@@ -86,13 +83,29 @@ async def _extend(call: Call) -> None:
     log.info("call %s: may last %d s", call["_id"], limit_seconds)
     if limit_seconds >= call["max_duration_seconds"]:
         return await lifecycle.update_open_call(call, forget="next_extend_at")
+    again_at = _next_balance_check_at(call, before_seconds, limit_seconds)
+    return await lifecycle.update_open_call(call, next_extend_at=again_at)
+
+
+def _next_balance_check_at(call: Call, before_seconds: int, limit_seconds: int) -> dt.datetime:
+    """When to look at a call again whose limit was raised from `before_seconds`."""
     reached_at = clock.now()
     if call["pace"] <= 1 and call["answered_at"] is not None:
         reached_at = clock.after(before_seconds / call["pace"], since=call["answered_at"])
-    again_at = timing.next_balance_check_at(
-        call, reached_at, seconds=limit_seconds - before_seconds
-    )
-    return await lifecycle.update_open_call(call, next_extend_at=again_at)
+    added_seconds = limit_seconds - before_seconds
+    return timing.next_balance_check_at(call, reached_at, seconds=added_seconds)
+
+
+async def _find_answered(call: Call) -> Call | None:
+    """The call as it is now, if its network says that it is in progress; None when it rings, which
+    is looked up again later, and when it is over."""
+    report = await _ask(call)
+    if report is None or report.rank < RANK["in_progress"]:
+        pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
+        await lifecycle.update_open_call(call, next_extend_at=clock.after(pause_seconds))
+        return None
+    await lifecycle.apply_report(call["_id"], report, via=call["provider"])
+    return None if report.rank == OVER else await records.get_call(call["_id"])
 
 
 async def _is_too_early(call: Call) -> bool:

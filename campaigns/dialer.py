@@ -476,7 +476,7 @@ async def on_call_ended(event: Document) -> None:
 
 async def _look_soon(campaign_id: str) -> None:
     """Look beside the delivery of events, which goes on. If it fails, or the process ends before,
-    `tick` does it: a campaign with calls is due again in a few seconds anyway."""
+    `dial_due_campaigns` does it: a campaign with calls is due again in a few seconds anyway."""
     try:
         await asyncio.sleep(_TOGETHER_SECONDS)
     finally:

@@ -425,7 +425,7 @@ async def mark_due(campaign_id: str, at: dt.datetime) -> None:
 
 
 async def acquire_lease(campaign_id: str) -> Campaign | None:
-    """The campaign, for this caller alone until `put_down`; None while another process is at it.
+    """The campaign, for this caller alone until `release_lease`; None while another process is at it.
 
     One at a time, so that the limits of a campaign hold over all processes. When the process dies,
     the campaign is due again as soon as its lease is over.

@@ -10,7 +10,7 @@ from typing import Literal, NoReturn, NotRequired, TypedDict, cast
 import gateway
 import ledger
 import wallet
-from core import clock, config, database, money, pagination
+from core import clock, config, database, leases, money, pagination
 from core.database import Document, Index, Update, db
 from core.errors import Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
@@ -19,37 +19,8 @@ from ledger import Outcome
 log = logging.getLogger(__name__)
 
 
+# --- vocabulary: orders -------------------------------------------------------------------------
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
-
-
-_CHECKED_DAYS_MAX = 180
-
-
-_SANDBOX_PAUSE_SECONDS = 5.0
-
-
-_SANDBOX_EAGER_SECONDS = 1_800
-
-
-_PAUSE_SECONDS_MIN = 10.0
-
-
-_PAUSE_SECONDS_MAX = 86_400.0
-
-
-_EXPECTED_AFTER_SECONDS = 2.0
-
-
-_LAST_LOOK_SECONDS = 5.0
-
-
-_BATCH = 100
-
-
-_NEWEST = pagination.newest_first("created_at")
-
-
-_ASKED_AGAIN_AFTER_SECONDS = 2.0
 
 
 class _Opening(TypedDict):
@@ -81,7 +52,7 @@ class Order(TypedDict):
     created_at: dt.datetime
     updated_at: dt.datetime
     next_check_at: NotRequired[dt.datetime]  # absent: Razorpay is not asked any more
-    asked_at: NotRequired[dt.datetime]  # when its owner's look last asked Razorpay
+    asked_at: NotRequired[dt.datetime]  # when Razorpay was last asked because it was read
     pending_payment_id: NotRequired[str]  # signed, and not credited yet
     pending_since: NotRequired[dt.datetime]
     transaction_id: NotRequired[str]
@@ -106,317 +77,21 @@ class OrderNotFound(Problem):
     code, status, title = "order_not_found", 404, "Order not found"
 
 
-database.declare(
-    "orders",
-    indexes=[
-        Index(("user_id", "order_id"), unique=True, only_where={"order_id": {"$type": "string"}}),
-        Index(("order_id",)),
-        Index(("user_id", "-created_at", "-_id")),
-        Index(("-created_at", "-_id")),
-        Index(("status", "created_at", "_id")),
-        # Only what is still expected is in this index, however long the history grows.
-        Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
-    ],
-    schema={
-        "bsonType": "object",
-        "required": ["user_id", "amount_paise", "currency", "mode", "status", "created_at"],
-        "properties": {
-            "amount_paise": {"bsonType": "long", "minimum": 1},
-            "currency": {"enum": ["INR"]},
-            "mode": {"enum": ["sandbox", "test", "live"]},
-            # creating: Razorpay has not confirmed the order yet; never shown.
-            "status": {"enum": ["creating", "created", "attempted", "paid"]},
-        },
-    },
-)
-
-
-async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
-    """An order over `amount_paise` for this user, at Razorpay and here.
-
-    Our record comes first, and its id is the receipt, so a creation whose answer was lost is found
-    again by its receipt instead of being repeated. The same `seed` leads to the same order. Raises
-    AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
-    """
-    _check_limits(amount_paise)
-    receipt, now, mode = f"rcpt_{seed}", clock.now(), config.settings().gateway_mode
-    opening: _Opening = {
-        "_id": receipt,
-        "user_id": user_id,
-        "order_id": None,
-        "payment_id": None,
-        "mode": mode,
-        "amount_paise": database.long(amount_paise),
-        "currency": gateway.CURRENCY,
-        "status": "creating",
-        "created_at": now,
-        "updated_at": now,
-    }
-    try:
-        await db.orders.insert_one(dict(opening))
-        at_razorpay = None
-    except database.DuplicateKey:
-        confirmed = {"_id": receipt, "user_id": user_id, "order_id": {"$type": "string"}}
-        if (earlier := await _find_one(confirmed)) is not None:
-            return earlier
-        at_razorpay = await gateway.find_order_by_receipt(receipt)
-    if at_razorpay is None:
-        at_razorpay = await _create_at_gateway(receipt, user_id, amount_paise)
-    await db.orders.update_one(
-        {"_id": receipt, "order_id": None},
-        {
-            "$set": {
-                "order_id": at_razorpay.id,
-                "status": "created",
-                "mode": mode,
-                "next_check_at": clock.after(_pause_seconds(mode, since=now)),
-                "updated_at": now,
-            }
-        },
-    )
-    order = await _find_one({"_id": receipt})
-    assert order is not None
-    assert order["amount_paise"] == at_razorpay.amount_paise
-    log.info("order %s opened for %s: %d paise", order["order_id"], user_id, amount_paise)
-    return order
-
-
-async def get_order(order_id: str, user_id: str | None) -> Order:
-    """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
-    where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
-    found = await _find_one(where) if entities.is_id("order", order_id) else None
-    if found is None:
-        raise OrderNotFound("There is no such order.")
-    return found
-
-
-async def list_orders(
-    user_id: str | None, *, limit: int, cursor: str | None
-) -> tuple[list[Order], str | None]:
-    """Orders, newest first, and the next cursor. `user_id` None: everybody's."""
-    where: Document = {"order_id": {"$type": "string"}}
-    if user_id is not None:
-        where["user_id"] = user_id
-    where |= _NEWEST.behind(cursor)
-    found = db.orders.find(where, sort=_NEWEST.sort)
-    return _NEWEST.cut(cast(list[Order], await found.to_list(limit + 1)), limit)
-
-
-async def claim_order(order: Order, payment_id: str) -> bool:
-    """Whether this payment is the one that the order buys with: the first captured one is."""
-    claimed = await db.orders.update_one(
-        {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
-        {"$set": {"payment_id": payment_id}},
-    )
-    return claimed.matched_count == 1
-
-
-def order_paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
-    """The companion write of the credit: the order is paid, and expected no longer.
-
-    One last look at it comes a little later, for the attempts on it that failed before.
-    """
-    facts = {
-        "status": "paid",
-        "payment_id": payment_id,
-        "transaction_id": transaction_id,
-        "paid_at": at,
-        "updated_at": at,
-        "next_check_at": clock.after(_LAST_LOOK_SECONDS, since=at),
-    }
-    ended = {"pending_payment_id": "", "pending_since": ""}
-    return Update("orders", {"_id": order["_id"]}, {"$set": facts, "$unset": ended})
-
-
-def order_checked_until(order: Order) -> dt.datetime | None:
-    """Until when Razorpay is asked about the order; None once there is nothing to wait for."""
-    if order["status"] == "paid" or not order.get("next_check_at"):
-        return None
-    return clock.after(86_400 * _CHECKED_DAYS_MAX, since=_waits_since(order))
-
-
-async def mark_order_attempted(order: Order) -> None:
-    """Somebody tried to pay; never back from `paid`."""
-    await db.orders.update_one(
-        {"_id": order["_id"], "status": "created"},
-        {"$set": {"status": "attempted", "updated_at": clock.now()}},
-    )
-
-
-async def mark_payment_pending(order: Order, payment_id: str) -> None:
-    """A signed payment that is not credited yet: check soon."""
-    facts = {
-        "pending_payment_id": payment_id,
-        "pending_since": clock.now(),
-        "next_check_at": clock.after(_EXPECTED_AFTER_SECONDS),
-    }
-    await db.orders.update_one({"_id": order["_id"], "status": {"$ne": "paid"}}, {"$set": facts})
-
-
-async def claim_order_check(order: Order) -> bool:
-    """Whether a look at this order may ask Razorpay now: it is open, and nobody asked just now."""
-    if order["status"] == "paid" or order["mode"] != config.settings().gateway_mode:
-        return False
-    recently = clock.after(-_ASKED_AGAIN_AFTER_SECONDS)
-    asked = await db.orders.update_one(
-        {"_id": order["_id"], "asked_at": {"$not": {"$gt": recently}}},
-        {"$set": {"asked_at": clock.now()}},
-    )
-    return asked.modified_count == 1
-
-
-async def claim_due_orders(limit: int) -> list[Order]:
-    """Orders whose time to be checked has come, taken by this process alone.
-
-    In the sandbox that is every 5 seconds for half an hour; else at growing intervals, a quarter
-    of the order's age, from 10 seconds to a day, for half a year: an order never expires, and a
-    failed payment may be authorized days later (Razorpay, "late authorisation").
-    """
-    now, mine = clock.now(), []
-    # The type is named because only then MongoDB takes the partial index.
-    where = {
-        "next_check_at": {"$lte": now, "$type": "date"},
-        "mode": config.settings().gateway_mode,
-    }
-    found = await db.orders.find(where).sort("next_check_at", 1).to_list(limit)
-    for order in cast(list[Order], found):
-        waited = now - _waits_since(order)
-        over = order["status"] == "paid" or waited > dt.timedelta(days=_CHECKED_DAYS_MAX)
-        # The next time is set before the work: a process that dies loses a turn, not an order.
-        taken = await db.orders.update_one(
-            {"_id": order["_id"], "next_check_at": order["next_check_at"]},
-            {"$unset": {"next_check_at": ""}}
-            if over
-            else {"$set": {"next_check_at": clock.after(_next_pause_seconds(order))}},
-        )
-        if taken.modified_count:
-            mine.append(order)
-    return mine
-
-
-async def unpaid_orders_between(
-    since: dt.datetime, until: dt.datetime
-) -> AsyncIterator[list[Order]]:
-    """The orders of that time that are not paid, the oldest first, in batches."""
-    last = (since, "")
-    while True:
-        at, order_id = last
-        found = db.orders.find(
-            {
-                "status": {"$in": ["created", "attempted"]},
-                "mode": config.settings().gateway_mode,
-                "created_at": {"$gte": at, "$lt": until},
-                "$or": [{"created_at": {"$gt": at}}, {"_id": {"$gt": order_id}}],
-            }
-        )
-        rows = await found.sort([("created_at", 1), ("_id", 1)]).to_list(_BATCH)
-        batch = cast(list[Order], rows)
-        if not batch:
-            return
-        yield batch
-        last = (batch[-1]["created_at"], batch[-1]["_id"])
-
-
-def _check_limits(amount_paise: int) -> None:
-    least, most = config.settings().recharge_paise_min, config.settings().recharge_paise_max
-    if amount_paise < least:
-        raise AmountBelowMinimum(
-            f"The smallest recharge is Rs {money.text(least)}.", minimum=money.rupees(least)
-        )
-    if amount_paise > most:
-        raise AmountAboveMaximum(
-            f"The largest recharge is Rs {money.text(most)}.", maximum=money.rupees(most)
-        )
-
-
-async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> entities.Order:
-    """Create the order, or find the one that was created although the answer was lost."""
-    try:
-        return await gateway.create_order(amount_paise, receipt, {"user_id": user_id})
-    except (GatewayUnavailable, GatewayRefused) as problem:
-        # A refusal, too: some accounts answer a receipt that is known with 400.
-        if isinstance(problem, GatewayUnavailable) and not problem.sent:
-            raise
-        try:
-            found = await gateway.find_order_by_receipt(receipt)
-        except (GatewayUnavailable, GatewayRefused):
-            raise problem from None
-        if found is None or found.amount_paise != amount_paise:
-            raise
-        return found
-
-
-def _waits_since(order: Order) -> dt.datetime:
-    return order.get("pending_since") or order["created_at"]
-
-
-def _next_pause_seconds(order: Order) -> float:
-    return _pause_seconds(order["mode"], since=_waits_since(order))
-
-
-def _pause_seconds(mode: str, *, since: dt.datetime) -> float:
-    """How long to wait before Razorpay is asked about an order that has waited `since` then."""
-    age_seconds = (clock.now() - since).total_seconds()
-    if mode == "sandbox" and age_seconds < _SANDBOX_EAGER_SECONDS:
-        return _SANDBOX_PAUSE_SECONDS
-    return max(_PAUSE_SECONDS_MIN, min(_PAUSE_SECONDS_MAX, age_seconds / 4))
-
-
-async def _find_one(where: Document) -> Order | None:
-    return cast(Order | None, await db.orders.find_one(where))
-
-
+# How long, and how often, Razorpay is asked about an order that is not paid.
+_CHECKED_DAYS_MAX = 180
+_CHECK_PAUSE_SECONDS_MIN = 10.0
+_CHECK_PAUSE_SECONDS_MAX = 86_400.0
+_CHECK_PAUSE_SECONDS_SANDBOX = 5.0
+_SANDBOX_CHECKED_OFTEN_SECONDS = 1_800
+_PENDING_CHECK_AFTER_SECONDS = 2.0
+_LAST_CHECK_AFTER_SECONDS = 5.0
+_OWNER_CHECK_PAUSE_SECONDS = 2.0
 _POLL_BATCH = 8
+_READ_BATCH = 100
+_NEWEST_FIRST = pagination.newest_first("created_at")
 
 
-_WENT_BACK_NOTE = "It went back."
-
-
-_CLAIMS: Document = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
-
-
-_CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _CLAIMS, "in": "$$this.v"}}}
-
-
-# Needs nobody because it went back. Release 0.2.1 kept no resolution, only the note, and a person
-# could type the same sentence: without a resolution it counts only when Razorpay's refund wrote it,
-# or when refunds cover the whole payment (then an admin's refund did, who stands in `resolved_by`).
-# Anything else is what a person decided.
-_REFUNDED: Document = {
-    "$or": [
-        {"review.resolution": "refunded"},
-        {
-            "review.resolution": {"$exists": False},
-            "review.note": _WENT_BACK_NOTE,
-            "$or": [
-                {"review.resolved_by": "razorpay"},
-                {"$expr": {"$gte": [_CLAIMED_PAISE, "$amount_paise"]}},
-            ],
-        },
-    ]
-}
-
-
-# Not in the wallet: a refund may have failed, and the payment been credited, since it was kept.
-_WAITS: Document = {
-    "review.at": {"$type": "date"},
-    "review.resolved_at": None,
-    "transaction_id": None,
-}
-
-
-class InvalidSignature(Problem):
-    """Razorpay did not sign this payment for this order."""
-
-    code, status, title = "invalid_signature", 400, "Invalid signature"
-
-
-class PaymentMismatch(Problem):
-    """This payment cannot be credited for this order; `reason` says why."""
-
-    code, status, title = "payment_mismatch", 409, "Payment mismatch"
-
-
+# --- vocabulary: payments -----------------------------------------------------------------------
 # Why a payment was kept for a person to look at. Money was taken, and not credited by itself.
 ReviewReason = Literal[
     "amount_mismatch",  # another amount or currency than the order's (a fee on top, an offer)
@@ -425,17 +100,8 @@ ReviewReason = Literal[
     "came_back",  # its refund failed after a person had decided, perhaps by an adjustment
 ]
 
-
 # How a review ended: the whole payment went back, or a person dealt with it.
 Resolution = Literal["refunded", "manual"]
-
-
-_REVIEW_TEXT: dict[ReviewReason, str] = {
-    "amount_mismatch": "Another amount was paid than was ordered.",
-    "second_payment": "The order had been paid by another payment before.",
-    "refunded": "The payment was refunded before it could be credited.",
-    "came_back": "The payment's refund failed after a person had dealt with it.",
-}
 
 
 class Review(TypedDict):
@@ -487,25 +153,258 @@ class Receipt:
     already_processed: bool
 
 
-database.declare(
-    "payments",
-    indexes=[
-        Index(("user_id", "-created_at")),
-        Index(("order_id",)),
-        Index(("status", "created_at")),
-        Index(("review.at",), only_where={"review.at": {"$type": "date"}}),
-    ],
-    schema={
-        "bsonType": "object",
-        "required": ["user_id", "order_id", "amount_paise", "status", "created_at"],
-        "properties": {
-            "amount_paise": {"bsonType": "long", "minimum": 0},
-            "status": {"bsonType": "string"},
+class InvalidSignature(Problem):
+    """Razorpay did not sign this payment for this order."""
+
+    code, status, title = "invalid_signature", 400, "Invalid signature"
+
+
+class PaymentMismatch(Problem):
+    """This payment cannot be credited for this order; `reason` says why."""
+
+    code, status, title = "payment_mismatch", 409, "Payment mismatch"
+
+
+_REVIEW_TEXT: dict[ReviewReason, str] = {
+    "amount_mismatch": "Another amount was paid than was ordered.",
+    "second_payment": "The order had been paid by another payment before.",
+    "refunded": "The payment was refunded before it could be credited.",
+    "came_back": "The payment's refund failed after a person had dealt with it.",
+}
+
+_WENT_BACK_NOTE = "It went back."
+
+
+# --- orders: opened, read, marked ---------------------------------------------------------------
+async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
+    """An order over `amount_paise` for this user, at Razorpay and here.
+
+    Our record comes first, and its id is the receipt, so a creation whose answer was lost is found
+    again by its receipt instead of being repeated. The same `seed` leads to the same order. Raises
+    AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
+    """
+    _require_within_limits(amount_paise)
+    receipt, now, mode = f"rcpt_{seed}", clock.now(), config.settings().gateway_mode
+    opening: _Opening = {
+        "_id": receipt,
+        "user_id": user_id,
+        "order_id": None,
+        "payment_id": None,
+        "mode": mode,
+        "amount_paise": database.long(amount_paise),
+        "currency": gateway.CURRENCY,
+        "status": "creating",
+        "created_at": now,
+        "updated_at": now,
+    }
+    try:
+        await db.orders.insert_one(dict(opening))
+        at_razorpay = None
+    except database.DuplicateKey:
+        confirmed = {"_id": receipt, "user_id": user_id, "order_id": {"$type": "string"}}
+        if (earlier := await _find_order(confirmed)) is not None:
+            return earlier
+        at_razorpay = await gateway.find_order_by_receipt(receipt)
+    if at_razorpay is None:
+        at_razorpay = await _create_at_gateway(receipt, user_id, amount_paise)
+    await db.orders.update_one(
+        {"_id": receipt, "order_id": None},
+        {
+            "$set": {
+                "order_id": at_razorpay.id,
+                "status": "created",
+                "mode": mode,
+                "next_check_at": clock.after(_check_pause_seconds(mode, since=now)),
+                "updated_at": now,
+            }
         },
-    },
-)
+    )
+    order = await _find_order({"_id": receipt})
+    assert order is not None
+    assert order["amount_paise"] == at_razorpay.amount_paise
+    log.info("order %s opened for %s: %d paise", order["order_id"], user_id, amount_paise)
+    return order
 
 
+def _require_within_limits(amount_paise: int) -> None:
+    least, most = config.settings().recharge_paise_min, config.settings().recharge_paise_max
+    if amount_paise < least:
+        raise AmountBelowMinimum(
+            f"The smallest recharge is Rs {money.text(least)}.", minimum=money.rupees(least)
+        )
+    if amount_paise > most:
+        raise AmountAboveMaximum(
+            f"The largest recharge is Rs {money.text(most)}.", maximum=money.rupees(most)
+        )
+
+
+async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> entities.Order:
+    """Create the order, or find the one that was created although the answer was lost."""
+    try:
+        return await gateway.create_order(amount_paise, receipt, {"user_id": user_id})
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        # A refusal, too: some accounts answer a receipt that is known with 400.
+        if isinstance(problem, GatewayUnavailable) and not problem.sent:
+            raise
+        try:
+            found = await gateway.find_order_by_receipt(receipt)
+        except (GatewayUnavailable, GatewayRefused):
+            raise problem from None
+        if found is None or found.amount_paise != amount_paise:
+            raise
+        return found
+
+
+async def get_order(order_id: str, user_id: str | None) -> Order:
+    """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
+    where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
+    found = await _find_order(where) if entities.is_id("order", order_id) else None
+    if found is None:
+        raise OrderNotFound("There is no such order.")
+    return found
+
+
+async def list_orders(
+    user_id: str | None, *, limit: int, cursor: str | None
+) -> tuple[list[Order], str | None]:
+    """Orders, newest first, and the next cursor. `user_id` None: everybody's."""
+    where: Document = {"order_id": {"$type": "string"}}
+    if user_id is not None:
+        where["user_id"] = user_id
+    where |= _NEWEST_FIRST.behind(cursor)
+    found = db.orders.find(where, sort=_NEWEST_FIRST.sort)
+    return _NEWEST_FIRST.cut(cast(list[Order], await found.to_list(limit + 1)), limit)
+
+
+async def claim_order(order: Order, payment_id: str) -> bool:
+    """Whether this payment is the one that the order buys with: the first captured one is."""
+    claimed = await db.orders.update_one(
+        {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
+        {"$set": {"payment_id": payment_id}},
+    )
+    return claimed.matched_count == 1
+
+
+def order_paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
+    """The companion write of the credit: the order is paid, and expected no longer.
+
+    It is checked once more a little later, for the attempts on it that failed before.
+    """
+    facts = {
+        "status": "paid",
+        "payment_id": payment_id,
+        "transaction_id": transaction_id,
+        "paid_at": at,
+        "updated_at": at,
+        "next_check_at": clock.after(_LAST_CHECK_AFTER_SECONDS, since=at),
+    }
+    ended = {"pending_payment_id": "", "pending_since": ""}
+    return Update("orders", {"_id": order["_id"]}, {"$set": facts, "$unset": ended})
+
+
+async def mark_order_attempted(order: Order) -> None:
+    """Somebody tried to pay; never back from `paid`."""
+    await db.orders.update_one(
+        {"_id": order["_id"], "status": "created"},
+        {"$set": {"status": "attempted", "updated_at": clock.now()}},
+    )
+
+
+async def mark_payment_pending(order: Order, payment_id: str) -> None:
+    """A signed payment that is not credited yet: check soon."""
+    facts = {
+        "pending_payment_id": payment_id,
+        "pending_since": clock.now(),
+        "next_check_at": clock.after(_PENDING_CHECK_AFTER_SECONDS),
+    }
+    await db.orders.update_one({"_id": order["_id"], "status": {"$ne": "paid"}}, {"$set": facts})
+
+
+async def _find_order(where: Document) -> Order | None:
+    return cast(Order | None, await db.orders.find_one(where))
+
+
+# --- orders: when Razorpay is asked -------------------------------------------------------------
+def order_checked_until(order: Order) -> dt.datetime | None:
+    """Until when Razorpay is asked about the order; None once there is nothing to wait for."""
+    if order["status"] == "paid" or not order.get("next_check_at"):
+        return None
+    return clock.after(86_400 * _CHECKED_DAYS_MAX, since=_waits_since(order))
+
+
+async def claim_order_check(order: Order) -> bool:
+    """Whether Razorpay may be asked because an order is read: it is open, and nobody asked just now."""
+    if order["status"] == "paid" or order["mode"] != config.settings().gateway_mode:
+        return False
+    recently = clock.after(-_OWNER_CHECK_PAUSE_SECONDS)
+    asked = await db.orders.update_one(
+        {"_id": order["_id"], "asked_at": {"$not": {"$gt": recently}}},
+        {"$set": {"asked_at": clock.now()}},
+    )
+    return asked.modified_count == 1
+
+
+async def claim_due_orders(limit: int) -> list[Order]:
+    """Orders whose time to be checked has come, taken by this process alone.
+
+    In the sandbox that is every 5 seconds for half an hour; else at growing intervals, a quarter
+    of the order's age, from 10 seconds to a day, for half a year: an order never expires, and a
+    failed payment may be authorized days later (Razorpay, "late authorisation").
+    """
+    claimed = await leases.claim_due(
+        db.orders,
+        "next_check_at",
+        next_at=lambda order: _next_check_at(cast(Order, order)),
+        limit=limit,
+        where={"mode": config.settings().gateway_mode},
+    )
+    return cast(list[Order], claimed)
+
+
+def _next_check_at(order: Order) -> dt.datetime | None:
+    """When Razorpay is asked about the order once more; None when this check is the last one."""
+    since = _waits_since(order)
+    if order["status"] == "paid" or clock.now() - since > dt.timedelta(days=_CHECKED_DAYS_MAX):
+        return None
+    return clock.after(_check_pause_seconds(order["mode"], since=since))
+
+
+def _waits_since(order: Order) -> dt.datetime:
+    return order.get("pending_since") or order["created_at"]
+
+
+def _check_pause_seconds(mode: str, *, since: dt.datetime) -> float:
+    """How long to wait before Razorpay is asked about an order that has waited `since` then."""
+    age_seconds = (clock.now() - since).total_seconds()
+    if mode == "sandbox" and age_seconds < _SANDBOX_CHECKED_OFTEN_SECONDS:
+        return _CHECK_PAUSE_SECONDS_SANDBOX
+    return max(_CHECK_PAUSE_SECONDS_MIN, min(_CHECK_PAUSE_SECONDS_MAX, age_seconds / 4))
+
+
+async def unpaid_orders_between(
+    since: dt.datetime, until: dt.datetime
+) -> AsyncIterator[list[Order]]:
+    """The orders of that time that are not paid, the oldest first, in batches."""
+    last = (since, "")
+    while True:
+        at, order_id = last
+        found = db.orders.find(
+            {
+                "status": {"$in": ["created", "attempted"]},
+                "mode": config.settings().gateway_mode,
+                "created_at": {"$gte": at, "$lt": until},
+                "$or": [{"created_at": {"$gt": at}}, {"_id": {"$gt": order_id}}],
+            }
+        )
+        rows = await found.sort([("created_at", 1), ("_id", 1)]).to_list(_READ_BATCH)
+        batch = cast(list[Order], rows)
+        if not batch:
+            return
+        yield batch
+        last = (batch[-1]["created_at"], batch[-1]["_id"])
+
+
+# --- payments: verified, captured, credited -----------------------------------------------------
 async def confirm(
     user_id: str, *, order_id: str, payment_id: str, signature: str
 ) -> Receipt | None:
@@ -557,8 +456,8 @@ async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
         raise PaymentMismatch("This payment belongs to another order.", reason="other_order")
     if payment.status == "authorized":
         await _require_creditable(order, payment)
-        payment = await _captured(payment, int(order["amount_paise"]))
-    await _record(payment, order)
+        payment = await _capture(payment, int(order["amount_paise"]))
+    await _record_payment(payment, order)
     if payment.status == "failed":
         raise PaymentMismatch(
             "The payment failed and no money was taken. The order can be paid again.",
@@ -569,172 +468,10 @@ async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
     await _require_creditable(order, payment)
     if not await claim_order(order, payment.id):
         await _reject_for_review(payment, order, "second_payment")
-    return await _post(order, payment)
+    return await _post_credit(order, payment)
 
 
-async def poll_pending() -> int:
-    """Check the orders whose time has come; how many there were. Any number of processes may.
-
-    This is also how a payment arrives whose browser was closed before it could say so.
-    """
-    count = 0
-    while True:
-        batch = await claim_due_orders(_POLL_BATCH)
-        answers = await asyncio.gather(*map(_check, batch))
-        count += len(batch)
-        if len(batch) < _POLL_BATCH or not all(answers):
-            return count
-
-
-async def check_order(order: Order, *, seconds: float | None = None) -> list[Receipt]:
-    """Ask Razorpay for the order's payments, keep what it says, credit what was captured.
-
-    The credits that this made. Raises GatewayUnavailable (also after `seconds` without an answer)
-    and GatewayRefused.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            found = await gateway.fetch_order_payments(order["order_id"])
-    except TimeoutError:
-        raise GatewayUnavailable("Razorpay takes too long to answer.") from None
-    if found:
-        await mark_order_attempted(order)
-    credited = []
-    # Captured ones first: then an authorized one beside them is not captured, too.
-    for payment in sorted(found, key=lambda p: p.status != "captured"):
-        try:
-            receipt = await credit(order, payment)
-        except PaymentMismatch as mismatch:
-            log.info("payment %s not credited: %s", payment.id, mismatch.extra.get("reason"))
-        else:
-            if receipt is not None and not receipt.already_processed:
-                credited.append(receipt)
-    return credited
-
-
-async def find_payments_of_orders(page: list[Order]) -> dict[str, list[Payment]]:
-    """The payments of these orders as we know them, by order, the oldest first."""
-    by_order: dict[str, list[Payment]] = {order["order_id"]: [] for order in page}
-    # Razorpay's times are whole seconds.
-    oldest_first = [("created_at", 1), ("seen_at", 1), ("_id", 1)]
-    found = db.payments.find({"order_id": {"$in": list(by_order)}}).sort(oldest_first)
-    for payment in cast(list[Payment], await found.to_list(None)):
-        by_order[payment["order_id"]].append(payment)
-    return by_order
-
-
-async def find_payment(payment_id: str) -> Payment | None:
-    """The record of a payment, None when we do not know it."""
-    return cast(Payment | None, await db.payments.find_one({"_id": payment_id}))
-
-
-async def has_uncaptured_payment(order: Order) -> bool:
-    """Whether a payment of this order is authorized, and its money not taken yet."""
-    where = {"order_id": order["order_id"], "status": "authorized"}
-    return await db.payments.find_one(where, {"_id": 1}) is not None
-
-
-async def claim_for_refund(payment_id: str, refund_id: str, amount_paise: int) -> bool:
-    """Whether this much of the payment is not spoken for by other refunds; then it is, by this one.
-
-    One conditional update: refunds of one payment asked for at once never pass its amount together.
-    """
-    claim = await db.payments.update_one(
-        {
-            "_id": payment_id,
-            f"refunds.{refund_id}": None,
-            "$expr": {"$lte": [{"$add": [_CLAIMED_PAISE, amount_paise]}, "$amount_paise"]},
-        },
-        {"$set": {f"refunds.{refund_id}": database.long(amount_paise)}},
-    )
-    if claim.matched_count:
-        return True
-    mine = {"_id": payment_id, f"refunds.{refund_id}": amount_paise}
-    return await db.payments.find_one(mine, {"_id": 1}) is not None
-
-
-async def release_refund_claim(payment_id: str, refund_id: str) -> None:
-    """This refund takes nothing of the payment after all."""
-    await db.payments.update_one({"_id": payment_id}, {"$unset": {f"refunds.{refund_id}": ""}})
-
-
-async def mark_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
-    """Those of these captured payments that are credited; they are marked as found by this run."""
-    mine = {"_id": {"$in": payment_ids}, "transaction_id": {"$type": "string"}}
-    await db.payments.update_many(mine, {"$set": {"confirmed_by": run_id}})
-    return await find_confirmed(run_id, payment_ids)
-
-
-async def find_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
-    """Those of these payments that `confirm_all` marked in this run."""
-    found = db.payments.find({"_id": {"$in": payment_ids}, "confirmed_by": run_id}, {"_id": 1})
-    return {payment["_id"] for payment in await found.to_list(None)}
-
-
-async def record_settlement(
-    payment_id: str,
-    *,
-    fee_paise: int,
-    tax_paise: int,
-    settlement_id: str,
-    settled_at: dt.datetime | None,
-) -> bool:
-    """Keep how a payment was settled; whether it is one of ours."""
-    facts = {
-        "fee_paise": database.long(fee_paise),
-        "tax_paise": database.long(tax_paise),
-        "settlement_id": settlement_id,
-        "settled_at": settled_at,
-    }
-    kept = await db.payments.update_one({"_id": payment_id}, {"$set": facts})
-    return kept.matched_count == 1
-
-
-async def list_in_review(limit: int) -> list[Payment]:
-    """The payments that wait for a person, the oldest first."""
-    found = db.payments.find(_WAITS).sort("review.at", 1)
-    return cast(list[Payment], await found.to_list(limit))
-
-
-async def resolve_review(payment_id: str, *, by: str, note: str) -> Payment | None:
-    """A person has dealt with a payment that waited; None when it did not wait."""
-    return await _resolve(payment_id, "manual", by=by, note=note)
-
-
-async def resolve_review_as_refunded(payment_id: str, *, by: str) -> None:
-    """A payment that waited went back whole, by the refund that `by` asked for: nobody has to decide."""
-    await _resolve(payment_id, "refunded", by=by, note=_WENT_BACK_NOTE)
-
-
-async def _resolve(
-    payment_id: str, resolution: Resolution, *, by: str, note: str
-) -> Payment | None:
-    facts = {
-        "review.resolved_at": clock.now(),
-        "review.resolved_by": by,
-        "review.resolution": resolution,
-        "review.note": note,
-    }
-    resolved = await db.payments.find_one_and_update(
-        {"_id": payment_id, **_WAITS},
-        {"$set": facts},
-        return_document=True,
-    )
-    return cast(Payment | None, resolved)
-
-
-async def reopen_review(payment_id: str) -> None:
-    """A payment that needed nobody because it went back is here again."""
-    facts = {
-        "review.at": clock.now(),
-        "review.resolved_at": None,
-        "review.resolution": None,
-        "review.note": None,
-    }
-    await db.payments.update_one({"_id": payment_id, **_REFUNDED}, {"$set": facts})
-
-
-async def _captured(payment: entities.Payment, amount_paise: int) -> entities.Payment:
+async def _capture(payment: entities.Payment, amount_paise: int) -> entities.Payment:
     """The payment after trying to capture it; unchanged when Razorpay does not answer."""
     try:
         try:
@@ -762,7 +499,7 @@ async def _require_creditable(order: Order, payment: entities.Payment) -> None:
 
 async def _is_decided_by_hand(payment_id: str) -> bool:
     """Whether a person has dealt with this payment: its money may be in the wallet already."""
-    by_hand = {"review.resolved_at": {"$type": "date"}, "$nor": [_REFUNDED]}
+    by_hand = {"review.resolved_at": {"$type": "date"}, "$nor": [_RESOLVED_AS_REFUNDED]}
     decided: Document = {"_id": payment_id, "transaction_id": None}
     decided["$or"] = [by_hand, {"review.earlier": {"$type": "object"}}]
     return await db.payments.find_one(decided, {"_id": 1}) is not None
@@ -772,7 +509,7 @@ async def _reject_for_review(
     payment: entities.Payment, order: Order, reason: ReviewReason
 ) -> NoReturn:
     """PaymentMismatch, after the payment is kept for a person to look at."""
-    await _record(payment, order)
+    await _record_payment(payment, order)
     review: Review = {"reason": reason, "at": clock.now()}
     if payment.status == "refunded":  # all of it went back: there is nothing to decide
         review["resolved_at"] = clock.now()
@@ -792,7 +529,7 @@ async def _reject_for_review(
     )
 
 
-async def _post(order: Order, payment: entities.Payment) -> Receipt:
+async def _post_credit(order: Order, payment: entities.Payment) -> Receipt:
     amount_paise, user_id = int(order["amount_paise"]), order["user_id"]
 
     def companions(outcome: Outcome) -> list[database.Write]:
@@ -828,19 +565,7 @@ async def _post(order: Order, payment: entities.Payment) -> Receipt:
     )
 
 
-async def _check(order: Order) -> bool:
-    """Whether Razorpay answered."""
-    try:
-        await check_order(order)
-    except NoSuchEntity:
-        log.error("order %s is unknown to Razorpay", order["order_id"])
-    except (GatewayUnavailable, GatewayRefused) as problem:
-        log.warning("order %s not checked: %s", order["order_id"], problem.detail)
-        return False
-    return True
-
-
-async def _record(payment: entities.Payment, order: Order) -> None:
+async def _record_payment(payment: entities.Payment, order: Order) -> None:
     """Keep what Razorpay says of a payment. A captured one never goes back to less."""
     where: Document = {"_id": payment.id}
     if payment.status not in ("captured", "refunded"):
@@ -873,3 +598,254 @@ async def _record(payment: entities.Payment, order: Order) -> None:
         )
     except database.DuplicateKey:
         pass  # it is captured by now
+
+
+# --- payments: polled ---------------------------------------------------------------------------
+async def poll_pending() -> int:
+    """Check the orders whose time has come; how many there were. Any number of processes may.
+
+    This is also how a payment arrives whose browser was closed before it could say so.
+    """
+    count = 0
+    while True:
+        batch = await claim_due_orders(_POLL_BATCH)
+        answers = await asyncio.gather(*map(_try_check_order, batch))
+        count += len(batch)
+        if len(batch) < _POLL_BATCH or not all(answers):
+            return count
+
+
+async def _try_check_order(order: Order) -> bool:
+    """Whether Razorpay answered."""
+    try:
+        await check_order(order)
+    except NoSuchEntity:
+        log.error("order %s is unknown to Razorpay", order["order_id"])
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        log.warning("order %s not checked: %s", order["order_id"], problem.detail)
+        return False
+    return True
+
+
+async def check_order(order: Order, *, seconds: float | None = None) -> list[Receipt]:
+    """Ask Razorpay for the order's payments, keep what it says, credit what was captured.
+
+    The credits that this made. Raises GatewayUnavailable (also after `seconds` without an answer)
+    and GatewayRefused.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            found = await gateway.fetch_order_payments(order["order_id"])
+    except TimeoutError:
+        raise GatewayUnavailable("Razorpay takes too long to answer.") from None
+    if found:
+        await mark_order_attempted(order)
+    credited = []
+    # Captured ones first: then an authorized one beside them is not captured, too.
+    for payment in sorted(found, key=lambda p: p.status != "captured"):
+        try:
+            receipt = await credit(order, payment)
+        except PaymentMismatch as mismatch:
+            log.info("payment %s not credited: %s", payment.id, mismatch.extra.get("reason"))
+        else:
+            if receipt is not None and not receipt.already_processed:
+                credited.append(receipt)
+    return credited
+
+
+# --- payments: read and marked ------------------------------------------------------------------
+async def find_payment(payment_id: str) -> Payment | None:
+    """The record of a payment, None when we do not know it."""
+    return cast(Payment | None, await db.payments.find_one({"_id": payment_id}))
+
+
+async def find_payments_of_orders(page: list[Order]) -> dict[str, list[Payment]]:
+    """The payments of these orders as we know them, by order, the oldest first."""
+    by_order: dict[str, list[Payment]] = {order["order_id"]: [] for order in page}
+    # Razorpay's times are whole seconds.
+    oldest_first = [("created_at", 1), ("seen_at", 1), ("_id", 1)]
+    found = db.payments.find({"order_id": {"$in": list(by_order)}}).sort(oldest_first)
+    for payment in cast(list[Payment], await found.to_list(None)):
+        by_order[payment["order_id"]].append(payment)
+    return by_order
+
+
+async def has_uncaptured_payment(order: Order) -> bool:
+    """Whether a payment of this order is authorized, and its money not taken yet."""
+    where = {"order_id": order["order_id"], "status": "authorized"}
+    return await db.payments.find_one(where, {"_id": 1}) is not None
+
+
+async def claim_for_refund(payment_id: str, refund_id: str, amount_paise: int) -> bool:
+    """Whether this much of the payment is not spoken for by other refunds; then it is, by this one.
+
+    One conditional update: refunds of one payment asked for at once never pass its amount together.
+    """
+    claim = await db.payments.update_one(
+        {
+            "_id": payment_id,
+            f"refunds.{refund_id}": None,
+            "$expr": {"$lte": [{"$add": [_REFUND_CLAIMED_PAISE, amount_paise]}, "$amount_paise"]},
+        },
+        {"$set": {f"refunds.{refund_id}": database.long(amount_paise)}},
+    )
+    if claim.matched_count:
+        return True
+    mine = {"_id": payment_id, f"refunds.{refund_id}": amount_paise}
+    return await db.payments.find_one(mine, {"_id": 1}) is not None
+
+
+async def release_refund_claim(payment_id: str, refund_id: str) -> None:
+    """This refund takes nothing of the payment after all."""
+    await db.payments.update_one({"_id": payment_id}, {"$unset": {f"refunds.{refund_id}": ""}})
+
+
+async def mark_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
+    """Those of these captured payments that are credited; they are marked as found by this run."""
+    mine = {"_id": {"$in": payment_ids}, "transaction_id": {"$type": "string"}}
+    await db.payments.update_many(mine, {"$set": {"confirmed_by": run_id}})
+    return await find_confirmed(run_id, payment_ids)
+
+
+async def find_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
+    """Those of these payments that `mark_confirmed` marked in this run."""
+    found = db.payments.find({"_id": {"$in": payment_ids}, "confirmed_by": run_id}, {"_id": 1})
+    return {payment["_id"] for payment in await found.to_list(None)}
+
+
+async def record_settlement(
+    payment_id: str,
+    *,
+    fee_paise: int,
+    tax_paise: int,
+    settlement_id: str,
+    settled_at: dt.datetime | None,
+) -> bool:
+    """Keep how a payment was settled; whether it is one of ours."""
+    facts = {
+        "fee_paise": database.long(fee_paise),
+        "tax_paise": database.long(tax_paise),
+        "settlement_id": settlement_id,
+        "settled_at": settled_at,
+    }
+    kept = await db.payments.update_one({"_id": payment_id}, {"$set": facts})
+    return kept.matched_count == 1
+
+
+# --- payments: in review ------------------------------------------------------------------------
+async def list_in_review(limit: int) -> list[Payment]:
+    """The payments that wait for a person, the oldest first."""
+    found = db.payments.find(_IN_REVIEW).sort("review.at", 1)
+    return cast(list[Payment], await found.to_list(limit))
+
+
+async def resolve_review(payment_id: str, *, by: str, note: str) -> Payment | None:
+    """End the review of a payment by a person's decision; None when it did not wait for one."""
+    return await _resolve_review(payment_id, "manual", by=by, note=note)
+
+
+async def resolve_review_as_refunded(payment_id: str, *, by: str) -> None:
+    """A payment that waited went back whole, by the refund that `by` asked for: nobody has to decide."""
+    await _resolve_review(payment_id, "refunded", by=by, note=_WENT_BACK_NOTE)
+
+
+async def _resolve_review(
+    payment_id: str, resolution: Resolution, *, by: str, note: str
+) -> Payment | None:
+    facts = {
+        "review.resolved_at": clock.now(),
+        "review.resolved_by": by,
+        "review.resolution": resolution,
+        "review.note": note,
+    }
+    resolved = await db.payments.find_one_and_update(
+        {"_id": payment_id, **_IN_REVIEW},
+        {"$set": facts},
+        return_document=True,
+    )
+    return cast(Payment | None, resolved)
+
+
+async def reopen_review(payment_id: str) -> None:
+    """A refunded payment waits for a person again, because its refund failed."""
+    facts = {
+        "review.at": clock.now(),
+        "review.resolved_at": None,
+        "review.resolution": None,
+        "review.note": None,
+    }
+    await db.payments.update_one({"_id": payment_id, **_RESOLVED_AS_REFUNDED}, {"$set": facts})
+
+
+# --- storage ------------------------------------------------------------------------------------
+_REFUND_CLAIMS: Document = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
+_REFUND_CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _REFUND_CLAIMS, "in": "$$this.v"}}}
+
+# Needs nobody because it went back. Release 0.2.1 kept no resolution, only the note, and a person
+# could type the same sentence: without a resolution it counts only when Razorpay's refund wrote it,
+# or when refunds cover the whole payment (then an admin's refund did, who stands in `resolved_by`).
+# Anything else is what a person decided.
+_RESOLVED_AS_REFUNDED: Document = {
+    "$or": [
+        {"review.resolution": "refunded"},
+        {
+            "review.resolution": {"$exists": False},
+            "review.note": _WENT_BACK_NOTE,
+            "$or": [
+                {"review.resolved_by": "razorpay"},
+                {"$expr": {"$gte": [_REFUND_CLAIMED_PAISE, "$amount_paise"]}},
+            ],
+        },
+    ]
+}
+
+# Not in the wallet: a refund may have failed, and the payment been credited, since it was kept.
+_IN_REVIEW: Document = {
+    "review.at": {"$type": "date"},
+    "review.resolved_at": None,
+    "transaction_id": None,
+}
+
+
+database.declare(
+    "orders",
+    indexes=[
+        Index(("user_id", "order_id"), unique=True, only_where={"order_id": {"$type": "string"}}),
+        Index(("order_id",)),
+        Index(("user_id", "-created_at", "-_id")),
+        Index(("-created_at", "-_id")),
+        Index(("status", "created_at", "_id")),
+        # Only what is still expected is in this index, however long the history grows.
+        Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": ["user_id", "amount_paise", "currency", "mode", "status", "created_at"],
+        "properties": {
+            "amount_paise": {"bsonType": "long", "minimum": 1},
+            "currency": {"enum": ["INR"]},
+            "mode": {"enum": ["sandbox", "test", "live"]},
+            # creating: Razorpay has not confirmed the order yet; never shown.
+            "status": {"enum": ["creating", "created", "attempted", "paid"]},
+        },
+    },
+)
+
+
+database.declare(
+    "payments",
+    indexes=[
+        Index(("user_id", "-created_at")),
+        Index(("order_id",)),
+        Index(("status", "created_at")),
+        Index(("review.at",), only_where={"review.at": {"$type": "date"}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": ["user_id", "order_id", "amount_paise", "status", "created_at"],
+        "properties": {
+            "amount_paise": {"bsonType": "long", "minimum": 0},
+            "status": {"bsonType": "string"},
+        },
+    },
+)

@@ -11,7 +11,7 @@ import gateway
 import ledger
 import payments
 import wallet
-from core import clock, config, database, money, outbox, pagination
+from core import clock, config, database, leases, money, outbox, pagination
 from core.database import Document, Index, Insert, Update, Write, db
 from core.errors import HoldNotFound, NotFound, PaymentRequired, Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
@@ -21,6 +21,7 @@ from payments import AmountBelowMinimum, Payment
 log = logging.getLogger(__name__)
 
 
+# --- vocabulary ---------------------------------------------------------------------------------
 RefundStatus = Literal[
     "reserved",  # its money is set aside, Razorpay has not confirmed that it has the refund
     "pending",  # Razorpay has it
@@ -28,25 +29,11 @@ RefundStatus = Literal[
     "failed",  # it did not go through, and the money is here again
 ]
 
-
 # What it does to the wallet. A payment that was never credited leaves nothing to take, and the
 # refund of a lost dispute is taken as the dispute.
 RefundEffect = Literal["debit", "none", "dispute"]
 
-
 OPEN_STATUSES: Final = ("reserved", "pending")
-
-
-_PAUSE_SECONDS_MIN: Final = 2.0
-
-
-_PAUSE_SECONDS_MAX: Final = 3_600.0
-
-
-_BATCH: Final = 100
-
-
-_NEWEST: Final = pagination.newest_first("created_at")
 
 
 class Refund(TypedDict):
@@ -72,67 +59,158 @@ class Refund(TypedDict):
     told_at: NotRequired[dt.datetime]  # when it was made at Razorpay
 
 
-database.declare(
-    "refunds",
-    indexes=[
-        Index(("gateway_id",), unique=True, only_where={"gateway_id": {"$type": "string"}}),
-        Index(("payment_id",)),
-        Index(("user_id", "-created_at", "-_id")),
-        Index(("-created_at", "-_id")),
-        Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
-    ],
-    schema={
-        "bsonType": "object",
-        "required": ["payment_id", "user_id", "amount_paise", "status", "effect", "created_at"],
-        "properties": {
-            "amount_paise": {"bsonType": "long", "minimum": 1},
-            "status": {"enum": ["reserved", "pending", "processed", "failed"]},
-            "effect": {"enum": ["debit", "none", "dispute"]},
-        },
-    },
-)
+class RefundExceedsUnspent(Problem):
+    """More than is left of the payment, or than the wallet has free; `refundable` is what could be."""
+
+    code, status, title = "refund_exceeds_unspent", 409, "Refund exceeds what is unspent"
 
 
-# --- the record ---------------------------------------------------------------------------------
-def new_refund(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
-    """A record of a refund over `amount_paise` of a payment that we know."""
-    now = clock.now()
-    return {
-        "_id": refund_id,
-        "gateway_id": None,
-        "payment_id": payment["_id"],
-        "order_id": payment["order_id"],
-        "user_id": payment["user_id"],
-        "amount_paise": database.long(amount_paise),
-        "reason": None,
-        "requested_by": None,
-        "status": "reserved",
-        "effect": "debit" if payment.get("transaction_id") else "none",
-        "dispute_id": None,
-        "transaction_id": None,
-        "due_paise": database.long(0),
-        "failure": None,
-        "created_at": now,
-        "updated_at": now,
-        "next_check_at": clock.after(_PAUSE_SECONDS_MIN),
-    }
+class NotRefundable(Problem):
+    """There is no captured money of this payment that could go back."""
+
+    code, status, title = "payment_not_refundable", 409, "Payment not refundable"
 
 
-async def insert_refund(record: Refund, *, amount_paise_min: int) -> None:
-    """The record and its reserve in one commit; the record alone if it takes nothing of the wallet."""
-    if record["effect"] != "debit":
-        await db.refunds.insert_one(dict(record))
-        return
-    await wallet.post(_reserve(record, amount_paise_min), lambda _: [Insert("refunds", record)])
+_REFUND_PAISE_MIN: Final = 100  # Razorpay, "create a normal refund"
+_REFUSED_DAYS_MAX: Final = 3
+_CLAIM_ABANDONED_AFTER_SECONDS: Final = 600.0
+_CHECK_PAUSE_SECONDS_MIN: Final = 2.0
+_CHECK_PAUSE_SECONDS_MAX: Final = 3_600.0
+_POLL_BATCH: Final = 16
+_READ_BATCH: Final = 100
+_NEWEST_FIRST: Final = pagination.newest_first("created_at")
 
 
-def _reserve(record: Refund, amount_paise_min: int) -> ledger.Reserve:
-    return ledger.Reserve(
-        user_id=record["user_id"],
-        reserve_id=record["_id"],
-        amount_paise=int(record["amount_paise"]),
-        amount_paise_min=amount_paise_min,
+# --- asked for by an admin ----------------------------------------------------------------------
+async def create_refund(
+    payment_id: str, *, amount_paise: int | None, reason: str, by: str, seed: str
+) -> Refund:
+    """Refund a payment, whole or in part (None: all that is left of it); the refund as it stands.
+
+    The wallet's money is reserved before Razorpay is asked, and only what is neither spent nor held:
+    what goes back to the bank can pay for no call. The same `seed` leads to the same refund. When
+    Razorpay does not answer, the refund stays `pending` and is asked for again with the same
+    idempotency key. Raises NotFound, NotRefundable, RefundExceedsUnspent, AmountBelowMinimum,
+    GatewayUnavailable and GatewayRefused (when the payment cannot be looked at: then there is no refund).
+    """
+    refund_id = f"refund_{seed}"
+    earlier = await find_refund(refund_id)
+    if earlier is None:
+        earlier = await _open(refund_id, payment_id, amount_paise, reason, by)
+    if earlier["status"] != "reserved":
+        return earlier
+    return await _request_refund(earlier)
+
+
+async def _open(
+    refund_id: str, payment_id: str, amount_paise: int | None, reason: str, by: str
+) -> Refund:
+    record = await payments.find_payment(payment_id)
+    if record is None:
+        raise NotFound("There is no such payment.")
+    try:
+        payment = await gateway.fetch_payment(payment_id)
+    except NoSuchEntity:
+        raise NotFound("Razorpay does not know this payment.") from None
+    left_paise = payment.amount_paise - payment.amount_refunded_paise
+    if payment.status != "captured" or left_paise <= 0:
+        detail = f"The payment is {payment.status}; only captured money can be refunded."
+        raise NotRefundable(detail, payment_status=payment.status)
+    amount_paise = left_paise if amount_paise is None else amount_paise
+    if amount_paise < _REFUND_PAISE_MIN:
+        raise AmountBelowMinimum(
+            f"Razorpay refunds no less than Rs {money.text(_REFUND_PAISE_MIN)}.",
+            minimum=money.rupees(_REFUND_PAISE_MIN),
+        )
+    too_much = RefundExceedsUnspent(
+        f"Of this payment Rs {money.text(left_paise)} are left to refund, less what is being "
+        "refunded already.",
+        refundable=money.rupees(left_paise),
     )
+    if amount_paise > left_paise:
+        raise too_much
+    if not await payments.claim_for_refund(payment_id, refund_id, amount_paise):
+        await _release_abandoned_claims(payment_id)
+        if not await payments.claim_for_refund(payment_id, refund_id, amount_paise):
+            raise too_much
+    opened = new_refund(refund_id, record, amount_paise)
+    opened["reason"] = reason
+    opened["requested_by"] = by
+    try:
+        await insert_refund(opened, amount_paise_min=amount_paise)
+    except PaymentRequired as refusal:
+        await payments.release_refund_claim(payment_id, refund_id)
+        raise RefundExceedsUnspent(
+            f"The wallet has Rs {money.text(refusal.available_paise)} that are neither spent nor "
+            "reserved; no more than that can be refunded.",
+            refundable=money.rupees(min(left_paise, refusal.available_paise)),
+        ) from None
+    log.info("refund %s of %s: %d paise, by %s", refund_id, payment_id, amount_paise, by)
+    return opened
+
+
+async def _request_refund(record: Refund) -> Refund:
+    """Ask Razorpay for a refund whose money is reserved; the refund as it stands then."""
+    refund_id, payment_id = record["_id"], record["payment_id"]
+    try:
+        reported = await gateway.create_refund(
+            payment_id,
+            int(record["amount_paise"]),
+            key=refund_id,
+            notes={"refund_id": refund_id},
+        )
+    except GatewayUnavailable as problem:
+        log.warning("refund %s: not known yet: %s", refund_id, problem.detail)
+        return await postpone_refund(record, problem.detail)
+    except GatewayRefused as refusal:
+        return await _handle_refusal(record, refusal)
+    return await advance_refund(record, reported)
+
+
+async def _handle_refusal(record: Refund, refusal: GatewayRefused) -> Refund:
+    """Razorpay said no. Perhaps it has the refund already, perhaps our account there is short of
+    money just now (it says so in ever different words): the reserve is kept until that is certain.
+    """
+    try:
+        payment = await gateway.fetch_payment(record["payment_id"])
+        for reported in await gateway.fetch_refunds_of(record["payment_id"]):
+            if reported.receipt == record["_id"]:
+                return await advance_refund(record, reported)
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        return await postpone_refund(record, problem.detail)
+    # 409: the same refund is being made at this moment. 401, 403: it is our key that is refused.
+    if refusal.http_status in (400, 404):
+        left_paise = payment.amount_paise - payment.amount_refunded_paise
+        if payment.status != "captured" or left_paise < record["amount_paise"]:
+            return await mark_failed(record, "Not that much is left of the payment.")
+        if clock.now() - record["created_at"] > dt.timedelta(days=_REFUSED_DAYS_MAX):
+            why = f"Razorpay refused it for {_REFUSED_DAYS_MAX} days."
+            return await mark_failed(record, why)
+    log.error(
+        "refund %s: Razorpay refuses it (HTTP %d); is our balance there too low? asking again",
+        record["_id"],
+        refusal.http_status,
+    )
+    return await postpone_refund(record, "Razorpay refuses it for now; it is asked for again.")
+
+
+async def _release_abandoned_claims(payment_id: str) -> None:
+    """Release what was claimed of a payment by refunds whose process died before their record."""
+    payment = await payments.find_payment(payment_id)
+    for refund_id in payment.get("refunds", {}) if payment is not None else ():
+        asked_at = _asked_at(refund_id)
+        if (
+            asked_at < clock.after(-_CLAIM_ABANDONED_AFTER_SECONDS)
+            and await find_refund(refund_id) is None
+        ):
+            await payments.release_refund_claim(payment_id, refund_id)
+
+
+def _asked_at(refund_id: str) -> dt.datetime:
+    """When a refund of ours was asked for: its id carries the time."""
+    if not refund_id.startswith("refund_"):
+        return clock.now()
+    return ULID.from_str(refund_id.removeprefix("refund_")).datetime
 
 
 # --- what Razorpay reports ----------------------------------------------------------------------
@@ -153,6 +231,66 @@ async def apply_update(reported: entities.Refund) -> str:
     if record["effect"] == "none":
         record = await _reserve_if_credited(record)
     return f"refund {(await advance_refund(record, reported))['status']}"
+
+
+async def _record_made_at_gateway(reported: entities.Refund) -> Refund | None:
+    """A record of a refund that was made at Razorpay, its money reserved; None if it is not ours."""
+    payment = await payments.find_payment(reported.payment_id)
+    if payment is None:
+        return None
+    record = _made_at_gateway(reported, payment)
+    try:
+        await insert_refund(record, amount_paise_min=0)
+    except database.AnyError as problem:
+        if not database.is_duplicate(problem):
+            raise
+        return await find_refund_by_gateway_id(reported.id)  # another report of it was first
+    await payments.claim_for_refund(payment["_id"], reported.id, reported.amount_paise)
+    log.warning("refund %s of %s was made at Razorpay", reported.id, reported.payment_id)
+    return record
+
+
+def _made_at_gateway(reported: entities.Refund, payment: Payment) -> Refund:
+    record = new_refund(reported.id, payment, reported.amount_paise)
+    record["gateway_id"] = reported.id
+    record["reason"] = "Made at Razorpay"
+    record["told_at"] = reported.created_at or clock.now()
+    return record
+
+
+async def _reserve_if_credited(record: Refund) -> Refund:
+    """The record, its money reserved (again) as far as there is any, if its payment was credited."""
+    payment = await payments.find_payment(record["payment_id"])
+    if payment is None or not payment.get("transaction_id"):
+        return record
+    changes: Document = {"effect": "debit", "status": "reserved", "failure": None}
+    changes["next_check_at"] = clock.after(_CHECK_PAUSE_SECONDS_MIN)  # it is open again
+    where = {"_id": record["_id"], "status": record["status"]}
+    await wallet.post(_reserve(record, 0), lambda _: [Update("refunds", where, {"$set": changes})])
+    return await _get_refund_by_id(record["_id"])
+
+
+async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
+    """Go on to what Razorpay reports; never back."""
+    is_other_money = record["amount_paise"] != reported.amount_paise
+    if is_other_money or record["payment_id"] != reported.payment_id:
+        log.error("refund %s: Razorpay reports another amount or payment", record["_id"])
+        return record
+    if record["gateway_id"] is None:
+        record = await _set({"_id": record["_id"]}, {"gateway_id": reported.id}) or record
+    if record["status"] == "failed" and reported.status != "failed":
+        if record["transaction_id"] is not None:
+            return record  # it was taken, and has come back since
+        record = await _reserve_if_credited(record)  # we had given up, Razorpay did it after all
+    if reported.status == "processed" and record["status"] in OPEN_STATUSES:
+        return await _take(record)
+    if reported.status == "failed" and record["status"] in OPEN_STATUSES:
+        return await mark_failed(record, "The bank did not take it.")
+    if reported.status == "failed" and record["status"] == "processed":
+        return await _reverse(record)
+    if reported.status == "pending" and record["status"] == "reserved":
+        return await _change_open(record, {"status": "pending", "failure": None})
+    return record
 
 
 async def record_dispute_refund(
@@ -189,66 +327,6 @@ async def claim_refund_for_dispute(
     return claimed.matched_count == 1
 
 
-def _made_at_gateway(reported: entities.Refund, payment: Payment) -> Refund:
-    record = new_refund(reported.id, payment, reported.amount_paise)
-    record["gateway_id"] = reported.id
-    record["reason"] = "Made at Razorpay"
-    record["told_at"] = reported.created_at or clock.now()
-    return record
-
-
-async def _record_made_at_gateway(reported: entities.Refund) -> Refund | None:
-    """A record of a refund that was made at Razorpay, its money reserved; None if it is not ours."""
-    payment = await payments.find_payment(reported.payment_id)
-    if payment is None:
-        return None
-    record = _made_at_gateway(reported, payment)
-    try:
-        await insert_refund(record, amount_paise_min=0)
-    except database.AnyError as problem:
-        if not database.is_duplicate(problem):
-            raise
-        return await find_refund_by_gateway_id(reported.id)  # another report of it was first
-    await payments.claim_for_refund(payment["_id"], reported.id, reported.amount_paise)
-    log.warning("refund %s of %s was made at Razorpay", reported.id, reported.payment_id)
-    return record
-
-
-async def _reserve_if_credited(record: Refund) -> Refund:
-    """The record, its money reserved (again) as far as there is any, if its payment was credited."""
-    payment = await payments.find_payment(record["payment_id"])
-    if payment is None or not payment.get("transaction_id"):
-        return record
-    changes: Document = {"effect": "debit", "status": "reserved", "failure": None}
-    changes["next_check_at"] = clock.after(_PAUSE_SECONDS_MIN)  # it is open again
-    where = {"_id": record["_id"], "status": record["status"]}
-    await wallet.post(_reserve(record, 0), lambda _: [Update("refunds", where, {"$set": changes})])
-    return await _get(record["_id"])
-
-
-async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
-    """Go on to what Razorpay reports; never back."""
-    is_other_money = record["amount_paise"] != reported.amount_paise
-    if is_other_money or record["payment_id"] != reported.payment_id:
-        log.error("refund %s: Razorpay reports another amount or payment", record["_id"])
-        return record
-    if record["gateway_id"] is None:
-        record = await _set({"_id": record["_id"]}, {"gateway_id": reported.id}) or record
-    if record["status"] == "failed" and reported.status != "failed":
-        if record["transaction_id"] is not None:
-            return record  # it was taken, and has come back since
-        record = await _reserve_if_credited(record)  # we had given up, Razorpay did it after all
-    if reported.status == "processed" and record["status"] in OPEN_STATUSES:
-        return await _take(record)
-    if reported.status == "failed" and record["status"] in OPEN_STATUSES:
-        return await mark_failed(record, "The bank did not take it.")
-    if reported.status == "failed" and record["status"] == "processed":
-        return await _reverse(record)
-    if reported.status == "pending" and record["status"] == "reserved":
-        return await _change_open(record, {"status": "pending", "failure": None})
-    return record
-
-
 # --- the ends -----------------------------------------------------------------------------------
 async def _take(record: Refund) -> Refund:
     """It went off: take its money, once."""
@@ -263,7 +341,7 @@ async def _take(record: Refund) -> Refund:
             "transaction_id": outcome.entry.id if outcome.entry else None,
             "due_paise": database.long(outcome.due_paise),
         }
-        return [_changed(record, processed | taken), _event(record, "RefundProcessed")]
+        return [_update_of(record, processed | taken), _event(record, "RefundProcessed")]
 
     by_hand = record["requested_by"] is not None
     try:
@@ -283,10 +361,10 @@ async def _take(record: Refund) -> Refund:
             with_record,
         )
     except HoldNotFound:  # another report of it was first
-        return await _get(record["_id"])
+        return await _get_refund_by_id(record["_id"])
     if outcome.due_paise:
         log.error("refund %s: %d paise were spent, they are due", record["_id"], outcome.due_paise)
-    return await _get(record["_id"])
+    return await _get_refund_by_id(record["_id"])
 
 
 async def _end_review(record: Refund) -> None:
@@ -300,7 +378,7 @@ async def _end_review(record: Refund) -> None:
 
 
 async def mark_failed(record: Refund, why: str) -> Refund:
-    """It did not go through: what was reserved is free again."""
+    """Record that a refund did not go through: what was reserved is free again."""
     log.warning("refund %s failed: %s", record["_id"], why)
     failed: Document = {"status": "failed", "failure": why, "next_check_at": None}
     if record["effect"] != "debit":
@@ -308,10 +386,10 @@ async def mark_failed(record: Refund, why: str) -> Refund:
     else:
         await wallet.post(
             ledger.Unreserve(user_id=record["user_id"], reserve_id=record["_id"]),
-            lambda _: [_changed(record, failed), _event(record, "RefundFailed")],
+            lambda _: [_update_of(record, failed), _event(record, "RefundFailed")],
         )
     await payments.release_refund_claim(record["payment_id"], record["_id"])
-    return await _get(record["_id"])
+    return await _get_refund_by_id(record["_id"])
 
 
 async def _reverse(record: Refund) -> Refund:
@@ -338,11 +416,11 @@ async def _reverse(record: Refund) -> Refund:
                 payment_id=record["payment_id"],
                 refund_id=record["_id"],
             ),
-            lambda _: [_changed(record, failed), _event(record, "RefundFailed")],
+            lambda _: [_update_of(record, failed), _event(record, "RefundFailed")],
         )
     log.error("refund %s failed after it was processed", record["_id"])
     await payments.release_refund_claim(record["payment_id"], record["_id"])
-    return await _get(record["_id"])
+    return await _get_refund_by_id(record["_id"])
 
 
 def _event(record: Refund, name: str) -> Insert:
@@ -355,31 +433,56 @@ def _event(record: Refund, name: str) -> Insert:
     )
 
 
-def refund_pause_seconds(record: Refund) -> float:
-    """A quarter of its age: soon at first, hourly in the end; in the sandbox never slow."""
-    age_seconds = (clock.now() - record["created_at"]).total_seconds()
-    most = 5.0 if config.settings().gateway_mode == "sandbox" else _PAUSE_SECONDS_MAX
-    return float(max(_PAUSE_SECONDS_MIN, min(most, age_seconds / 4)))
+# --- what is still open -------------------------------------------------------------------------
+async def poll_due_refunds() -> int:
+    """Go on with the refunds whose time has come; how many there were. Any number of processes may."""
+    mine = await claim_due_refunds(_POLL_BATCH)
+    for record in mine:
+        await check_refund(record)
+    return len(mine)
+
+
+async def check_refund(record: Refund) -> Refund:
+    """Ask about an open refund, or for it if nobody knows whether Razorpay has it."""
+    if record["status"] not in OPEN_STATUSES:
+        return record
+    if record["gateway_id"] is None:
+        return await _request_refund(record)
+    try:
+        return await advance_refund(record, await gateway.fetch_refund(record["gateway_id"]))
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        log.warning("refund %s not checked: %s", record["_id"], problem.detail)
+        return record
 
 
 async def claim_due_refunds(limit: int) -> list[Refund]:
     """The refunds whose time to be asked about has come, taken by this process alone."""
-    found = db.refunds.find({"next_check_at": {"$lte": clock.now(), "$type": "date"}})
-    mine = []
-    for record in cast(list[Refund], await found.sort("next_check_at", 1).to_list(limit)):
-        taken = await db.refunds.update_one(
-            {"_id": record["_id"], "next_check_at": record["next_check_at"]},
-            {"$set": {"next_check_at": clock.after(refund_pause_seconds(record))}},
-        )
-        if taken.modified_count:
-            mine.append(record)
-    return mine
+    claimed = await leases.claim_due(
+        db.refunds,
+        "next_check_at",
+        next_at=lambda record: clock.after(refund_pause_seconds(cast(Refund, record))),
+        limit=limit,
+    )
+    return cast(list[Refund], claimed)
+
+
+def refund_pause_seconds(record: Refund) -> float:
+    """A quarter of its age: soon at first, hourly in the end; in the sandbox never slow."""
+    age_seconds = (clock.now() - record["created_at"]).total_seconds()
+    most = 5.0 if config.settings().gateway_mode == "sandbox" else _CHECK_PAUSE_SECONDS_MAX
+    return float(max(_CHECK_PAUSE_SECONDS_MIN, min(most, age_seconds / 4)))
+
+
+async def postpone_refund(record: Refund, why: str) -> Refund:
+    """Nobody knows yet how it ended, `why` says why: the reserve stays, and Razorpay is asked again."""
+    again_at = clock.after(refund_pause_seconds(record))
+    return await _change_open(record, {"failure": why, "next_check_at": again_at})
 
 
 async def open_refunds_before(until: dt.datetime) -> AsyncIterator[list[Refund]]:
     """The refunds asked for before `until` that are not at their end, in batches."""
     found = db.refunds.find({"next_check_at": {"$type": "date"}, "created_at": {"$lt": until}})
-    while batch := cast(list[Refund], await found.to_list(_BATCH)):
+    while batch := cast(list[Refund], await found.to_list(_READ_BATCH)):
         yield batch
 
 
@@ -389,10 +492,11 @@ async def processed_refunds_between(
     """The refunds of that time that went off, in batches."""
     where = {"created_at": {"$gte": since, "$lt": until}, "status": "processed"}
     found = db.refunds.find(where | {"gateway_id": {"$type": "string"}})
-    while batch := cast(list[Refund], await found.to_list(_BATCH)):
+    while batch := cast(list[Refund], await found.to_list(_READ_BATCH)):
         yield batch
 
 
+# --- reading ------------------------------------------------------------------------------------
 async def get_refund(refund_id: str, user_id: str | None) -> Refund:
     """The refund with our id or Razorpay's; `user_id` None: anybody's. Raises NotFound."""
     where: Document = {"$or": [{"_id": refund_id}, {"gateway_id": refund_id}]}
@@ -411,9 +515,9 @@ async def list_refunds(
     where: Document = {} if user_id is None else {"user_id": user_id}
     if payment_id is not None:
         where["payment_id"] = payment_id
-    where |= _NEWEST.behind(cursor)
-    found = db.refunds.find(where, sort=_NEWEST.sort)
-    return _NEWEST.cut(cast(list[Refund], await found.to_list(limit + 1)), limit)
+    where |= _NEWEST_FIRST.behind(cursor)
+    found = db.refunds.find(where, sort=_NEWEST_FIRST.sort)
+    return _NEWEST_FIRST.cut(cast(list[Refund], await found.to_list(limit + 1)), limit)
 
 
 async def find_refunds_of_payments(payment_ids: list[str]) -> list[Refund]:
@@ -432,17 +536,74 @@ async def find_refund_by_gateway_id(gateway_id: str) -> Refund | None:
     return await _find_one({"gateway_id": gateway_id})
 
 
-async def postpone_refund(record: Refund, why: str) -> Refund:
-    """Nobody knows yet how it ended, `why` says why: the reserve stays, and Razorpay is asked again."""
-    again_at = clock.after(refund_pause_seconds(record))
-    return await _change_open(record, {"failure": why, "next_check_at": again_at})
+# --- storage ------------------------------------------------------------------------------------
+database.declare(
+    "refunds",
+    indexes=[
+        Index(("gateway_id",), unique=True, only_where={"gateway_id": {"$type": "string"}}),
+        Index(("payment_id",)),
+        Index(("user_id", "-created_at", "-_id")),
+        Index(("-created_at", "-_id")),
+        Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
+    ],
+    schema={
+        "bsonType": "object",
+        "required": ["payment_id", "user_id", "amount_paise", "status", "effect", "created_at"],
+        "properties": {
+            "amount_paise": {"bsonType": "long", "minimum": 1},
+            "status": {"enum": ["reserved", "pending", "processed", "failed"]},
+            "effect": {"enum": ["debit", "none", "dispute"]},
+        },
+    },
+)
+
+
+def new_refund(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
+    """A record of a refund over `amount_paise` of a payment that we know."""
+    now = clock.now()
+    return {
+        "_id": refund_id,
+        "gateway_id": None,
+        "payment_id": payment["_id"],
+        "order_id": payment["order_id"],
+        "user_id": payment["user_id"],
+        "amount_paise": database.long(amount_paise),
+        "reason": None,
+        "requested_by": None,
+        "status": "reserved",
+        "effect": "debit" if payment.get("transaction_id") else "none",
+        "dispute_id": None,
+        "transaction_id": None,
+        "due_paise": database.long(0),
+        "failure": None,
+        "created_at": now,
+        "updated_at": now,
+        "next_check_at": clock.after(_CHECK_PAUSE_SECONDS_MIN),
+    }
+
+
+async def insert_refund(record: Refund, *, amount_paise_min: int) -> None:
+    """The record and its reserve in one commit; the record alone if it takes nothing of the wallet."""
+    if record["effect"] != "debit":
+        await db.refunds.insert_one(dict(record))
+        return
+    await wallet.post(_reserve(record, amount_paise_min), lambda _: [Insert("refunds", record)])
+
+
+def _reserve(record: Refund, amount_paise_min: int) -> ledger.Reserve:
+    return ledger.Reserve(
+        user_id=record["user_id"],
+        reserve_id=record["_id"],
+        amount_paise=int(record["amount_paise"]),
+        amount_paise_min=amount_paise_min,
+    )
 
 
 async def _find_one(where: Document) -> Refund | None:
     return cast(Refund | None, await db.refunds.find_one(where))
 
 
-async def _get(refund_id: str) -> Refund:
+async def _get_refund_by_id(refund_id: str) -> Refund:
     """The record as it is stored now. After a posting it has to be read: whether this process or
     another one changed it is not known."""
     found = await _find_one({"_id": refund_id})
@@ -460,189 +621,11 @@ async def _change_open(record: Refund, changes: Document) -> Refund:
     """The record after these changes; as it is stored when it is at its end already."""
     where = {"_id": record["_id"], "status": {"$in": list(OPEN_STATUSES)}}
     changed = await _set(where, {**changes, "updated_at": clock.now()})
-    return changed or await _get(record["_id"])
+    return changed or await _get_refund_by_id(record["_id"])
 
 
-def _changed(record: Refund, changes: Document) -> Update:
+def _update_of(record: Refund, changes: Document) -> Update:
     """The companion write of these changes."""
     return Update(
         "refunds", {"_id": record["_id"]}, {"$set": {**changes, "updated_at": clock.now()}}
     )
-
-
-_PAISE_MIN: Final = 100  # Razorpay, "create a normal refund"
-
-
-_REFUSED_DAYS_MAX: Final = 3
-
-
-_POLL_BATCH: Final = 16
-
-
-_ABANDONED_AFTER_SECONDS: Final = 600.0
-
-
-class RefundExceedsUnspent(Problem):
-    """More than is left of the payment, or than the wallet has free; `refundable` is what could be."""
-
-    code, status, title = "refund_exceeds_unspent", 409, "Refund exceeds what is unspent"
-
-
-class NotRefundable(Problem):
-    """There is no captured money of this payment that could go back."""
-
-    code, status, title = "payment_not_refundable", 409, "Payment not refundable"
-
-
-# --- asked for by an admin ----------------------------------------------------------------------
-async def create_refund(
-    payment_id: str, *, amount_paise: int | None, reason: str, by: str, seed: str
-) -> Refund:
-    """Refund a payment, whole or in part (None: all that is left of it); the refund as it stands.
-
-    The wallet's money is reserved before Razorpay is asked, and only what is neither spent nor held:
-    what goes back to the bank can pay for no call. The same `seed` leads to the same refund. When
-    Razorpay does not answer, the refund stays `pending` and is asked for again with the same
-    idempotency key. Raises NotFound, NotRefundable, RefundExceedsUnspent, AmountBelowMinimum,
-    GatewayUnavailable and GatewayRefused (when the payment cannot be looked at: then there is no refund).
-    """
-    refund_id = f"refund_{seed}"
-    earlier = await find_refund(refund_id)
-    if earlier is None:
-        earlier = await _open(refund_id, payment_id, amount_paise, reason, by)
-    if earlier["status"] != "reserved":
-        return earlier
-    return await _ask(earlier)
-
-
-async def _open(
-    refund_id: str, payment_id: str, amount_paise: int | None, reason: str, by: str
-) -> Refund:
-    record = await payments.find_payment(payment_id)
-    if record is None:
-        raise NotFound("There is no such payment.")
-    try:
-        payment = await gateway.fetch_payment(payment_id)
-    except NoSuchEntity:
-        raise NotFound("Razorpay does not know this payment.") from None
-    left_paise = payment.amount_paise - payment.amount_refunded_paise
-    if payment.status != "captured" or left_paise <= 0:
-        detail = f"The payment is {payment.status}; only captured money can be refunded."
-        raise NotRefundable(detail, payment_status=payment.status)
-    amount_paise = left_paise if amount_paise is None else amount_paise
-    if amount_paise < _PAISE_MIN:
-        raise AmountBelowMinimum(
-            f"Razorpay refunds no less than Rs {money.text(_PAISE_MIN)}.",
-            minimum=money.rupees(_PAISE_MIN),
-        )
-    too_much = RefundExceedsUnspent(
-        f"Of this payment Rs {money.text(left_paise)} are left to refund, less what is being "
-        "refunded already.",
-        refundable=money.rupees(left_paise),
-    )
-    if amount_paise > left_paise:
-        raise too_much
-    if not await payments.claim_for_refund(payment_id, refund_id, amount_paise):
-        await _unclaim_abandoned(payment_id)
-        if not await payments.claim_for_refund(payment_id, refund_id, amount_paise):
-            raise too_much
-    opened = new_refund(refund_id, record, amount_paise)
-    opened["reason"] = reason
-    opened["requested_by"] = by
-    try:
-        await insert_refund(opened, amount_paise_min=amount_paise)
-    except PaymentRequired as refusal:
-        await payments.release_refund_claim(payment_id, refund_id)
-        raise RefundExceedsUnspent(
-            f"The wallet has Rs {money.text(refusal.available_paise)} that are neither spent nor "
-            "reserved; no more than that can be refunded.",
-            refundable=money.rupees(min(left_paise, refusal.available_paise)),
-        ) from None
-    log.info("refund %s of %s: %d paise, by %s", refund_id, payment_id, amount_paise, by)
-    return opened
-
-
-async def _ask(record: Refund) -> Refund:
-    """Ask Razorpay for a refund whose money is reserved; the refund as it stands then."""
-    refund_id, payment_id = record["_id"], record["payment_id"]
-    try:
-        reported = await gateway.create_refund(
-            payment_id,
-            int(record["amount_paise"]),
-            key=refund_id,
-            notes={"refund_id": refund_id},
-        )
-    except GatewayUnavailable as problem:
-        log.warning("refund %s: not known yet: %s", refund_id, problem.detail)
-        return await postpone_refund(record, problem.detail)
-    except GatewayRefused as refusal:
-        return await _refused(record, refusal)
-    return await advance_refund(record, reported)
-
-
-async def _refused(record: Refund, refusal: GatewayRefused) -> Refund:
-    """Razorpay said no. Perhaps it has the refund already, perhaps our account there is short of
-    money just now (it says so in ever different words): the reserve is kept until that is certain.
-    """
-    try:
-        payment = await gateway.fetch_payment(record["payment_id"])
-        for reported in await gateway.fetch_refunds_of(record["payment_id"]):
-            if reported.receipt == record["_id"]:
-                return await advance_refund(record, reported)
-    except (GatewayUnavailable, GatewayRefused) as problem:
-        return await postpone_refund(record, problem.detail)
-    # 409: the same refund is being made at this moment. 401, 403: it is our key that is refused.
-    if refusal.http_status in (400, 404):
-        left_paise = payment.amount_paise - payment.amount_refunded_paise
-        if payment.status != "captured" or left_paise < record["amount_paise"]:
-            return await mark_failed(record, "Not that much is left of the payment.")
-        if clock.now() - record["created_at"] > dt.timedelta(days=_REFUSED_DAYS_MAX):
-            why = f"Razorpay refused it for {_REFUSED_DAYS_MAX} days."
-            return await mark_failed(record, why)
-    log.error(
-        "refund %s: Razorpay refuses it (HTTP %d); is our balance there too low? asking again",
-        record["_id"],
-        refusal.http_status,
-    )
-    return await postpone_refund(record, "Razorpay refuses it for now; it is asked for again.")
-
-
-async def _unclaim_abandoned(payment_id: str) -> None:
-    """Let go what was claimed of a payment by refunds whose process died before their record."""
-    payment = await payments.find_payment(payment_id)
-    for refund_id in payment.get("refunds", {}) if payment is not None else ():
-        asked_at = _asked_at(refund_id)
-        if (
-            asked_at < clock.after(-_ABANDONED_AFTER_SECONDS)
-            and await find_refund(refund_id) is None
-        ):
-            await payments.release_refund_claim(payment_id, refund_id)
-
-
-def _asked_at(refund_id: str) -> dt.datetime:
-    """When a refund of ours was asked for: its id carries the time."""
-    if not refund_id.startswith("refund_"):
-        return clock.now()
-    return ULID.from_str(refund_id.removeprefix("refund_")).datetime
-
-
-# --- what is still open -------------------------------------------------------------------------
-async def poll_due_refunds() -> int:
-    """Go on with the refunds whose time has come; how many there were. Any number of processes may."""
-    mine = await claim_due_refunds(_POLL_BATCH)
-    for record in mine:
-        await check_refund(record)
-    return len(mine)
-
-
-async def check_refund(record: Refund) -> Refund:
-    """Ask about an open refund, or for it if nobody knows whether Razorpay has it."""
-    if record["status"] not in OPEN_STATUSES:
-        return record
-    if record["gateway_id"] is None:
-        return await _ask(record)
-    try:
-        return await advance_refund(record, await gateway.fetch_refund(record["gateway_id"]))
-    except (GatewayUnavailable, GatewayRefused) as problem:
-        log.warning("refund %s not checked: %s", record["_id"], problem.detail)
-        return record

@@ -101,7 +101,7 @@ def reserve(
 
 
 def cancel(day: Day, *, call_id: str, at: dt.datetime) -> None:
-    """Undo a `take` of the moment `at`, because the wallet refused the call."""
+    """Undo a `reserve` of the moment `at`, because the wallet refused the call."""
     day.held.pop(call_id, None)
     day.calls = max(0, day.calls - 1)
     if day.minute == at.replace(second=0, microsecond=0):
@@ -196,7 +196,7 @@ async def _is_new(user_id: str, days: int) -> bool:
 async def reserve_today(
     user_id: str, limits: Limits, *, call_id: str, amount_paise: int, amount_paise_min: int
 ) -> "Counted":
-    """`take` for a call that is placed now."""
+    """`reserve` for a call that is placed now."""
     at = clock.now()
     on = clock.ist_date(at).isoformat()
 
@@ -249,7 +249,7 @@ class Counted:
 async def extend_reservation(
     user_id: str, on: str, *, call_id: str, amount_paise: int, amount_paise_min: int
 ) -> int:
-    """`raise_to` for a running call that was counted on the day `on`; `amount_paise` while there is
+    """`extend` for a running call that was counted on the day `on`; `amount_paise` while there is
     no cap."""
     cap_paise = (await get_limits(user_id)).spend_cap_paise
     if cap_paise is None:

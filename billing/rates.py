@@ -91,7 +91,7 @@ async def set_current_rate(rate_paise_per_minute: int, *, by: str) -> RateRecord
 async def set_own_rate(user_id: str, rate_paise_per_minute: int | None, *, by: str) -> RateRecord:
     """Give this user a rate of their own, or with None take it away; the record of the change.
 
-    Raises NotFound when there is no such user, and InvalidRequest as `set_rate` does.
+    Raises NotFound when there is no such user, and InvalidRequest as `set_current_rate` does.
     """
     await users.get_user(user_id)
     change = _change(rate_paise_per_minute, by=by)

@@ -1,6 +1,5 @@
 """Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast, get_args
@@ -9,7 +8,7 @@ from billing import charging, pricing
 from billing.charging import Charge, Reservation
 from calls import records, timing
 from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, Status
-from core import clock, database, outbox
+from core import clock, database, leases, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import HoldNotFound, NotFound, Unavailable, invalid
 from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidCallbackSignature, Report
@@ -17,248 +16,17 @@ from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidCallbackSign
 log = logging.getLogger(__name__)
 
 
+# --- vocabulary ---------------------------------------------------------------------------------
 # What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
 OVERRUN_SECONDS: Final = 60
 
-
 _EVENTS_KEPT: Final = 30
-
-
-# --- what a report sets -------------------------------------------------------------------------
-def fields_of_report(report: Report) -> Document:
-    """What it says beside the status: ids, and who answered."""
-    given = {
-        "provider_call_id": report.provider_call_id,
-        "provider_leg_id": report.leg_id,
-        "answered_by": report.answered_by,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def push_of_report(report: Report) -> Document:
-    """The `$push` that keeps it among the latest reports of the call."""
-    kept = {
-        "id": report.event_id,
-        "status": report.status,
-        "duration_seconds": report.duration_seconds,
-        "occurred_at": report.occurred_at,
-        "received_at": clock.now(),
-    }
-    return {"events": {"$each": [kept], "$slice": -_EVENTS_KEPT}}
-
-
-def fields_of_end(report: Report) -> Document:
-    """What every end sets."""
-    changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
-    if report.answered_at is not None:
-        changes["answered_at"] = report.answered_at
-    changes |= fields_of_report(report)
-    if report.status != "completed":
-        changes["failure_reason"] = report.reason or report.status
-    return changes
-
-
-def fields_of_charge(call: Call, report: Report, charge: Charge, *, seconds: int) -> Document:
-    """What the end sets that settles or releases the call; what cost more than was reserved is for
-    a person to look at."""
-    rate = pricing.rate_of(call)
-    too_much = charge.cost_paise > charge.reserved_paise
-    overrun = f"it cost {charge.cost_paise} paise, {charge.reserved_paise} were reserved"
-    return fields_of_end(report) | {
-        "billing_status": "settled" if charge.cost_paise else "released",
-        "review_reason": overrun if too_much else None,
-        "duration_seconds": seconds,
-        "billable_seconds": pricing.billable_seconds(seconds, rate),
-        "pulse_count": pricing.pulse_count(seconds, rate),
-        "cost_paise": database.long(charge.cost_paise),
-        "due_paise": database.long(charge.due_paise),
-        "held_paise": database.long(0),
-        "explanation": pricing.explanation(seconds, rate),
-    }
-
-
-def call_ended_event(call: Call, report: Report, *, seconds: int, cost_paise: int) -> Insert:
-    """The event that goes with every end."""
-    return outbox.record_event(
-        "CallEnded",
-        user_id=call["user_id"],
-        pending=call["campaign_id"] is not None,
-        call_id=call["_id"],
-        campaign_id=call["campaign_id"],
-        status=report.status,
-        answered_by=report.answered_by or call.get("answered_by"),
-        duration_seconds=seconds,
-        cost_paise=cost_paise,
-    )
-
-
-def report_of_decision(call: Call, duration_seconds: int, *, by: str) -> Report:
-    """The end that a person decided on."""
-    status = "completed" if duration_seconds else "failed"
-    if call["rank"] == OVER and not duration_seconds:
-        status = call["status"]
-    return Report(
-        event_id=f"reviewed:{by}",
-        provider_call_id=None,
-        status=status,
-        duration_seconds=duration_seconds,
-        occurred_at=call["ended_at"] or clock.now(),
-        reason=call["failure_reason"] or "reviewed",
-    )
-
-
-# --- what a person has to look at ---------------------------------------------------------------
-def impossible_duration(call: Call, report: Report) -> str | None:
-    """Why the duration cannot be true; None when it can."""
-    limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
-    duration = report.duration_seconds
-    if duration is None or 0 <= duration <= limit_seconds + OVERRUN_SECONDS:
-        return None
-    return f"{duration} s reported, {limit_seconds} s were the limit"
-
-
-def contradiction_of(call: Call, report: Report) -> str | None:
-    """How a second end contradicts the first; None when it does not."""
-    if report.rank < OVER or report.is_unverified:
-        return None
-    known = (call["status"], call["duration_seconds"] or 0)
-    reported = (report.status, report.duration_seconds or 0)
-    if report.duration_seconds is None and report.status == call["status"]:
-        reported = known  # it does not say how long, so it contradicts nothing
-    if reported == known:
-        return None
-    return f"the network later reported {report.status}, {report.duration_seconds} s"
-
 
 # How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
 
-
 _BATCH_MAX: Final = 200
-
-
 _PARALLEL_MAX: Final = 16
-
-
-def written(call: Call) -> Insert:
-    """The companion write that stores a new call."""
-    return Insert("calls", call)
-
-
-async def mark_queued(call: Call, provider_call_id: str) -> Call:
-    """Record that the network took the call; the call as it is now (a callback may have come first)."""
-    its_id = {"provider_call_id": provider_call_id}
-    took = _awaited(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
-    found = await db.calls.find_one_and_update(
-        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}}, {"$set": took}, return_document=True
-    )
-    if found is None:  # not every callback carries the network's id
-        await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
-    return cast(Call, found) if found is not None else await records.get_call(call["_id"])
-
-
-def _awaited(call: Call) -> Document:
-    """When to ask about a call that the network has, in case it never reports anything."""
-    changes: Document = {"next_check_at": timing.latest_end_at(call, call["created_at"])}
-    if timing.is_extendable(call):
-        rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
-        since = clock.after(rings_seconds, since=call["created_at"])
-        changes["next_extend_at"] = timing.next_extension_at(
-            call, since, seconds=call["limit_seconds"]
-        )
-    return changes
-
-
-async def mark_unknown(call: Call) -> Call:
-    """Record that it is unknown whether the network took the call: it is asked later, and nothing
-    is redialled."""
-    await db.calls.update_one(
-        {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
-    )
-    return await records.get_call(call["_id"])
-
-
-async def update_open_call(call: Call, *, forget: str | None = None, **changes: Any) -> None:
-    """Set fields of a call whose money is open, or take one away."""
-    update: Document = {}
-    if changes:
-        update["$set"] = changes
-    if forget is not None:
-        update["$unset"] = {forget: ""}
-    await db.calls.update_one(
-        {"_id": call["_id"], "billing_status": {"$nin": list(RESOLVED)}}, update
-    )
-
-
-def update_of_limit(call: Call, reservation: Reservation) -> Update:
-    """The companion write that goes with more money reserved for a running call."""
-    raised: Call = {**call, "limit_seconds": reservation.limit_seconds}
-    changes: Document = {
-        "held_paise": database.long(reservation.held_paise),
-        "limit_seconds": reservation.limit_seconds,
-        "next_check_at": timing.latest_end_at(raised, clock.now()),
-    }
-    return Update("calls", {"_id": call["_id"]}, {"$set": changes})
-
-
-async def record_running_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
-    """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
-    not_yet = {"billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}}
-    change = Update("calls", {"_id": call["_id"], **not_yet}, {"$set": {"warned_at": warned_at}})
-    event = outbox.record_event(
-        "CallRunsOut",
-        user_id=call["user_id"],
-        seconds_left=seconds_left,
-        call_id=call["_id"],
-        campaign_id=call["campaign_id"],
-    )
-    await _with_event(change, event)
-
-
-async def _with_event(change: Update, event: Insert) -> None:
-    """The change, and the event if there was something to change, in one commit."""
-
-    async def both(session: Session) -> None:
-        if await database.write_all([change], session):
-            await database.write_all([event], session)
-
-    await database.atomic(both)
-
-
-async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
-    """Do `work` on the calls whose `field` (a time) has come; how many there were.
-
-    Each is claimed by moving its time ahead by a lease, so that any number of processes may do
-    this, and what a dead one had claimed is due again. What fails is due again, too; it is an error
-    in the log unless the database or the network was away.
-    """
-    now = clock.now()
-    due = db.calls.find({field: {"$lte": now}}, {"_id": 1}, sort=[(field, 1)], limit=_BATCH_MAX)
-    ids = [found["_id"] for found in await due.to_list(None)]
-    slots = asyncio.Semaphore(_PARALLEL_MAX)
-
-    async def one(call_id: str) -> None:
-        async with slots:
-            claim: Document = {"$set": {field: clock.after(_LEASE_SECONDS[field])}}
-            if field == "next_check_at":
-                claim["$inc"] = {"checks": 1}
-            call = await db.calls.find_one_and_update(
-                {"_id": call_id, field: {"$lte": clock.now()}},
-                claim,
-            )
-            if call is None:
-                return
-            try:
-                await work(cast(Call, call))
-            except Exception as problem:
-                passes = isinstance(problem, Unavailable | Ambiguous)
-                if passes or database.is_away(problem):
-                    log.warning("call %s: %s: %s; tried again", call_id, field, problem)
-                else:  # a defect of ours: it keeps neither the other calls nor the worker up
-                    log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
-
-    await asyncio.gather(*(one(call_id) for call_id in ids))
-    return len(ids)
 
 
 # --- following a call ---------------------------------------------------------------------------
@@ -304,6 +72,20 @@ async def _advance(call: Call, report: Report) -> None:
     )
 
 
+async def _note(call: Call, report: Report) -> None:
+    """Keep a report that changes nothing; a second end that contradicts the first needs a review."""
+    if any(event["id"] == report.event_id for event in call["events"]):
+        return
+    update: Document = {"$push": push_of_report(report)}
+    if report.answered_by is not None:
+        update["$set"] = {"answered_by": report.answered_by}
+    if (reason := contradiction_of(call, report)) is not None:
+        log.error("call %s needs a review: %s", call["_id"], reason)
+        update["$set"] = update.get("$set", {}) | {"review_reason": reason}
+    await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
+
+
+# --- the end ------------------------------------------------------------------------------------
 async def end_call(
     call_id: str, *, status: Status, duration_seconds: int | None, reason: str | None = None
 ) -> None:
@@ -415,19 +197,6 @@ async def _review(call: Call, report: Report, reason: str) -> None:
     await _with_event(change, call_ended_event(call, report, seconds=0, cost_paise=0))
 
 
-async def _note(call: Call, report: Report) -> None:
-    """Keep a report that changes nothing; a second end that contradicts the first needs a review."""
-    if any(event["id"] == report.event_id for event in call["events"]):
-        return
-    update: Document = {"$push": push_of_report(report)}
-    if report.answered_by is not None:
-        update["$set"] = {"answered_by": report.answered_by}
-    if (reason := contradiction_of(call, report)) is not None:
-        log.error("call %s needs a review: %s", call["_id"], reason)
-        update["$set"] = update.get("$set", {}) | {"review_reason": reason}
-    await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
-
-
 async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Call:
     """A person has looked: charge what was talked, if the money is still held, and take the call out
     of the review; the call as it stands.
@@ -451,6 +220,232 @@ async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str,
     return await records.get_call(call_id)
 
 
+# --- what a placed or running call changes to ---------------------------------------------------
+def written(call: Call) -> Insert:
+    """The companion write that stores a new call."""
+    return Insert("calls", call)
+
+
+async def mark_queued(call: Call, provider_call_id: str) -> Call:
+    """Record that the network took the call; the call as it is now (a callback may have come first)."""
+    its_id = {"provider_call_id": provider_call_id}
+    took = _awaited(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
+    found = await db.calls.find_one_and_update(
+        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}}, {"$set": took}, return_document=True
+    )
+    if found is None:  # not every callback carries the network's id
+        await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
+    return cast(Call, found) if found is not None else await records.get_call(call["_id"])
+
+
+def _awaited(call: Call) -> Document:
+    """When to ask about a call that the network has, in case it never reports anything."""
+    changes: Document = {"next_check_at": timing.latest_end_at(call, call["created_at"])}
+    if timing.is_extendable(call):
+        rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
+        since = clock.after(rings_seconds, since=call["created_at"])
+        changes["next_extend_at"] = timing.next_extension_at(
+            call, since, seconds=call["limit_seconds"]
+        )
+    return changes
+
+
+async def mark_unknown(call: Call) -> Call:
+    """Record that it is unknown whether the network took the call: it is asked later, and nothing
+    is redialled."""
+    await db.calls.update_one(
+        {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
+    )
+    return await records.get_call(call["_id"])
+
+
+async def update_open_call(call: Call, *, forget: str | None = None, **changes: Any) -> None:
+    """Set fields of a call whose money is open, or take one away."""
+    update: Document = {}
+    if changes:
+        update["$set"] = changes
+    if forget is not None:
+        update["$unset"] = {forget: ""}
+    await db.calls.update_one(
+        {"_id": call["_id"], "billing_status": {"$nin": list(RESOLVED)}}, update
+    )
+
+
+def update_of_limit(call: Call, reservation: Reservation) -> Update:
+    """The companion write that goes with more money reserved for a running call."""
+    raised: Call = {**call, "limit_seconds": reservation.limit_seconds}
+    changes: Document = {
+        "held_paise": database.long(reservation.held_paise),
+        "limit_seconds": reservation.limit_seconds,
+        "next_check_at": timing.latest_end_at(raised, clock.now()),
+    }
+    return Update("calls", {"_id": call["_id"]}, {"$set": changes})
+
+
+async def record_running_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
+    """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
+    not_yet = {"billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}}
+    change = Update("calls", {"_id": call["_id"], **not_yet}, {"$set": {"warned_at": warned_at}})
+    event = outbox.record_event(
+        "CallRunsOut",
+        user_id=call["user_id"],
+        seconds_left=seconds_left,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
+    )
+    await _with_event(change, event)
+
+
+async def _with_event(change: Update, event: Insert) -> None:
+    """The change, and the event if there was something to change, in one commit."""
+
+    async def both(session: Session) -> None:
+        if await database.write_all([change], session):
+            await database.write_all([event], session)
+
+    await database.atomic(both)
+
+
+# --- due work -----------------------------------------------------------------------------------
+async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
+    """Do `work` on the calls whose `field` (a time) has come; how many there were.
+
+    Each is claimed by moving its time ahead by a lease, so that any number of processes may do
+    this, and what a dead one had claimed is due again. What fails is due again, too; it is an error
+    in the log unless the database or the network was away.
+    """
+    ids = await leases.due_ids(db.calls, field, limit=_BATCH_MAX)
+
+    async def one(call_id: str) -> None:
+        call = await leases.claim(
+            db.calls,
+            call_id,
+            field,
+            until=clock.after(_LEASE_SECONDS[field]),
+            count="checks" if field == "next_check_at" else None,
+        )
+        if call is None:
+            return
+        try:
+            await work(cast(Call, call))
+        except Exception as problem:
+            passes = isinstance(problem, Unavailable | Ambiguous)
+            if passes or database.is_away(problem):
+                log.warning("call %s: %s: %s; tried again", call_id, field, problem)
+            else:  # a defect of ours: it keeps neither the other calls nor the worker up
+                log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
+
+    await leases.gather_bounded(one, ids, _PARALLEL_MAX)
+    return len(ids)
+
+
+# --- what a report sets -------------------------------------------------------------------------
+def fields_of_report(report: Report) -> Document:
+    """What it says beside the status: ids, and who answered."""
+    given = {
+        "provider_call_id": report.provider_call_id,
+        "provider_leg_id": report.leg_id,
+        "answered_by": report.answered_by,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def push_of_report(report: Report) -> Document:
+    """The `$push` that keeps it among the latest reports of the call."""
+    kept = {
+        "id": report.event_id,
+        "status": report.status,
+        "duration_seconds": report.duration_seconds,
+        "occurred_at": report.occurred_at,
+        "received_at": clock.now(),
+    }
+    return {"events": {"$each": [kept], "$slice": -_EVENTS_KEPT}}
+
+
+def fields_of_end(report: Report) -> Document:
+    """What every end sets."""
+    changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
+    if report.answered_at is not None:
+        changes["answered_at"] = report.answered_at
+    changes |= fields_of_report(report)
+    if report.status != "completed":
+        changes["failure_reason"] = report.reason or report.status
+    return changes
+
+
+def fields_of_charge(call: Call, report: Report, charge: Charge, *, seconds: int) -> Document:
+    """What the end sets that settles or releases the call; what cost more than was reserved is for
+    a person to look at."""
+    rate = pricing.rate_of(call)
+    too_much = charge.cost_paise > charge.reserved_paise
+    overrun = f"it cost {charge.cost_paise} paise, {charge.reserved_paise} were reserved"
+    return fields_of_end(report) | {
+        "billing_status": "settled" if charge.cost_paise else "released",
+        "review_reason": overrun if too_much else None,
+        "duration_seconds": seconds,
+        "billable_seconds": pricing.billable_seconds(seconds, rate),
+        "pulse_count": pricing.pulse_count(seconds, rate),
+        "cost_paise": database.long(charge.cost_paise),
+        "due_paise": database.long(charge.due_paise),
+        "held_paise": database.long(0),
+        "explanation": pricing.explanation(seconds, rate),
+    }
+
+
+def call_ended_event(call: Call, report: Report, *, seconds: int, cost_paise: int) -> Insert:
+    """The event that goes with every end."""
+    return outbox.record_event(
+        "CallEnded",
+        user_id=call["user_id"],
+        pending=call["campaign_id"] is not None,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
+        status=report.status,
+        answered_by=report.answered_by or call.get("answered_by"),
+        duration_seconds=seconds,
+        cost_paise=cost_paise,
+    )
+
+
+def report_of_decision(call: Call, duration_seconds: int, *, by: str) -> Report:
+    """The end that a person decided on."""
+    status = "completed" if duration_seconds else "failed"
+    if call["rank"] == OVER and not duration_seconds:
+        status = call["status"]
+    return Report(
+        event_id=f"reviewed:{by}",
+        provider_call_id=None,
+        status=status,
+        duration_seconds=duration_seconds,
+        occurred_at=call["ended_at"] or clock.now(),
+        reason=call["failure_reason"] or "reviewed",
+    )
+
+
+# --- what a person has to look at ---------------------------------------------------------------
+def impossible_duration(call: Call, report: Report) -> str | None:
+    """Why the duration cannot be true; None when it can."""
+    limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
+    duration = report.duration_seconds
+    if duration is None or 0 <= duration <= limit_seconds + OVERRUN_SECONDS:
+        return None
+    return f"{duration} s reported, {limit_seconds} s were the limit"
+
+
+def contradiction_of(call: Call, report: Report) -> str | None:
+    """How a second end contradicts the first; None when it does not."""
+    if report.rank < OVER or report.is_unverified:
+        return None
+    known = (call["status"], call["duration_seconds"] or 0)
+    reported = (report.status, report.duration_seconds or 0)
+    if report.duration_seconds is None and report.status == call["status"]:
+        reported = known  # it does not say how long, so it contradicts nothing
+    if reported == known:
+        return None
+    return f"the network later reported {report.status}, {report.duration_seconds} s"
+
+
+# --- storage ------------------------------------------------------------------------------------
 _PAISE = ("rate_paise_per_minute", "connection_fee_paise", "held_paise", "due_paise")
 
 

@@ -1,6 +1,6 @@
 """Call monitor: running calls extended, warned and cut off; lost ends found by asking."""
 
-import asyncio
+import datetime as dt
 import logging
 import math
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from billing.charging import Reservation
 from calls import lifecycle, records, timing
 from calls.records import RESOLVED, Call
 from calls.timing import LEAD_SECONDS, WARNED_AT_SECONDS
-from core import clock, config
+from core import clock, config, leases
 from core.database import Document, Write
 from core.errors import HoldNotFound, PaymentRequired, Unavailable
 from telephony import OVER, RANK, Report
@@ -60,14 +60,10 @@ async def extend_due_calls() -> int:
 async def _extend(call: Call) -> None:
     network = telephony.get_provider(call["provider"])
     if call["status"] != "in_progress":  # it rings for long, or the report of the answer was lost
-        report = await _ask(call)
-        if report is None or report.rank < RANK["in_progress"]:
-            pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
-            return await lifecycle.update_open_call(call, next_extend_at=clock.after(pause_seconds))
-        await lifecycle.apply_report(call["_id"], report, via=call["provider"])
-        if report.rank == OVER:
+        answered = await _find_answered(call)
+        if answered is None:
             return None
-        call = await records.get_call(call["_id"])
+        call = answered
     before_seconds = call["told_limit_seconds"] if network.can.can_extend else call["limit_seconds"]
     if await _is_too_early(call):
         again_at = clock.after(-LEAD_SECONDS, since=timing.talk_ends_at(call))
@@ -87,13 +83,29 @@ async def _extend(call: Call) -> None:
     log.info("call %s: may last %d s", call["_id"], limit_seconds)
     if limit_seconds >= call["max_duration_seconds"]:
         return await lifecycle.update_open_call(call, forget="next_extend_at")
+    again_at = _next_balance_check_at(call, before_seconds, limit_seconds)
+    return await lifecycle.update_open_call(call, next_extend_at=again_at)
+
+
+def _next_balance_check_at(call: Call, before_seconds: int, limit_seconds: int) -> dt.datetime:
+    """When to look at a call again whose limit was raised from `before_seconds`."""
     reached_at = clock.now()
     if call["pace"] <= 1 and call["answered_at"] is not None:
         reached_at = clock.after(before_seconds / call["pace"], since=call["answered_at"])
-    again_at = timing.next_balance_check_at(
-        call, reached_at, seconds=limit_seconds - before_seconds
-    )
-    return await lifecycle.update_open_call(call, next_extend_at=again_at)
+    added_seconds = limit_seconds - before_seconds
+    return timing.next_balance_check_at(call, reached_at, seconds=added_seconds)
+
+
+async def _find_answered(call: Call) -> Call | None:
+    """The call as it is now, if its network says that it is in progress; None when it rings, which
+    is looked up again later, and when it is over."""
+    report = await _ask(call)
+    if report is None or report.rank < RANK["in_progress"]:
+        pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
+        await lifecycle.update_open_call(call, next_extend_at=clock.after(pause_seconds))
+        return None
+    await lifecycle.apply_report(call["_id"], report, via=call["provider"])
+    return None if report.rank == OVER else await records.get_call(call["_id"])
 
 
 async def _is_too_early(call: Call) -> bool:
@@ -246,21 +258,19 @@ async def end_calls_of_frozen(event: Document) -> None:
     if not await charging.is_frozen(event["user_id"]):
         return
     found = await records.list_live_calls(event["user_id"], limit=_FROZEN_BATCH)
-    slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def end(call: Call) -> bool:
         network = telephony.get_provider(call["provider"])
         if not network.can.can_hang_up:  # it ends at its limit, which is paid for
             return True
-        async with slots:
-            try:
-                await network.hang_up(call)
-            except telephony.Ambiguous as problem:
-                log.warning("call %s: not hung up, its wallet is frozen: %s", call["_id"], problem)
-                return False
+        try:
+            await network.hang_up(call)
+        except telephony.Ambiguous as problem:
+            log.warning("call %s: not hung up, its wallet is frozen: %s", call["_id"], problem)
+            return False
         log.warning("call %s: hung up, its wallet was frozen", call["_id"])
         return True
 
-    left = (await asyncio.gather(*map(end, found))).count(False)
+    left = (await leases.gather_bounded(end, found, _PARALLEL_MAX)).count(False)
     if left:
         raise Unavailable(f"{left} calls of a frozen wallet are not hung up yet.")

@@ -208,7 +208,7 @@ def _fresh(
 
 
 def _reserved(reservation: Reservation, can: Capabilities) -> Document:
-    """What is reserved, and the limit that the network is told: what that buys, or where we have to
+    """What is reserved, and the limit that the network is given: what that buys, or where we have to
     end the call ourselves (it can be hung up, its limit not raised) all that could be had for it."""
     by_hand = can.can_hang_up and not can.can_extend
     return {

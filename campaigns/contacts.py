@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, Literal, TypedDict, cast, get_args
 
-from core import clock, database
+from core import clock, database, leases
 from core.database import Document, Index, Update, Write, db
 from core.pagination import Order
 
@@ -345,21 +345,14 @@ async def mark_pending_canceled(campaign_id: str) -> None:
 async def claim_due_contacts(campaign_id: str) -> list[ClaimedContact]:
     """Claim the contacts whose process died or whose call's end was not reported: the lease is moved
     ahead, so that no other process looks into them at the same time."""
-    now = clock.now()
-    where = {
-        "campaign_id": campaign_id,
-        "state": {"$in": list(LIVE)},
-        "lease_until": {"$lt": now},
-    }
-    mine: list[ClaimedContact] = []
-    for contact in await db.contacts.find(where).to_list(_BATCH_MAX):
-        taken = await db.contacts.update_one(
-            {"_id": contact["_id"], "lease_until": contact["lease_until"]},
-            {"$set": {"lease_until": clock.after(_CLAIM_SECONDS)}},
-        )
-        if taken.modified_count:
-            mine.append(cast(ClaimedContact, contact))
-    return mine
+    claimed = await leases.claim_due(
+        db.contacts,
+        "lease_until",
+        next_at=lambda _: clock.after(_CLAIM_SECONDS),
+        limit=_BATCH_MAX,
+        where={"campaign_id": campaign_id, "state": {"$in": list(LIVE)}},
+    )
+    return cast(list[ClaimedContact], claimed)
 
 
 # --- storage ------------------------------------------------------------------------------------

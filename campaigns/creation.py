@@ -70,7 +70,7 @@ async def create_campaign(
     """Keep a planned campaign with everybody on its list, and start it if it should.
 
     The same campaign again is the one that there is. Raises the 402s before the list is read, what
-    the phonebook raises, NoUsableRow, and Unavailable; then there is no campaign.
+    reading the list raises, NoUsableRow, and Unavailable; then there is no campaign.
     """
     known = await records.find_campaign(campaign["_id"])
     if known is not None:

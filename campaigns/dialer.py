@@ -19,7 +19,7 @@ from calls.records import Call
 from campaigns import contacts, records
 from campaigns.contacts import ClaimedContact
 from campaigns.records import Campaign, CampaignEvent, PauseReason, Status
-from core import clock, database
+from core import clock, database, leases
 from core.database import Document
 from core.errors import (
     InsufficientBalance,
@@ -120,18 +120,16 @@ _looks: set[asyncio.Task[None]] = set()
 async def dial_due_campaigns() -> int:
     """Do what is due for campaigns; how many there were. Any process may."""
     ids = await records.list_due_campaigns(_BATCH_MAX)
-    slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def one(campaign_id: str) -> None:
-        async with slots:
-            try:
-                await dial_campaign(campaign_id)
-            except Exception as problem:
-                if database.is_away(problem):
-                    raise
-                log.exception("campaign %s: %s", campaign_id, type(problem).__name__)
+        try:
+            await dial_campaign(campaign_id)
+        except Exception as problem:
+            if database.is_away(problem):
+                raise
+            log.exception("campaign %s: %s", campaign_id, type(problem).__name__)
 
-    await asyncio.gather(*(one(campaign_id) for campaign_id in ids))
+    await leases.gather_bounded(one, ids, _PARALLEL_MAX)
     return len(ids)
 
 
@@ -478,7 +476,7 @@ async def on_call_ended(event: Document) -> None:
 
 async def _look_soon(campaign_id: str) -> None:
     """Look beside the delivery of events, which goes on. If it fails, or the process ends before,
-    `tick` does it: a campaign with calls is due again in a few seconds anyway."""
+    `dial_due_campaigns` does it: a campaign with calls is due again in a few seconds anyway."""
     try:
         await asyncio.sleep(_TOGETHER_SECONDS)
     finally:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast
 from billing import charging
 from calls.placing import SpecFields
 from campaigns import contacts
-from core import clock, database, pagination
+from core import clock, database, leases, pagination
 from core.database import Document, Index, db
 from core.errors import NotFound, Problem, Unavailable
 
@@ -416,13 +416,7 @@ def _position_of(campaign: Campaign) -> CampaignState:
 # --- who is at it -------------------------------------------------------------------------------
 async def list_due_campaigns(limit: int) -> list[str]:
     """The ids of the campaigns that are due, the longest overdue first."""
-    found = db.campaigns.find(
-        {"look_at": {"$lte": clock.now(), "$type": "date"}},
-        {"_id": 1},
-        sort=[("look_at", 1)],
-        limit=limit,
-    )
-    return [campaign["_id"] for campaign in await found.to_list(None)]
+    return await leases.due_ids(db.campaigns, "look_at", limit=limit)
 
 
 async def mark_due(campaign_id: str, at: dt.datetime) -> None:
@@ -431,7 +425,7 @@ async def mark_due(campaign_id: str, at: dt.datetime) -> None:
 
 
 async def acquire_lease(campaign_id: str) -> Campaign | None:
-    """The campaign, for this caller alone until `put_down`; None while another process is at it.
+    """The campaign, for this caller alone until `release_lease`; None while another process is at it.
 
     One at a time, so that the limits of a campaign hold over all processes. When the process dies,
     the campaign is due again as soon as its lease is over.

@@ -120,7 +120,7 @@ def is_id(kind: str, text: str) -> bool:
 
 
 def read_items(answer: Any) -> list[Any]:
-    """The items of a list. Raises Nonsense."""
+    """The items of a list. Raises UnreadableEntity."""
     found = answer.get("items") if isinstance(answer, dict) else None
     if not isinstance(found, list):
         raise UnreadableEntity("a list without items")
@@ -128,7 +128,7 @@ def read_items(answer: Any) -> list[Any]:
 
 
 def read_order(answer: Any) -> Order:
-    """An order. Raises Nonsense."""
+    """An order. Raises UnreadableEntity."""
     body = _body(answer)
     return Order(
         id=_id("order", body.get("id")),
@@ -140,7 +140,7 @@ def read_order(answer: Any) -> Order:
 
 
 def read_payment(answer: Any) -> Payment:
-    """A payment. Raises Nonsense."""
+    """A payment. Raises UnreadableEntity."""
     body = _body(answer)
     return Payment(
         id=_id("pay", body.get("id")),
@@ -160,7 +160,7 @@ def read_payment(answer: Any) -> Payment:
 
 
 def read_refund(answer: Any) -> Refund:
-    """A refund. Raises Nonsense."""
+    """A refund. Raises UnreadableEntity."""
     body = _body(answer)
     status = _refund_statuses.get(read_text(body.get("status")))
     if status is None:
@@ -176,7 +176,7 @@ def read_refund(answer: Any) -> Refund:
 
 
 def read_dispute(answer: Any) -> Dispute:
-    """A dispute. Raises Nonsense."""
+    """A dispute. Raises UnreadableEntity."""
     body = _body(answer)
     status = _dispute_statuses.get(read_text(body.get("status")))
     if status is None:
@@ -195,7 +195,7 @@ def read_dispute(answer: Any) -> Dispute:
 
 
 def read_settlement_line(answer: Any) -> SettlementLine:
-    """A line of `settlements/recon/combined`. Raises Nonsense."""
+    """A line of `settlements/recon/combined`. Raises UnreadableEntity."""
     body = _body(answer)
     return SettlementLine(
         entity_id=read_text(body.get("entity_id")),

@@ -15,7 +15,7 @@ import ledger
 import payments
 import refunds
 import transactions
-from core import clock, config, database
+from core import clock, config, database, leases
 from core.database import Index, db
 from core.errors import Problem, StillRunning, Unavailable
 from disputes import Dispute
@@ -442,21 +442,19 @@ async def _all(
 ) -> None:
     """`work` for each, some at once. One that is not answered is left for the next run; when most
     are not, Razorpay is away, and the step ends here. A defect that one meets stops no other."""
-    at_once = asyncio.Semaphore(_AT_ONCE)
     missed: list[Exception] = []
 
     async def one(item: Item) -> None:
-        async with at_once:
-            try:
-                await work(item)
-            except Exception as problem:
-                if isinstance(problem, _UNANSWERED) or database.is_away(problem):
-                    missed.append(problem)
-                    return
-                log.exception("reconciliation met a defect")
-                report.find("defect", item=_name_of(item), detail=repr(problem)[:200])
+        try:
+            await work(item)
+        except Exception as problem:
+            if isinstance(problem, _UNANSWERED) or database.is_away(problem):
+                missed.append(problem)
+                return
+            log.exception("reconciliation met a defect")
+            report.find("defect", item=_name_of(item), detail=repr(problem)[:200])
 
-    await asyncio.gather(*map(one, batch))
+    await leases.gather_bounded(one, batch, _AT_ONCE)
     if missed and len(missed) * 2 > len(batch):
         raise missed[0]
     if missed:

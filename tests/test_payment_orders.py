@@ -198,11 +198,18 @@ async def test_an_outage_is_told_and_leaves_no_order_to_pay(
 
 
 def order_of_age(mode: str, **age: float) -> Order:
-    return cast(Order, {"mode": mode, "created_at": clock.now() - dt.timedelta(**age)})
+    return cast(
+        Order,
+        {"mode": mode, "status": "created", "created_at": clock.now() - dt.timedelta(**age)},
+    )
 
 
 def test_an_open_order_is_asked_about_often_at_first_and_daily_at_last() -> None:
-    pause = payments._next_pause_seconds
+    def pause(order: Order) -> float:
+        next_at = payments._next_check_at(order)
+        assert next_at is not None
+        return round((next_at - clock.now()).total_seconds())
+
     assert pause(order_of_age("sandbox", minutes=29)) == 5
     assert pause(order_of_age("sandbox", hours=4)) == pytest.approx(3_600, abs=1)
     assert pause(order_of_age("live", seconds=1)) == 10
@@ -211,6 +218,7 @@ def test_an_open_order_is_asked_about_often_at_first_and_daily_at_last() -> None
     waiting = order_of_age("live", days=100)
     waiting["pending_since"] = clock.now()
     assert pause(waiting) == 10
+    assert payments._next_check_at(order_of_age("live", days=181)) is None
 
 
 async def test_an_order_is_taken_by_one_process_and_let_go_after_half_a_year(

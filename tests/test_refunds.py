@@ -102,7 +102,7 @@ async def test_without_an_amount_all_that_is_left_goes_back_and_then_nothing_is(
     assert (await followed(second, "processed"))["amount_paise"] == 7_000
     assert (await service.balance(person))["balance"] == 0.0
     answer = await refund(service, admin, payment_id)
-    assert (answer.status_code, answer.json()["code"]) == (409, "refund_exceeds_unspent")
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_not_refundable")
     listed = (await service.get("/api/payment/refunds", person)).json()
     assert [each["amount"] for each in listed["refunds"]] == [70.0, 30.0]
     await paying.audited(service, person)

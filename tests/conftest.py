@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 from core import clock, config, embedded_mongodb
-from tests.support.service import Service, running, test_settings
+from tests.support.service import Service, committer, running, test_settings
 
 # How long an example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile(
@@ -57,6 +57,13 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """The service with the settings of the tests."""
     async with running(test_settings(mongodb_uri)) as started:
         yield started
+
+
+@pytest.fixture
+async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
+    """The settings of this process, whose wallet is started: no HTTP, no worker."""
+    async with committer(mongodb_uri) as chosen:
+        yield chosen
 
 
 # The files that take longest begin first: two at a time, the last ones are then short.

@@ -1,12 +1,10 @@
 """The group commit over a real replica set."""
 
 import asyncio
-import contextlib
 import sys
 import textwrap
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,32 +16,9 @@ from core.database import Insert, Update, db
 from core.errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
 from ledger import Credit, Debit, Hold, Outcome, Release, Settle
 from reporting import audit
-from tests.support.service import ROOT
-from tests.support.service import test_settings as settings_of_tests
-
-
-@contextlib.asynccontextmanager
-async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
-    """The wallet of this process alone: no HTTP, no worker."""
-    chosen = settings_of_tests(mongodb_uri)
-    config.use(chosen)
-    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
-    await database.prepare()
-    await wallet.start()
-    try:
-        yield chosen
-    finally:
-        await wallet.stop()
-        with contextlib.suppress(database.AnyError):
-            await database.client().drop_database(chosen.mongodb_db)
-        await database.close()
-        config.use(None)
-
-
-@pytest.fixture
-async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
-    async with committer(mongodb_uri) as chosen:
-        yield chosen
+from tests.support.service import ROOT, committer
+from transactions import EntryRecord
+from wallet import WalletRecord
 
 
 def recharge(paise: int, key: str = "recharge:pay_1", user_id: str = "usr_1") -> Credit:
@@ -81,11 +56,11 @@ async def assert_books_are_right() -> audit.Report:
     """The invariants that need no calls and orders."""
     report = audit.Report()
     async for document in db.wallets.find():
-        state = wallet.wallet_from(document)
+        state = wallet.wallet_from(cast(WalletRecord, document))
         report.add(audit.balance_covers_holds(state))
         chain = audit.Chain(state.user_id)
         async for entry in db.transactions.find({"user_id": state.user_id}).sort("seq", 1):
-            report.add(chain.link(transactions.entry_from(entry)))
+            report.add(chain.link(transactions.entry_from(cast(EntryRecord, entry))))
         report.add(chain.ends_at(state))
     report.add(await audit.books_balance())
     assert report.ok, report.violations

@@ -12,7 +12,6 @@ from api.dependencies import Admin
 from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
 from billing import rates
 from core import pagination
-from core.database import Document
 from core.errors import (
     BalanceHeld,
     Forbidden,
@@ -26,7 +25,7 @@ from core.errors import (
     Unavailable,
 )
 from reporting import customers
-from reporting.customers import CUSTOMER_FIELDS
+from users import PublicUser
 from wallet import Adjustment, Balance
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"])
@@ -85,10 +84,14 @@ async def show_people(
     )
 
 
-def _customer_out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
+def _customer_out(person: PublicUser, balance: Balance, own_rate_paise: int | None) -> PersonOut:
     return PersonOut(
         id=person["_id"],
-        **{name: person.get(name) for name in CUSTOMER_FIELDS},
+        email=person["email"],
+        name=person["name"],
+        phone=person["phone"],
+        role=person["role"],
+        created_at=person["created_at"],
         balance=balance.balance_paise,
         held=balance.held_paise,
         available=balance.available_paise,

@@ -19,6 +19,7 @@ from core.errors import (
     WalletFrozen,
 )
 
+# --- vocabulary ---------------------------------------------------------------------------------
 GENESIS_HASH: Final = "0" * 64
 
 
@@ -56,6 +57,53 @@ class Movement:
     refund_id: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Movement):
+    """One immutable movement. The totals are the wallet's running totals after it."""
+
+    id: str
+    seq: int
+    type: Type
+    balance_after_paise: int
+    credited_paise: int
+    debited_paise: int
+    credit_count: int
+    debit_count: int
+    created_at: dt.datetime
+    prev_hash: str
+    hash: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wallet:
+    """One user's money. `available_paise` is what a new call may reserve."""
+
+    user_id: str
+    currency: str = "INR"
+    balance_paise: int = 0
+    held_paise: int = 0
+    holds: Map[str, int] = Map()  # call_id -> paise  # noqa: RUF009 - immutable
+    due_paise: int = 0
+    dues: Map[str, int] = Map()  # call_id or reserve_id -> paise owed  # noqa: RUF009
+    reserves: Map[str, int] = Map()  # reserve_id -> paise; part of what is held  # noqa: RUF009
+    frozen: bool = False
+    seq: int = 0
+    version: int = 0
+    head_hash: str = GENESIS_HASH
+    credited_paise: int = 0
+    debited_paise: int = 0
+    credit_count: int = 0
+    debit_count: int = 0
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @property
+    def available_paise(self) -> int:
+        """The balance less what is held."""
+        return self.balance_paise - self.held_paise
+
+
+# --- commands -----------------------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Credit(Movement):
     """Put money in. It pays what is due first, by entries of its own."""
@@ -146,9 +194,13 @@ class Freeze:
     frozen: bool
 
 
-Command = (
-    Credit | Debit | Hold | ExtendHold | Settle | Release | Reserve | Collect | Unreserve | Freeze
-)
+CallCommand = Hold | ExtendHold | Settle | Release
+
+
+ReserveCommand = Reserve | Collect | Unreserve
+
+
+Command = Credit | Debit | Freeze | CallCommand | ReserveCommand
 
 
 def reservation_of(command: Command) -> str | None:
@@ -161,52 +213,16 @@ def reservation_of(command: Command) -> str | None:
     return None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Movement):
-    """One immutable movement. The totals are the wallet's running totals after it."""
-
-    id: str
-    seq: int
-    type: Type
-    balance_after_paise: int
-    credited_paise: int
-    debited_paise: int
-    credit_count: int
-    debit_count: int
-    created_at: dt.datetime
-    prev_hash: str
-    hash: str
+def key_of(command: Command) -> str | None:
+    """The business fact that makes the command's entry unique for its user, if it makes one."""
+    if isinstance(command, Movement):
+        return command.key
+    if isinstance(command, Settle) and command.cost_paise > 0:
+        return f"call:{command.call_id}"
+    return None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Wallet:
-    """One user's money. `available_paise` is what a new call may reserve."""
-
-    user_id: str
-    currency: str = "INR"
-    balance_paise: int = 0
-    held_paise: int = 0
-    holds: Map[str, int] = Map()  # call_id -> paise  # noqa: RUF009 - immutable
-    due_paise: int = 0
-    dues: Map[str, int] = Map()  # call_id or reserve_id -> paise owed  # noqa: RUF009
-    reserves: Map[str, int] = Map()  # reserve_id -> paise; part of what is held  # noqa: RUF009
-    frozen: bool = False
-    seq: int = 0
-    version: int = 0
-    head_hash: str = GENESIS_HASH
-    credited_paise: int = 0
-    debited_paise: int = 0
-    credit_count: int = 0
-    debit_count: int = 0
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-    @property
-    def available_paise(self) -> int:
-        """The balance less what is held."""
-        return self.balance_paise - self.held_paise
-
-
+# --- rules: a command folded over a wallet ------------------------------------------------------
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a command did. When `replayed`, it was done before and nothing changed now.
@@ -227,44 +243,9 @@ class Outcome:
         return self.entries[0] if self.entries else None
 
 
-_plain_json = json.JSONEncoder(separators=(",", ":")).encode
-
-
-_Earmarks = Literal["holds", "reserves"]
-
-
-class Funds(Protocol):
-    """What a refusal is made from: a `Wallet` here, or the balance that was read of one."""
-
-    @property
-    def balance_paise(self) -> int:
-        """All that is in the wallet."""
-
-    @property
-    def held_paise(self) -> int:
-        """What of it is reserved."""
-
-    @property
-    def available_paise(self) -> int:
-        """What of it is not."""
-
-    @property
-    def frozen(self) -> bool:
-        """Whether an admin has frozen the wallet."""
-
-
 def opened(user_id: str, at: dt.datetime) -> Wallet:
     """A wallet that nothing has happened to."""
     return Wallet(user_id=user_id, created_at=at, updated_at=at)
-
-
-def key_of(command: Command) -> str | None:
-    """The business fact that makes the command's entry unique for its user, if it makes one."""
-    if isinstance(command, Movement):
-        return command.key
-    if isinstance(command, Settle) and command.cost_paise > 0:
-        return f"call:{command.call_id}"
-    return None
 
 
 def entry_id(user_id: str, key: str) -> str:
@@ -291,10 +272,20 @@ def apply(
             charged = first.amount_paise if isinstance(command, Settle | Collect) else 0
             return Outcome(wallet=wallet, entries=(first,), replayed=True, charged_paise=charged)
     match command:
+        case Hold() | ExtendHold() | Settle() | Release():
+            return _apply_to_hold(wallet, command, at)
+        case Reserve() | Collect() | Unreserve():
+            return _apply_to_reserve(wallet, command, at)
         case Credit():
             return _credit(wallet, command, at)
         case Debit():
             return _debit(wallet, command, at)
+        case Freeze():
+            return _freeze(wallet, command, at)
+
+
+def _apply_to_hold(wallet: Wallet, command: CallCommand, at: dt.datetime) -> Outcome:
+    match command:
         case Hold():
             return _hold(wallet, command, at)
         case ExtendHold():
@@ -303,104 +294,16 @@ def apply(
             return _settle(wallet, command, at)
         case Release():
             return _drop(wallet, "holds", command.call_id, at)
+
+
+def _apply_to_reserve(wallet: Wallet, command: ReserveCommand, at: dt.datetime) -> Outcome:
+    match command:
         case Reserve():
             return _reserve(wallet, command, at)
         case Collect():
             return _collect(wallet, command, at)
         case Unreserve():
             return _drop(wallet, "reserves", command.reserve_id, at)
-        case Freeze():
-            return _freeze(wallet, command, at)
-
-
-def refusal(balance: Funds, required_paise: int) -> PaymentRequired:
-    """Why a call is refused that needs `required_paise`: WalletFrozen, else BalanceHeld when
-    there is enough money and running calls have reserved it, else InsufficientBalance.
-
-    For a wallet that is frozen or has less than `required_paise` available; it raises nothing.
-    """
-    if balance.frozen:
-        return WalletFrozen(
-            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
-            required_paise=max(0, required_paise),
-            available_paise=balance.available_paise,
-        )
-    return _shortage(balance, required_paise)
-
-
-def hash_of(entry: Entry) -> str:
-    """SHA-256 over the entry's facts and the hash before it, in hexadecimal.
-
-    The text is a JSON array without spaces, in the order below, non-ASCII escaped, the time as
-    ISO 8601 with milliseconds: anybody can compute it again in any language (docs/money.md).
-    """
-    return _digest(
-        entry, entry.type, entry.seq, entry.balance_after_paise, entry.created_at, entry.prev_hash
-    )
-
-
-def _digest(
-    said: Movement,
-    kind: Type,
-    seq: int,
-    balance_after_paise: int,
-    created_at: dt.datetime,
-    prev_hash: str,
-) -> str:
-    place = (prev_hash, said.user_id, seq, kind, said.category, said.amount_paise)
-    why = (balance_after_paise, said.contra, said.key, said.description)
-    refs = (said.call_id, said.campaign_id, said.order_id, said.payment_id, said.refund_id)
-    facts = [*place, *why, *refs, clock.iso(created_at)]
-    return hashlib.sha256(_plain_json(facts).encode()).hexdigest()
-
-
-# --- the commands -------------------------------------------------------------------------------
-def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, Entry]:
-    """Append the entry of `posting` and carry the running totals along."""
-    amount_paise = posting.amount_paise
-    if amount_paise <= 0 or amount_paise > money.PAISE_MAX:
-        raise ValueError(f"an entry's amount must be positive, not {amount_paise}")
-    is_credit = isinstance(posting, Credit)
-    kind: Type = "credit" if is_credit else "debit"
-    balance_paise = wallet.balance_paise + (amount_paise if is_credit else -amount_paise)
-    seq = wallet.seq + 1
-    entry = Entry(
-        id=entry_id(posting.user_id, posting.key),
-        user_id=posting.user_id,
-        seq=seq,
-        type=kind,
-        category=posting.category,
-        amount_paise=amount_paise,
-        balance_after_paise=balance_paise,
-        contra=posting.contra,
-        key=posting.key,
-        description=posting.description,
-        call_id=posting.call_id,
-        campaign_id=posting.campaign_id,
-        order_id=posting.order_id,
-        payment_id=posting.payment_id,
-        refund_id=posting.refund_id,
-        credited_paise=wallet.credited_paise + (amount_paise if is_credit else 0),
-        debited_paise=wallet.debited_paise + (0 if is_credit else amount_paise),
-        credit_count=wallet.credit_count + is_credit,
-        debit_count=wallet.debit_count + (not is_credit),
-        created_at=at,
-        prev_hash=wallet.head_hash,
-        hash=_digest(posting, kind, seq, balance_paise, at, wallet.head_hash),
-    )
-    after = dataclasses.replace(
-        wallet,
-        balance_paise=balance_paise,
-        seq=seq,
-        version=wallet.version + 1,
-        head_hash=entry.hash,
-        credited_paise=entry.credited_paise,
-        debited_paise=entry.debited_paise,
-        credit_count=entry.credit_count,
-        debit_count=entry.debit_count,
-        updated_at=at,
-    )
-    return after, entry
 
 
 def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
@@ -474,6 +377,35 @@ def _extend(wallet: Wallet, command: ExtendHold, at: dt.datetime) -> Outcome:
     return _earmark(wallet, "holds", command.call_id, amount_paise, at)
 
 
+def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
+    if command.cost_paise < 0:
+        raise ValueError("a call cannot cost less than nothing")
+    if command.cost_paise == 0:
+        return _drop(wallet, "holds", command.call_id, at)
+    reserved_paise = wallet.holds.get(command.call_id)
+    if reserved_paise is None:
+        raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
+    wallet = _drop(wallet, "holds", command.call_id, at).wallet
+    charged_paise = min(command.cost_paise, wallet.available_paise)
+    missing_paise = command.cost_paise - charged_paise
+    entries: tuple[Entry, ...] = ()
+    if charged_paise:
+        charge = Debit(
+            user_id=command.user_id,
+            key=f"call:{command.call_id}",
+            category="call_charge",
+            amount_paise=charged_paise,
+            contra="revenue:calls",
+            description=command.description,
+            call_id=command.call_id,
+            campaign_id=command.campaign_id,
+        )
+        wallet, entry = _enter(wallet, charge, at)
+        entries = (entry,)
+    outcome = _owing(wallet, command.call_id, missing_paise, entries)
+    return dataclasses.replace(outcome, held_paise=reserved_paise)
+
+
 def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:
     before_paise = wallet.reserves.get(command.reserve_id)
     if before_paise is not None:
@@ -484,6 +416,32 @@ def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:
         raise _shortage(wallet, command.amount_paise_min)
     amount_paise = min(command.amount_paise, wallet.available_paise)
     return _earmark(wallet, "reserves", command.reserve_id, amount_paise, at)
+
+
+def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
+    if command.amount_paise <= 0:
+        raise ValueError("what is collected has an amount")
+    if command.reserve_id not in wallet.reserves:
+        raise HoldNotFound(f"Nothing is reserved for {command.reserve_id} any more.")
+    wallet = _drop(wallet, "reserves", command.reserve_id, at).wallet
+    taken_paise = min(command.amount_paise, wallet.available_paise)
+    entries: tuple[Entry, ...] = ()
+    if taken_paise:
+        wallet, entry = _enter(wallet, dataclasses.replace(command, amount_paise=taken_paise), at)
+        entries = (entry,)
+    return _owing(wallet, command.reserve_id, command.amount_paise - taken_paise, entries)
+
+
+def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
+    if wallet.frozen == command.frozen:
+        return Outcome(wallet=wallet, replayed=True)
+    wallet = dataclasses.replace(
+        wallet, frozen=command.frozen, version=wallet.version + 1, updated_at=at
+    )
+    return Outcome(wallet=wallet)
+
+
+_Earmarks = Literal["holds", "reserves"]
 
 
 def _earmark(
@@ -519,49 +477,6 @@ def _held(
     )
 
 
-def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
-    if command.cost_paise < 0:
-        raise ValueError("a call cannot cost less than nothing")
-    if command.cost_paise == 0:
-        return _drop(wallet, "holds", command.call_id, at)
-    reserved_paise = wallet.holds.get(command.call_id)
-    if reserved_paise is None:
-        raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
-    wallet = _drop(wallet, "holds", command.call_id, at).wallet
-    charged_paise = min(command.cost_paise, wallet.available_paise)
-    missing_paise = command.cost_paise - charged_paise
-    entries: tuple[Entry, ...] = ()
-    if charged_paise:
-        charge = Debit(
-            user_id=command.user_id,
-            key=f"call:{command.call_id}",
-            category="call_charge",
-            amount_paise=charged_paise,
-            contra="revenue:calls",
-            description=command.description,
-            call_id=command.call_id,
-            campaign_id=command.campaign_id,
-        )
-        wallet, entry = _enter(wallet, charge, at)
-        entries = (entry,)
-    outcome = _owing(wallet, command.call_id, missing_paise, entries)
-    return dataclasses.replace(outcome, held_paise=reserved_paise)
-
-
-def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
-    if command.amount_paise <= 0:
-        raise ValueError("what is collected has an amount")
-    if command.reserve_id not in wallet.reserves:
-        raise HoldNotFound(f"Nothing is reserved for {command.reserve_id} any more.")
-    wallet = _drop(wallet, "reserves", command.reserve_id, at).wallet
-    taken_paise = min(command.amount_paise, wallet.available_paise)
-    entries: tuple[Entry, ...] = ()
-    if taken_paise:
-        wallet, entry = _enter(wallet, dataclasses.replace(command, amount_paise=taken_paise), at)
-        entries = (entry,)
-    return _owing(wallet, command.reserve_id, command.amount_paise - taken_paise, entries)
-
-
 def _owing(
     wallet: Wallet, owed_for: str, missing_paise: int, entries: tuple[Entry, ...]
 ) -> Outcome:
@@ -579,13 +494,88 @@ def _owing(
     )
 
 
-def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
-    if wallet.frozen == command.frozen:
-        return Outcome(wallet=wallet, replayed=True)
-    wallet = dataclasses.replace(
-        wallet, frozen=command.frozen, version=wallet.version + 1, updated_at=at
+def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, Entry]:
+    """Append the entry of `posting` and carry the running totals along."""
+    amount_paise = posting.amount_paise
+    if amount_paise <= 0 or amount_paise > money.PAISE_MAX:
+        raise ValueError(f"an entry's amount must be positive, not {amount_paise}")
+    is_credit = isinstance(posting, Credit)
+    kind: Type = "credit" if is_credit else "debit"
+    balance_paise = wallet.balance_paise + (amount_paise if is_credit else -amount_paise)
+    seq = wallet.seq + 1
+    entry = Entry(
+        id=entry_id(posting.user_id, posting.key),
+        user_id=posting.user_id,
+        seq=seq,
+        type=kind,
+        category=posting.category,
+        amount_paise=amount_paise,
+        balance_after_paise=balance_paise,
+        contra=posting.contra,
+        key=posting.key,
+        description=posting.description,
+        call_id=posting.call_id,
+        campaign_id=posting.campaign_id,
+        order_id=posting.order_id,
+        payment_id=posting.payment_id,
+        refund_id=posting.refund_id,
+        credited_paise=wallet.credited_paise + (amount_paise if is_credit else 0),
+        debited_paise=wallet.debited_paise + (0 if is_credit else amount_paise),
+        credit_count=wallet.credit_count + is_credit,
+        debit_count=wallet.debit_count + (not is_credit),
+        created_at=at,
+        prev_hash=wallet.head_hash,
+        hash=_digest(posting, kind, seq, balance_paise, at, wallet.head_hash),
     )
-    return Outcome(wallet=wallet)
+    after = dataclasses.replace(
+        wallet,
+        balance_paise=balance_paise,
+        seq=seq,
+        version=wallet.version + 1,
+        head_hash=entry.hash,
+        credited_paise=entry.credited_paise,
+        debited_paise=entry.debited_paise,
+        credit_count=entry.credit_count,
+        debit_count=entry.debit_count,
+        updated_at=at,
+    )
+    return after, entry
+
+
+# --- refusals -----------------------------------------------------------------------------------
+class Funds(Protocol):
+    """What a refusal is computed from: a `Wallet` here, or the balance that was read of one."""
+
+    @property
+    def balance_paise(self) -> int:
+        """All that is in the wallet."""
+
+    @property
+    def held_paise(self) -> int:
+        """What of it is reserved."""
+
+    @property
+    def available_paise(self) -> int:
+        """What of it is not."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether an admin has frozen the wallet."""
+
+
+def refusal(balance: Funds, required_paise: int) -> PaymentRequired:
+    """Why a call is refused that needs `required_paise`: WalletFrozen, else BalanceHeld when
+    there is enough money and running calls have reserved it, else InsufficientBalance.
+
+    For a wallet that is frozen or has less than `required_paise` available; it raises nothing.
+    """
+    if balance.frozen:
+        return WalletFrozen(
+            "This wallet is frozen: no calls can be made. Ask support; recharging does not help.",
+            required_paise=max(0, required_paise),
+            available_paise=balance.available_paise,
+        )
+    return _shortage(balance, required_paise)
 
 
 def _shortage(balance: Funds, required_paise: int) -> PaymentRequired:
@@ -607,3 +597,39 @@ def _shortage(balance: Funds, required_paise: int) -> PaymentRequired:
         required_paise=required_paise,
         available_paise=available_paise,
     )
+
+
+# --- the chain of hashes ------------------------------------------------------------------------
+_plain_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def hash_of(entry: Entry) -> str:
+    """SHA-256 over the entry's facts and the hash before it, in hexadecimal.
+
+    The text is a JSON array without spaces, in the order below, non-ASCII escaped, the time as
+    ISO 8601 with milliseconds: anybody can compute it again in any language (docs/money.md).
+    """
+    return _digest(
+        entry, entry.type, entry.seq, entry.balance_after_paise, entry.created_at, entry.prev_hash
+    )
+
+
+def _digest(
+    movement: Movement,
+    kind: Type,
+    seq: int,
+    balance_after_paise: int,
+    created_at: dt.datetime,
+    prev_hash: str,
+) -> str:
+    place = (prev_hash, movement.user_id, seq, kind, movement.category, movement.amount_paise)
+    why = (balance_after_paise, movement.contra, movement.key, movement.description)
+    refs = (
+        movement.call_id,
+        movement.campaign_id,
+        movement.order_id,
+        movement.payment_id,
+        movement.refund_id,
+    )
+    facts = [*place, *why, *refs, clock.iso(created_at)]
+    return hashlib.sha256(_plain_json(facts).encode()).hexdigest()

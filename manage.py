@@ -233,13 +233,13 @@ def create_admin(arguments: argparse.Namespace) -> int:
 def audit(arguments: argparse.Namespace) -> int:
     """Check every invariant of the money, while the service runs or not."""
     import main  # noqa: F401 - it loads every module that declares a collection
-    from reporting import audit as reconcile
+    from reporting import audit as auditing
 
     chosen = _load()
-    found: list[reconcile.Report] = []
+    found: list[auditing.Report] = []
 
     async def look() -> None:
-        found.append(await reconcile.audit(arguments.user))
+        found.append(await auditing.audit(arguments.user))
 
     with _database(chosen) as uri:
         asyncio.run(_connected(uri, chosen.mongodb_db, look))
@@ -264,16 +264,16 @@ def reconcile(arguments: argparse.Namespace) -> int:
     import wallet
     from core.errors import Problem
     from gateway import client as gateway
-    from reconciliation import reconcile as clearing
+    from reconciliation import reconcile as reconciling
 
-    found: list[clearing.Report] = []
+    found: list[reconciling.Report] = []
 
-    async def clear() -> None:
+    async def compare() -> None:
         await gateway.start()
         await wallet.start()
         try:
             found.append(
-                await clearing.run(older_than_minutes=arguments.older_than, trigger="command")
+                await reconciling.run(older_than_minutes=arguments.older_than, trigger="command")
             )
         finally:
             await wallet.stop()
@@ -281,7 +281,7 @@ def reconcile(arguments: argparse.Namespace) -> int:
 
     with _database(chosen) as uri:
         try:
-            asyncio.run(_connected(uri, chosen.mongodb_db, database.prepare, clear))
+            asyncio.run(_connected(uri, chosen.mongodb_db, database.prepare, compare))
         except Problem as problem:
             raise Refused(problem.detail) from None
     report = found[0]
@@ -365,10 +365,8 @@ def command_line(words: list[str] | None = None) -> int:
     creating.add_argument("--password", help="asked for when left out")
     auditing = _command(commands, "audit", audit, "check every invariant of the money")
     auditing.add_argument("--user", help="one user's id; everybody when left out")
-    clearing_it = _command(
-        commands, "reconcile", reconcile, "compare with Razorpay, repair and tell"
-    )
-    clearing_it.add_argument(
+    comparing = _command(commands, "reconcile", reconcile, "compare with Razorpay, repair and tell")
+    comparing.add_argument(
         "--older-than",
         type=int,
         default=15,

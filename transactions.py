@@ -3,12 +3,12 @@
 import dataclasses
 import datetime as dt
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, TypedDict, cast, get_args
 
 from core import database, pagination
-from core.database import Document, Index, Session, db
+from core.database import Document, Index, Long, Session, db
 from core.errors import NotFound
-from ledger import Category, Entry, Type
+from ledger import Category, Contra, Entry, Type
 
 # --- vocabulary ---------------------------------------------------------------------------------
 TYPES: Final[tuple[Type, ...]] = get_args(Type)
@@ -17,20 +17,31 @@ TYPES: Final[tuple[Type, ...]] = get_args(Type)
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Entry) if field.name != "id")
+class EntryRecord(TypedDict):
+    """A record of `transactions`: an `Entry` as it is stored, its id as `_id`."""
 
-
-_LONGS = frozenset(
-    {
-        "seq",
-        "amount_paise",
-        "balance_after_paise",
-        "credited_paise",
-        "debited_paise",
-        "credit_count",
-        "debit_count",
-    }
-)
+    _id: str
+    user_id: str
+    key: str
+    category: Category
+    amount_paise: Long
+    contra: Contra
+    description: str
+    call_id: str | None
+    campaign_id: str | None
+    order_id: str | None
+    payment_id: str | None
+    refund_id: str | None
+    seq: Long
+    type: Type
+    balance_after_paise: Long
+    credited_paise: Long
+    debited_paise: Long
+    credit_count: Long
+    debit_count: Long
+    created_at: dt.datetime
+    prev_hash: str
+    hash: str
 
 
 _TOTALS = ("credited_paise", "debited_paise", "credit_count", "debit_count")
@@ -71,7 +82,7 @@ database.declare(
     indexes=[_BY_SEQ, _BY_USER, _BY_USER_AND_KIND, _BY_KIND, _BY_CAMPAIGN, _BY_CALL],
     schema={
         "bsonType": "object",
-        "required": [*_FIELDS],
+        "required": [name for name in EntryRecord.__annotations__ if name != "_id"],
         "properties": {
             "user_id": {"bsonType": "string"},
             "seq": {"bsonType": "long", "minimum": 1},
@@ -134,10 +145,10 @@ class Summary:
 # --- history ------------------------------------------------------------------------------------
 async def get_transaction(entry_id: str, user_id: str | None) -> Entry:
     """The entry, when it is this user's (None: whoever's it is). Raises NotFound."""
-    document = await db.transactions.find_one({"_id": entry_id})
-    if document is None or user_id not in (None, document["user_id"]):
+    record = cast(EntryRecord | None, await db.transactions.find_one({"_id": entry_id}))
+    if record is None or user_id not in (None, record["user_id"]):
         raise NotFound("There is no such transaction.")
-    return entry_from(document)
+    return entry_from(record)
 
 
 async def list_transactions(
@@ -149,8 +160,8 @@ async def list_transactions(
     nothing. Raises InvalidCursor.
     """
     rows = _found(chosen, after=cursor).limit(limit + 1).batch_size(limit + 1)
-    documents, next_cursor = _ORDER.cut(await rows.to_list(None), limit)
-    return [entry_from(document) for document in documents], next_cursor
+    records, next_cursor = _ORDER.cut(cast(list[EntryRecord], await rows.to_list(None)), limit)
+    return [entry_from(record) for record in records], next_cursor
 
 
 async def batches(chosen: Filter, *, size: int = 1_000) -> AsyncGenerator[list[Entry], None]:
@@ -159,7 +170,7 @@ async def batches(chosen: Filter, *, size: int = 1_000) -> AsyncGenerator[list[E
     try:
         batch: list[Entry] = []
         async for document in cursor:
-            batch.append(entry_from(document))
+            batch.append(entry_from(cast(EntryRecord, document)))
             if len(batch) == size:
                 yield batch
                 batch = []
@@ -196,66 +207,109 @@ async def summary(chosen: Filter) -> Summary:
 async def append(entries: Sequence[Entry], session: Session) -> None:
     """Insert new entries; only wallet.py calls this, inside its commit."""
     await db.transactions.insert_many(
-        [document_of(entry) for entry in entries], ordered=False, session=session
+        [cast(Document, record_of(entry)) for entry in entries], ordered=False, session=session
     )
 
 
 async def find_transactions(ids: Iterable[str], session: Session | None = None) -> dict[str, Entry]:
     """The entries among `ids` that exist."""
     found = db.transactions.find({"_id": {"$in": list(ids)}}, batch_size=1_000, session=session)
-    return {document["_id"]: entry_from(document) async for document in found}
+    return {row["_id"]: entry_from(cast(EntryRecord, row)) async for row in found}
 
 
-def document_of(entry: Entry) -> Document:
+async def read_chain(user_id: str, *, seq_max: int) -> AsyncGenerator[Entry, None]:
+    """A wallet's entries in the order of their `seq`, up to `seq_max`, from one server cursor."""
+    found = db.transactions.find({"user_id": user_id, "seq": {"$lte": seq_max}}, sort=[("seq", 1)])
+    async for row in found.batch_size(1_000):
+        yield entry_from(cast(EntryRecord, row))
+
+
+def record_of(entry: Entry) -> EntryRecord:
     """How an entry is stored."""
-    document: Document = {"_id": entry.id}
-    for name in _FIELDS:
-        value = getattr(entry, name)
-        document[name] = database.long(value) if name in _LONGS else value
-    return document
+    return {
+        "_id": entry.id,
+        "user_id": entry.user_id,
+        "key": entry.key,
+        "category": entry.category,
+        "amount_paise": Long(entry.amount_paise),
+        "contra": entry.contra,
+        "description": entry.description,
+        "call_id": entry.call_id,
+        "campaign_id": entry.campaign_id,
+        "order_id": entry.order_id,
+        "payment_id": entry.payment_id,
+        "refund_id": entry.refund_id,
+        "seq": Long(entry.seq),
+        "type": entry.type,
+        "balance_after_paise": Long(entry.balance_after_paise),
+        "credited_paise": Long(entry.credited_paise),
+        "debited_paise": Long(entry.debited_paise),
+        "credit_count": Long(entry.credit_count),
+        "debit_count": Long(entry.debit_count),
+        "created_at": entry.created_at,
+        "prev_hash": entry.prev_hash,
+        "hash": entry.hash,
+    }
 
 
-def entry_from(document: Document) -> Entry:
-    """The entry that a stored document holds."""
-    return Entry(id=document["_id"], **{name: document[name] for name in _FIELDS})
+def entry_from(record: EntryRecord) -> Entry:
+    """The entry that a record holds."""
+    return Entry(
+        id=record["_id"],
+        user_id=record["user_id"],
+        key=record["key"],
+        category=record["category"],
+        amount_paise=record["amount_paise"],
+        contra=record["contra"],
+        description=record["description"],
+        call_id=record["call_id"],
+        campaign_id=record["campaign_id"],
+        order_id=record["order_id"],
+        payment_id=record["payment_id"],
+        refund_id=record["refund_id"],
+        seq=record["seq"],
+        type=record["type"],
+        balance_after_paise=record["balance_after_paise"],
+        credited_paise=record["credited_paise"],
+        debited_paise=record["debited_paise"],
+        credit_count=record["credit_count"],
+        debit_count=record["debit_count"],
+        created_at=record["created_at"],
+        prev_hash=record["prev_hash"],
+        hash=record["hash"],
+    )
 
 
+# --- which index answers what -------------------------------------------------------------------
 def _plan(chosen: Filter, categories: Sequence[Category] = ()) -> tuple[Document, str]:
     """What to look for, and the name of the index that finds it in order.
 
     Where an index has type and category before the time, both are always named: with points in
     front MongoDB merges the few ranges and need not sort.
     """
-    where: Document = {}
-    if chosen.user_id is not None:
-        where["user_id"] = chosen.user_id
-    if chosen.campaign_id is not None:
-        where["campaign_id"] = chosen.campaign_id
-    if chosen.call_id is not None:
-        where["call_id"] = chosen.call_id
-    narrow = "campaign_id" in where or "call_id" in where
-    kinds = bool(chosen.type or chosen.category or categories)
-    if chosen.type is not None or not narrow:
-        where["type"] = chosen.type or {"$in": TYPES}
-    if chosen.category is not None or not narrow:
-        where["category"] = chosen.category or {"$in": list(categories) or CATEGORIES}
-    if "call_id" in where:
-        index = _BY_CALL
-    elif "campaign_id" in where:
-        index = _BY_CAMPAIGN
-    elif "user_id" in where and not kinds:
-        index = _BY_USER
-        del where["type"], where["category"]
-    else:
-        index = _BY_USER_AND_KIND if "user_id" in where else _BY_KIND
-    time: Document = {}
-    if chosen.period.since is not None:
-        time["$gte"] = chosen.period.since
-    if chosen.period.until is not None:
-        time["$lt"] = chosen.period.until
-    if time:
+    equal_to = ("user_id", "campaign_id", "call_id", "type", "category")
+    where: Document = {
+        name: value for name in equal_to if (value := getattr(chosen, name)) is not None
+    }
+    index = _index_for(chosen, has_kind=bool(chosen.type or chosen.category or categories))
+    if index in (_BY_USER_AND_KIND, _BY_KIND):
+        where.setdefault("type", {"$in": TYPES})
+        where.setdefault("category", {"$in": list(categories) or CATEGORIES})
+    bounds = {"$gte": chosen.period.since, "$lt": chosen.period.until}
+    if time := {operator: at for operator, at in bounds.items() if at is not None}:
         where["created_at"] = time
     return where, _name(index)
+
+
+def _index_for(chosen: Filter, *, has_kind: bool) -> Index:
+    """The index for entries of this filter; `has_kind`: of a type or of some categories only."""
+    if chosen.call_id is not None:
+        return _BY_CALL
+    if chosen.campaign_id is not None:
+        return _BY_CAMPAIGN
+    if chosen.user_id is None:
+        return _BY_KIND
+    return _BY_USER_AND_KIND if has_kind else _BY_USER
 
 
 def _found(chosen: Filter, *, after: str | None = None) -> Any:

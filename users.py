@@ -5,7 +5,7 @@ import datetime as dt
 import logging
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict, cast
 
 import email_validator
 
@@ -18,6 +18,7 @@ from core.errors import NotFound, Problem
 log = logging.getLogger(__name__)
 
 
+# --- vocabulary ---------------------------------------------------------------------------------
 Role = Literal["user", "admin"]
 
 
@@ -33,7 +34,7 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class User:
-    """A person with an account. `epoch` counts password changes; a token of an older epoch is dead
+    """A person with an account. `epoch` counts password changes; a token of an older epoch is refused
     unless it is of `kept_session_id`, the session the password was changed in."""
 
     id: str
@@ -44,6 +45,26 @@ class User:
     created_at: dt.datetime
     epoch: int = dataclasses.field(default=0, repr=False)
     kept_session_id: str | None = dataclasses.field(default=None, repr=False)
+
+
+class PublicUser(TypedDict):
+    """What of a user's record an admin sees in lists."""
+
+    _id: str
+    email: str
+    name: str
+    phone: str | None
+    role: Role
+    created_at: dt.datetime
+
+
+class UserRecord(PublicUser):
+    """A record of `users`."""
+
+    email_key: str  # what is unique: see `email_key`
+    password_hash: str
+    epoch: int
+    kept_session_id: str | None
 
 
 class EmailTaken(Problem):
@@ -63,7 +84,7 @@ class InvalidCredentials(Problem):
         )
 
 
-# --- what people type ---------------------------------------------------------------------------
+# --- e-mail addresses and names -----------------------------------------------------------------
 def email_of(text: str) -> str:
     """The e-mail address in `text`, without spaces around it; ValueError when it is none."""
     try:
@@ -107,30 +128,28 @@ async def sign_up(*, email: str, password: str, name: str, phone: str | None) ->
     passwords.refuse_weak(password, about=(email, email.split("@")[0], name))
     if await db.users.find_one({"email_key": email_key(email)}, {"_id": 1}) is not None:
         raise _taken()  # spares the hash; the unique index below decides
-    user = await _insert(email=email, password=password, name=name, phone=phone, role="user")
-    await wallet.ensure_wallet(user.id)
-    return user
+    return await _insert(email=email, password=password, name=name, phone=phone, role="user")
 
 
 async def log_in(email: str, password: str) -> tuple[User, str]:
     """The user and the token of a new session. Raises InvalidCredentials, in the same time whether
     the address is known or not."""
-    found = await db.users.find_one({"email_key": email_key(email)})
+    found = await _find({"email_key": email_key(email)})
     password_hash = found["password_hash"] if found else None
     if not await passwords.verify_password(password, password_hash) or not found:
         raise InvalidCredentials
-    user = _user(found)
-    # A password changed in the meantime has moved the epoch on: this token is then born dead.
+    user = user_from(found)
+    # A password that was changed in the meantime has raised the epoch: this token is then refused.
     return user, await sessions.create_session(user.id, user.epoch)
 
 
 async def change_password(user: User, session_id: str, *, current: str, new: str) -> None:
-    """Set a new password; every session but `session_id` is dead with it.
+    """Set a new password, which ends every session but `session_id`.
 
     One write to one document does all of it, so nothing is left half-done and no log-in with the
     old password slips through. Raises InvalidCredentials and InvalidRequest.
     """
-    found = await db.users.find_one({"_id": user.id})
+    found = await _find({"_id": user.id})
     if found is None or not await passwords.verify_password(current, found["password_hash"]):
         raise InvalidCredentials
     passwords.refuse_weak(
@@ -161,11 +180,9 @@ async def delete_user(user_id: str) -> None:
 
 
 async def ensure_first_admin() -> None:
-    """Make the admin that the settings name, when there is no admin at all."""
-    email, password = (
-        config.settings().admin_email,
-        config.settings().admin_password.get_secret_value(),
-    )
+    """Make the admin that the settings name, with a wallet, when there is no admin at all."""
+    chosen = config.settings()
+    email, password = chosen.admin_email, chosen.admin_password.get_secret_value()
     if not (email and password) or await db.users.find_one({"role": "admin"}, {"_id": 1}):
         return
     try:
@@ -182,7 +199,8 @@ async def ensure_first_admin() -> None:
 
 async def create_admin(email: str, password: str) -> User:
     """Make this account an admin with this password, a new one or one that exists (which ends all
-    its sessions). Raises ValueError for no e-mail address, InvalidRequest for a weak password."""
+    its sessions), and make sure that it has a wallet. Raises ValueError for no e-mail address,
+    InvalidRequest for a weak password."""
     address = email_of(email)
     passwords.refuse_weak(password, about=(address, address.split("@")[0]))
     try:
@@ -205,7 +223,8 @@ async def create_admin(email: str, password: str) -> User:
         if found is None:
             raise NotFound("The account was deleted a moment ago; try again.") from None
         _forget(found["_id"])
-        return _user(found)
+        await wallet.ensure_wallet(found["_id"])
+        return user_from(cast(UserRecord, found))
 
 
 async def get_user(user_id: str) -> User:
@@ -219,7 +238,7 @@ async def get_user(user_id: str) -> User:
 async def find_user(user_id: str) -> User | None:
     """The user, or None."""
     found = await database.find_together("users", user_id)
-    return _user(found) if found else None
+    return user_from(cast(UserRecord, found)) if found else None
 
 
 async def find_emails(ids: Iterable[str]) -> dict[str, str]:
@@ -230,7 +249,8 @@ async def find_emails(ids: Iterable[str]) -> dict[str, str]:
 
 
 async def _insert(*, email: str, password: str, name: str, phone: str | None, role: Role) -> User:
-    document: Document = {
+    """A new account with its wallet. Raises EmailTaken."""
+    record: UserRecord = {
         "_id": database.new_id("usr"),
         "email": email,
         "email_key": email_key(email),
@@ -243,38 +263,44 @@ async def _insert(*, email: str, password: str, name: str, phone: str | None, ro
         "created_at": clock.now(),
     }
     try:
-        await db.users.insert_one(document)
+        await db.users.insert_one(cast(Document, record))
     except database.DuplicateKey:
         raise _taken() from None
-    return _user(document)
+    await wallet.ensure_wallet(record["_id"])
+    return user_from(record)
+
+
+async def _find(where: Document) -> UserRecord | None:
+    return cast(UserRecord | None, await db.users.find_one(where))
 
 
 def _taken() -> EmailTaken:
     return EmailTaken("There is an account with this e-mail address already; log in instead.")
 
 
-def _user(document: Mapping[str, Any]) -> User:
+def user_from(record: UserRecord) -> User:
+    """The user that a record holds."""
     return User(
-        id=document["_id"],
-        email=document["email"],
-        name=document["name"],
-        phone=document["phone"],
-        role=document["role"],
-        created_at=document["created_at"],
-        epoch=document["epoch"],
-        kept_session_id=document["kept_session_id"],
+        id=record["_id"],
+        email=record["email"],
+        name=record["name"],
+        phone=record["phone"],
+        role=record["role"],
+        created_at=record["created_at"],
+        epoch=record["epoch"],
+        kept_session_id=record["kept_session_id"],
     )
 
 
-# --- remembered, as long as the change stream vouches for it ------------------------------------
+# --- remembered, as long as the change stream proves that nothing changed -----------------------
 _remembered: dict[str, User] = {}
 
 
-_generation = 0  # moves with every change heard, so that an answer read before it is not kept
+_generation = 0  # counts the changes, so that an answer that was read before one is not kept
 
 
 async def find_user_cached(user_id: str) -> User | None:
-    """The user as `find`, without a question to the database while nothing about them changed."""
+    """As `find_user`, without asking the database while nothing about the user has changed."""
     if sessions.is_current() and (user := _remembered.get(user_id)) is not None:
         return user
     generation = _generation
@@ -286,7 +312,7 @@ async def find_user_cached(user_id: str) -> User | None:
     return user
 
 
-def _hear(change: Mapping[str, Any] | None) -> None:
+def _apply_change(change: Mapping[str, Any] | None) -> None:
     if change is None or "documentKey" not in change:
         global _generation
         _generation += 1
@@ -301,7 +327,7 @@ def _forget(user_id: str) -> None:
     _remembered.pop(user_id, None)
 
 
-sessions.on_change("users", _hear)
+sessions.on_change("users", _apply_change)
 
 
 database.declare(

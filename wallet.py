@@ -7,8 +7,8 @@ import dataclasses
 import datetime as dt
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, TypedDict, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
 from immutables import Map
 from prometheus_client import Counter, Gauge, Histogram
@@ -16,13 +16,14 @@ from prometheus_client import Counter, Gauge, Histogram
 import ledger
 import transactions
 from core import clock, config, database, outbox, pagination
-from core.database import Document, Index, Insert, Session, Update, Write, db
+from core.database import Document, Index, Insert, Long, Session, Update, Write, db
 from core.errors import Problem, Unavailable
 from ledger import Command, Entry, Outcome, Type, Wallet, reservation_of
 
 log = logging.getLogger(__name__)
 
 
+# --- vocabulary ---------------------------------------------------------------------------------
 BATCH_MAX: Final = 256
 
 
@@ -38,19 +39,17 @@ _ATTEMPTS_TOGETHER: Final = 12
 _DUPLICATES_MAX: Final = 4
 
 
-_PAISE = ("balance_paise", "held_paise", "due_paise", "credited_paise", "debited_paise")
-
-
-_COUNTS = ("seq", "version", "credit_count", "debit_count")
-
-
-_LONGS = (*_PAISE, *_COUNTS)
-
-
-_FACTS = ("head_hash", "frozen", "updated_at")
-
-
-_MAPS = ("holds", "dues", "reserves")
+_LONGS = (
+    "balance_paise",
+    "held_paise",
+    "due_paise",
+    "credited_paise",
+    "debited_paise",
+    "seq",
+    "version",
+    "credit_count",
+    "debit_count",
+)
 
 
 _postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
@@ -67,6 +66,32 @@ _commit_seconds = Histogram("wallet_commit_seconds", "Duration of one group comm
 _queue_length = Gauge(
     "wallet_queue_length", "Commands that wait for a commit", multiprocess_mode="livesum"
 )
+
+
+class _WalletFields(TypedDict):
+    user_id: str
+    currency: str
+    balance_paise: Long
+    held_paise: Long
+    due_paise: Long
+    credited_paise: Long
+    debited_paise: Long
+    seq: Long
+    version: Long
+    credit_count: Long
+    debit_count: Long
+    head_hash: str
+    frozen: NotRequired[bool]  # wallets of 0.1 have none
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class WalletRecord(_WalletFields):
+    """A record of `wallets`: a `ledger.Wallet` as it is stored; the keys of its maps are ids."""
+
+    holds: dict[str, Long]
+    dues: dict[str, Long]
+    reserves: NotRequired[dict[str, Long]]  # wallets of 0.1 have none
 
 
 # What commits with a command that was applied; never asked for one that was replayed or refused.
@@ -122,6 +147,7 @@ class _Posting:
     answer: asyncio.Future[Outcome]
 
 
+# --- verbs --------------------------------------------------------------------------------------
 async def post(command: Command, companions: Companions | None = None) -> Outcome:
     """Apply `command` in the next group commit, with its companion writes, or find it done.
 
@@ -150,20 +176,13 @@ async def get_balance(user_id: str) -> Balance:
 
     Balances that are asked for at the same moment are one query.
     """
-    document = await database.find_together("wallets", user_id, field="user_id")
-    if document is None:
-        return Balance(0, 0, 0)
-    return Balance(
-        document["balance_paise"],
-        document["held_paise"],
-        document["due_paise"],
-        frozen=document.get("frozen", False),
-    )
+    found = await database.find_together("wallets", user_id, field="user_id")
+    return Balance(0, 0, 0) if found is None else balance_from(cast(WalletRecord, found))
 
 
 async def ensure_wallet(user_id: str) -> None:
     """Make sure that the user's wallet exists (first log-in, first call)."""
-    fresh = _document(ledger.opened(user_id, clock.now()))
+    fresh = record_of(ledger.opened(user_id, clock.now()))
     with contextlib.suppress(database.DuplicateKey):
         await db.wallets.update_one({"user_id": user_id}, {"$setOnInsert": fresh}, upsert=True)
 
@@ -332,7 +351,8 @@ class _Fold:
         """Read the wallets and, with `look_up`, the entries that the batch's keys lead to."""
         user_ids = list({posting.command.user_id for posting in batch})
         found = db.wallets.find({"user_id": {"$in": user_ids}}, batch_size=1_000, session=session)
-        loaded = {wallet["user_id"]: wallet_from(wallet) for wallet in await found.to_list(None)}
+        records = cast(list[WalletRecord], await found.to_list(None))
+        loaded = {record["user_id"]: wallet_from(record) for record in records}
         if not look_up:
             return cls(loaded, {})
         keyed = ((posting.command, ledger.key_of(posting.command)) for posting in batch)
@@ -340,7 +360,7 @@ class _Fold:
         return cls(loaded, await transactions.find_transactions(ids, session) if ids else {})
 
     def run(self, batch: Sequence[_Posting]) -> None:
-        """Fold the commands in their order; a refusal concerns its own command alone."""
+        """Apply the commands in their order; a refusal concerns its own command alone."""
         now = clock.now()
         for posting in batch:
             command = posting.command
@@ -416,33 +436,68 @@ class _Fold:
             await database.write_all(self.companions, session)
 
 
-def _document(state: Wallet) -> Document:
+# --- storage ------------------------------------------------------------------------------------
+def record_of(state: Wallet) -> WalletRecord:
+    """How a wallet is stored."""
     return {
-        "user_id": state.user_id,
-        "currency": state.currency,
-        **{name: database.long(getattr(state, name)) for name in _LONGS},
-        **{name: getattr(state, name) for name in _FACTS},
-        **{
-            name: {key: database.long(paise) for key, paise in getattr(state, name).items()}
-            for name in _MAPS
-        },
-        "created_at": state.created_at,
+        **_fields_of(state),
+        "holds": {key: Long(paise) for key, paise in state.holds.items()},
+        "dues": {key: Long(paise) for key, paise in state.dues.items()},
+        "reserves": {key: Long(paise) for key, paise in state.reserves.items()},
     }
 
 
-def wallet_from(document: Document) -> Wallet:
-    """The wallet that a stored document holds."""
+def _fields_of(state: Wallet) -> _WalletFields:
+    return {
+        "user_id": state.user_id,
+        "currency": state.currency,
+        "balance_paise": Long(state.balance_paise),
+        "held_paise": Long(state.held_paise),
+        "due_paise": Long(state.due_paise),
+        "credited_paise": Long(state.credited_paise),
+        "debited_paise": Long(state.debited_paise),
+        "seq": Long(state.seq),
+        "version": Long(state.version),
+        "credit_count": Long(state.credit_count),
+        "debit_count": Long(state.debit_count),
+        "head_hash": state.head_hash,
+        "frozen": state.frozen,
+        "created_at": state.created_at,
+        "updated_at": state.updated_at,
+    }
+
+
+def wallet_from(record: WalletRecord) -> Wallet:
+    """The wallet that a record holds."""
     return Wallet(
-        user_id=document["user_id"],
-        currency=document["currency"],
-        holds=Map(document["holds"]),
-        dues=Map(document["dues"]),
-        reserves=Map(document.get("reserves", {})),  # wallets of 0.1 have none
-        frozen=document.get("frozen", False),
-        head_hash=document["head_hash"],
-        created_at=document["created_at"],
-        updated_at=document["updated_at"],
-        **{name: int(document[name]) for name in _LONGS},
+        user_id=record["user_id"],
+        currency=record["currency"],
+        balance_paise=record["balance_paise"],
+        held_paise=record["held_paise"],
+        holds=Map(record["holds"]),
+        due_paise=record["due_paise"],
+        dues=Map(record["dues"]),
+        reserves=Map(record.get("reserves", {})),
+        frozen=record.get("frozen", False),
+        seq=record["seq"],
+        version=record["version"],
+        head_hash=record["head_hash"],
+        credited_paise=record["credited_paise"],
+        debited_paise=record["debited_paise"],
+        credit_count=record["credit_count"],
+        debit_count=record["debit_count"],
+        created_at=record["created_at"],
+        updated_at=record["updated_at"],
+    )
+
+
+def balance_from(record: WalletRecord) -> Balance:
+    """The balance that a record holds."""
+    return Balance(
+        record["balance_paise"],
+        record["held_paise"],
+        record["due_paise"],
+        frozen=record.get("frozen", False),
     )
 
 
@@ -450,20 +505,19 @@ def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Wri
     """The write that turns `before` into `after`: only what differs, and of the reservations only
     those that were touched."""
     if before is None:
-        return Insert("wallets", _document(after))
-    changed: Document = {}
-    gone: Document = {}
-    for name in _LONGS:
-        if (paise := getattr(after, name)) != getattr(before, name):
-            changed[name] = database.long(paise)
-    for name in _FACTS:
-        if (fact := getattr(after, name)) != getattr(before, name):
-            changed[name] = fact
-    for name in _MAPS:
-        amounts, known = getattr(after, name), getattr(before, name)
+        return Insert("wallets", record_of(after))
+    was: Mapping[str, object] = _fields_of(before)
+    changed = {name: value for name, value in _fields_of(after).items() if value != was[name]}
+    gone: dict[str, str] = {}
+    reservations = (
+        ("holds", before.holds, after.holds),
+        ("dues", before.dues, after.dues),
+        ("reserves", before.reserves, after.reserves),
+    )
+    for name, known, amounts in reservations:
         for key in touched:
             if key in amounts:
-                changed[f"{name}.{key}"] = database.long(amounts[key])
+                changed[f"{name}.{key}"] = Long(amounts[key])
             elif key in known:
                 gone[f"{name}.{key}"] = ""
     update: Document = {"$set": changed}
@@ -472,6 +526,7 @@ def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Wri
     return Update("wallets", {"user_id": before.user_id, "version": before.version}, update)
 
 
+# --- what admins do to a wallet -----------------------------------------------------------------
 AdjustmentAction = Literal["credit", "debit", "freeze", "unfreeze"]
 
 
@@ -514,7 +569,7 @@ async def adjust(
 
     def with_record(outcome: Outcome) -> list[Write]:
         assert outcome.entry is not None
-        return [_record(seed, user_id, kind, reason, by, transaction_id=outcome.entry.id)]
+        return [_adjustment(seed, user_id, kind, reason, by, transaction_id=outcome.entry.id)]
 
     outcome = await post(
         posting(
@@ -543,7 +598,7 @@ async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> boo
 
     def with_record(_: Outcome) -> list[Write]:
         return [
-            _record(database.new_id("adj"), user_id, action, reason, by),
+            _adjustment(database.new_id("adj"), user_id, action, reason, by),
             outbox.record_event(event, user_id=user_id, pending=True, reason=reason, by=by),
         ]
 
@@ -563,7 +618,7 @@ async def list_adjustments(
     return order.cut(cast(list[Adjustment], await found.to_list(limit + 1)), limit)
 
 
-def _record(
+def _adjustment(
     record_id: str,
     user_id: str,
     action: AdjustmentAction,

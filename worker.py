@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 Job = Callable[[], Awaitable[object]]
 
 
-# Each chore claims what it works on by leases in MongoDB, so any number of processes may run it.
+# Each job claims what it works on by leases in MongoDB, so any number of processes may run it.
 JOBS: dict[str, tuple[Job, float]] = {
     "extend calls": (monitor.extend_due_calls, 0.25),
     "sweep calls": (monitor.sweep_overdue_calls, 2.0),
@@ -31,7 +31,7 @@ JOBS: dict[str, tuple[Job, float]] = {
 }
 
 
-# The handlers of each event of the outbox. Each is harmless when repeated (events.py).
+# The handlers of each event of the outbox. Each is harmless when repeated (core/outbox.py).
 HANDLERS: dict[str, list[outbox.Handler]] = {
     "CallEnded": [dialer.on_call_ended],
     "WalletCredited": [dialer.on_wallet_credited],
@@ -46,11 +46,11 @@ _tasks: list[asyncio.Task[None]] = []
 
 # --- verbs --------------------------------------------------------------------------------------
 async def start() -> None:
-    """Register the handlers of events and start this process's chores."""
+    """Register the handlers of events and start this process's jobs."""
     register_handlers()
     _tasks.append(asyncio.create_task(_deliver_events(), name="deliver events"))
-    for name, (chore, pause_seconds) in JOBS.items():
-        _tasks.append(asyncio.create_task(_repeat(name, chore, pause_seconds), name=name))
+    for name, (job, pause_seconds) in JOBS.items():
+        _tasks.append(asyncio.create_task(_repeat(name, job, pause_seconds), name=name))
 
 
 def register_handlers() -> None:
@@ -70,7 +70,7 @@ async def stop() -> None:
 
 
 def is_running() -> bool:
-    """Whether every chore of this process is alive (for `/ready`)."""
+    """Whether every job of this process is alive (for `/ready`)."""
     return bool(_tasks) and not any(task.done() for task in _tasks)
 
 
@@ -84,17 +84,17 @@ async def _deliver_events() -> None:
         await outbox.wait_for_work(1.0)
 
 
-async def _repeat(name: str, chore: Job, pause_seconds: float) -> None:
+async def _repeat(name: str, job: Job, pause_seconds: float) -> None:
     while True:
-        await _guarded(name, chore)
-        # A little jitter keeps processes from asking in step.
+        await _guarded(name, job)
+        # A little jitter keeps processes from asking at the same moments.
         await asyncio.sleep(pause_seconds * random.uniform(0.8, 1.2))  # noqa: S311
 
 
-async def _guarded(name: str, chore: Job) -> None:
-    """Run a chore; whatever goes wrong is logged and tried again, never the end of the worker."""
+async def _guarded(name: str, job: Job) -> None:
+    """Run a job; whatever goes wrong is logged and tried again, never the end of the worker."""
     try:
-        await chore()
+        await job()
     except Exception as problem:
         if database.is_away(problem):
             log.warning("%s: database away: %s", name, type(problem).__name__)

@@ -16,7 +16,7 @@ from core.errors import TooManyRequests
 LOGIN_FAILURES_PER_ADDRESS: Final = 10  # times what one account may: an office shares an address
 
 
-# --- rate limits --------------------------------------------------------------------------------
+# --- verbs --------------------------------------------------------------------------------------
 _limiter_of_client: tuple[object, FixedWindowRateLimiter] | None = None
 
 
@@ -35,7 +35,8 @@ async def limit_logins(address: str, account: str) -> None:
 
 
 async def forgive_login(address: str, account: str) -> None:
-    """The attempt was the account's owner: it counts for neither."""
+    """Take back an attempt that was the account's owner: it counts neither for the address nor for the
+    account."""
     (address_limit, scope, name), (account_limit, account_scope, account_name) = _login_limits(
         address, account
     )
@@ -72,7 +73,7 @@ async def _count(limit: RateLimitItem, scope: str, name: str) -> None:
 
 
 def forget_connection() -> None:
-    """Let go of the connections of a service that stops."""
+    """Forget the connections of a service that stops."""
     global _limiter_of_client
     _limiter_of_client = None
 

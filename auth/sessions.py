@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict, cast
 
 from jose import JWTError, jwt
 
@@ -20,6 +20,7 @@ from core.errors import Unauthenticated, Unavailable
 log = logging.getLogger(__name__)
 
 
+# --- vocabulary ---------------------------------------------------------------------------------
 ISSUER: Final = "wallet"
 
 
@@ -34,6 +35,16 @@ STREAM_SILENCE_SECONDS_MAX: Final = 2.0
 
 
 LOOK_UP_SECONDS_MAX: Final = 5.0
+
+
+class SessionRecord(TypedDict):
+    """A record of `sessions`; MongoDB deletes it when its token has expired."""
+
+    _id: str
+    user_id: str
+    created_at: dt.datetime
+    expires_at: dt.datetime
+    revoked_at: dt.datetime | None  # None: it goes on
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,20 +65,18 @@ def token_seconds() -> int:
 async def create_session(user_id: str, epoch: int) -> str:
     """Begin a session; its signed token. `epoch` counts the user's password changes."""
     now = clock.now()
-    session_id = database.new_id("ses")
-    await db.sessions.insert_one(
-        {
-            "_id": session_id,
-            "user_id": user_id,
-            "created_at": now,
-            "expires_at": clock.after(token_seconds(), since=now),
-            "revoked_at": None,
-        }
-    )
+    session: SessionRecord = {
+        "_id": database.new_id("ses"),
+        "user_id": user_id,
+        "created_at": now,
+        "expires_at": clock.after(token_seconds(), since=now),
+        "revoked_at": None,
+    }
+    await db.sessions.insert_one(cast(Document, session))
     claims = {
         "iss": ISSUER,
         "sub": user_id,
-        "sid": session_id,
+        "sid": session["_id"],
         "epoch": epoch,
         "iat": int(now.timestamp()),
         "exp": int(now.timestamp()) + token_seconds(),
@@ -112,8 +121,7 @@ async def revoke_sessions(user_id: str) -> None:
         {"user_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": clock.now()}}
     )
     now = clock.now()
-    async for session in db.sessions.find({"user_id": user_id, "expires_at": {"$gt": now}}):
-        _revoked[session["_id"]] = session["expires_at"]
+    await _remember_revoked({"user_id": user_id, "expires_at": {"$gt": now}})
 
 
 def _key() -> str:
@@ -143,14 +151,14 @@ def _decode(token: str) -> Claims:
     return Claims(user_id, session_id, epoch)
 
 
-# --- revocations, heard from every process ------------------------------------------------------
+# --- revocations by every process ---------------------------------------------------------------
 
-# One change stream a process tells what became of sessions (and of users, for users.py), so that
-# no request pays a look-up. Whenever the stream proves nothing, each request looks its session up.
+# Each process follows one change stream of the sessions (and of the users, for users.py), so that
+# no request needs a look-up. While the stream gives no answer, each request looks its session up.
 _revoked: dict[str, dt.datetime] = {}  # session id -> when its token expires by itself
 
 
-_heard_at = -math.inf  # time.monotonic() of the stream's last answer; -inf: not in step
+_answered_at = -math.inf  # time.monotonic() of the stream's last answer; -inf: not followed
 
 
 _listeners: dict[str, Callable[[Mapping[str, Any] | None], None]] = {}
@@ -163,65 +171,67 @@ _stopping = False
 
 
 def on_change(collection: str, callback: Callable[[Mapping[str, Any] | None], None]) -> None:
-    """Have `callback` told of every change of `collection`; None: some may have been missed."""
+    """Call `callback` with every change of `collection`, and with None when some may have been missed."""
     _listeners[collection] = callback
 
 
 def is_current() -> bool:
     """Whether what this process remembers is what the database says, give or take two seconds."""
-    return time.monotonic() - _heard_at < STREAM_SILENCE_SECONDS_MAX
+    return time.monotonic() - _answered_at < STREAM_SILENCE_SECONDS_MAX
 
 
 async def start() -> None:
-    """Begin to follow revocations; until the stream has caught up, sessions are looked up."""
+    """Follow revocations from now on; until the stream is open, each session is looked up."""
     global _follower, _stopping
     _stopping = False
     await passwords.warm_up()
-    _follower = asyncio.create_task(_follow_always(), name="security.follow")
+    _follower = asyncio.create_task(_follow_always(), name="follow sessions")
 
 
 async def stop() -> None:
     """Stop following."""
-    global _follower, _stopping, _heard_at
-    _stopping, _heard_at = True, -math.inf
+    global _follower, _stopping, _answered_at
+    _stopping, _answered_at = True, -math.inf
     rate_limits.forget_connection()
     task, _follower = _follower, None
     if task is not None:
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-            await asyncio.wait_for(task, 1.5)  # a quiet turn takes half a second
+            # Not `wait_for`: in Python 3.11 it forgets to be cancelled when the task ends just then.
+            async with asyncio.timeout(1.5):  # a turn without a change takes half a second
+                await task
     _revoked.clear()
 
 
 async def _follow_always() -> None:
-    global _heard_at
+    global _answered_at
     while not _stopping:
         try:
             await _follow()
         except Exception as problem:
             log.warning("session stream down, looking sessions up: %s", type(problem).__name__)
-        _heard_at = -math.inf
+        _answered_at = -math.inf
         if not _stopping:
             await asyncio.sleep(0.2)
 
 
 async def _follow() -> None:
-    global _heard_at
+    global _answered_at
     async with database.changes(_followed()) as turns:
         # The stream is open: what was revoked before is in the collection, what comes is in it.
         for callback in _listeners.values():
             callback(None)
-        await _load_revoked()
+        await _remember_revoked({"revoked_at": {"$ne": None}, "expires_at": {"$gt": clock.now()}})
         forget_at = time.monotonic() + 60
         log.info("session stream up, %d revoked sessions remembered", len(_revoked))
         async for change in turns:
             if _stopping:
                 return
             if change is not None:
-                _hear(change)
-            _heard_at = time.monotonic()
-            if _heard_at > forget_at:
+                _apply_change(change)
+            _answered_at = time.monotonic()
+            if _answered_at > forget_at:
                 _forget_expired()
-                forget_at = _heard_at + 60
+                forget_at = _answered_at + 60
 
 
 def _followed() -> Document:
@@ -239,20 +249,17 @@ def _followed() -> Document:
     }
 
 
-async def _load_revoked() -> None:
-    async for session in db.sessions.find(
-        {"revoked_at": {"$ne": None}, "expires_at": {"$gt": clock.now()}},
-        {"expires_at": 1},
-    ):
+async def _remember_revoked(where: Document) -> None:
+    async for session in db.sessions.find(where, {"expires_at": 1}):
         _revoked[session["_id"]] = session["expires_at"]
 
 
-def _hear(change: Mapping[str, Any]) -> None:
+def _apply_change(change: Mapping[str, Any]) -> None:
     collection = change["ns"]["coll"]
     if collection in _listeners:
         _listeners[collection](change)
     if collection == "sessions":
-        session: Document | None = change.get("fullDocument")
+        session = cast(SessionRecord | None, change.get("fullDocument"))
         if session is not None and session["revoked_at"] is not None:
             _revoked[session["_id"]] = session["expires_at"]
 
@@ -265,11 +272,11 @@ def _forget_expired() -> None:
 
 async def _look_up(session_id: str) -> None:
     try:
-        session = await asyncio.wait_for(
-            database.find_together("sessions", session_id), LOOK_UP_SECONDS_MAX
-        )
+        async with asyncio.timeout(LOOK_UP_SECONDS_MAX):
+            found = await database.find_together("sessions", session_id)
     except TimeoutError:
         raise Unavailable("The session cannot be checked right now; try again.") from None
+    session = cast(SessionRecord | None, found)
     if session is None or session["revoked_at"] is not None:
         raise Unauthenticated("This session has ended. Log in again.")
 

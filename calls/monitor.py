@@ -13,8 +13,9 @@ from calls import lifecycle, records, timing
 from calls.records import RESOLVED, Call
 from calls.timing import LEAD_SECONDS, WARNED_AT_SECONDS
 from core import clock, config, leases
-from core.database import Document, Write
+from core.database import Write
 from core.errors import HoldNotFound, PaymentRequired, Unavailable
+from core.outbox import Event
 from telephony import OVER, RANK, Report
 
 log = logging.getLogger(__name__)
@@ -249,15 +250,17 @@ async def _check_later(call: Call, reason: str) -> None:
 
 
 # --- the frozen wallet --------------------------------------------------------------------------
-async def end_calls_of_frozen(event: Document) -> None:
+async def end_calls_of_frozen(event: Event) -> None:
     """Hang up what is live. None can have begun since: a frozen wallet takes no hold.
 
     Raises Unavailable when the network left one up, after all were tried: the event is tried again,
     as long as the wallet is frozen.
     """
-    if not await charging.is_frozen(event["user_id"]):
+    user_id = event["user_id"]
+    assert user_id is not None
+    if not await charging.is_frozen(user_id):
         return
-    found = await records.list_live_calls(event["user_id"], limit=_FROZEN_BATCH)
+    found = await records.list_live_calls(user_id, limit=_FROZEN_BATCH)
 
     async def end(call: Call) -> bool:
         network = telephony.get_provider(call["provider"])

@@ -20,7 +20,6 @@ from campaigns import contacts, records
 from campaigns.contacts import ClaimedContact
 from campaigns.records import Campaign, CampaignEvent, PauseReason, Status
 from core import clock, database, leases
-from core.database import Document
 from core.errors import (
     InsufficientBalance,
     PaymentRequired,
@@ -30,6 +29,7 @@ from core.errors import (
     Unavailable,
     WalletFrozen,
 )
+from core.outbox import Event
 from telephony import NETWORK_DOWN, NETWORK_FAULTS, OVER, RANK, throttle
 
 log = logging.getLogger(__name__)
@@ -441,14 +441,15 @@ _WORK: Final[dict[tuple[Status, PauseReason | None], Callable[[Campaign], Awaita
 
 
 # --- events -------------------------------------------------------------------------------------
-async def on_wallet_credited(event: Document) -> None:
+async def on_wallet_credited(event: Event) -> None:
     """There may be money again (`WalletCredited`, `WalletUnfrozen`): campaigns that wait for it go on."""
-    user_id: str = event["user_id"]
+    user_id = event["user_id"]
+    assert user_id is not None
     if await records.is_any_waiting_for_money(user_id):
         await _resume_with_money(user_id, await charging.get_outlook(user_id))
 
 
-async def on_call_ended(event: Document) -> None:
+async def on_call_ended(event: Event) -> None:
     """A call of a campaign may have ended (`CallEnded`): its contact has a result, or its turn again."""
     data = event["data"]
     call = await call_records.get_call(data["call_id"]) if data["status"] == "failed" else None
@@ -461,9 +462,12 @@ async def on_call_ended(event: Document) -> None:
             else:
                 await records.mark_network_resting(campaign["_id"], clock.after(_NETWORK_SECONDS))
     else:
-        facts = ("status", "duration_seconds", "cost_paise", "answered_by")
         if await contacts.apply_call_end(
-            data["call_id"], **{name: data.get(name) for name in facts}
+            data["call_id"],
+            status=data["status"],
+            duration_seconds=data["duration_seconds"],
+            cost_paise=data["cost_paise"],
+            answered_by=data.get("answered_by"),
         ):
             await records.update_counts(data["campaign_id"])
     campaign_id = data["campaign_id"]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+# --- vocabulary ---------------------------------------------------------------------------------
 SANDBOX_KEY_ID = "rzp_sandbox_local"
 
 
@@ -264,6 +265,7 @@ class Settings(BaseSettings):
         return int(self.new_account_daily_spend_cap.scaleb(2))
 
 
+# --- the settings of this process ---------------------------------------------------------------
 _current: Settings | None = None
 
 
@@ -281,6 +283,7 @@ def use(chosen: Settings | None) -> None:
     _current = chosen
 
 
+# --- what is wrong with them --------------------------------------------------------------------
 def _is_weak(secret: SecretStr) -> bool:
     value = secret.get_secret_value()
     return len(value) < SECRET_LENGTH_MIN or PLACEHOLDER in value
@@ -292,21 +295,28 @@ def problems(chosen: Settings) -> list[str]:
     Development and test need a JWT secret, and the key's secret when there is a Razorpay key.
     Production refuses everything that is a default, a sandbox, a simulator or missing.
     """
+    found = _secret_problems(chosen) + _amount_problems(chosen) + _telephony_problems(chosen)
+    if chosen.app_env == "production":
+        found += _production_problems(chosen)
+    elif chosen.gateway_mode == "live":
+        found.append("RAZORPAY_KEY_ID is a live key: live money needs APP_ENV=production")
+    return found
+
+
+def _secret_problems(chosen: Settings) -> list[str]:
     found = []
+    key_secret = chosen.razorpay_key_secret.get_secret_value()
     if chosen.app_env != "production" and chosen.jwt_secret.get_secret_value() in ("", PLACEHOLDER):
         found.append(
             "JWT_SECRET is missing: set it in .env (./setup_wallet.sh run writes a fresh one)"
         )
-    if chosen.razorpay_key_id and not chosen.razorpay_key_secret.get_secret_value():
+    if chosen.razorpay_key_id and not key_secret:
         found.append("RAZORPAY_KEY_SECRET is missing: RAZORPAY_KEY_ID is set, its secret is not")
     if chosen.gateway_mode == "unknown":
         found.append(
             "RAZORPAY_KEY_ID must begin with rzp_test_ or rzp_live_ (or be empty for the sandbox)"
         )
-    if (
-        chosen.razorpay_key_secret.get_secret_value()
-        and chosen.razorpay_key_secret == chosen.razorpay_webhook_secret
-    ):
+    if key_secret and chosen.razorpay_key_secret == chosen.razorpay_webhook_secret:
         found.append(
             "RAZORPAY_WEBHOOK_SECRET is the same as RAZORPAY_KEY_SECRET: they are two different secrets"
         )
@@ -317,6 +327,11 @@ def problems(chosen: Settings) -> list[str]:
             f"RAZORPAY_WEBHOOK_SECRET_PREVIOUS is shorter than {SECRET_LENGTH_MIN} characters:"
             " empty it, or set the secret that webhooks were signed with before"
         )
+    return found
+
+
+def _amount_problems(chosen: Settings) -> list[str]:
+    found = []
     if chosen.minimum_recharge > chosen.maximum_recharge:
         found.append("MINIMUM_RECHARGE is above MAXIMUM_RECHARGE")
     if chosen.recharge_paise_min < 100:
@@ -333,11 +348,6 @@ def problems(chosen: Settings) -> list[str]:
         found.append(
             "NEW_ACCOUNT_DAILY_SPEND_CAP is below MINIMUM_BALANCE: new accounts could place no call"
         )
-    found += _telephony_problems(chosen)
-    if chosen.app_env == "production":
-        found += _production_problems(chosen)
-    elif chosen.gateway_mode == "live":
-        found.append("RAZORPAY_KEY_ID is a live key: live money needs APP_ENV=production")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from core.errors import Problem
 
+# --- vocabulary ---------------------------------------------------------------------------------
 VALUE_LENGTH_MAX: Final = 100
 
 
@@ -32,14 +33,22 @@ INVISIBLE: Final = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F)
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 
 
+BYTE_ORDER_MARK = "\ufeff"
+
+
+# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), also full-width.
+_formula_form = re.compile(r"[\s\x00]*[=+\-@＝＋－＠]|[\t\r\n]")
+
+
 class UnreadableFile(Problem):
     """This file is no CSV in UTF-8; the detail says what it seems to be."""
 
     code, status, title = "unreadable_file", 422, "Unreadable file"
 
 
+# --- reading ------------------------------------------------------------------------------------
 def decoded(content: bytes) -> str:
-    """The file as text; UnreadableFile, in words that help, for what is no text."""
+    """The file as text. Raises UnreadableFile, which says what to do, for what is no text."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UnreadableFile("The file is UTF-16. Save it as 'CSV UTF-8' and upload that.")
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -118,14 +127,7 @@ def shown(value: str) -> str:
     return kept if len(value) <= VALUE_LENGTH_MAX else kept + "…"
 
 
-# --- the CSV ------------------------------------------------------------------------------------
-BYTE_ORDER_MARK = "\ufeff"
-
-
-# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), also full-width.
-_formula_form = re.compile(r"[\s\x00]*[=+\-@＝＋－＠]|[\t\r\n]")
-
-
+# --- writing ------------------------------------------------------------------------------------
 def lines(rows: Iterable[Sequence[str]]) -> str:
     """The rows as lines of CSV; cells of free text have to be made `harmless` first."""
     text = io.StringIO()

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from bson import Int64
 from motor import motor_asyncio as motor
@@ -37,6 +38,10 @@ Collection = motor.AsyncIOMotorCollection[Document]
 
 
 Session = motor.AsyncIOMotorClientSession
+
+
+# BSON's 64-bit integer, which the validators ask for: the driver stores a small int as 32 bits.
+Long = Int64
 
 
 T = TypeVar("T")
@@ -116,6 +121,15 @@ class Index:
         return IndexModel(keys, **options)
 
 
+class SchemaState(TypedDict):
+    """The one record of `meta`: which declarations the database was prepared for."""
+
+    _id: Literal["schema"]
+    fingerprint: NotRequired[str]  # not before the first process is done
+    at: NotRequired[dt.datetime]
+    lease_until: dt.datetime | None  # a process prepares it until then
+
+
 _declared: dict[str, tuple[Document | None, tuple[Index, ...]]] = {}
 
 
@@ -167,9 +181,9 @@ class _Database:
 db = _Database()
 
 
-def long(paise: int) -> Int64:
-    """`paise` as BSON's 64-bit integer, which the validators ask for."""
-    return Int64(paise)
+def long(paise: int) -> Long:
+    """`paise` as BSON's 64-bit integer."""
+    return Long(paise)
 
 
 def new_id(kind: str) -> str:
@@ -254,7 +268,7 @@ async def prepare(*, wait_seconds: float = 60) -> None:
     fingerprint = hashlib.sha256(repr(declared).encode()).hexdigest()
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
-        known = await db.meta.find_one({"_id": "schema"})
+        known = cast(SchemaState | None, await db.meta.find_one({"_id": "schema"}))
         if known and known.get("fingerprint") == fingerprint:
             return
         now = clock.now()

@@ -1,9 +1,10 @@
 """Transactional outbox: events written in the commit of their cause, delivered to handlers afterwards."""
 
 import asyncio
+import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
 from core import clock, database, leases, pagination
 from core.database import Document, Index, Insert, db
@@ -13,7 +14,32 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
-Handler = Callable[[Document], Awaitable[object]]
+EventState = Literal[
+    "recorded",  # kept for people to read; no handler is called
+    "pending",  # due at its time
+    "done",
+    "dead",  # it failed too often, or cannot succeed: a person decides
+]
+
+
+class Event(TypedDict):
+    """A record of `events`: something that happened, and how far its handlers have come."""
+
+    _id: str
+    name: str  # past tense: `WalletCredited`
+    user_id: str | None
+    data: dict[str, Any]  # what the name says
+    at: dt.datetime
+    state: EventState
+    # of events with handlers
+    due_at: NotRequired[dt.datetime]  # when a process claims it next
+    attempts: NotRequired[int]
+    claim: NotRequired[str]  # of the process that handles it, or did
+    outcome: NotRequired[str | None]  # what the last handler answered
+    failure: NotRequired[str | None]  # why the last attempt failed
+
+
+Handler = Callable[[Event], Awaitable[object]]
 
 
 _BATCH_MAX = 100
@@ -77,7 +103,7 @@ def record_event(
     an `event_id` made from a fact, it is kept once.
     """
     now = clock.now()
-    document: Document = {
+    event: Event = {
         "_id": event_id or database.new_id("evt"),
         "name": name,
         "user_id": user_id,
@@ -86,8 +112,9 @@ def record_event(
         "state": "pending" if pending else "recorded",
     }
     if pending:
-        document |= {"due_at": now, "attempts": 0}
-    return Insert("events", document)
+        event["due_at"] = now
+        event["attempts"] = 0
+    return Insert("events", event)
 
 
 def on(name: str, handler: Handler) -> None:
@@ -104,7 +131,7 @@ def wake() -> None:
 
 
 async def wait_for_work(seconds: float) -> None:
-    """Until `nudge`, or `seconds` at most."""
+    """Until `wake` is called, or `seconds` at most."""
     try:
         # Not `wait_for`: in Python 3.11 it forgets to be cancelled when there is work at that moment.
         async with asyncio.timeout(seconds):
@@ -144,17 +171,17 @@ async def store_event(event: Insert) -> bool:
 
 
 async def list_events(
-    name: str, *, state: str | None, cursor: str | None = None, limit: int
-) -> tuple[list[Document], str | None]:
+    name: str, *, state: EventState | None, cursor: str | None = None, limit: int
+) -> tuple[list[Event], str | None]:
     """A page of the events `name`, the newest first, and the next cursor. Raises InvalidCursor."""
     where: Document = {"name": name} | _NEWEST.behind(cursor)
     if state is not None:
         where["state"] = state
     found = db.events.find(where, sort=_NEWEST.sort, limit=limit + 1)
-    return _NEWEST.cut(await found.to_list(None), limit)
+    return _NEWEST.cut(cast(list[Event], await found.to_list(None)), limit)
 
 
-async def retry_event(event_id: str, name: str) -> Document | None:
+async def retry_event(event_id: str, name: str) -> Event | None:
     """Hand an event to its handlers once more, whatever became of it; None when there is none."""
     found = await db.events.find_one_and_update(
         {"_id": event_id, "name": name},
@@ -162,10 +189,10 @@ async def retry_event(event_id: str, name: str) -> Document | None:
         return_document=True,
     )
     wake()
-    return found
+    return cast(Event | None, found)
 
 
-async def _handle(event: Document) -> None:
+async def _handle(event: Event) -> None:
     handlers = _handlers.get(event["name"])
     if not handlers:
         await _leave_to_another(event)
@@ -186,7 +213,7 @@ async def _handle(event: Document) -> None:
 
 
 # --- storage ------------------------------------------------------------------------------------
-async def _claim() -> list[Document]:
+async def _claim() -> list[Event]:
     now = clock.now()
     waiting = db.events.find(
         {"state": "pending", "due_at": {"$lte": now}}, {"_id": 1}, sort=[("due_at", 1)]
@@ -202,20 +229,19 @@ async def _claim() -> list[Document]:
             "$inc": {"attempts": 1},
         },
     )
-    return await db.events.find({"_id": {"$in": ids}, "claim": claim}, sort=[("_id", 1)]).to_list(
-        None
-    )
+    claimed = db.events.find({"_id": {"$in": ids}, "claim": claim}, sort=[("_id", 1)])
+    return cast(list[Event], await claimed.to_list(None))
 
 
-def _mine(event: Document) -> Document:
-    """Only while it is this claim's: one that was asked for again meanwhile stays pending, and what
-    another process did after the lease stays done."""
+def _mine(event: Event) -> Document:
+    """What finds the event only while this claim holds: one that was asked for again meanwhile stays
+    pending, and what another process did after the lease stays done."""
     return {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}}
 
 
-async def _leave_to_another(event: Document) -> None:
+async def _leave_to_another(event: Event) -> None:
     """Keep an event pending that this process has no handler for: another process, or the next
-    release, may have one. It is no attempt, so it never dies of it."""
+    release, may have one. It does not count as an attempt, so the event never becomes dead by it."""
     log.error("event %s %s: this process has no handler for it", event["_id"], event["name"])
     await db.events.update_one(
         _mine(event),
@@ -223,8 +249,8 @@ async def _leave_to_another(event: Document) -> None:
     )
 
 
-async def _put_back(event: Document, problem: Exception) -> None:
-    dead = _is_hopeless(event, problem)
+async def _put_back(event: Event, problem: Exception) -> None:
+    dead = _is_dead(event, problem)
     log.log(
         logging.ERROR if dead else logging.WARNING,
         "event %s %s: attempt %d failed: %s",
@@ -248,7 +274,8 @@ async def _put_back(event: Document, problem: Exception) -> None:
     )
 
 
-def _is_hopeless(event: Document, problem: Exception) -> bool:
+def _is_dead(event: Event, problem: Exception) -> bool:
+    """Whether the event is not tried again after `problem`."""
     if isinstance(problem, CannotSucceed) or event["attempts"] < _ATTEMPTS_MAX:
         return isinstance(problem, CannotSucceed)
     is_away = database.is_away(problem) or (isinstance(problem, Problem) and problem.status == 503)

@@ -8,6 +8,7 @@ from phonenumbers import PhoneNumberType
 from core import config
 from core.errors import Problem
 
+# --- vocabulary ---------------------------------------------------------------------------------
 TEXT_LENGTH_MAX: Final = 40
 
 
@@ -23,6 +24,7 @@ class DestinationNotAllowed(Problem):
     code, status, title = "destination_not_allowed", 422, "Destination not allowed"
 
 
+# --- numbers that are called --------------------------------------------------------------------
 def checked(text: str) -> str:
     """The number in E.164 (`+919876543210`), read as people in `DEFAULT_REGION` write it.
 
@@ -43,7 +45,7 @@ def checked(text: str) -> str:
         raise InvalidNumber(
             "Send a telephone number such as +919876543210.", reason="unparseable"
         ) from None
-    if number.extension or not phonenumbers.is_valid_number(number) or _is_pretender(number):
+    if number.extension or not phonenumbers.is_valid_number(number) or _is_service_number(number):
         raise InvalidNumber(f"There is no number {_shown(number)}.", reason="invalid_number")
     country = phonenumbers.region_code_for_number(number)
     if country not in chosen.allowed_countries:
@@ -62,7 +64,7 @@ def checked(text: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def _is_pretender(number: phonenumbers.PhoneNumber) -> bool:
+def _is_service_number(number: phonenumbers.PhoneNumber) -> bool:
     """Indian mobiles begin with 6 to 9; the metadata also takes the service series 1600 for one."""
     return (
         number.country_code == 91
@@ -75,6 +77,7 @@ def _shown(number: phonenumbers.PhoneNumber) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+# --- numbers that are only kept -----------------------------------------------------------------
 def phone_of(text: str) -> str:
     """The phone number in `text` as E.164; ValueError when it cannot be one.
 

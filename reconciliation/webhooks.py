@@ -13,8 +13,7 @@ import gateway
 import payments
 import refunds
 from core import clock, config, outbox
-from core.database import Document
-from core.outbox import CannotSucceed
+from core.outbox import CannotSucceed, Event
 from gateway import NoSuchEntity, entities, signatures
 from payments import InvalidSignature, OrderNotFound, PaymentMismatch
 from reconciliation import settlements
@@ -74,12 +73,12 @@ def _name_of(body: bytes) -> str:
     return name[:_NAME_LENGTH_MAX]
 
 
-async def apply_webhook(event: Document) -> str:
+async def apply_webhook(event: Event) -> str:
     """Do what a stored webhook asks for; in words, what it meant.
 
     It says what to look at, not what is true: it is a snapshot that may be days old and come in any
     order, so what it is about is fetched, and handled as every other report of it. Raises
-    Hopeless when trying again cannot help, and GatewayUnavailable to be tried again.
+    CannotSucceed when trying again cannot help, and GatewayUnavailable to be tried again.
     """
     try:
         body = json.loads(event["data"]["body"])

@@ -4,10 +4,10 @@ import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict, cast
 
 from core import clock, config, database
-from core.database import Document, Update, db
+from core.database import Document, Long, Update, db
 from core.errors import invalid
 from transactions import TYPES, Period
 
@@ -28,7 +28,21 @@ _DAYS_AT_ONCE: Final = 31
 _IST_OFFSET: Final = "+05:30"
 
 
-# What a closed day came to. Entries are never changed, so it is worked out once.
+class DailyMetrics(TypedDict):
+    """A record of `daily_metrics`: the figures of a closed day. Entries are never changed, so they
+    are computed once."""
+
+    _id: str  # the day in India: `2026-11-24`
+    recharge_count: Long
+    recharged_paise: Long
+    spent_paise: Long
+    call_count: Long
+    answered_count: Long
+    cost_paise: Long
+    open_count: Long  # always 0
+    worked_out_at: dt.datetime
+
+
 database.declare("daily_metrics")
 
 
@@ -153,7 +167,7 @@ async def _failed_payments(since: dt.datetime, until: dt.datetime) -> dict[dt.da
 
 
 async def _days(windows: Sequence[Window]) -> dict[dt.date, Day]:
-    """What each day came to: closed days as they were kept, the others from what is stored.
+    """What each day came to: closed days as they were kept, the others from the collections.
 
     Empty days are not kept: they cost nothing to ask for, and history that is brought in from
     another system for the time before the first entry is seen.
@@ -163,8 +177,8 @@ async def _days(windows: Sequence[Window]) -> dict[dt.date, Day]:
     closed = [window.day for window in windows if window.is_closed(now)]
     known: set[dt.date] = set()
     async for kept in db.daily_metrics.find({"_id": {"$in": [str(day) for day in closed]}}):
-        day = dt.date.fromisoformat(kept["_id"])
-        days[day] = Day(**{name: int(kept[name]) for name in _DAY_FIELDS})
+        day, sums = _day_from(cast(DailyMetrics, kept))
+        days[day] = sums
         known.add(day)
     for run in _runs(window for window in windows if window.day not in known):
         found = await _worked_out(run[0].since, run[-1].until)
@@ -226,6 +240,32 @@ async def _by_day(collection: str, match: Document, group: Document) -> Any:
         yield clock.ist_date(found["_id"]), found
 
 
+def _record_of(day: dt.date, sums: Day, at: dt.datetime) -> DailyMetrics:
+    return {
+        "_id": str(day),
+        "recharge_count": Long(sums.recharge_count),
+        "recharged_paise": Long(sums.recharged_paise),
+        "spent_paise": Long(sums.spent_paise),
+        "call_count": Long(sums.call_count),
+        "answered_count": Long(sums.answered_count),
+        "cost_paise": Long(sums.cost_paise),
+        "open_count": Long(sums.open_count),
+        "worked_out_at": at,
+    }
+
+
+def _day_from(record: DailyMetrics) -> tuple[dt.date, Day]:
+    return dt.date.fromisoformat(record["_id"]), Day(
+        recharge_count=record["recharge_count"],
+        recharged_paise=record["recharged_paise"],
+        spent_paise=record["spent_paise"],
+        call_count=record["call_count"],
+        answered_count=record["answered_count"],
+        cost_paise=record["cost_paise"],
+        open_count=record["open_count"],
+    )
+
+
 async def _keep(days: dict[dt.date, Day]) -> None:
     """Keep closed days that are final. Whoever else worked one out found the same."""
     now = clock.now()
@@ -234,12 +274,7 @@ async def _keep(days: dict[dt.date, Day]) -> None:
         Update(
             "daily_metrics",
             {"_id": str(day)},
-            {
-                "$setOnInsert": {
-                    **{name: database.long(getattr(sums, name)) for name in _DAY_FIELDS},
-                    "worked_out_at": now,
-                }
-            },
+            {"$setOnInsert": _record_of(day, sums, now)},
             upsert=True,
         )
         for day, sums in final.items()

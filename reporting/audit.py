@@ -3,14 +3,16 @@
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from typing import Any, cast
 
 import ledger
 import transactions
 import wallet
+from calls.records import Call
 from core import database
 from core.database import Document, Session, db
 from ledger import Entry, Wallet
+from wallet import WalletRecord
 
 log = logging.getLogger(__name__)
 
@@ -165,9 +167,7 @@ class Chain:
 async def _audit_chain(state: Wallet, report: Report) -> None:
     chain = Chain(state.user_id)
     batch: list[Entry] = []
-    found = db.transactions.find({"user_id": state.user_id, "seq": {"$lte": state.seq}})
-    async for document in found.sort("seq", 1).batch_size(_BATCH):
-        entry = transactions.entry_from(document)
+    async for entry in transactions.read_chain(state.user_id, seq_max=state.seq):
         report.entries += 1
         report.add(chain.link(entry))
         if entry.category == "call_charge":
@@ -181,11 +181,11 @@ async def _audit_chain(state: Wallet, report: Report) -> None:
 
 async def charges_belong_to_ended_calls(charges: list[Entry]) -> list[Violation]:
     """4. every charge names a call that is settled, for that amount plus what is due."""
-    calls = await _by_id("calls", [c.call_id for c in charges if c.call_id])
+    calls = await _calls_by_id([c.call_id for c in charges if c.call_id])
     violations = []
     for charge in charges:
         call = calls.get(charge.call_id or "")
-        if call is None or call.get("billing_status") != "settled":
+        if call is None or call["billing_status"] != "settled":
             detail = f"{charge.id} charges {charge.call_id}, which is not settled"
         elif call["cost_paise"] != charge.amount_paise + call["due_paise"]:
             detail = f"{charge.id} charges {charge.amount_paise}, {charge.call_id} cost otherwise"
@@ -220,8 +220,8 @@ async def ended_calls_are_charged_once(user_id: str) -> AsyncIterator[Violation]
 async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violation]:
     """4. every hold belongs to a call that is not over, every such call has its hold."""
     user_id = state.user_id
-    calls = await _by_id("calls", list(state.holds))
-    suspects = {c for c in state.holds if calls.get(c, {}).get("billing_status") not in _HOLDING}
+    calls = await _calls_by_id(list(state.holds))
+    suspects = {c for c in state.holds if _billing_status(calls.get(c)) not in _HOLDING}
     running = db.calls.find(
         {"user_id": user_id, "billing_status": {"$in": list(_HOLDING)}}, {"_id": 1}
     )
@@ -233,7 +233,7 @@ async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violatio
     async with database.snapshot() as session:
         now, again = await _both(user_id, suspects, session)
     for call_id in sorted(suspects):
-        status = again.get(call_id, {}).get("billing_status")
+        status = _billing_status(again.get(call_id))
         if (call_id in now.holds) != (status in _HOLDING):
             held = "has a hold" if call_id in now.holds else "has no hold"
             detail = f"{call_id} {held}, its billing is {status}"
@@ -242,10 +242,16 @@ async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violatio
 
 async def _both(
     user_id: str, call_ids: set[str], session: Session
-) -> tuple[Wallet, dict[str, Document]]:
-    document = await db.wallets.find_one({"user_id": user_id}, session=session)
-    assert document is not None
-    return wallet.wallet_from(document), await _by_id("calls", list(call_ids), session)
+) -> tuple[Wallet, dict[str, Call]]:
+    record = cast(
+        WalletRecord | None, await db.wallets.find_one({"user_id": user_id}, session=session)
+    )
+    assert record is not None
+    return wallet.wallet_from(record), await _calls_by_id(list(call_ids), session)
+
+
+def _billing_status(call: Call | None) -> str | None:
+    return None if call is None else call["billing_status"]
 
 
 async def captured_payments_are_credited_once(user_id: str) -> AsyncIterator[Violation]:
@@ -345,24 +351,22 @@ async def _wallets(user_id: str | None) -> AsyncIterator[Wallet]:
     last = ""
     while True:
         where: Document = {"user_id": user_id} if user_id else {"user_id": {"$gt": last}}
-        found = await db.wallets.find(where).sort("user_id", 1).to_list(100)
-        for document in found:
-            # Read again: its entries are compared with what it is now, not minutes ago.
-            fresh = await db.wallets.find_one({"user_id": document["user_id"]})
+        found = await db.wallets.find(where, {"user_id": 1}).sort("user_id", 1).to_list(100)
+        for each in found:
+            # Read by itself: its entries are compared with what it is now, not minutes ago.
+            fresh = await db.wallets.find_one({"user_id": each["user_id"]})
             if fresh is not None:
-                yield wallet.wallet_from(fresh)
+                yield wallet.wallet_from(cast(WalletRecord, fresh))
         if user_id or not found:
             return
         last = found[-1]["user_id"]
 
 
-async def _by_id(
-    collection: str, ids: list[str], session: Session | None = None
-) -> dict[str, Document]:
+async def _calls_by_id(ids: list[str], session: Session | None = None) -> dict[str, Call]:
     if not ids:
         return {}
-    found = db[collection].find({"_id": {"$in": ids}}, session=session)
-    return {document["_id"]: document async for document in found}
+    found = db.calls.find({"_id": {"$in": ids}}, session=session)
+    return {call["_id"]: cast(Call, call) async for call in found}
 
 
 async def _batches(cursor: Any) -> AsyncIterator[list[Document]]:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
+import wallet
 from core import pagination
 from core.database import Document, db
-from wallet import Balance
+from users import PublicUser
+from wallet import Balance, WalletRecord
 
 # Ids begin with their time, so their order is the order of signing up.
 _ORDER: Final = pagination.Order((("_id", str),), name="usr")
@@ -15,12 +17,12 @@ _ORDER: Final = pagination.Order((("_id", str),), name="usr")
 _PEOPLE_AT_ONCE: Final = 500
 
 
-CUSTOMER_FIELDS: Final = ("email", "name", "phone", "role", "created_at")
+_SHOWN: Final = ("email", "name", "phone", "role", "created_at")
 
 
 async def list_customers(
     *, search: str | None, low_balance: bool | None, limit: int, cursor: str | None
-) -> tuple[list[tuple[Document, Balance]], str | None]:
+) -> tuple[list[tuple[PublicUser, Balance]], str | None]:
     """A page of users with their balances, newest first, and the cursor of the next page.
 
     `search` is a part of the e-mail address, the name or the phone number, or an id. Raises
@@ -29,10 +31,11 @@ async def list_customers(
     where = _named(search)
     if cursor is not None:
         where = {"$and": [where, _ORDER.behind(cursor)]}
-    found = db.users.find(where, CUSTOMER_FIELDS, sort=_ORDER.sort)
+    found = db.users.find(where, _SHOWN, sort=_ORDER.sort)
     batch_size = limit + 1 if low_balance is None else _PEOPLE_AT_ONCE
-    page: list[tuple[Document, Balance]] = []
-    while len(page) <= limit and (batch := await found.to_list(batch_size)):
+    page: list[tuple[PublicUser, Balance]] = []
+    while len(page) <= limit and (rows := await found.to_list(batch_size)):
+        batch = cast(list[PublicUser], rows)
         balances = await _balances([person["_id"] for person in batch])
         for person in batch:
             balance = balances.get(person["_id"], Balance(0, 0, 0))
@@ -67,12 +70,4 @@ async def _balances(user_ids: Sequence[str]) -> dict[str, Balance]:
     names = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen")
     shown = {"_id": 0} | dict.fromkeys(names, 1)
     found = db.wallets.find({"user_id": {"$in": list(user_ids)}}, shown, batch_size=1_000)
-    return {
-        each["user_id"]: Balance(
-            each["balance_paise"],
-            each["held_paise"],
-            each["due_paise"],
-            frozen=each.get("frozen", False),
-        )
-        async for each in found
-    }
+    return {each["user_id"]: wallet.balance_from(cast(WalletRecord, each)) async for each in found}

@@ -7,7 +7,8 @@ import payments
 from calls import records as call_records
 from calls.records import Call
 from core import outbox
-from core.database import Document, db
+from core.database import db
+from core.outbox import Event
 from disputes import Dispute
 from payments import Payment
 from reconciliation import webhooks
@@ -21,7 +22,7 @@ class Waiting:
     """What waits for a person now: of each kind the oldest fifty."""
 
     payments: list[Payment]
-    webhooks: list[Document]
+    webhooks: list[Event]
     calls: list[Call]
     disputes: list[Dispute]
     refunds: list[Refund]

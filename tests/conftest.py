@@ -56,6 +56,13 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
         yield started
 
 
+@pytest.fixture
+async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
+    """The settings of this process, whose wallet is started: no HTTP, no worker."""
+    async with committer(mongodb_uri) as chosen:
+        yield chosen
+
+
 # The files that take longest begin first: two at a time, the last ones are then short.
 SLOW = (
     "test_dialer",
@@ -80,9 +87,3 @@ def settings() -> Iterator[config.Settings]:
     config.use(chosen)
     yield chosen
     config.use(before)
-
-
-@pytest.fixture
-async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
-    async with committer(mongodb_uri) as chosen:
-        yield chosen

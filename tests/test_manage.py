@@ -359,7 +359,7 @@ def test_audit_looks_at_the_books_of_a_running_service_and_of_a_stopped_one(run:
     assert status == 201
     beside = call("audit", cwd=run.home)
     assert beside.returncode == 0, beside.stderr
-    assert beside.stdout.splitlines()[-1] == "1 wallets, 0 entries: the books are right"
+    assert beside.stdout.splitlines()[-1] == "2 wallets, 0 entries: the books are right"
     assert started.stop() == 0
     alone = call("audit", "--user", "usr_nobody", cwd=run.home)
     assert alone.returncode == 0, alone.stderr

@@ -6,6 +6,7 @@ import string
 import pytest
 
 import users
+import wallet
 from auth import passwords, sessions
 from core import config, database, phone_numbers
 from core.errors import InvalidRequest, NotFound
@@ -183,6 +184,29 @@ async def test_the_first_admin_is_made_once_by_however_many_processes(service: S
     await users.ensure_first_admin()
     config.use(service.settings)
     assert await database.db.users.count_documents({}) == 1
+    admin = await database.db.users.find_one({"role": "admin"})
+    assert admin is not None
+    assert await database.db.wallets.count_documents({"user_id": admin["_id"]}) == 1
+
+
+async def test_an_admin_has_a_wallet_from_the_beginning_and_keeps_the_one_of_before(
+    service: Service,
+) -> None:
+    async def wallets_of(user_id: str) -> int:
+        return await database.db.wallets.count_documents({"user_id": user_id})
+
+    fresh = await users.create_admin("with.wallet@example.com", "chosen by the operator")
+    assert await wallets_of(fresh.id) == 1
+    again = await users.create_admin("with.wallet@example.com", "chosen another time")
+    assert (again.id, await wallets_of(fresh.id)) == (fresh.id, 1)
+    person = await service.signup()
+    await service.fund(person, 100)
+    await users.create_admin(person.email, "chosen by the operator")
+    assert (await wallet.get_balance(person.id)).balance_paise == 100_00
+    # An account of an older release that never logged in has none.
+    await database.db.wallets.delete_one({"user_id": fresh.id})
+    await users.create_admin("with.wallet@example.com", "chosen by the operator")
+    assert await wallets_of(fresh.id) == 1
 
 
 async def test_an_ordinary_account_does_not_become_the_first_admin_by_its_address(

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +17,8 @@ from core.errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unava
 from ledger import Credit, Debit, Hold, Outcome, Release, Settle
 from reporting import audit
 from tests.support.service import ROOT, committer
+from transactions import EntryRecord
+from wallet import WalletRecord
 
 
 def recharge(paise: int, key: str = "recharge:pay_1", user_id: str = "usr_1") -> Credit:
@@ -54,11 +56,11 @@ async def assert_books_are_right() -> audit.Report:
     """The invariants that need no calls and orders."""
     report = audit.Report()
     async for document in db.wallets.find():
-        state = wallet.wallet_from(document)
+        state = wallet.wallet_from(cast(WalletRecord, document))
         report.add(audit.balance_covers_holds(state))
         chain = audit.Chain(state.user_id)
         async for entry in db.transactions.find({"user_id": state.user_id}).sort("seq", 1):
-            report.add(chain.link(transactions.entry_from(entry)))
+            report.add(chain.link(transactions.entry_from(cast(EntryRecord, entry))))
         report.add(chain.ends_at(state))
     report.add(await audit.books_balance())
     assert report.ok, report.violations

@@ -12,10 +12,9 @@ from api.dependencies import Admin, Page, PageOfAnyCursor
 from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import rates
-from core.database import Document
 from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
 from reporting import customers
-from reporting.customers import CUSTOMER_FIELDS
+from users import PublicUser
 from wallet import Adjustment, Balance
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"], route_class=problems.Route)
@@ -237,10 +236,14 @@ async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSe
 
 
 # --- how a user and an adjustment are shown -----------------------------------------------------
-def _customer_out(person: Document, balance: Balance, own_rate_paise: int | None) -> PersonOut:
+def _customer_out(person: PublicUser, balance: Balance, own_rate_paise: int | None) -> PersonOut:
     return PersonOut(
         id=person["_id"],
-        **{name: person.get(name) for name in CUSTOMER_FIELDS},
+        email=person["email"],
+        name=person["name"],
+        phone=person["phone"],
+        role=person["role"],
+        created_at=person["created_at"],
         balance=balance.balance_paise,
         held=balance.held_paise,
         available=balance.available_paise,

@@ -7,8 +7,8 @@ from api import problems
 from api.dependencies import Admin, PageOfLongCursor
 from api.fields import Instant
 from core import outbox
-from core.database import Document
 from core.errors import InvalidCursor, NotFound
+from core.outbox import Event
 from reconciliation.webhooks import EVENT, WebhookState
 
 router = APIRouter(prefix="/api/admin/webhooks", tags=["admin"], route_class=problems.Route)
@@ -70,7 +70,7 @@ async def replay_webhook(webhook_id: str, _: Admin) -> WebhookDetailOut:
     return WebhookDetailOut(**_out(event).model_dump(), body=event["data"]["body"])
 
 
-def _out(event: Document) -> WebhookOut:
+def _out(event: Event) -> WebhookOut:
     return WebhookOut(
         webhook_id=event["_id"],
         event=event["data"]["event"],

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import cast
 
 from pydantic import SecretStr
 
@@ -33,7 +34,7 @@ BATCH = 10_000
 BUSY = "usr_0000"
 
 
-def entries_of_a_year(count: int, wallets: int) -> list[Document]:
+def entries_of_a_year(count: int, wallets: int) -> list[transactions.EntryRecord]:
     """Documents with right running totals; the hashes are not what is measured."""
     chance = random.Random(1)
     began = clock.now() - dt.timedelta(days=364)
@@ -70,7 +71,7 @@ def entries_of_a_year(count: int, wallets: int) -> list[Document]:
             prev_hash=ledger.GENESIS_HASH,
             hash=ledger.GENESIS_HASH,
         )
-        documents.append(transactions.document_of(entry))
+        documents.append(transactions.record_of(entry))
     return documents
 
 
@@ -90,7 +91,8 @@ async def run(arguments: argparse.Namespace, uri: str) -> None:
     began = time.perf_counter()
     documents = entries_of_a_year(arguments.entries, arguments.wallets)
     for begin in range(0, len(documents), BATCH):
-        await db.transactions.insert_many(documents[begin : begin + BATCH], ordered=False)
+        batch = cast(list[Document], documents[begin : begin + BATCH])
+        await db.transactions.insert_many(batch, ordered=False)
     print(f"{len(documents)} entries put in in {time.perf_counter() - began:.0f} s")
     month = fields.period_of("2026-06-01", "2026-06-30")
     year = fields.period_of(None, None)

@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import uvloop
 from pydantic import SecretStr
@@ -69,7 +70,7 @@ async def textbook(command: Debit) -> None:
         )
         if after is None:
             raise InsufficientBalance("", required_paise=0, available_paise=0)
-        state = wallet.wallet_from(after)
+        state = wallet.wallet_from(cast(wallet.WalletRecord, after))
         # The same entry as the group commit writes, as far as one posting alone can know it.
         entry = ledger.Entry(
             id=ledger.entry_id(command.user_id, command.key),

@@ -14,6 +14,7 @@ from calls import monitor, timing
 from calls.records import Call
 from core import clock
 from core.database import db
+from core.outbox import Event
 from reporting import audit
 from telephony import Ambiguous, NetworkCall, Report
 from telephony.simulator import Simulator
@@ -328,5 +329,13 @@ async def test_the_calls_of_a_wallet_that_was_thawed_meanwhile_go_on(
         hung_up.append(call["_id"])
 
     monkeypatch.setattr(Simulator, "hang_up", hang_up)
-    await monitor.end_calls_of_frozen({"user_id": person.id})
+    frozen: Event = {
+        "_id": "evt_1",
+        "name": "WalletFrozen",
+        "user_id": person.id,
+        "data": {},
+        "at": clock.now(),
+        "state": "pending",
+    }
+    await monitor.end_calls_of_frozen(frozen)
     assert hung_up == []

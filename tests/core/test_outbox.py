@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from core import clock, config, database, outbox
-from core.database import Document, db
+from core.database import db
 from core.errors import Problem, Unavailable
+from core.outbox import Event
 from gateway import GatewayUnavailable
 
 
@@ -32,9 +33,9 @@ async def state_of(event_id: str) -> str:
 async def test_a_pending_event_reaches_its_handler_and_is_done(
     book: config.Settings,
 ) -> None:
-    heard: list[Document] = []
+    heard: list[Event] = []
 
-    async def hear(event: Document) -> None:
+    async def hear(event: Event) -> None:
         heard.append(event)
 
     outbox.on("SomethingHappened", hear)
@@ -51,7 +52,7 @@ async def test_a_pending_event_reaches_its_handler_and_is_done(
 async def test_a_failing_handler_is_tried_again_and_in_the_end_the_event_is_dead(
     book: config.Settings,
 ) -> None:
-    async def fail(_: Document) -> None:
+    async def fail(_: Event) -> None:
         raise RuntimeError("not today")
 
     outbox.on("SomethingHappened", fail)
@@ -82,7 +83,7 @@ async def test_an_event_without_a_handler_in_this_process_stays_pending(
     assert "no handler" in caplog.text
     heard: list[str] = []
 
-    async def hear(event: Document) -> None:
+    async def hear(event: Event) -> None:
         heard.append(event["_id"])
 
     outbox.on("SomethingHappened", hear)  # the process with the handler, or the next release
@@ -97,7 +98,7 @@ async def test_an_event_outlives_an_outage_of_hours_and_not_of_days(
     """It is not its fault that Razorpay, or the ledger, does not answer."""
     away: list[Problem] = [Unavailable("away"), GatewayUnavailable("away")]
 
-    async def fail(_: Document) -> None:
+    async def fail(_: Event) -> None:
         raise away[-1]
 
     outbox.on("SomethingHappened", fail)
@@ -115,7 +116,7 @@ async def test_what_a_dead_process_had_claimed_is_due_again(
 ) -> None:
     heard = []
 
-    async def hear(event: Document) -> None:
+    async def hear(event: Event) -> None:
         heard.append(event["_id"])
 
     outbox.on("SomethingHappened", hear)
@@ -130,7 +131,7 @@ async def test_what_a_dead_process_had_claimed_is_due_again(
 async def test_who_fails_after_its_lease_does_not_undo_what_another_process_did(
     book: config.Settings,
 ) -> None:
-    async def too_late(event: Document) -> None:
+    async def too_late(event: Event) -> None:
         theirs = {"claim": "claim_of_another", "state": "done", "attempts": 2}
         await db.events.update_one({"_id": event["_id"]}, {"$set": theirs})
         raise RuntimeError("after a minute")
@@ -146,7 +147,7 @@ async def test_deliveries_at_once_hand_each_event_over_once(
 ) -> None:
     heard = []
 
-    async def hear(event: Document) -> None:
+    async def hear(event: Event) -> None:
         await asyncio.sleep(0)
         heard.append(event["_id"])
 

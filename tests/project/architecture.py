@@ -413,9 +413,10 @@ def one_file_writes_a_collection(house: House) -> Iterator[str]:
         if source.path == DATABASE:
             continue
         for line, collection, verb in _writes_and_reads(source):
-            if verb in READS and source.room == READER_OF_EVERYTHING:
-                continue
-            if verb in READS and _is_of_the_same_package(source, owner.get(collection, "")):
+            if verb in READS and (
+                source.room == READER_OF_EVERYTHING
+                or _is_of_the_same_package(source, owner.get(collection, ""))
+            ):
                 continue
             if collection == "*":
                 yield f"{source.path}:{line} {verb} on a collection that the source does not name"

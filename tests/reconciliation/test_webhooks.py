@@ -3,14 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 import gateway
 from core import clock, outbox
-from core.database import Document, db
+from core.database import db
+from core.outbox import Event
 from gateway import client as gateway_client
 from gateway import signatures
 from reconciliation import webhooks
@@ -62,12 +63,12 @@ async def send(
     return await service.client.post(f"/api/payment/webhook{path}", content=body, headers=sent)
 
 
-async def handled(body: bytes) -> Document:
+async def handled(body: bytes) -> Event:
     """The stored webhook once nothing more happens to it."""
     for _ in range(3_000):
         found = await db.events.find_one({"name": webhooks.EVENT, "data.body": body.decode()})
         if found is not None and found["state"] != "pending":
-            return found
+            return cast(Event, found)
         await asyncio.sleep(0.02)
     raise AssertionError(f"not handled: {found}")
 

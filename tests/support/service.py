@@ -132,6 +132,24 @@ def test_settings(mongodb_uri: str, **changes: Any) -> config.Settings:
 
 
 @contextlib.asynccontextmanager
+async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
+    """The wallet of this process alone: no HTTP, no worker."""
+    chosen = test_settings(mongodb_uri)
+    config.use(chosen)
+    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
+    await database.prepare()
+    await wallet.start()
+    try:
+        yield chosen
+    finally:
+        await wallet.stop()
+        with contextlib.suppress(database.AnyError):
+            await database.client().drop_database(chosen.mongodb_db)
+        await database.close()
+        config.use(None)
+
+
+@contextlib.asynccontextmanager
 async def serving(settings: config.Settings) -> AsyncIterator[Service]:
     """A real server in this process, with the sandbox; its databases stay when it has stopped."""
     config.use(settings)
@@ -234,21 +252,3 @@ async def status_of(service: Service, token: str) -> int:
 
 
 test_settings.__test__ = False  # type: ignore[attr-defined]
-
-
-@contextlib.asynccontextmanager
-async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
-    """The wallet of this process alone: no HTTP, no worker."""
-    chosen = test_settings(mongodb_uri)
-    config.use(chosen)
-    await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
-    await database.prepare()
-    await wallet.start()
-    try:
-        yield chosen
-    finally:
-        await wallet.stop()
-        with contextlib.suppress(database.AnyError):
-            await database.client().drop_database(chosen.mongodb_db)
-        await database.close()
-        config.use(None)

@@ -1,6 +1,6 @@
 """How soon a webhook is acknowledged while two hundred a second arrive and are handled.
 
-    .venv/bin/python -m bench.webhooks [--count 4000] [--per-second 200] [--processes 1]
+    .venv/bin/python -m tests.bench.webhooks [--count 4000] [--per-second 200] [--processes 1]
 
 The service runs in processes of its own, with the sandbox in them. Every webhook is of a payment of
 its own that nobody told us of, so each is fetched from the sandbox and credited while the others

@@ -65,7 +65,9 @@ async def send(requests: Sequence[bytes], port: int, connections: int) -> float:
 
 
 async def run(arguments: argparse.Namespace, folder: Path) -> None:
-    async with harness.service(folder, "from bench import callbacks; callbacks.serve()") as whole:
+    async with harness.service(
+        folder, "from tests.bench import callbacks; callbacks.serve()"
+    ) as whole:
         person = await whole.service.signup()
         await whole.recharge(person, 400_000)
         ratios = []

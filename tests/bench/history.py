@@ -4,7 +4,7 @@
 
 Entries of a year are put straight into MongoDB (a fifth of them in one busy wallet), then the same
 functions as the routes use are timed, each five times, and the median is printed. The first row of the
-metrics works days out, the second reads what was kept of them.
+metrics computes the sums of days, the second reads those that were kept.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A Razorpay on this machine: the API that the SDK speaks, the checkout script, a page to pay on."""
+"""Sandbox routes: the part of Razorpay's API that we use, the checkout script, the payment page."""
 
 import base64
 import binascii
@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 from core import clock, config
 from sandbox import disputes, faults, payments, refunds, responses, settlements
-from sandbox.control import Outside
-from sandbox.payments import CARDS, GOOD_CARD, Bank, Card
+from sandbox.control import Control
+from sandbox.payments import CARDS, GOOD_CARD, Card, PaymentStore
 from sandbox.responses import Document, Refusal
-from sandbox.simulator import House
+from sandbox.simulator import Simulator
 from sandbox.webhook_delivery import Receiver
 
 HERE = Path(__file__).parent
@@ -48,27 +48,27 @@ def create_app(
     """The sandbox, to be mounted at `/sandbox`; its state lives in the MongoDB database `database`.
 
     It reports to `webhook_url`, signed with `webhook_secret`. ValueError for a key that is not
-    the sandbox's, and in production: play money must not be within reach there.
+    the sandbox's, and in production, where nobody may be credited with simulated money.
     """
     if not key_id.startswith(KEY_PREFIX) or config.settings().app_env == "production":
         raise ValueError("the Razorpay sandbox runs with a sandbox key, outside production")
     receiver = Receiver(webhook_url, webhook_secret, webhook_secret_previous)
-    house = House(Bank(mongodb_uri, database, key_secret), receiver)
+    simulator = Simulator(PaymentStore(mongodb_uri, database, key_secret), receiver)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await house.start()
+        await simulator.start()
         try:
             yield
         finally:
-            await house.stop()
+            await simulator.stop()
 
     handlers: dict[Any, Any] = {Refusal: _on_refusal, HTTPException: _on_http}
     return Starlette(
-        routes=[*Simulated(house, key_id, key_secret).routes(), *Outside(house).routes()],
+        routes=[*Endpoints(simulator, key_id, key_secret).routes(), *Control(simulator).routes()],
         lifespan=lifespan,
         exception_handlers=handlers,
-        middleware=[Middleware(faults.Faulty, owner=house)],
+        middleware=[Middleware(faults.FaultMiddleware, owner=simulator)],
     )
 
 
@@ -84,15 +84,15 @@ async def _on_http(request: Request, problem: Exception) -> Response:
     return JSONResponse({"error": refusal.error}, problem.status_code)
 
 
-class Simulated:
-    """The endpoints. Who asks the API must know the key's secret; the pages are open, as there."""
+class Endpoints:
+    """The endpoints. The API asks for the key and its secret; the pages are open, as at Razorpay."""
 
-    def __init__(self, house: House, key_id: str, key_secret: str) -> None:
-        self.house, self.bank = house, house.bank
+    def __init__(self, simulator: Simulator, key_id: str, key_secret: str) -> None:
+        self.simulator, self.store = simulator, simulator.store
         self.key_id, self.key_secret = key_id, key_secret
 
     def routes(self) -> list[Route]:
-        """What there is."""
+        """Razorpay's own addresses, and those of the payment page."""
 
         def api(path: str, endpoint: Endpoint, method: str) -> Route:
             return Route(f"/v1{path}", self._for_merchants(endpoint), methods=[method])
@@ -142,18 +142,18 @@ class Simulated:
         """POST /v1/orders."""
         body, taken = await responses.body_of(request), None
         if body.get("receipt"):
-            taken = await self.house.faults.take(faults.OF_ORDERING, "POST", request.url.path)
+            taken = await self.simulator.faults.take(faults.OF_ORDERING, "POST", request.url.path)
         if taken is None:
-            return JSONResponse(payments.order_entity(await self.bank.open_order(body)))
+            return JSONResponse(payments.order_entity(await self.store.open_order(body)))
         if taken["kind"] == "receipt_refused":
-            await self.bank.open_order(body | {"unique_receipt": True})
+            await self.store.open_order(body | {"unique_receipt": True})
         text = "Order receipt should be unique."
         raise Refusal(text, "input_validation_failed", field="receipt", step="order_creation")
 
     async def list_orders(self, request: Request) -> Response:
         """GET /v1/orders?receipt=&count=&skip=&expand[]=payments."""
         query = request.query_params
-        found = await self.bank.orders(
+        found = await self.store.orders(
             receipt=query.get("receipt"),
             count=responses.number(query.get("count"), 10, most=100),
             skip=responses.number(query.get("skip"), 0, most=10**6),
@@ -161,36 +161,38 @@ class Simulated:
         items = [payments.order_entity(order) for order in found]
         if "payments" in query.getlist("expand[]"):
             for item in items:
-                seen = [payments.payment_entity(p) for p in await self.bank.payments_of(item["id"])]
+                seen = [
+                    payments.payment_entity(p) for p in await self.store.payments_of(item["id"])
+                ]
                 item["payments"] = responses.collection(seen)
         return JSONResponse(responses.collection(items))
 
     async def get_order(self, request: Request) -> Response:
         """GET /v1/orders/:id."""
-        order = await self.bank.order(request.path_params["order_id"])
+        order = await self.store.order(request.path_params["order_id"])
         return JSONResponse(payments.order_entity(order))
 
     async def get_order_payments(self, request: Request) -> Response:
         """GET /v1/orders/:id/payments."""
-        found = await self.bank.payments_of(request.path_params["order_id"])
+        found = await self.store.payments_of(request.path_params["order_id"])
         return JSONResponse(
             responses.collection([payments.payment_entity(payment) for payment in found])
         )
 
     async def get_payment(self, request: Request) -> Response:
         """GET /v1/payments/:id."""
-        payment = await self.bank.payment(request.path_params["payment_id"])
+        payment = await self.store.payment(request.path_params["payment_id"])
         return JSONResponse(payments.payment_entity(payment))
 
     async def capture(self, request: Request) -> Response:
         """POST /v1/payments/:id/capture."""
         payment_id = request.path_params["payment_id"]
-        captured = await self.bank.capture(payment_id, await responses.body_of(request))
+        captured = await self.store.capture(payment_id, await responses.body_of(request))
         return JSONResponse(payments.payment_entity(captured))
 
     async def list_payments(self, request: Request) -> Response:
         """GET /v1/payments?from=&to=&count=&skip=."""
-        found = await self.bank.listed(responses.page_of(request.query_params))
+        found = await self.store.listed(responses.page_of(request.query_params))
         return JSONResponse(
             responses.collection([payments.payment_entity(payment) for payment in found])
         )
@@ -199,50 +201,50 @@ class Simulated:
         """POST /v1/payments/:id/refund."""
         payment_id, path = request.path_params["payment_id"], request.url.path
         body, key = await responses.body_of(request), request.headers.get("x-refund-idempotency")
-        fault = await self.house.faults.take(faults.OF_ASKING_FOR_REFUNDS, "POST", path)
+        fault = await self.simulator.faults.take(faults.OF_ASKING_FOR_REFUNDS, "POST", path)
         if fault is not None:
             raise refunds.refusal_of(fault["kind"])
-        refund = await self.house.refunds.create(payment_id, body, key=key)
+        refund = await self.simulator.refunds.create(payment_id, body, key=key)
         return JSONResponse(refunds.refund_entity(refund))
 
     async def list_refunds(self, request: Request) -> Response:
         """GET /v1/refunds, and GET /v1/payments/:id/refunds: ?from=&to=&count=&skip=."""
         page = responses.page_of(request.query_params)
-        found = await self.house.refunds.listed(page, request.path_params.get("payment_id"))
+        found = await self.simulator.refunds.listed(page, request.path_params.get("payment_id"))
         return JSONResponse(
             responses.collection([refunds.refund_entity(refund) for refund in found])
         )
 
     async def get_refund(self, request: Request) -> Response:
         """GET /v1/refunds/:id."""
-        refund = await self.house.refunds.refund(request.path_params["refund_id"])
+        refund = await self.simulator.refunds.refund(request.path_params["refund_id"])
         return JSONResponse(refunds.refund_entity(refund))
 
     async def list_disputes(self, request: Request) -> Response:
         """GET /v1/disputes?from=&to=&count=&skip=."""
-        found = await self.house.disputes.listed(responses.page_of(request.query_params))
+        found = await self.simulator.disputes.listed(responses.page_of(request.query_params))
         return JSONResponse(responses.collection([disputes.dispute_entity(each) for each in found]))
 
     async def get_dispute(self, request: Request) -> Response:
         """GET /v1/disputes/:id."""
-        found = await self.house.disputes.dispute(request.path_params["dispute_id"])
+        found = await self.simulator.disputes.dispute(request.path_params["dispute_id"])
         return JSONResponse(disputes.dispute_entity(found))
 
     async def list_settlements(self, request: Request) -> Response:
         """GET /v1/settlements?from=&to=&count=&skip=."""
-        found = await self.house.settlements.listed(responses.page_of(request.query_params))
+        found = await self.simulator.settlements.listed(responses.page_of(request.query_params))
         shown = [settlements.settlement_entity(settlement) for settlement in found]
         return JSONResponse(responses.collection(shown))
 
     async def get_settlement(self, request: Request) -> Response:
         """GET /v1/settlements/:id."""
-        found = await self.house.settlements.settlement(request.path_params["settlement_id"])
+        found = await self.simulator.settlements.settlement(request.path_params["settlement_id"])
         return JSONResponse(settlements.settlement_entity(found))
 
     async def recon(self, request: Request) -> Response:
         """GET /v1/settlements/recon/combined?year=&month=&day=&count=&skip=."""
         query = request.query_params
-        found = await self.house.settlements.recon(
+        found = await self.simulator.settlements.recon(
             year=responses.number(query.get("year", "-"), 0, most=9_998),
             month=responses.number(query.get("month", "-"), 0, most=12),
             day=responses.number(query["day"], 0, most=31) if "day" in query else None,
@@ -272,7 +274,7 @@ class Simulated:
         if request.query_params.get("key", self.key_id) != self.key_id:
             return {"error": "Authentication failed: this key does not belong to the sandbox."}
         try:
-            order = await self.bank.order(request.path_params["order_id"])
+            order = await self.store.order(request.path_params["order_id"])
         except Refusal:
             return {"error": "There is no such order."}
         cards = [
@@ -292,18 +294,18 @@ class Simulated:
         """
         order_id = request.path_params["order_id"]
         fields = await responses.fields_of(request)
-        await self.bank.order(order_id)
+        await self.store.order(order_id)
         card = card_of(
             fields.get("card_number") or fields.get("number") or fields.get("card") or "",
             fields.get("expiry", ""),
             fields.get("cvv", ""),
         )
-        late = await self.house.faults.take({"late_capture"}, "POST", request.url.path)
-        fee = await self.house.faults.take({"fee_on_top"}, "POST", request.url.path)
-        payment = await self.bank.pay(
+        late = await self.simulator.faults.take({"late_capture"}, "POST", request.url.path)
+        fee = await self.simulator.faults.take({"fee_on_top"}, "POST", request.url.path)
+        payment = await self.store.pay(
             order_id, card, late=late is not None, fee_paise=236 if fee is not None else 0
         )
-        return JSONResponse(self.bank.checkout_answer(payment))
+        return JSONResponse(self.store.checkout_answer(payment))
 
 
 # --- cards --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What only a simulator can do: ask for faults, and play the world outside of the merchant."""
+"""Control routes: faults on request, and what customers, banks and Razorpay do by themselves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,19 +9,19 @@ from starlette.routing import Route
 
 from sandbox import disputes, events, faults, payments, refunds, responses, settlements
 from sandbox.responses import Document, Refusal
-from sandbox.simulator import House
+from sandbox.simulator import Simulator
 
 PAYMENT_STATES = ("created", "authorized", "captured", "refunded", "failed")
 
 
-class Outside:
+class Control:
     """The endpoints; they are open, as the pages are."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
 
     def routes(self) -> list[Route]:
-        """What there is."""
+        """Their addresses."""
         return [
             Route("/faults", self.list_faults, methods=["GET"]),
             Route("/faults", self.ask_for_fault, methods=["POST"]),
@@ -61,19 +61,19 @@ class Outside:
         if type(seconds) not in (int, float) or not 0 <= seconds <= faults.SECONDS_MAX:
             raise Refusal("seconds is 0 to 120", "input_validation_failed", field="seconds")
         if kind == "webhook_old_secret":
-            self.house.receiver.signature("previous", b"")
-        await self.house.faults.ask_for(
+            self.simulator.receiver.signature("previous", b"")
+        await self.simulator.faults.ask_for(
             kind, path=path, method=method.upper(), count=count, seconds=float(seconds)
         )
         return JSONResponse({"waiting": await self._waiting()}, 201)
 
     async def clear_faults(self, _: Request) -> Response:
         """Everything works again."""
-        await self.house.faults.clear()
+        await self.simulator.faults.clear()
         return Response(status_code=204)
 
     async def _waiting(self) -> list[Document]:
-        waiting = await self.house.faults.waiting()
+        waiting = await self.simulator.faults.waiting()
         return [{k: v for k, v in fault.items() if k != "created_at"} for fault in waiting]
 
     # --- payments and refunds ---
@@ -87,33 +87,35 @@ class Outside:
         order_id, surplus = request.path_params["order_id"], body.pop("auto_refund", False)
         facts = _payment_facts(body)
         if surplus:
-            payment = await self.house.refunds.add_surplus_payment(order_id, facts)
+            payment = await self.simulator.refunds.add_surplus_payment(order_id, facts)
         else:
-            payment = await self.house.bank.add_payment(order_id, facts)
-        proof = self.house.bank.checkout_answer(payment)
+            payment = await self.simulator.store.add_payment(order_id, facts)
+        proof = self.simulator.store.checkout_answer(payment)
         return JSONResponse({**payments.payment_entity(payment), **proof}, 201)
 
     async def change_payment(self, request: Request) -> Response:
         """`{status?, amount?, amount_refunded?, currency?}`: change a payment from outside."""
         facts = _payment_facts(await responses.body_of(request))
-        changed = await self.house.bank.change_payment(request.path_params["payment_id"], facts)
+        changed = await self.simulator.store.change_payment(
+            request.path_params["payment_id"], facts
+        )
         return JSONResponse(payments.payment_entity(changed))
 
     async def add_refund(self, request: Request) -> Response:
         """`{amount?, status?}`: a refund that somebody makes in Razorpay's dashboard."""
         body, payment_id = await responses.body_of(request), request.path_params["payment_id"]
-        refund = await self.house.refunds.from_outside(payment_id, body)
+        refund = await self.simulator.refunds.from_outside(payment_id, body)
         return JSONResponse(refunds.refund_entity(refund), 201)
 
     async def send_back(self, request: Request) -> Response:
         """Razorpay sends back a payment that was authorized and never captured."""
-        refund = await self.house.refunds.send_back(request.path_params["payment_id"])
+        refund = await self.simulator.refunds.send_back(request.path_params["payment_id"])
         return JSONResponse(refunds.refund_entity(refund), 201)
 
     async def change_refund(self, request: Request) -> Response:
         """`{status}`: pending, processed or failed."""
         body, refund_id = await responses.body_of(request), request.path_params["refund_id"]
-        refund = await self.house.refunds.change(refund_id, body)
+        refund = await self.simulator.refunds.change(refund_id, body)
         return JSONResponse(refunds.refund_entity(refund))
 
     # --- disputes and settlements ---
@@ -121,18 +123,20 @@ class Outside:
     async def add_dispute(self, request: Request) -> Response:
         """`{amount?, phase?, reason_code?, deduct_at_onset?}`: a bank disputes a payment."""
         body, payment_id = await responses.body_of(request), request.path_params["payment_id"]
-        dispute = await self.house.disputes.open(payment_id, body)
+        dispute = await self.simulator.disputes.open(payment_id, body)
         return JSONResponse(disputes.dispute_entity(dispute), 201)
 
     async def change_dispute(self, request: Request) -> Response:
         """`{status?, phase?, as_refund?}`: what the bank or Razorpay decides."""
         body, dispute_id = await responses.body_of(request), request.path_params["dispute_id"]
-        dispute = await self.house.disputes.change(dispute_id, body)
+        dispute = await self.simulator.disputes.change(dispute_id, body)
         return JSONResponse(disputes.dispute_entity(dispute))
 
     async def settle(self, request: Request) -> Response:
         """`{settled_at?}`: pay out all that was not; how many items it has."""
-        settlement, items = await self.house.settlements.settle(await responses.body_of(request))
+        settlement, items = await self.simulator.settlements.settle(
+            await responses.body_of(request)
+        )
         shown = None if settlement is None else settlements.settlement_entity(settlement)
         return JSONResponse({"settlement": shown, "items": len(items)}, 201)
 
@@ -141,7 +145,7 @@ class Outside:
     async def list_webhooks(self, request: Request) -> Response:
         """`?event=&about=&state=&count=&skip=`, `about` being the id of an entity."""
         query = request.query_params
-        found = await self.house.outbox.listed(
+        found = await self.simulator.outbox.listed(
             event=query.get("event"),
             about=query.get("about"),
             state=query.get("state"),
@@ -149,7 +153,7 @@ class Outside:
             skip=responses.number(query.get("skip"), 0, most=10**6),
         )
         items = [events.event_entity(event) for event in found]
-        enabled = await self.house.outbox.is_on()
+        enabled = await self.simulator.outbox.is_on()
         return JSONResponse({**responses.collection(items), "enabled": enabled})
 
     async def switch_webhooks(self, request: Request) -> Response:
@@ -157,12 +161,12 @@ class Outside:
         enabled = (await responses.body_of(request)).get("enabled")
         if not isinstance(enabled, bool):
             raise responses.not_valid("enabled")
-        await self.house.outbox.switch(enabled=enabled)
+        await self.simulator.outbox.switch(enabled=enabled)
         return JSONResponse({"enabled": enabled})
 
     async def get_webhook(self, request: Request) -> Response:
         """One event, with the body as it is sent."""
-        event = await self.house.outbox.event(request.path_params["event_id"])
+        event = await self.simulator.outbox.event(request.path_params["event_id"])
         return JSONResponse(events.event_entity(event))
 
     async def replay_webhook(self, request: Request) -> Response:
@@ -173,7 +177,7 @@ class Outside:
         secret = body.get("secret", "current")
         if secret not in ("current", "previous", "wrong"):
             raise responses.not_valid("secret")
-        answer = await self.house.courier.replay(
+        answer = await self.simulator.delivery.replay(
             request.path_params["event_id"],
             signing="unsigned" if body.get("unsigned") else secret,
             new_event_id=bool(body.get("new_event_id")),

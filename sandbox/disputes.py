@@ -1,11 +1,11 @@
-"""Disputes: a customer's bank takes money back, and what becomes of that."""
+"""Disputes: opened by a customer's bank, decided by the bank or Razorpay."""
 
 from pymongo import ReturnDocument
 
 from core import clock
 from sandbox import responses
-from sandbox.payments import Bank, Session, payment_entity
-from sandbox.refunds import Refunds, Wish
+from sandbox.payments import PaymentStore, Session, payment_entity
+from sandbox.refunds import RefundRequest, Refunds
 from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 PHASES = ("chargeback", "fraud", "retrieval", "pre_arbitration", "arbitration")
@@ -59,20 +59,20 @@ def dispute_entity(dispute: Document) -> Document:
 
 
 class Disputes:
-    """Opened and decided outside; the merchant can only read them here."""
+    """Disputes. Control routes open and decide them; the merchant's API only reads them."""
 
-    def __init__(self, bank: Bank, refunds: Refunds) -> None:
-        self._bank, self._refunds = bank, refunds
-        self.disputes = bank.database["disputes"]
+    def __init__(self, store: PaymentStore, refunds: Refunds) -> None:
+        self._store, self._refunds = store, refunds
+        self.disputes = store.database["disputes"]
 
     async def start(self) -> None:
-        """Make the index."""
+        """Create the index."""
         await self.disputes.create_index(NEWEST_FIRST)
 
     async def open(self, payment_id: str, body: Document) -> Document:
         """`{amount?, phase?, reason_code?, deduct_at_onset?}`: a bank disputes a payment."""
         responses.only(body, "amount", "phase", "reason_code", "deduct_at_onset")
-        payment = await self._bank.payment(payment_id)
+        payment = await self._store.payment(payment_id)
         amount = body.get("amount", payment["amount"])
         if type(amount) is not int or not 0 < amount <= payment["amount"]:
             raise responses.not_valid("amount")
@@ -101,7 +101,7 @@ class Disputes:
             await self._report("created", dispute, session)
             return dispute
 
-        return await self._bank.atomic(opened)
+        return await self._store.atomic(opened)
 
     async def change(self, dispute_id: str, body: Document) -> Document:
         """`{status?, phase?, as_refund?}`: another phase opens it again, then the status holds.
@@ -132,7 +132,7 @@ class Disputes:
                 raise responses.not_valid("status")
             return await self._decide(dispute, status, session, bool(body.get("as_refund")))
 
-        return await self._bank.atomic(changed)
+        return await self._store.atomic(changed)
 
     async def dispute(self, dispute_id: str) -> Document:
         """GET /v1/disputes/:id."""
@@ -156,8 +156,8 @@ class Disputes:
         changed = await self._set(dispute["_id"], facts, session) if facts else dispute
         await self._report(status, changed, session)
         if as_refund:
-            wish = Wish(amount_paise=dispute["amount"])
-            await self._refunds.open_usual(dispute["payment_id"], wish, session)
+            wanted = RefundRequest(amount_paise=dispute["amount"])
+            await self._refunds.open_usual(dispute["payment_id"], wanted, session)
         return changed
 
     async def _set(self, dispute_id: str, facts: Document, session: Session) -> Document:
@@ -171,11 +171,11 @@ class Disputes:
         return changed
 
     async def _report(self, event: str, dispute: Document, session: Session) -> None:
-        payment = await self._bank.payments.find_one(
+        payment = await self._store.payments.find_one(
             {"_id": dispute["payment_id"]}, session=session
         )
         assert payment is not None
-        await self._bank.outbox.record(
+        await self._store.outbox.record(
             f"payment.dispute.{event}",
             session,
             payment=payment_entity(payment),

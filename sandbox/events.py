@@ -1,4 +1,4 @@
-"""What Razorpay reports by itself: events, written down in the moment in which they happen."""
+"""Webhook events: recorded in the transaction that causes them, listed, switched on and off."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from sandbox.responses import Document
 ACCOUNT_ID = "acc_SandboxAccount"
 
 
-# As there: a browser that comes back is usually faster than the first webhook.
+# As at Razorpay: a browser that comes back is usually faster than the first webhook.
 FIRST_AFTER_SECONDS = 1.5
 
 
@@ -41,7 +41,7 @@ class Outbox:
         self.woken = asyncio.Event()  # something happened in this process
 
     async def start(self) -> None:
-        """Make the indexes."""
+        """Create the indexes."""
         due = [("next_at", 1), ("seq", 1)]
         await self.events.create_index([("state", 1), *due])
         await self.events.create_index([("state", 1), ("failures", 1), *due])
@@ -53,8 +53,8 @@ class Outbox:
     async def record(
         self, event: str, session: AsyncIOMotorClientSession, **entities: Document
     ) -> None:
-        """Write down that `event` happened, with a snapshot of the entities, as part of the
-        transaction that brings it about."""
+        """Record that `event` happened, with a snapshot of the entities, as part of the
+        transaction that causes it."""
         at = clock.now()
         if event == "order.paid":
             payment = entities["payment"]

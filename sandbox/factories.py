@@ -1,4 +1,4 @@
-"""New orders and payments, as they are before the bank keeps them."""
+"""New orders and payments: the documents as they are first stored."""
 
 from core import clock
 from sandbox import responses

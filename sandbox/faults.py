@@ -1,4 +1,4 @@
-"""Faults on request: what real networks and a real Razorpay do now and then, at a chosen moment."""
+"""Faults on request: lost answers, errors and delays as the real Razorpay has, at a chosen moment."""
 
 import asyncio
 import datetime as dt
@@ -135,7 +135,7 @@ class Faults:
         return await found.to_list(None)
 
     async def clear(self) -> None:
-        """Forget them all."""
+        """Remove them all."""
         await self._faults.delete_many({})
 
     async def take(
@@ -160,8 +160,8 @@ class Faults:
         return None
 
 
-class Faulty:
-    """The API, less reliable."""
+class FaultMiddleware:
+    """Middleware: a request to the API that meets a fault is answered by it."""
 
     def __init__(self, app: ASGIApp, owner: Any) -> None:
         self.app = app
@@ -197,7 +197,7 @@ class Faulty:
 
 
 async def _hang(receive: Receive, seconds: float) -> None:
-    """Until the client gives up."""
+    """Wait until the client gives up, at most `seconds`."""
 
     async def given_up() -> None:
         while (await receive())["type"] != "http.disconnect":

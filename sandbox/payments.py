@@ -1,4 +1,4 @@
-"""What Razorpay and the banks behind it do: orders, payments, captures, and cards that misbehave."""
+"""Orders, payments and captures of the simulated Razorpay, and its test cards."""
 
 import dataclasses
 import datetime as dt
@@ -143,16 +143,16 @@ def fee_and_tax(amount_paise: int) -> tuple[int, int]:
     return bare_paise + tax_paise, tax_paise
 
 
-# --- the bank -----------------------------------------------------------------------------------
-class Bank:
-    """The state, in a MongoDB database of its own, so that any number of processes share it."""
+# --- orders and payments ------------------------------------------------------------------------
+class PaymentStore:
+    """Orders and payments, in a MongoDB database that any number of processes share."""
 
     def __init__(self, mongodb_uri: str, database: str, key_secret: str) -> None:
         self._uri, self._name, self._key_secret = mongodb_uri, database, key_secret
         self.send_back: Callable[[str, Session], Coroutine[Any, Any, object]] | None = None
 
     async def start(self) -> None:
-        """Connect, and make the indexes."""
+        """Connect, and create the indexes."""
         self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
             self._uri, tz_aware=True, serverSelectionTimeoutMS=3_000, appname="sandbox"
         )
@@ -205,17 +205,17 @@ class Bank:
         found = await self.payments.find_one({"_id": payment_id})
         if found is None:
             raise responses.unknown_id()
-        return await self._ripened(found)
+        return await self._advanced(found)
 
     async def listed(self, page: Page) -> list[Document]:
         """GET /v1/payments: the newest first."""
-        return [await self._ripened(payment) for payment in await page.of(self.payments, {})]
+        return [await self._advanced(payment) for payment in await page.of(self.payments, {})]
 
     async def payments_of(self, order_id: str) -> list[Document]:
         """GET /v1/orders/:id/payments: the newest first."""
         await self.order(order_id)
         found = self.payments.find({"order_id": order_id}).sort(NEWEST_FIRST)
-        return [await self._ripened(payment) async for payment in found]
+        return [await self._advanced(payment) async for payment in found]
 
     async def capture(self, payment_id: str, body: Document) -> Document:
         """POST /v1/payments/:id/capture."""
@@ -277,7 +277,7 @@ class Bank:
         return payment
 
     async def add_payment(self, order_id: str, facts: Document) -> Document:
-        """A payment that simply is as `facts` say: what no page can bring about."""
+        """A new payment with these `facts`, also one that the payment page cannot make."""
         order = await self.order(order_id)
         payment = factories.payment_of(order, order["amount"]) | facts
 
@@ -289,7 +289,7 @@ class Bank:
     async def insert_payment(
         self, payment: Document, session: Session, *, buys: bool = True
     ) -> Document:
-        """This payment, from now on, and what its status means for its order."""
+        """Store a payment, and change its order by the payment's status."""
         if payment["status"] == "captured":
             payment["captured_at"] = clock.now()
         await self.payments.insert_one(payment, session=session)
@@ -297,7 +297,7 @@ class Bank:
         return payment
 
     async def change_payment(self, payment_id: str, facts: Document) -> Document:
-        """Change a payment as the world outside does: late, refunded by hand, failed after all."""
+        """Change a payment from outside: captured late, refunded by hand, failed after all."""
 
         async def changed(session: Session) -> Document:
             before = await self.payments.find_one({"_id": payment_id}, session=session)
@@ -325,10 +325,10 @@ class Bank:
             ).hexdigest(),
         }
 
-    async def ripen_due(self) -> None:
-        """Capture what is late until now."""
+    async def apply_due(self) -> None:
+        """Make the late captures that are due."""
         async for payment in self.payments.find({"becomes_at": {"$lte": clock.now()}}):
-            await self._ripened(payment)
+            await self._advanced(payment)
 
     async def next_due(self) -> dt.datetime | None:
         """When the next late capture is due."""
@@ -417,8 +417,8 @@ class Bank:
             shown_order = order_entity(order)
             await self.outbox.record("order.paid", session, payment=shown, order=shown_order)
 
-    async def _ripened(self, payment: Document) -> Document:
-        """The payment, after what was to become of it by now."""
+    async def _advanced(self, payment: Document) -> Document:
+        """The payment, after its late capture if that is due."""
         if "becomes_at" not in payment or payment["becomes_at"] > clock.now():
             return payment
         try:

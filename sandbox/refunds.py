@@ -1,4 +1,4 @@
-"""Refunds: asked for by the merchant, made in the dashboard, or begun by Razorpay itself."""
+"""Refunds: requested by the merchant, made in the dashboard, or begun by Razorpay itself."""
 
 import dataclasses
 import datetime as dt
@@ -12,7 +12,7 @@ from pymongo.errors import DuplicateKeyError
 from core import clock
 from sandbox import factories, faults, responses
 from sandbox.faults import Faults
-from sandbox.payments import Bank, Session, payment_entity
+from sandbox.payments import PaymentStore, Session, payment_entity
 from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 PROCESSED_AFTER_SECONDS = 2.0
@@ -34,8 +34,8 @@ _SPEEDS = ("normal", "optimum")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
-    """What a refund shall be; no amount is all that is left."""
+class RefundRequest:
+    """A refund that is asked for; without an amount, of all that is left."""
 
     amount_paise: int | None = None
     speed: str | None = None
@@ -45,7 +45,7 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """What a refund becomes by itself, some seconds after it was made."""
+    """A later status of a refund, and how many seconds after its creation it comes."""
 
     status: str
     seconds: float
@@ -84,15 +84,17 @@ def refusal_of(fault: str) -> Refusal:
 
 
 class Refunds:
-    """Made and changed together with what the payment says of them, and with their events."""
+    """Refunds. Each change also changes the payment and records an event, in one transaction."""
 
-    def __init__(self, bank: Bank, asked_for: Faults) -> None:
-        self._bank, self._faults = bank, asked_for
-        self.refunds, self._keys = bank.database["refunds"], bank.database["refund_keys"]
-        bank.send_back = lambda payment_id, session: self.open_usual(payment_id, Wish(), session)
+    def __init__(self, store: PaymentStore, asked_for: Faults) -> None:
+        self._store, self._faults = store, asked_for
+        self.refunds, self._keys = store.database["refunds"], store.database["refund_keys"]
+        store.send_back = lambda payment_id, session: self.open_usual(
+            payment_id, RefundRequest(), session
+        )
 
     async def start(self) -> None:
-        """Make the indexes."""
+        """Create the indexes."""
         await self.refunds.create_index(
             [("payment_id", 1), ("receipt", 1)],
             unique=True,
@@ -105,7 +107,7 @@ class Refunds:
 
     async def create(self, payment_id: str, body: Document, *, key: str | None) -> Document:
         """POST /v1/payments/:id/refund; a key makes it happen once."""
-        wish = _read(body)
+        wanted = _read(body)
         if key is not None:
             earlier = await self._claim(key, json.dumps([payment_id, body], sort_keys=True))
             if earlier is not None:
@@ -113,7 +115,7 @@ class Refunds:
         path = f"/v1/payments/{payment_id}/refund"
 
         async def made(session: Session) -> Document:
-            refund = await self.open(payment_id, wish, steps, session)
+            refund = await self.open(payment_id, wanted, steps, session)
             if key is not None:
                 mine, made_for = {"_id": key, "refund_id": None}, {"refund_id": refund["_id"]}
                 kept = await self._keys.update_one(mine, {"$set": made_for}, session=session)
@@ -122,10 +124,10 @@ class Refunds:
             return refund
 
         try:
-            await self._bank.payment(payment_id)
+            await self._store.payment(payment_id)
             fault = await self._faults.take(faults.OF_REFUNDING, "POST", path)
             steps = _steps(fault["kind"] if fault else "")
-            return await self._bank.atomic(made)
+            return await self._store.atomic(made)
         finally:
             if key is not None:
                 await self._keys.delete_one({"_id": key, "refund_id": None})
@@ -133,7 +135,7 @@ class Refunds:
     async def open(
         self,
         payment_id: str,
-        wish: Wish,
+        wanted: RefundRequest,
         steps: list[Step],
         session: Session,
         *,
@@ -143,12 +145,12 @@ class Refunds:
 
         `uncaptured`: of a payment that was never captured, which only Razorpay itself can do.
         """
-        payment = await self._bank.payments.find_one({"_id": payment_id}, session=session)
+        payment = await self._store.payments.find_one({"_id": payment_id}, session=session)
         if payment is None:
             raise responses.unknown_id()
-        amount_paise = _amount(payment, wish, uncaptured=uncaptured)
-        if wish.receipt is not None and await self.refunds.find_one(
-            {"payment_id": payment_id, "receipt": wish.receipt}, session=session
+        amount_paise = _amount(payment, wanted, uncaptured=uncaptured)
+        if wanted.receipt is not None and await self.refunds.find_one(
+            {"payment_id": payment_id, "receipt": wanted.receipt}, session=session
         ):
             text = "Duplicate receipt found for this refund request."
             raise Refusal(text, "input_validation_failed", field="receipt")
@@ -157,9 +159,9 @@ class Refunds:
             "payment_id": payment_id,
             "amount": amount_paise,
             "currency": payment["currency"],
-            "notes": wish.notes,
-            "receipt": wish.receipt,
-            "speed": wish.speed,
+            "notes": wanted.notes,
+            "receipt": wanted.receipt,
+            "speed": wanted.speed,
             "status": "pending",
             "uncaptured": uncaptured,
             "created_at": clock.now(),
@@ -170,16 +172,18 @@ class Refunds:
         if uncaptured:
             change["$set"] = {"status": "refunded", "sent_back_at": clock.now()}
             change["$unset"] = {"becomes": "", "becomes_at": ""}
-        await self._bank.payments.update_one({"_id": payment_id}, change, session=session)
+        await self._store.payments.update_one({"_id": payment_id}, change, session=session)
         await self._report("refund.created", refund, session)
         return refund
 
-    async def open_usual(self, payment_id: str, wish: Wish, session: Session) -> Document:
-        """A refund that Razorpay makes itself, and that works, as part of a transaction."""
-        return await self.open(payment_id, wish, _steps(), session)
+    async def open_usual(
+        self, payment_id: str, wanted: RefundRequest, session: Session
+    ) -> Document:
+        """A refund that Razorpay makes itself and that succeeds, as part of a transaction."""
+        return await self.open(payment_id, wanted, _steps(), session)
 
     async def move(self, refund: Document, status: str, session: Session) -> Document:
-        """This status, from now on, as part of a transaction; the payment follows."""
+        """Set the status of a refund and what follows from it for the payment, in a transaction."""
         changed = refund | {"status": status}
         await self.refunds.update_one(
             {"_id": refund["_id"]}, {"$set": {"status": status}}, session=session
@@ -188,7 +192,7 @@ class Refunds:
             refund["amount"] * ((status in states) - (refund["status"] in states))
             for states in (_COUNTING, ("processed",))
         )
-        payments, where = self._bank.payments, {"_id": refund["payment_id"]}
+        payments, where = self._store.payments, {"_id": refund["payment_id"]}
         payment = await payments.find_one(where, session=session)
         assert payment is not None
         if payment["amount_refunded"] + counted_paise > payment["amount"]:
@@ -210,53 +214,53 @@ class Refunds:
         found = await self.refunds.find_one({"_id": refund_id})
         if found is None:
             raise responses.unknown_id()
-        return await self._ripened(found)
+        return await self._advanced(found)
 
     async def listed(self, page: Page, payment_id: str | None = None) -> list[Document]:
         """GET /v1/refunds, and GET /v1/payments/:id/refunds: the newest first."""
         where: Document = {}
         if payment_id is not None:
-            where = {"payment_id": (await self._bank.payment(payment_id))["_id"]}
-        return [await self._ripened(refund) for refund in await page.of(self.refunds, where)]
+            where = {"payment_id": (await self._store.payment(payment_id))["_id"]}
+        return [await self._advanced(refund) for refund in await page.of(self.refunds, where)]
 
     async def from_outside(self, payment_id: str, body: Document) -> Document:
         """`{amount?, status?}`: a refund that somebody makes in Razorpay's dashboard."""
-        wish = Wish(amount_paise=_read_amount(responses.only(body, "amount", "status")))
+        wanted = RefundRequest(amount_paise=_read_amount(responses.only(body, "amount", "status")))
         status = body.get("status")
         if status is not None and status not in STATES:
             raise responses.not_valid("status")
         steps = _steps("refund_slow" if status else "")
 
         async def made(session: Session) -> Document:
-            refund = await self.open(payment_id, wish, steps, session)
+            refund = await self.open(payment_id, wanted, steps, session)
             if status in (None, "pending"):
                 return refund
             return await self.move(refund, status, session)
 
-        return await self._bank.atomic(made)
+        return await self._store.atomic(made)
 
     async def send_back(self, payment_id: str) -> Document:
         """Razorpay returns a payment that nobody captured."""
 
         async def made(session: Session) -> Document:
-            return await self.open(payment_id, Wish(), _steps(), session, uncaptured=True)
+            return await self.open(payment_id, RefundRequest(), _steps(), session, uncaptured=True)
 
-        return await self._bank.atomic(made)
+        return await self._store.atomic(made)
 
     async def add_surplus_payment(self, order_id: str, facts: Document) -> Document:
         """A second captured payment of a paid order, which Razorpay refunds by itself."""
-        order = await self._bank.order(order_id)
+        order = await self._store.order(order_id)
         if order["status"] != "paid" or facts.get("status") != "captured":
             text = "auto_refund is for a captured payment of an order that is paid already"
             raise Refusal(text, "input_validation_failed", field="auto_refund")
         payment = factories.payment_of(order, order["amount"]) | facts
 
         async def made(session: Session) -> None:
-            await self._bank.insert_payment(payment, session, buys=False)
-            await self.open_usual(payment["_id"], Wish(), session)
+            await self._store.insert_payment(payment, session, buys=False)
+            await self.open_usual(payment["_id"], RefundRequest(), session)
 
-        await self._bank.atomic(made)
-        return await self._bank.payment(payment["_id"])
+        await self._store.atomic(made)
+        return await self._store.payment(payment["_id"])
 
     async def change(self, refund_id: str, body: Document) -> Document:
         """`{status}`: change a refund from outside; it then stays as it is."""
@@ -273,12 +277,12 @@ class Refunds:
             same = refund["status"] == status
             return refund if same else await self.move(refund, status, session)
 
-        return await self._bank.atomic(changed)
+        return await self._store.atomic(changed)
 
-    async def ripen_due(self) -> None:
-        """Let become of refunds what is due."""
+    async def apply_due(self) -> None:
+        """Give the refunds whose next status is due that status."""
         async for refund in self.refunds.find({"due_at": {"$lte": clock.now()}}):
-            await self._ripened(refund)
+            await self._advanced(refund)
 
     async def next_due(self) -> dt.datetime | None:
         """When the next one changes by itself."""
@@ -288,10 +292,10 @@ class Refunds:
             return due
         return None
 
-    async def _ripened(self, refund: Document) -> Document:
-        """The refund, after what was to become of it by now."""
+    async def _advanced(self, refund: Document) -> Document:
+        """The refund, after the steps of it that are due."""
         while refund.get("due_at", clock.after(1)) <= clock.now():
-            refund = await self._bank.atomic(functools.partial(self._step, refund))
+            refund = await self._store.atomic(functools.partial(self._step, refund))
         return refund
 
     async def _step(self, due: Document, session: Session) -> Document:
@@ -332,9 +336,11 @@ class Refunds:
         raise refusal_of("refund_in_progress")
 
     async def _report(self, event: str, refund: Document, session: Session) -> None:
-        payment = await self._bank.payments.find_one({"_id": refund["payment_id"]}, session=session)
+        payment = await self._store.payments.find_one(
+            {"_id": refund["payment_id"]}, session=session
+        )
         assert payment is not None
-        await self._bank.outbox.record(
+        await self._store.outbox.record(
             event, session, refund=refund_entity(refund), payment=payment_entity(payment)
         )
 
@@ -355,10 +361,10 @@ def _schedule(steps: list[tuple[str, Any]]) -> Document:
     return {"steps": steps} | ({"due_at": steps[0][1]} if steps else {})
 
 
-def _amount(payment: Document, wish: Wish, *, uncaptured: bool) -> int:
+def _amount(payment: Document, wanted: RefundRequest, *, uncaptured: bool) -> int:
     """What goes back. Raises Refusal in the cases in which Razorpay refuses."""
     left_paise: int = payment["amount"] - payment["amount_refunded"]
-    wanted_paise = left_paise if wish.amount_paise is None else wish.amount_paise
+    wanted_paise = left_paise if wanted.amount_paise is None else wanted.amount_paise
     if payment["status"] == "refunded" or (payment["status"] == "captured" and left_paise <= 0):
         raise Refusal("The payment has been fully refunded already", "payment_fully_refunded")
     if payment["status"] != ("authorized" if uncaptured else "captured"):
@@ -375,11 +381,13 @@ def _amount(payment: Document, wish: Wish, *, uncaptured: bool) -> int:
     return wanted_paise
 
 
-def _read(body: Document) -> Wish:
+def _read(body: Document) -> RefundRequest:
     speed = responses.only(body, "amount", "speed", "notes", "receipt").get("speed")
     if speed is not None and speed not in _SPEEDS:
         raise responses.not_valid("speed")
-    return Wish(_read_amount(body), speed, responses.notes_of(body), responses.receipt_of(body))
+    return RefundRequest(
+        _read_amount(body), speed, responses.notes_of(body), responses.receipt_of(body)
+    )
 
 
 def _read_amount(body: Document) -> int | None:

@@ -1,4 +1,4 @@
-"""What all that Razorpay says has in common: ids, errors, collections, pages of a list."""
+"""Razorpay's forms: ids, errors, collections, pages of a list, and how requests are read."""
 
 import dataclasses
 import datetime as dt
@@ -64,7 +64,7 @@ def letters(count: int) -> str:
 
 
 def seconds(moment: dt.datetime) -> int:
-    """Unix time, as all times are given there."""
+    """Unix time, as Razorpay gives all times."""
     return int(moment.timestamp())
 
 

@@ -1,4 +1,4 @@
-"""The service as it runs without Razorpay keys: the product, and the Razorpay sandbox beside it."""
+"""The service as it runs without Razorpay keys: the product, and the Razorpay sandbox mounted in it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from sandbox import app
 def create_app() -> Starlette:
     """The product at `/` and a Razorpay at `/sandbox`, started and stopped together.
 
-    The product is not told: it reaches the sandbox over HTTP, at the base URL of its settings.
+    The product does not know: it reaches the sandbox over HTTP, at the base URL of its settings.
     """
     chosen = config.settings()
     gateway_app = app.create_app(

@@ -1,4 +1,4 @@
-"""Settlements: what Razorpay owes the merchant, paid out and accounted for item by item."""
+"""Settlements: what Razorpay owes the merchant, paid out, and listed item by item."""
 
 import datetime as dt
 import secrets
@@ -8,7 +8,7 @@ from motor.motor_asyncio import AsyncIOMotorCollection
 
 from core import clock
 from sandbox import responses
-from sandbox.payments import Bank, Session, fee_and_tax
+from sandbox.payments import PaymentStore, Session, fee_and_tax
 from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 ITEMS_MAX = 1_000
@@ -41,19 +41,19 @@ class Settlements:
     `settled_paise` on each of them is what the settlements so far have made of it.
     """
 
-    def __init__(self, bank: Bank) -> None:
-        self._bank = bank
-        database = bank.database
+    def __init__(self, store: PaymentStore) -> None:
+        self._store = store
+        database = store.database
         self._orders = database["orders"]
         self._refunds, self._disputes = database["refunds"], database["disputes"]
         self._settlements, self._items = database["settlements"], database["settlement_items"]
         self._locks = database["switches"]
 
     async def start(self) -> None:
-        """Make the indexes."""
+        """Create the indexes."""
         await self._settlements.create_index(NEWEST_FIRST)
         await self._items.create_index([("settled_at", 1), ("_id", 1)])
-        await self._bank.payments.create_index("settled_paise")
+        await self._store.payments.create_index("settled_paise")
         await self._locks.update_one(
             {"_id": "settling"}, {"$setOnInsert": {"times": 0}}, upsert=True
         )
@@ -87,10 +87,10 @@ class Settlements:
             await self._items.insert_many(items, session=session)
             await self._settlements.insert_one(settlement, session=session)
             shown = settlement_entity(settlement)
-            await self._bank.outbox.record("settlement.processed", session, settlement=shown)
+            await self._store.outbox.record("settlement.processed", session, settlement=shown)
             return settlement, items
 
-        return await self._bank.atomic(settled)
+        return await self._store.atomic(settled)
 
     async def settlement(self, settlement_id: str) -> Document:
         """GET /v1/settlements/:id."""
@@ -119,7 +119,7 @@ class Settlements:
 
     async def _payment_items(self, session: Session) -> list[Document]:
         where = {"captured_at": {"$exists": True}, "settled_paise": None}
-        found = await _taken(self._bank.payments, where, "$amount", session)
+        found = await _taken(self._store.payments, where, "$amount", session)
         origins, items = await self._origins(found, session), []
         for payment in found:
             fee_paise, tax_paise = fee_and_tax(payment["amount"])
@@ -135,7 +135,7 @@ class Settlements:
         where = {"uncaptured": False, **_differs(owed)}
         found = await _taken(self._refunds, where, owed, session)
         of = {"_id": {"$in": [refund["payment_id"] for refund in found]}}
-        payments = await self._bank.payments.find(of, session=session).to_list(None)
+        payments = await self._store.payments.find(of, session=session).to_list(None)
         origins, items = await self._origins(payments, session), []
         for refund in found:
             amount_paise, payment_id = refund["amount"], refund["payment_id"]
@@ -209,7 +209,7 @@ def _settlement(items: list[Document], at: dt.datetime) -> Document:
 
 
 def _item(kind: str, entity_id: str, amount_paise: int, document: Document) -> Document:
-    """An item before it is known what makes it special."""
+    """An item with the fields that all kinds have."""
     nothing = ("description", "payment_id", "order_id", "order_receipt", "method", "dispute_id")
     return {
         "entity_id": entity_id,

@@ -1,4 +1,4 @@
-"""The delivery of webhooks: signed, repeated until somebody says 2xx, and wrong when asked."""
+"""Webhook delivery: signed, repeated until it is answered 2xx, and faulty on request."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ IN_FLIGHT_MAX = 16
 DELIVERIES_PER_ROUND = 50
 
 
-# Everything that happens in this process wakes its courier; this finds what another left behind.
+# An event of this process wakes its delivery; this finds what another process left behind.
 IDLE_SECONDS_MAX, IDLE_SECONDS_MIN = 5.0, 0.02
 
 
@@ -57,14 +57,14 @@ _SIGNINGS = {
 }
 
 
-class Timer(Protocol):
-    """Something that changes by itself when its time has come."""
+class Scheduled(Protocol):
+    """Something that has changes that are due at a certain time."""
 
-    async def ripen_due(self) -> None:
-        """Change what is due."""
+    async def apply_due(self) -> None:
+        """Make the changes that are due."""
 
     async def next_due(self) -> dt.datetime | None:
-        """When something is due again."""
+        """When the next change is due."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,14 +89,14 @@ class Receiver:
         return hmac.new(secret.encode(), body, "sha256").hexdigest()
 
 
-class Courier:
-    """One task in every process; the events are leased, so that each is sent by one of them."""
+class WebhookDelivery:
+    """One task in each process; an event is leased, so that one process sends it."""
 
     def __init__(
-        self, outbox: Outbox, asked_for: Faults, receiver: Receiver, timers: list[Timer]
+        self, outbox: Outbox, asked_for: Faults, receiver: Receiver, scheduled: list[Scheduled]
     ) -> None:
         self._outbox, self._events, self._faults = outbox, outbox.events, asked_for
-        self._receiver, self._timers = receiver, timers
+        self._receiver, self._scheduled = receiver, scheduled
         self._flying: set[asyncio.Task[None]] = set()
         self._held_back: list[int] = []  # the places of events that wait to be overtaken
 
@@ -139,10 +139,10 @@ class Courier:
                     await self._outbox.woken.wait()
 
     async def _round(self) -> float:
-        """Do all that is due; how long nothing else will be."""
-        for timer in self._timers:
+        """Do all that is due; the seconds until something is due again."""
+        for part in self._scheduled:
             try:
-                await timer.ripen_due()
+                await part.apply_due()
             except Exception as problem:  # one that cannot must not stop the others
                 log.debug("webhooks: %r", problem)
         behind = self._events.find({"overtaken": False}, {"seq": 1})
@@ -151,7 +151,7 @@ class Courier:
             if (event := await self._claimed()) is None:
                 break
             await self._dispatch(event)
-        dues = [await timer.next_due() for timer in self._timers] + [await self._next_due()]
+        dues = [await part.next_due() for part in self._scheduled] + [await self._next_due()]
         now = clock.now()
         waits = [(due - now).total_seconds() for due in dues if due is not None]
         return max(IDLE_SECONDS_MIN, min([*waits, IDLE_SECONDS_MAX]))
@@ -172,7 +172,7 @@ class Courier:
         )
 
     async def _dispatch(self, event: Document) -> None:
-        if "signing" not in event and await self._is_mistreated(event):
+        if "signing" not in event and await self._is_kept_back_by_a_fault(event):
             return
         delivery = asyncio.create_task(self._deliver(event))
         self._flying.add(delivery)
@@ -181,8 +181,8 @@ class Courier:
         if len(self._flying) >= IN_FLIGHT_MAX:
             await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _is_mistreated(self, event: Document) -> bool:
-        """Let the event meet the fault that is meant for it; whether it is not to be sent now."""
+    async def _is_kept_back_by_a_fault(self, event: Document) -> bool:
+        """Apply the fault that was asked for this event; whether it is not sent now because of it."""
         fault = await self._faults.take(
             faults.OF_WEBHOOKS, "POST", event["event"], since=event["created_at"]
         )
@@ -215,7 +215,7 @@ class Courier:
             log.debug("webhook %s: %r", event["_id"], problem)
 
     async def _note(self, event: Document, statuses: list[int | None]) -> None:
-        """Write down how it went, and let go what was to come after this one."""
+        """Store what was answered, and release the events that waited to be overtaken by this one."""
         good = all(map(_is_good, statuses))
         facts: Document = {"last_status": statuses[-1], "signing": event["signing"]}
         if good:

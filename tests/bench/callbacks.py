@@ -1,6 +1,6 @@
 """Call-end callbacks on one busy wallet, through HTTP, against a route that does no work.
 
-    .venv/bin/python -m bench.callbacks [--calls 2000] [--connections 256] [--rounds 3]
+    .venv/bin/python -m tests.bench.callbacks [--calls 2000] [--connections 256] [--rounds 3]
 
 The service runs in one process of its own with one more route, which only checks the callback's
 signature and answers 204. Calls are placed first; then the same signed callbacks go to the empty
@@ -65,7 +65,9 @@ async def send(requests: Sequence[bytes], port: int, connections: int) -> float:
 
 
 async def run(arguments: argparse.Namespace, folder: Path) -> None:
-    async with harness.service(folder, "from bench import callbacks; callbacks.serve()") as whole:
+    async with harness.service(
+        folder, "from tests.bench import callbacks; callbacks.serve()"
+    ) as whole:
         person = await whole.service.signup()
         await whole.recharge(person, 400_000)
         ratios = []

@@ -1,4 +1,4 @@
-"""A service of its own for a benchmark: real processes, real MongoDB, and calls that wait."""
+"""Benchmark service: real processes on a MongoDB of their own, and calls that wait for their end."""
 
 import contextlib
 import json

@@ -1,10 +1,10 @@
 """History and monitoring with a million transactions: what a user and an operator wait for.
 
-    .venv/bin/python -m bench.history [--entries 1000000] [--wallets 1000]
+    .venv/bin/python -m tests.bench.history [--entries 1000000] [--wallets 1000]
 
 Entries of a year are put straight into MongoDB (a fifth of them in one busy wallet), then the same
-functions as the routes use are timed, each five times, the median told. The first row of the
-metrics works days out, the second reads what was kept of them.
+functions as the routes use are timed, each five times, and the median is printed. The first row of the
+metrics computes the sums of days, the second reads those that were kept.
 """
 
 import argparse

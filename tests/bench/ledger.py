@@ -1,6 +1,6 @@
 """The group commit against the textbook transaction: both designs, one run, one MongoDB.
 
-    .venv/bin/python -m bench.ledger [--callers 32] [--rounds 3] [--seconds 5]
+    .venv/bin/python -m tests.bench.ledger [--callers 32] [--rounds 3] [--seconds 5]
 
 The textbook: for every posting a MongoDB transaction with a conditional update of the wallet and an
 insert of the entry. The group commit: `wallet.post`, as the service uses it. Both write the same

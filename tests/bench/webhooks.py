@@ -1,9 +1,9 @@
 """How soon a webhook is acknowledged while two hundred a second arrive and are handled.
 
-    .venv/bin/python -m bench.webhooks [--count 4000] [--per-second 200] [--processes 1]
+    .venv/bin/python -m tests.bench.webhooks [--count 4000] [--per-second 200] [--processes 1]
 
 The service runs in processes of its own, with the sandbox in them. Every webhook is of a payment of
-its own that nobody told us of, so each is fetched from the sandbox and credited while the others
+its own that was not reported before, so each is fetched from the sandbox and credited while the others
 arrive. The time is from the first byte sent to the last byte of the answer; at the end every
 payment must be credited once. What counts is the p99 beside that of `/health` at the same rate.
 """
@@ -69,8 +69,8 @@ async def run(arguments: argparse.Namespace, folder: Path) -> None:
         requests = []
         for order_id, payment_id in ids:
             entity = {"id": payment_id, "order_id": order_id, "amount": 10_000}
-            told = {"event": "payment.captured", "payload": {"payment": {"entity": entity}}}
-            body = json.dumps(told).encode()
+            event = {"event": "payment.captured", "payload": {"payment": {"entity": entity}}}
+            body = json.dumps(event).encode()
             signature = signatures.sign_webhook(body, whole.settings.gateway_webhook_secret)
             headers = {"x-razorpay-signature": signature, "content-type": "application/json"}
             requests.append(load_client.request("POST", url, headers=headers, body=body))

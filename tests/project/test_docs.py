@@ -405,7 +405,7 @@ def test_the_openapi_file_is_what_the_code_says() -> None:
 
 
 # --- architecture -------------------------------------------------------------------------------
-def test_the_collections_on_the_page_are_those_of_the_house() -> None:
+def test_the_collections_on_the_page_are_those_of_the_code() -> None:
     said = {
         name.strip("` "): owner.strip("`")
         for names, owner, _ in rows(section(ARCHITECTURE, "Collections"))
@@ -423,8 +423,8 @@ def test_where_to_find_what_has_twenty_answers() -> None:
 def test_every_requirement_has_its_reason() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     required = [line.split("==")[0] for line in lines if not line.startswith("#")]
-    told = rows(section(ARCHITECTURE, "Why each dependency is there"))
-    assert [cells[0].strip("`") for cells in told] == required
+    reasons = rows(section(ARCHITECTURE, "Why each dependency is there"))
+    assert [cells[0].strip("`") for cells in reasons] == required
 
 
 def test_every_decision_is_in_the_index() -> None:

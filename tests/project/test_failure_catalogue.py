@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "payment-failures.md").read_text()
 NOT_IN_THE_PRODUCT = {32, 33}  # monthly mandates
 
 
-_named = re.compile(r"`(tests/test_\w+\.py)::(test_\w+)`")
+_named = re.compile(r"`(tests/(?:\w+/)*test_\w+\.py)::(test_\w+)`")
 
 
 def rows() -> dict[int, tuple[list[str], set[tuple[str, str]]]]:
@@ -50,12 +50,14 @@ def test_every_test_that_a_row_names_exists() -> None:
 
 
 def test_every_test_of_a_row_is_named_by_it() -> None:
-    known = rows()
-    for path in sorted((ROOT / "tests").glob("test_*.py")):
-        file = f"tests/{path.name}"
+    known, seen = rows(), set()
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        file = path.relative_to(ROOT).as_posix()
         for name in functions(file):
             if row := re.match(r"test_row_(\d\d)_", name):
                 assert (file, name) in known[int(row[1])][1], name
+                seen.add(int(row[1]))
+    assert len(seen) >= 20
 
 
 def test_row_31_the_sdk_is_pinned_to_a_version_that_imports_without_setuptools() -> None:

@@ -46,8 +46,8 @@ _UNPAID_MAX = 3
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from sandbox import refunds, webhooks
-webhooks.FIRST_AFTER_SECONDS = 0.05
+from sandbox import events, refunds
+events.FIRST_AFTER_SECONDS = 0.05
 refunds.PROCESSED_AFTER_SECONDS = 0.05
 refunds.FAILS_LATE_AFTER_SECONDS = 0.1
 import manage

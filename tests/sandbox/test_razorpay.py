@@ -433,9 +433,9 @@ async def test_play_money_is_not_within_reach_of_production(service: Service) ->
 
 
 async def test_orders_survive_a_restart_and_are_shared_by_processes(service: Service) -> None:
-    """A second bank on the same database, as another process has it."""
+    """A second payment store on the same database, as another process has it."""
     order = await opened(service, receipt="shared")
-    other = sandbox_payments.Bank(
+    other = sandbox_payments.PaymentStore(
         service.settings.mongodb_uri, f"{service.settings.mongodb_db}_sandbox", "secret"
     )
     await other.start()

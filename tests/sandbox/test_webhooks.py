@@ -49,7 +49,7 @@ class Receipt:
 
 
 class Receiver:
-    """A merchant's endpoint that keeps everything, and answers what it is told to."""
+    """A merchant's endpoint that keeps everything, and answers with the status that the test chose."""
 
     def __init__(self) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"

@@ -784,12 +784,13 @@ _REFUND_CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _REFUND_CLAIMS, "i
 # Needs nobody because it went back. Release 0.2.1 kept no resolution, only the note, and a person
 # could type the same sentence: without a resolution it counts only when Razorpay's refund wrote it,
 # or when refunds cover the whole payment (then an admin's refund did, who stands in `resolved_by`).
-# Anything else is what a person decided.
+# Anything else is what a person decided. Beside a process of 0.2.1, which neither writes a resolution
+# nor takes one away, "refunded" counts only with its note.
 _RESOLVED_AS_REFUNDED: Document = {
     "$or": [
-        {"review.resolution": "refunded"},
+        {"review.resolution": "refunded", "review.note": _WENT_BACK_NOTE},
         {
-            "review.resolution": {"$exists": False},
+            "review.resolution": None,
             "review.note": _WENT_BACK_NOTE,
             "$or": [
                 {"review.resolved_by": "razorpay"},

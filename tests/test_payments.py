@@ -423,6 +423,34 @@ async def test_a_review_of_release_0_2_1_tells_a_refund_from_a_person(
     await paying.audited(service, person)
 
 
+@pytest.mark.parametrize(
+    ("resolution", "by", "note", "balance"),
+    [
+        # The new release saw it go back; 0.2.1 reopened it, and a person decided there.
+        ("refunded", "usr_of_an_admin", "Rs 60 credited by hand", 0.0),
+        # The new release reopened it; 0.2.1 saw it go back.
+        (None, "razorpay", "It went back.", 100.0),
+    ],
+)
+async def test_a_review_that_both_releases_wrote_tells_a_refund_from_a_person(
+    service: Service, resolution: str | None, by: str, note: str, balance: float
+) -> None:
+    """While processes of 0.2.1 run on beside new ones, which leave `resolution` as it is."""
+    person = await service.signup()
+    order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
+    review = {
+        "review.resolved_at": clock.now(),
+        "review.resolved_by": by,
+        "review.resolution": resolution,
+        "review.note": note,
+    }
+    await db.payments.update_one({"_id": payment_id}, {"$set": review})
+    await paying.outside(service, f"/refunds/{refund_id}", status="failed")
+    await check_now(order_id)
+    assert await rupees(service, person) == balance
+    await paying.audited(service, person)
+
+
 @pytest.mark.parametrize(("by", "waits"), [("razorpay", True), ("usr_of_an_admin", False)])
 async def test_what_went_back_under_release_0_2_1_waits_again_and_what_a_person_decided_does_not(
     service: Service, by: str, waits: bool

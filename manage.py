@@ -233,13 +233,13 @@ def create_admin(arguments: argparse.Namespace) -> int:
 def audit(arguments: argparse.Namespace) -> int:
     """Check every invariant of the money, while the service runs or not."""
     import main  # noqa: F401 - it loads every module that declares a collection
-    from reporting import audit as auditing
+    from reporting import audit as money_audit
 
     chosen = _load()
-    found: list[auditing.Report] = []
+    found: list[money_audit.Report] = []
 
     async def look() -> None:
-        found.append(await auditing.audit(arguments.user))
+        found.append(await money_audit.audit(arguments.user))
 
     with _database(chosen) as uri:
         asyncio.run(_connected(uri, chosen.mongodb_db, look))

@@ -168,8 +168,9 @@ async def test_a_credit_tells_the_rest_of_the_house(book: config.Settings) -> No
 # --- several processes --------------------------------------------------------------------------
 _POSTER = """
     import asyncio, sys
-    import config, database, wallet
-    from errors import PaymentRequired
+    import wallet
+    from core import config, database
+    from core.errors import PaymentRequired
     from tests.test_wallet import hold, recharge, spend
 
     async def main(uri, name, me):

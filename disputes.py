@@ -20,7 +20,6 @@ from payments import Payment
 
 log = logging.getLogger(__name__)
 
-
 DisputeState = Literal[
     "reserved",  # open: as much of its money as there was is set aside
     "debited",  # lost: the money is taken, what was missing is due
@@ -29,16 +28,9 @@ DisputeState = Literal[
     "ignored",  # of a payment that was never credited: there is nothing to take
 ]
 
-
 _PHASES: Final = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitration")
-
-
 _BATCH: Final = 100
-
-
 _NEWEST: Final = pagination.newest_first("created_at")
-
-
 _STATUSES: Final = {"open": 0, "under_review": 1, "won": 2, "lost": 2, "closed": 2}
 
 
@@ -85,6 +77,8 @@ database.declare(
 
 
 # --- what Razorpay reports ----------------------------------------------------------------------
+
+
 async def apply_update(reported: entities.Dispute) -> str:
     """Take in how a dispute stands, and say in words what it meant: once, whoever reports it.
 
@@ -170,6 +164,8 @@ async def disputes_to_check(*, decided_since: dt.datetime | None) -> AsyncIterat
 
 
 # --- transitions --------------------------------------------------------------------------------
+
+
 async def _open(reported: entities.Dispute, payment: Payment) -> Dispute:
     """The record, the disputed amount reserved as far as there is money."""
     record: Dispute = {
@@ -320,6 +316,8 @@ async def _credit_back(record: Dispute, why: str, state: DisputeState) -> Disput
 
 
 # --- records ------------------------------------------------------------------------------------
+
+
 def _facts(reported: entities.Dispute) -> Document:
     """What of a dispute is as Razorpay has it."""
     return {

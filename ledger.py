@@ -20,12 +20,10 @@ from core.errors import (
 )
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 GENESIS_HASH: Final = "0" * 64
 
-
 Type = Literal["credit", "debit"]
-
-
 Category = Literal[
     "recharge",  # money that came in through Razorpay
     "call_charge",  # the cost of one call
@@ -34,8 +32,6 @@ Category = Literal[
     "adjustment",  # an admin's correction, with a reason
     "due_recovery",  # what could not be collected before, taken from money that came in
 ]
-
-
 # The other account of the double entry.
 Contra = Literal["gateway:razorpay", "revenue:calls", "adjustment"]
 
@@ -104,6 +100,8 @@ class Wallet:
 
 
 # --- commands -----------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Credit(Movement):
     """Put money in. It pays what is due first, by entries of its own."""
@@ -195,11 +193,7 @@ class Freeze:
 
 
 CallCommand = Hold | ExtendHold | Settle | Release
-
-
 ReserveCommand = Reserve | Collect | Unreserve
-
-
 Command = Credit | Debit | Freeze | CallCommand | ReserveCommand
 
 
@@ -223,6 +217,8 @@ def key_of(command: Command) -> str | None:
 
 
 # --- rules: a command folded over a wallet ------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a command did. When `replayed`, it was done before and nothing changed now.
@@ -543,6 +539,8 @@ def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, 
 
 
 # --- refusals -----------------------------------------------------------------------------------
+
+
 class Funds(Protocol):
     """What a refusal is computed from: a `Wallet` here, or the balance that was read of one."""
 
@@ -600,6 +598,7 @@ def _shortage(balance: Funds, required_paise: int) -> PaymentRequired:
 
 
 # --- the chain of hashes ------------------------------------------------------------------------
+
 _plain_json = json.JSONEncoder(separators=(",", ":")).encode
 
 

@@ -43,12 +43,10 @@ from core import config, database, logs
 
 log = logging.getLogger(__name__)
 
-
 DESCRIPTION = """A prepaid wallet for outbound calling: recharge through Razorpay, calls that are
 charged by themselves when they end, and a history that adds up to the paisa.
 
 Amounts are rupees with at most two decimals. Errors are `application/problem+json` with a `code`."""
-
 
 # In the order in which the Swagger page shows them.
 ROUTERS = (

@@ -26,18 +26,12 @@ from core import config, database, embedded_mongodb, logs
 from core.config import Settings
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 ROOT = Path(__file__).resolve().parent
-
-
 REFUSED = 2  # the exit status of a configuration that cannot be started
-
-
 FAILED = 1
 
-
 _GRACE_SECONDS = 20
-
-
 # Longer than load balancers and clients keep a connection, so that they are the ones to close it.
 _KEEP_ALIVE_SECONDS = 75
 
@@ -51,6 +45,8 @@ class Refused(Exception):
 
 
 # --- run ----------------------------------------------------------------------------------------
+
+
 def run(_: argparse.Namespace) -> int:
     """Start everything, serve until told to stop, stop everything in the opposite order."""
     chosen = _load()
@@ -178,6 +174,8 @@ def _greeting(chosen: Settings) -> list[str]:
 
 
 # --- check --------------------------------------------------------------------------------------
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Say what is wrong with the configuration, and what is missing for test or live mode."""
     chosen = _load()
@@ -208,6 +206,8 @@ def _look_at_database(chosen: Settings) -> str:
 
 
 # --- create-admin -------------------------------------------------------------------------------
+
+
 def create_admin(arguments: argparse.Namespace) -> int:
     """Make an admin, while the service runs or not."""
     import main  # noqa: F401 - it loads every module that declares a collection
@@ -230,6 +230,8 @@ def create_admin(arguments: argparse.Namespace) -> int:
 
 
 # --- audit --------------------------------------------------------------------------------------
+
+
 def audit(arguments: argparse.Namespace) -> int:
     """Check every invariant of the money, while the service runs or not."""
     import main  # noqa: F401 - it loads every module that declares a collection
@@ -252,6 +254,8 @@ def audit(arguments: argparse.Namespace) -> int:
 
 
 # --- reconcile ----------------------------------------------------------------------------------
+
+
 def reconcile(arguments: argparse.Namespace) -> int:
     """Compare with Razorpay, repair what can be repaired, tell the rest; beside the service or alone.
 
@@ -299,6 +303,8 @@ def reconcile(arguments: argparse.Namespace) -> int:
 
 
 # --- what they share ----------------------------------------------------------------------------
+
+
 def _load() -> Settings:
     try:
         return config.settings()

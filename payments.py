@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary: orders -------------------------------------------------------------------------
+
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
 
 
@@ -176,6 +177,8 @@ _WENT_BACK_NOTE = "It went back."
 
 
 # --- orders: opened, read, marked ---------------------------------------------------------------
+
+
 async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
     """An order over `amount_paise` for this user, at Razorpay and here.
 
@@ -325,6 +328,8 @@ async def _find_order(where: Document) -> Order | None:
 
 
 # --- orders: when Razorpay is asked -------------------------------------------------------------
+
+
 def order_checked_until(order: Order) -> dt.datetime | None:
     """Until when Razorpay is asked about the order; None once there is nothing to wait for."""
     if order["status"] == "paid" or not order.get("next_check_at"):
@@ -405,6 +410,8 @@ async def unpaid_orders_between(
 
 
 # --- payments: verified, captured, credited -----------------------------------------------------
+
+
 async def confirm(
     user_id: str, *, order_id: str, payment_id: str, signature: str
 ) -> Receipt | None:
@@ -601,6 +608,8 @@ async def _record_payment(payment: entities.Payment, order: Order) -> None:
 
 
 # --- payments: polled ---------------------------------------------------------------------------
+
+
 async def poll_pending() -> int:
     """Check the orders whose time has come; how many there were. Any number of processes may.
 
@@ -654,6 +663,8 @@ async def check_order(order: Order, *, seconds: float | None = None) -> list[Rec
 
 
 # --- payments: read and marked ------------------------------------------------------------------
+
+
 async def find_payment(payment_id: str) -> Payment | None:
     """The record of a payment, None when we do not know it."""
     return cast(Payment | None, await db.payments.find_one({"_id": payment_id}))
@@ -733,6 +744,8 @@ async def record_settlement(
 
 
 # --- payments: in review ------------------------------------------------------------------------
+
+
 async def list_in_review(limit: int) -> list[Payment]:
     """The payments that wait for a person, the oldest first."""
     found = db.payments.find(_IN_REVIEW).sort("review.at", 1)
@@ -778,6 +791,7 @@ async def reopen_review(payment_id: str) -> None:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
 _REFUND_CLAIMS: Document = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
 _REFUND_CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _REFUND_CLAIMS, "in": "$$this.v"}}}
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 RefundStatus = Literal[
     "reserved",  # its money is set aside, Razorpay has not confirmed that it has the refund
     "pending",  # Razorpay has it
@@ -82,6 +83,8 @@ _NEWEST_FIRST: Final = pagination.newest_first("created_at")
 
 
 # --- asked for by an admin ----------------------------------------------------------------------
+
+
 async def create_refund(
     payment_id: str, *, amount_paise: int | None, reason: str, by: str, seed: str
 ) -> Refund:
@@ -214,6 +217,8 @@ def _asked_at(refund_id: str) -> dt.datetime:
 
 
 # --- what Razorpay reports ----------------------------------------------------------------------
+
+
 async def apply_update(reported: entities.Refund) -> str:
     """Take in a refund as Razorpay has it, and say in words what it meant: once, whoever reports it.
 
@@ -328,6 +333,8 @@ async def claim_refund_for_dispute(
 
 
 # --- the ends -----------------------------------------------------------------------------------
+
+
 async def _take(record: Refund) -> Refund:
     """It went off: take its money, once."""
     processed: Document = {"status": "processed", "failure": None, "next_check_at": None}
@@ -434,6 +441,8 @@ def _event(record: Refund, name: str) -> Insert:
 
 
 # --- what is still open -------------------------------------------------------------------------
+
+
 async def poll_due_refunds() -> int:
     """Go on with the refunds whose time has come; how many there were. Any number of processes may."""
     mine = await claim_due_refunds(_POLL_BATCH)
@@ -497,6 +506,8 @@ async def processed_refunds_between(
 
 
 # --- reading ------------------------------------------------------------------------------------
+
+
 async def get_refund(refund_id: str, user_id: str | None) -> Refund:
     """The refund with our id or Razorpay's; `user_id` None: anybody's. Raises NotFound."""
     where: Document = {"$or": [{"_id": refund_id}, {"gateway_id": refund_id}]}
@@ -537,6 +548,7 @@ async def find_refund_by_gateway_id(gateway_id: str) -> Refund | None:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
 database.declare(
     "refunds",
     indexes=[

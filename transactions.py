@@ -11,9 +11,8 @@ from core.errors import NotFound
 from ledger import Category, Contra, Entry, Type
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 TYPES: Final[tuple[Type, ...]] = get_args(Type)
-
-
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 
 
@@ -46,33 +45,21 @@ class EntryRecord(TypedDict):
 
 _TOTALS = ("credited_paise", "debited_paise", "credit_count", "debit_count")
 
-
 # One order everywhere: newest first. Entries of one commit share a millisecond, so within it a
 # wallet's entries stand together, in their own order.
 _ORDER: Final = pagination.Order(
     (("created_at", dt.datetime), ("user_id", str), ("seq", int)), name="txn"
 )
 
-
 # `amount_paise` and `type` at an index's end let a sum be read from the index alone.
 _BY_SEQ = Index(("user_id", "seq"), unique=True)
-
-
 _BY_USER = Index(("user_id", "-created_at", "-seq"))
-
-
 _BY_USER_AND_KIND = Index(("user_id", "type", "category", "-created_at", "-seq", "amount_paise"))
-
-
 _BY_KIND = Index(("type", "category", "-created_at", "-user_id", "-seq", "amount_paise"))
-
-
 _BY_CAMPAIGN = Index(
     ("campaign_id", "-created_at", "-user_id", "-seq", "type", "category", "amount_paise"),
     only_where={"campaign_id": {"$gt": ""}},
 )
-
-
 _BY_CALL = Index(("call_id",), only_where={"call_id": {"$gt": ""}})
 
 
@@ -143,6 +130,8 @@ class Summary:
 
 
 # --- history ------------------------------------------------------------------------------------
+
+
 async def get_transaction(entry_id: str, user_id: str | None) -> Entry:
     """The entry, when it is this user's (None: whoever's it is). Raises NotFound."""
     record = cast(EntryRecord | None, await db.transactions.find_one({"_id": entry_id}))
@@ -204,6 +193,8 @@ async def summary(chosen: Filter) -> Summary:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
+
 async def append(entries: Sequence[Entry], session: Session) -> None:
     """Insert new entries; only wallet.py calls this, inside its commit."""
     await db.transactions.insert_many(
@@ -281,6 +272,8 @@ def entry_from(record: EntryRecord) -> Entry:
 
 
 # --- which index answers what -------------------------------------------------------------------
+
+
 def _plan(chosen: Filter, categories: Sequence[Category] = ()) -> tuple[Document, str]:
     """What to look for, and the name of the index that finds it in order.
 

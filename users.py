@@ -19,12 +19,9 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 Role = Literal["user", "admin"]
-
-
 NAME_CHARACTERS_MAX: Final = 100
-
-
 _REMEMBERED_MAX: Final = 20_000
 
 
@@ -85,6 +82,8 @@ class InvalidCredentials(Problem):
 
 
 # --- e-mail addresses and names -----------------------------------------------------------------
+
+
 def email_of(text: str) -> str:
     """The e-mail address in `text`, without spaces around it; ValueError when it is none."""
     try:
@@ -120,6 +119,8 @@ def _is_invisible(character: str) -> bool:
 
 
 # --- accounts -----------------------------------------------------------------------------------
+
+
 async def sign_up(*, email: str, password: str, name: str, phone: str | None) -> User:
     """A new account with the role `user`, and its wallet with Rs 0.
 
@@ -293,9 +294,8 @@ def user_from(record: UserRecord) -> User:
 
 
 # --- remembered, as long as the change stream proves that nothing changed -----------------------
+
 _remembered: dict[str, User] = {}
-
-
 _generation = 0  # counts the changes, so that an answer that was read before one is not kept
 
 

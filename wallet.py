@@ -24,21 +24,12 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 BATCH_MAX: Final = 256
-
-
 QUEUE_MAX: Final = 10_000
-
-
 DEADLINE_SECONDS: Final = 10.0
-
-
 _ATTEMPTS_TOGETHER: Final = 12
-
-
 _DUPLICATES_MAX: Final = 4
-
-
 _LONGS = (
     "balance_paise",
     "held_paise",
@@ -51,18 +42,11 @@ _LONGS = (
     "debit_count",
 )
 
-
 _postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
-
-
 _batch_size = Histogram(
     "wallet_batch_size", "Commands in one group commit", buckets=[2**n for n in range(9)]
 )
-
-
 _commit_seconds = Histogram("wallet_commit_seconds", "Duration of one group commit")
-
-
 _queue_length = Gauge(
     "wallet_queue_length", "Commands that wait for a commit", multiprocess_mode="livesum"
 )
@@ -148,6 +132,8 @@ class _Posting:
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def post(command: Command, companions: Companions | None = None) -> Outcome:
     """Apply `command` in the next group commit, with its companion writes, or find it done.
 
@@ -188,18 +174,11 @@ async def ensure_wallet(user_id: str) -> None:
 
 
 # --- the group commit ---------------------------------------------------------------------------
+
 _waiting: collections.deque[_Posting] = collections.deque()
-
-
 _wake = asyncio.Event()
-
-
 _committer: asyncio.Task[None] | None = None
-
-
 _apart: set[asyncio.Task[None]] = set()  # what was taken out of a batch that could not commit
-
-
 _stopping = False
 
 
@@ -437,6 +416,8 @@ class _Fold:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
+
 def record_of(state: Wallet) -> WalletRecord:
     """How a wallet is stored."""
     return {
@@ -527,6 +508,7 @@ def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Wri
 
 
 # --- what admins do to a wallet -----------------------------------------------------------------
+
 AdjustmentAction = Literal["credit", "debit", "freeze", "unfreeze"]
 
 

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
-Job = Callable[[], Awaitable[object]]
 
+Job = Callable[[], Awaitable[object]]
 
 # Each job claims what it works on by leases in MongoDB, so any number of processes may run it.
 JOBS: dict[str, tuple[Job, float]] = {
@@ -30,7 +30,6 @@ JOBS: dict[str, tuple[Job, float]] = {
     "reconcile": (reconcile.run_when_due, 30.0),
 }
 
-
 # The handlers of each event of the outbox. Each is harmless when repeated (core/outbox.py).
 HANDLERS: dict[str, list[outbox.Handler]] = {
     "CallEnded": [dialer.on_call_ended],
@@ -40,11 +39,12 @@ HANDLERS: dict[str, list[outbox.Handler]] = {
     webhooks.EVENT: [webhooks.apply_webhook],
 }
 
-
 _tasks: list[asyncio.Task[None]] = []
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def start() -> None:
     """Register the handlers of events and start this process's jobs."""
     register_handlers()

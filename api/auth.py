@@ -20,19 +20,14 @@ router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=problems.Route
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
 PASSWORD_CHARACTERS_READ_MAX: Final = 1_000
-
-
 Password = Annotated[str, Field(strict=True, max_length=PASSWORD_CHARACTERS_READ_MAX)]
-
-
 Email = Annotated[
     str,
     Field(strict=True, max_length=254, examples=["asha@example.com"]),
     AfterValidator(users.email_of),
 ]
-
-
 Name = Annotated[
     str, Field(strict=True, max_length=400, examples=["Asha Rao"]), AfterValidator(users.name_of)
 ]
@@ -115,6 +110,8 @@ class Token(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @router.post(
     "/signup",
     status_code=201,
@@ -197,6 +194,8 @@ async def me(user: CurrentUser) -> Me:
 
 
 # --- what a log-in is answered with -------------------------------------------------------------
+
+
 async def _log_in(request: Request, email: str, password: str) -> tuple[User, str]:
     address, account = dependencies.client_address(request), users.email_key(email)
     await rate_limits.limit_logins(address, account)

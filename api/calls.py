@@ -28,6 +28,8 @@ router = APIRouter(tags=["calls"], route_class=problems.Route)
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
+
 def _http_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
@@ -139,6 +141,8 @@ class QuoteOut(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @router.post(
     "/api/call",
     status_code=202,
@@ -189,29 +193,6 @@ async def list_calls(
     return CallsOut(calls=[call_out(call) for call in found], next_cursor=next_cursor)
 
 
-@router.get(
-    "/api/calls/{call_id}",
-    response_model=CallOut,
-    responses=problems.documented(NotFound),
-)
-async def one_call(call_id: str, user: CurrentUser) -> CallOut:
-    """One call."""
-    return call_out(await _visible(call_id, user))
-
-
-@router.post(
-    "/api/calls/{call_id}/hangup",
-    status_code=202,
-    response_model=CallOut,
-    responses=problems.documented(NotFound, CannotHangUp),
-)
-async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
-    """End a call. The seconds talked until now are charged when the network reports the end; a
-    call that is over stays as it is, so this may be repeated."""
-    await _visible(call_id, user)
-    return call_out(await placing.hang_up_call(call_id))
-
-
 @router.post(
     "/api/calls/quote",
     response_model=QuoteOut,
@@ -238,7 +219,32 @@ async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
     )
 
 
+@router.get(
+    "/api/calls/{call_id}",
+    response_model=CallOut,
+    responses=problems.documented(NotFound),
+)
+async def one_call(call_id: str, user: CurrentUser) -> CallOut:
+    """One call."""
+    return call_out(await _visible(call_id, user))
+
+
+@router.post(
+    "/api/calls/{call_id}/hangup",
+    status_code=202,
+    response_model=CallOut,
+    responses=problems.documented(NotFound, CannotHangUp),
+)
+async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
+    """End a call. The seconds talked until now are charged when the network reports the end; a
+    call that is over stays as it is, so this may be repeated."""
+    await _visible(call_id, user)
+    return call_out(await placing.hang_up_call(call_id))
+
+
 # --- how a call is shown ------------------------------------------------------------------------
+
+
 def call_out(call: Call) -> CallOut:
     """A stored call as its owner sees it."""
     rate = pricing.rate_of(call)

@@ -37,11 +37,7 @@ from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from users import User
 
 router = APIRouter(prefix="/api/campaigns", tags=["campaigns"], route_class=problems.Route)
-
-
 _LIST_BYTES_MAX: Final = 4 * 1024 * 1024
-
-
 _START_WITHIN_DAYS: Final = 366
 
 
@@ -53,6 +49,8 @@ middleware.allow_large_body("/api/campaigns/upload", contact_import.FILE_BYTES_M
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
+
 def _name(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
@@ -99,8 +97,6 @@ def _blank_is_absent(value: object) -> object:
 
 
 NotYet = Annotated[None, BeforeValidator(_not_yet)]
-
-
 Starts = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_soon)]
 
 
@@ -239,6 +235,7 @@ class ContactsOut(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
 _CREATING: Final[tuple[type[Problem], ...]] = (
     *PAYMENT_REQUIRED,
     BodyTooLarge,
@@ -248,8 +245,6 @@ _CREATING: Final[tuple[type[Problem], ...]] = (
     DestinationNotAllowed,
     NoUsableRow,
 )
-
-
 _moving = problems.documented(NotFound, InvalidTransition)
 
 
@@ -389,6 +384,8 @@ async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
 
 
 # --- how a campaign and its contacts are shown --------------------------------------------------
+
+
 def _contact(contact: contacts.Contact) -> Contact:
     return Contact(
         contact_id=contact["_id"],

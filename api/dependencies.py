@@ -16,6 +16,7 @@ from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
 
 # --- who is asking ------------------------------------------------------------------------------
+
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
 
 
@@ -59,6 +60,8 @@ def scope_of(user: User) -> str | None:
 
 
 # --- pages --------------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageParams:
     """Which page of a list is asked for: at most `limit` rows, those behind the `cursor`."""

@@ -15,9 +15,8 @@ Instant = Annotated[dt.datetime, PlainSerializer(clock.iso, return_type=str)]
 
 
 # --- the period ---------------------------------------------------------------------------------
+
 _date_form = re.compile(r"\d{4}-\d{2}-\d{2}")
-
-
 _moment_form = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}[0-9:.]*)(Z|[ +-]\d{2}:\d{2})")
 
 
@@ -58,15 +57,13 @@ When = Annotated[
 
 
 # --- fields of requests and responses ------------------------------------------------------------
+
 _rupees_schema = WithJsonSchema(
     {"type": "number", "multipleOf": 0.01, "examples": [150.5], "description": "Rupees"}
 )
 
-
 # A request field: JSON rupees outside, int paise inside.
 RupeesIn = Annotated[int, BeforeValidator(money.paise_of), _rupees_schema]
-
-
 # The same, strictly positive.
 PositiveRupeesIn = Annotated[int, BeforeValidator(money.paise_of), Field(gt=0), _rupees_schema]
 
@@ -77,6 +74,4 @@ def _rupees_out(paise: Any) -> float:
 
 # A response field: int paise inside, JSON rupees outside.
 RupeesOut = Annotated[int, PlainSerializer(_rupees_out, return_type=float), _rupees_schema]
-
-
 Phone = Annotated[str, Field(min_length=1, max_length=phone_numbers.TEXT_LENGTH_MAX)]

@@ -17,15 +17,12 @@ from core.database import Document, Index, db
 from core.errors import IdempotencyKeyReused, StillRunning, invalid
 
 _LEASE_SECONDS = 60
-
-
 _KEPT_DAYS = 7
-
-
 _idempotency_key_form = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 # --- idempotency --------------------------------------------------------------------------------
+
 database.declare(
     "idempotency_keys", indexes=[Index(("created_at",), expire_seconds=_KEPT_DAYS * 86_400)]
 )

@@ -20,18 +20,13 @@ from core.logs import request_id
 
 log = logging.getLogger("api")
 
-
 BODY_BYTES_MAX = 1024 * 1024
-
 
 _request_seconds = Histogram(
     "http_request_seconds", "Duration of one request", ["method", "route", "status"]
 )
 
-
 _large_bodies: dict[str, int] = {}
-
-
 _request_id_form = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -51,6 +46,8 @@ def install(app: FastAPI) -> None:
 
 
 # --- the gate -----------------------------------------------------------------------------------
+
+
 class _TooLarge(Exception):
     pass
 

@@ -32,19 +32,16 @@ from payments import (
 from refunds import Refund
 
 log = logging.getLogger(__name__)
-
-
 router = APIRouter(prefix="/api/payment", tags=["payment"], route_class=problems.Route)
-
-
 _LOOK_SECONDS = 3.0
-
 
 # What became of a payment. review: money was taken and a person decides what happens to it.
 PaymentOutcome = Literal["credited", "pending", "failed", "review"]
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
+
 class KeyOut(BaseModel):
     """What a front end needs to open Checkout."""
 
@@ -153,6 +150,8 @@ class OrdersOut(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @router.get("/razorpay-key", response_model=KeyOut)
 async def razorpay_key(user: CurrentUser) -> KeyOut:
     """The public key, the mode that it belongs to, and the script that opens Checkout."""
@@ -285,6 +284,8 @@ async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
 
 
 # --- how an order and a payment are shown -------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class _OrderHistory:
     """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""

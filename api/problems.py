@@ -37,6 +37,8 @@ _package_of_model = re.compile(r"\bapi__(?:[a-z_]+__)*(?=[a-z][a-z_]*__[A-Z])")
 
 
 # --- what a route documents ---------------------------------------------------------------------
+
+
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route: these problems, with their meaning, for OpenAPI."""
     answers: dict[int | str, dict[str, Any]] = {}
@@ -96,6 +98,8 @@ class Route(APIRoute):
 
 
 # --- problem responses --------------------------------------------------------------------------
+
+
 def problem_response(problem: Problem) -> Response:
     """The problem as `application/problem+json`."""
     return Response(
@@ -173,6 +177,8 @@ async def on_defect(_: Request, problem: Exception) -> Response:
 
 
 # --- OpenAPI ------------------------------------------------------------------------------------
+
+
 def described(generated: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """OpenAPI with the errors as they are: problems, and those that every route may answer with."""
     schema = _with_short_names(generated())

@@ -21,8 +21,6 @@ class ReceivedOut(BaseModel):
 
 
 _header = {"in": "header", "schema": {"type": "string"}}
-
-
 _openapi = {
     "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
     "parameters": [

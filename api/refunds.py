@@ -20,6 +20,8 @@ router = APIRouter(prefix="/api/payment/refunds", tags=["payment"], route_class=
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
+
 class RefundIn(BaseModel):
     """What to refund; without an amount all that is left of the payment."""
 
@@ -57,6 +59,8 @@ class RefundsOut(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @router.post(
     "",
     status_code=201,
@@ -111,6 +115,8 @@ async def get_refund(refund_id: str, user: CurrentUser) -> RefundOut:
 
 
 # --- how a refund is shown ----------------------------------------------------------------------
+
+
 def _out(record: Refund) -> RefundOut:
     return RefundOut(
         refund_id=record["_id"],

@@ -12,8 +12,9 @@ from calls import records as call_records
 from core.errors import NotFound
 from telephony import InvalidCallbackSignature, Report
 
-
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def script_for(call_id: str, *, via: str) -> telephony.Script:
     """What the network `via` shall do in this call now that somebody answered.
 
@@ -26,8 +27,8 @@ async def script_for(call_id: str, *, via: str) -> telephony.Script:
 
 
 # --- routes -------------------------------------------------------------------------------------
-router = APIRouter(tags=["calls"], route_class=problems.Route)
 
+router = APIRouter(tags=["calls"], route_class=problems.Route)
 
 _ADDRESS = {
     "parameters": [
@@ -35,8 +36,6 @@ _ADDRESS = {
         for name, where in (("provider", "path"), ("call_id", "path"), ("token", "query"))
     ]
 }
-
-
 _SCRIPTS = {
     media_type: {"schema": {"type": "string"}} for media_type in ("application/xml", "text/plain")
 }

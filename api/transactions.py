@@ -26,6 +26,7 @@ router = APIRouter(prefix="/api/transactions", tags=["transactions"], route_clas
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
 Id = Annotated[str | None, Query(max_length=100)]
 
 
@@ -67,6 +68,8 @@ class HistoryOut(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @problems.raises(Forbidden, InvalidRequest)
 async def _filter(
     user: CurrentUser,
@@ -95,8 +98,6 @@ async def _filter(
 
 
 Chosen = Annotated[Filter, Depends(_filter)]
-
-
 _problems = problems.documented(InvalidRequest, InvalidCursor)
 
 
@@ -147,6 +148,8 @@ async def one(user: CurrentUser, transaction_id: str) -> TransactionOut:
 
 
 # --- how an entry is shown ----------------------------------------------------------------------
+
+
 async def _shown(entries: Sequence[Entry], user: User) -> list[TransactionOut]:
     """The entries as the reader sees them."""
     emails: dict[str, str] | None = None
@@ -178,8 +181,8 @@ def _out(entry: Entry, emails: dict[str, str] | None) -> TransactionOut:
 
 
 # --- the CSV ------------------------------------------------------------------------------------
-_Cell = Callable[[Entry, dict[str, str]], str]
 
+_Cell = Callable[[Entry, dict[str, str]], str]
 
 _COLUMNS: dict[str, _Cell] = {
     "transaction_id": lambda e, _: e.id,
@@ -195,8 +198,6 @@ _COLUMNS: dict[str, _Cell] = {
     "campaign_id": lambda e, _: csv_files.harmless(e.campaign_id or ""),
     "payment_id": lambda e, _: csv_files.harmless(e.payment_id or ""),
 }
-
-
 _ADMINS_COLUMNS = frozenset({"user_id", "user_email"})
 
 

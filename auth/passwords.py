@@ -13,36 +13,28 @@ from core import database
 from core.errors import Unavailable, invalid
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 T = TypeVar("T")
 
-
 PASSWORD_CHARACTERS_MIN: Final = 8
-
-
 PASSWORD_CHARACTERS_MAX: Final = 128
-
 
 # What everybody tries first: the heads of the published lists of leaked passwords, of 8 characters
 # or more, and India's own.
 COMMON_PASSWORDS: Final = frozenset(
     Path(__file__).with_name("common_passwords.txt").read_text("utf-8").split()
 )
-
-
 HASHES_WAITING_MAX: Final = 256
-
 
 # OWASP's argon2id parameters (Password Storage Cheat Sheet): 19 MiB, 2 passes, 1 lane.
 _hasher = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
-
-
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
-
-
 _hashes_waiting = 0
 
 
 # --- hashes -------------------------------------------------------------------------------------
+
+
 async def hash_password(password: str) -> str:
     """The argon2id hash of `password`. Unavailable when too many wait for one."""
     return await _in_threads(lambda: str(_hasher.hash(_canonical(password))))
@@ -95,6 +87,8 @@ async def _in_threads(work: Callable[[], T]) -> T:
 
 
 # --- which passwords are refused ----------------------------------------------------------------
+
+
 def refuse_weak(password: str, *, field: str = "password", about: Iterable[str] = ()) -> None:
     """InvalidRequest for a password that is too short, too long, or the first that anybody tries.
 

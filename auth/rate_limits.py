@@ -17,6 +17,7 @@ LOGIN_FAILURES_PER_ADDRESS: Final = 10  # times what one account may: an office 
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
 _limiter_of_client: tuple[object, FixedWindowRateLimiter] | None = None
 
 

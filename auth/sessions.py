@@ -21,19 +21,12 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 ISSUER: Final = "wallet"
-
-
 ALGORITHMS: Final = ["HS256"]  # the only ones ever accepted: a token does not choose its own
-
-
 TOKEN_CHARACTERS_MAX: Final = 2_000
-
-
 # The stream answers every half second; after this long without an answer it proves nothing.
 STREAM_SILENCE_SECONDS_MAX: Final = 2.0
-
-
 LOOK_UP_SECONDS_MAX: Final = 5.0
 
 
@@ -57,6 +50,8 @@ class Claims:
 
 
 # --- sessions and tokens ------------------------------------------------------------------------
+
+
 def token_seconds() -> int:
     """How long a token lives."""
     return config.settings().access_token_minutes * 60
@@ -156,17 +151,9 @@ def _decode(token: str) -> Claims:
 # Each process follows one change stream of the sessions (and of the users, for users.py), so that
 # no request needs a look-up. While the stream gives no answer, each request looks its session up.
 _revoked: dict[str, dt.datetime] = {}  # session id -> when its token expires by itself
-
-
 _answered_at = -math.inf  # time.monotonic() of the stream's last answer; -inf: not followed
-
-
 _listeners: dict[str, Callable[[Mapping[str, Any] | None], None]] = {}
-
-
 _follower: asyncio.Task[None] | None = None
-
-
 _stopping = False
 
 

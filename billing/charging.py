@@ -65,8 +65,6 @@ class Charge:
 
 # Writes that commit with the reservation, or with the charge.
 WithReservation = Callable[[Reservation], Iterable[Write]]
-
-
 WithCharge = Callable[[Charge], Iterable[Write]]
 
 

@@ -17,9 +17,8 @@ T = TypeVar("T")
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 _KEPT_DAYS: Final = 40
-
-
 _ATTEMPTS_MAX: Final = 50
 
 
@@ -74,6 +73,8 @@ class UsageDay(TypedDict):
 
 
 # --- the rules, without a database --------------------------------------------------------------
+
+
 def reserve(
     day: Day,
     limits: Limits,
@@ -172,6 +173,8 @@ def _seconds_until(moment: dt.datetime, at: dt.datetime) -> int:
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def get_limits(user_id: str) -> Limits:
     """What this user may do now; a new account less."""
     chosen = config.settings()
@@ -300,6 +303,7 @@ async def _today(user_id: str, at: dt.datetime) -> Day:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
 database.declare("usage", indexes=[Index(("expires_at",), expire_seconds=0)])
 
 

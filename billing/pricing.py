@@ -7,7 +7,6 @@ from core import config, money
 
 RATE_PAISE_MAX: Final = 1_000_00  # Rs 1,000 a minute: above it somebody meant paise
 
-
 Source = Literal[
     "default",  # the single rate
     "user",  # the user's own
@@ -71,6 +70,8 @@ class RatedCall(TypedDict):
 
 
 # --- pricing ------------------------------------------------------------------------------------
+
+
 def billable_seconds(duration_seconds: int, rate: Rate) -> int:
     """What of a duration is paid for: at least the minimum, rounded up to whole pulses.
 
@@ -170,6 +171,8 @@ def rate_of(call: RatedCall) -> Rate:
 
 
 # --- charging -----------------------------------------------------------------------------------
+
+
 def hold_paise_min(rate: Rate) -> int:
     """What has to be available for a call: the minimum balance, or the first pulse if that is more."""
     return max(config.settings().minimum_balance_paise, cost_paise(1, rate))

@@ -14,20 +14,12 @@ from core import csv_files, money
 from core.errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 ROWS_MAX: Final = 50_000
-
-
 ERRORS_SHOWN_MAX: Final = 1_000
-
-
 _COLUMNS_MAX: Final = 100
-
-
 _SECONDS_MAX: Final = 3_600
-
-
 _DESTINATION_LENGTH_MAX: Final = 100
-
 
 COLUMNS: Final = (
     "prefix",
@@ -40,23 +32,12 @@ COLUMNS: Final = (
     "valid_from",
     "valid_until",
 )
-
-
 _REQUIRED: Final = ("prefix", "rate_per_minute")
-
-
 _ALIASES: Final = {"rate": "rate_per_minute"} | {csv_files.plain(name): name for name in COLUMNS}
 
-
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
-
-
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}")
-
-
 _PREFIX: Final = re.compile(r"[1-9][0-9]{0,14}")
-
-
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -107,6 +88,8 @@ class _InvalidCell(Exception):
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def parse_file(content: bytes) -> list[Price]:
     """The prices of a CSV file. Raises UnreadableFile, and InvalidRateCard with every mistake."""
     text = csv_files.decoded(content)
@@ -196,6 +179,8 @@ def rows_for_download(prices: Iterable[Price]) -> Iterator[list[str]]:
 
 
 # --- rows ---------------------------------------------------------------------------------------
+
+
 def _columns_of(row: int, header: list[str]) -> list[str]:
     """The name of each column. One that is not known is refused: a fee in a misspelt column would
     otherwise be a call without a fee."""

@@ -18,20 +18,10 @@ from core.errors import NotFound, Problem, Unavailable
 from core.pagination import Order
 
 log = logging.getLogger(__name__)
-
-
 T = TypeVar("T")
-
-
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
-
-
 _CARDS_KEPT: Final = 3
-
-
 _BY_VERSION: Final = Order((("version", int),), name="card")
-
-
 _SCHEDULE: Final = "schedule"
 
 
@@ -128,6 +118,8 @@ class Card:
 
 
 # --- which one is in force ----------------------------------------------------------------------
+
+
 async def find_card_in_force() -> Card | None:
     """The card of this moment; None while there is none.
 
@@ -150,8 +142,6 @@ def _entry_at(
 
 
 _cards: dict[str, Card] = {}
-
-
 _loading: dict[str, asyncio.Task[Card]] = {}
 
 
@@ -186,6 +176,8 @@ def _built(version: int, content: bytes) -> Card:
 
 
 # --- an admin -----------------------------------------------------------------------------------
+
+
 async def create_rate_card(
     card_id: str, prices: list[Price], *, effective_from: dt.datetime | None, by: str, note: str
 ) -> RateCard:

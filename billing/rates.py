@@ -15,8 +15,6 @@ from core.errors import invalid
 
 # The setting that holds the current rate, and the document of `rates` that held it until 0.2.1.
 _SETTING: Final = "call_rate_per_minute"
-
-
 _SETTING_UNTIL_0_2_1: Final = "current"
 
 

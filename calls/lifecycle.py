@@ -30,6 +30,8 @@ _PARALLEL_MAX: Final = 16
 
 
 # --- following a call ---------------------------------------------------------------------------
+
+
 async def apply_report(call_id: str, report: Report, *, via: str) -> None:
     """Apply what the network `via` reports; repeated, late and out-of-order reports change nothing.
 
@@ -86,6 +88,8 @@ async def _note(call: Call, report: Report) -> None:
 
 
 # --- the end ------------------------------------------------------------------------------------
+
+
 async def end_call(
     call_id: str, *, status: Status, duration_seconds: int | None, reason: str | None = None
 ) -> None:
@@ -221,6 +225,8 @@ async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str,
 
 
 # --- what a placed or running call changes to ---------------------------------------------------
+
+
 def written(call: Call) -> Insert:
     """The companion write that stores a new call."""
     return Insert("calls", call)
@@ -307,6 +313,8 @@ async def _with_event(change: Update, event: Insert) -> None:
 
 
 # --- due work -----------------------------------------------------------------------------------
+
+
 async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
     """Do `work` on the calls whose `field` (a time) has come; how many there were.
 
@@ -340,6 +348,8 @@ async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -
 
 
 # --- what a report sets -------------------------------------------------------------------------
+
+
 def fields_of_report(report: Report) -> Document:
     """What it says beside the status: ids, and who answered."""
     given = {
@@ -423,6 +433,8 @@ def report_of_decision(call: Call, duration_seconds: int, *, by: str) -> Report:
 
 
 # --- what a person has to look at ---------------------------------------------------------------
+
+
 def impossible_duration(call: Call, report: Report) -> str | None:
     """Why the duration cannot be true; None when it can."""
     limit_seconds = max(call["limit_seconds"], call["told_limit_seconds"])
@@ -446,6 +458,7 @@ def contradiction_of(call: Call, report: Report) -> str | None:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
 _PAISE = ("rate_paise_per_minute", "connection_fee_paise", "held_paise", "due_paise")
 
 

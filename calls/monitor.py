@@ -26,29 +26,19 @@ log = logging.getLogger(__name__)
 # How long before the reserved money is used up a call is hung up, where the network takes no new
 # limit: hanging up takes a moment.
 HANG_UP_LEAD_SECONDS: Final = 2.0
-
-
 # What is said "when 60 seconds are left" may be said this much earlier.
 _EARLY_SECONDS: Final = 3
-
-
 # How often a call that rings in real time is asked about, near the end of its first slice.
 _RINGING_PAUSE_SECONDS: Final = 5.0
-
-
 _CHECKS_MAX: Final = 30
-
-
 _FROZEN_BATCH: Final = 10_000
-
-
 _PARALLEL_MAX: Final = 16
-
-
 _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
 
 
 # --- the next slice -----------------------------------------------------------------------------
+
+
 async def extend_due_calls() -> int:
     """Reserve the next slice of the running calls that near their limit; how many were looked at.
 
@@ -172,6 +162,8 @@ async def _runs_out(call: Call) -> None:
 
 
 # --- the lost end -------------------------------------------------------------------------------
+
+
 async def sweep_overdue_calls() -> int:
     """Ask the network about calls whose end should have been reported; how many were looked at.
 
@@ -250,6 +242,8 @@ async def _check_later(call: Call, reason: str) -> None:
 
 
 # --- the frozen wallet --------------------------------------------------------------------------
+
+
 async def end_calls_of_frozen(event: Event) -> None:
     """Hang up what is live. None can have begun since: a frozen wallet takes no hold.
 

@@ -19,16 +19,12 @@ from telephony import OVER, RANK, CannotHangUp, Capabilities, Provider, Simulate
 
 log = logging.getLogger(__name__)
 
-
 MachineDetection = Literal[
     "report",  # say who answered
     "hang_up",  # and end the call when it was a machine
 ]
 
-
 RING_SECONDS: Final = 60
-
-
 # After this long it is too late to ask the network: the sweeper may have given the hold back.
 SUBMIT_SECONDS: Final = 20
 

@@ -23,8 +23,6 @@ Status = Literal[
     "failed",
     "canceled",
 ]
-
-
 BillingStatus = Literal[
     "held",  # its hold is in the wallet
     "settled",  # charged (or owed), the hold is gone
@@ -32,7 +30,6 @@ BillingStatus = Literal[
     "pending_duration",  # it ended, the network has not said after how long
     "review",  # a person has to look; the hold stays
 ]
-
 
 RESOLVED: Final = ("settled", "released")
 
@@ -101,8 +98,6 @@ class Call(BilledCall):
 
 # A network that queues may begin a call so much later than we placed it.
 _NEAR_SECONDS: Final = 1_000
-
-
 _NEWEST: Final = pagination.newest_first("created_at")
 
 

@@ -12,22 +12,18 @@ from telephony import Capabilities
 
 # How long after its latest end the network is asked about a call of which no end was reported.
 GRACE_SECONDS: Final = 15
-
-
 # A network may need this long to know a call that it took, or longer if it says so; ours to it are
 # over by then.
 VISIBILITY_SECONDS: Final = 60
-
-
 # How long before the limit the next slice is reserved, at most.
 LEAD_SECONDS: Final = 15.0
-
-
 # When so much of the reserved talk is left and no slice can be had, `CallRunsOut` is recorded.
 WARNED_AT_SECONDS: Final = (60, 20)
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def capabilities_of(call: Call) -> Capabilities:
     """What the network of this call can do."""
     return telephony.get_provider(call["provider"]).can

@@ -15,28 +15,17 @@ from core.csv_files import UnreadableFile
 from core.errors import Problem, Unavailable
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 ROWS_MAX: Final = 100_000
-
-
 FILE_BYTES_MAX: Final = 32 * 1024 * 1024
-
-
 CHUNK_ROWS: Final = 500
-
 
 # Up to this size a list is read here, in a thread; a larger one in a process of its own, because
 # a second of number checking would hold the interpreter against everybody else's requests.
 _SMALL_BYTES: Final = 32 * 1024
-
-
 _CHILDREN_WAITING_MAX: Final = 20
-
-
 _CHILD_SECONDS_MAX: Final = 180
-
-
 _SAMPLE_RECORDS: Final = 20
-
 
 # Column names that hold the number, the surest first; compared without case and punctuation.
 _COLUMNS: Final = (
@@ -60,7 +49,6 @@ _COLUMNS: Final = (
     "contact",
     "to",
 )
-
 
 # The child that reads a large list is this module, started from the root of the project.
 _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
@@ -102,6 +90,8 @@ _REFUSALS: Final[dict[str, type[Problem]]] = {
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def read_csv_contacts(
     content: bytes, *, phone_column: str | None = None
 ) -> AsyncGenerator[ContactChunk, None]:
@@ -154,6 +144,8 @@ def check_csv_rows(content: bytes, phone_column: str | None) -> Iterator[Contact
 
 
 # --- numbers ------------------------------------------------------------------------------------
+
+
 def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[ContactChunk]:
     """Check each value; the second time a number appears it is a duplicate."""
     first_row: dict[str, int] = {}
@@ -201,6 +193,8 @@ def _too_many() -> TooManyRows:
 
 
 # --- columns -----------------------------------------------------------------------------------
+
+
 def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, bool]:
     """The column of the numbers, and whether the first record is a header."""
     first = sample[0]
@@ -234,9 +228,8 @@ def _no_column(what: str, first: list[str]) -> NoPhoneColumn:
 
 
 # --- where it is read ---------------------------------------------------------------------------
+
 _one_at_a_time = asyncio.Semaphore(1)
-
-
 _children = 0
 
 

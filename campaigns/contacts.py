@@ -10,6 +10,7 @@ from core.database import Document, Index, Update, Write, db
 from core.pagination import Order
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 State = Literal[
     "pending",  # waits for its turn
     "claimed",  # a process is placing its call; the call's id is on it already
@@ -19,10 +20,7 @@ State = Literal[
     "exhausted",  # every attempt failed
     "canceled",  # the campaign was canceled before its turn, or its call before the answer
 ]
-
-
 Disposition = Literal["answered", "no_answer", "busy", "failed"]
-
 
 # What the counts of a campaign, and the filter of its contacts, are called.
 ContactCategory = Literal[
@@ -37,26 +35,15 @@ ContactCategory = Literal[
     "canceled",
 ]
 
-
 _BY_ROW: Final = Order((("row", int),), ascending=True)
-
-
 LIVE: Final[tuple[State, ...]] = ("claimed", "in_call")
-
 
 # A process that claimed a contact places its call well within this time, or is dead.
 _CLAIM_SECONDS: Final = 60
-
-
 # How often the call of a contact is looked up when no event reports its end.
 _CALL_SECONDS: Final = 90
-
-
 _BATCH_MAX: Final = 500
-
-
 _WRITTEN_MAX: Final = 1_000
-
 
 _ENDS: Final[dict[str, tuple[State, Disposition | None]]] = {
     "completed": ("done", "answered"),
@@ -131,6 +118,8 @@ def _counted(state: State, disposition: Disposition | None) -> ContactCategory:
 
 
 # --- the list -----------------------------------------------------------------------------------
+
+
 async def create_contacts(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
     """Add `(row, number)` to a campaign; who is in it already is left as it is."""
     now = clock.now()
@@ -219,6 +208,8 @@ def iterate_contacts(campaign_id: str) -> AsyncIterator[Contact]:
 
 
 # --- calling them -------------------------------------------------------------------------------
+
+
 async def count_live_contacts(campaign_id: str) -> int:
     """How many of a campaign's contacts are being called."""
     return await db.contacts.count_documents(

@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 # So many of the rows that were refused are listed; the rest is counted.
 REJECTED_LISTED_MAX: Final = 1_000
-
-
 MAX_CONCURRENT_DEFAULT: Final = 10
 
 
@@ -47,6 +45,8 @@ class NoUsableRow(Problem):
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def plan_campaign(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCampaign:
     """What is kept of a campaign. Raises InvalidRequest for options that do not go together or that
     the telephone network does not have, and InvalidNumber and DestinationNotAllowed for

@@ -39,41 +39,21 @@ log = logging.getLogger(__name__)
 
 # So many calls are placed at once; then it is asked again whether the campaign still runs.
 _WAVE: Final = 8
-
-
 _BATCH_MAX: Final = 200
-
-
 _PARALLEL_MAX: Final = 8
-
 
 # How soon a campaign is looked at again when nothing happens to it before. The end of a call, a
 # recharge and its owner bring it back at once; this is for events that were lost.
 _WAITS_SECONDS: Final = 1.0
-
-
 _LIVE_SECONDS: Final = 5.0
-
-
 _NETWORK_SECONDS: Final = 5.0
-
-
 _BALANCE_SECONDS: Final = 30.0
-
-
 _DAY_SECONDS: Final = 60.0
-
-
 # When a network that takes no calls is tried again: twice as late each time, up to the maximum.
 _PROBE_SECONDS: Final = 15.0
-
-
 _PROBE_SECONDS_MAX: Final = 300.0
-
-
 # Calls that end together are one look at their campaign.
 _TOGETHER_SECONDS: Final = 0.05
-
 
 # In how many seconds to look at a campaign again; None: when something happens to it.
 Pause = float | None
@@ -104,19 +84,16 @@ class NetworkFault:
 
 
 Heeded = Refused | NetworkFault  # what the whole campaign has to heed
-
-
 Outcome = Placed | Unknown | Heeded
-
 
 # Which campaigns this process is about to look at, and the looks that go on.
 _soon: set[str] = set()
-
-
 _looks: set[asyncio.Task[None]] = set()
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def dial_due_campaigns() -> int:
     """Do what is due for campaigns; how many there were. Any process may."""
     ids = await records.list_due_campaigns(_BATCH_MAX)
@@ -195,6 +172,8 @@ async def _wait_for_calls(campaign: Campaign) -> Pause:
 
 
 # --- dialing ------------------------------------------------------------------------------------
+
+
 async def _run(campaign: Campaign) -> Pause:
     """Place as many calls as the limits and the money allow."""
     if (network_seconds := await _network_seconds(campaign)) is not None:
@@ -337,6 +316,8 @@ async def _heed(campaign: Campaign, heeded: Sequence[Heeded]) -> float:
 
 
 # --- the network --------------------------------------------------------------------------------
+
+
 async def _pause_for_the_network(campaign: Campaign, why: str) -> float:
     tries = min(campaign.get("probes", 0), 9)
     wait_seconds = min(math.ldexp(_PROBE_SECONDS, tries), _PROBE_SECONDS_MAX)
@@ -377,6 +358,8 @@ async def _wait_for_the_network(campaign: Campaign) -> Pause:
 
 
 # --- money --------------------------------------------------------------------------------------
+
+
 async def _pause_for_money(campaign: Campaign, refusal: Problem) -> float:
     is_frozen = isinstance(refusal, WalletFrozen)
     event = CampaignEvent.WALLET_FROZEN if is_frozen else CampaignEvent.MONEY_RAN_OUT
@@ -441,6 +424,8 @@ _WORK: Final[dict[tuple[Status, PauseReason | None], Callable[[Campaign], Awaita
 
 
 # --- events -------------------------------------------------------------------------------------
+
+
 async def on_wallet_credited(event: Event) -> None:
     """There may be money again (`WalletCredited`, `WalletUnfrozen`): campaigns that wait for it go on."""
     user_id = event["user_id"]

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 Status = Literal[
     "draft",  # waits for its owner to start it
     "scheduled",  # starts by itself at its time
@@ -26,8 +27,6 @@ Status = Literal[
     "completed",  # nobody is left to call
     "canceled",
 ]
-
-
 PauseReason = Literal[
     "user",  # until its owner resumes it
     "balance",  # the money ran out; the next recharge resumes it
@@ -36,9 +35,7 @@ PauseReason = Literal[
     "cap",  # the day's calls cost, or are, as many as they may; the next day resumes it
 ]
 
-
 _NEWEST: Final = pagination.newest_first("created_at")
-
 
 # A list that comes in proves every few rows that somebody is at it; so does a dialer.
 LEASE_SECONDS: Final = 60
@@ -101,6 +98,8 @@ class InvalidTransition(Problem):
 
 
 # --- transitions --------------------------------------------------------------------------------
+
+
 class CampaignState(NamedTuple):
     """Where a campaign stands."""
 
@@ -138,37 +137,16 @@ class Transition:
 
 
 DRAFT: Final = CampaignState("draft")
-
-
 SCHEDULED: Final = CampaignState("scheduled")
-
-
 RUNNING: Final = CampaignState("running")
-
-
 COMPLETED: Final = CampaignState("completed")
-
-
 CANCELED: Final = CampaignState("canceled")
-
-
 PAUSED_BY_OWNER: Final = CampaignState("paused", "user")
-
-
 WITHOUT_MONEY: Final = CampaignState("paused", "balance")
-
-
 FROZEN: Final = CampaignState("paused", "frozen")
-
-
 DAY_IS_FULL: Final = CampaignState("paused", "cap")
-
-
 NETWORK_IS_DOWN: Final = CampaignState("paused", "provider")
-
-
 _PAUSED: Final = tuple(CampaignState("paused", reason) for reason in get_args(PauseReason))
-
 
 TRANSITIONS: Final[dict[CampaignEvent, Transition]] = {
     # A campaign that waits for money, the next day or the network waits for its owner from then on.
@@ -263,9 +241,8 @@ def _standing_at(positions: Sequence[CampaignState]) -> Document:
 
 
 # --- coming to be -------------------------------------------------------------------------------
+
 _VISIBLE: Final[Document] = {"is_loading": False}
-
-
 _LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
 
 
@@ -352,6 +329,8 @@ async def delete_draft(campaign_id: str) -> None:
 
 
 # --- its owner ----------------------------------------------------------------------------------
+
+
 async def get_campaign(campaign_id: str) -> Campaign:
     """The campaign, without the rows that were refused; NotFound when there is none (yet)."""
     found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE}, {"rejected": 0})
@@ -414,6 +393,8 @@ def _position_of(campaign: Campaign) -> CampaignState:
 
 
 # --- who is at it -------------------------------------------------------------------------------
+
+
 async def list_due_campaigns(limit: int) -> list[str]:
     """The ids of the campaigns that are due, the longest overdue first."""
     return await leases.due_ids(db.campaigns, "look_at", limit=limit)
@@ -463,6 +444,8 @@ async def renew_lease(campaign: Campaign, *, paced_at: dt.datetime | None) -> bo
 
 
 # --- the dialer ---------------------------------------------------------------------------------
+
+
 async def count_running_campaigns(user_id: str) -> int:
     """How many campaigns of a user run."""
     return await db.campaigns.count_documents({"user_id": user_id, "status": "running"})
@@ -525,6 +508,7 @@ async def _summed(campaign_id: str) -> dict[str, Any]:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
 database.declare(
     "campaigns",
     indexes=[

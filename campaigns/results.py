@@ -7,8 +7,8 @@ from campaigns import contacts
 from core import clock, csv_files, money
 
 # --- results, without HTTP ----------------------------------------------------------------------
-_RESULT_ROWS: Final = 100
 
+_RESULT_ROWS: Final = 100
 
 _RESULT_COLUMNS: Final = (
     "row",

@@ -9,14 +9,10 @@ from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 SANDBOX_KEY_ID = "rzp_sandbox_local"
-
-
 SECRET_LENGTH_MIN = 16
-
-
 PLACEHOLDER = "change-me"  # what .env.example has where a secret belongs
-
 
 MODE_OF_PREFIX = {"rzp_sandbox_": "sandbox", "rzp_test_": "test", "rzp_live_": "live"}
 
@@ -266,6 +262,7 @@ class Settings(BaseSettings):
 
 
 # --- the settings of this process ---------------------------------------------------------------
+
 _current: Settings | None = None
 
 
@@ -284,6 +281,8 @@ def use(chosen: Settings | None) -> None:
 
 
 # --- what is wrong with them --------------------------------------------------------------------
+
+
 def _is_weak(secret: SecretStr) -> bool:
     value = secret.get_secret_value()
     return len(value) < SECRET_LENGTH_MIN or PLACEHOLDER in value
@@ -364,8 +363,6 @@ _CREDENTIALS = {
         "EXOTEL_APP_ID",
     ),
 }
-
-
 _BASE_URLS = ("TWILIO_BASE_URL", "PLIVO_BASE_URL", "EXOTEL_BASE_URL")
 
 

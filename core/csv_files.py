@@ -10,32 +10,18 @@ from typing import Final
 from core.errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 VALUE_LENGTH_MAX: Final = 100
-
-
 _RECORD_LINES_MAX: Final = 50
-
-
 _SAMPLE_RECORDS: Final = 20
-
-
 _DELIMITERS: Final = ",;\t|"
-
 
 # What a spreadsheet makes of a long number that it took for a quantity.
 SCIENTIFIC: Final = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+?\d{1,2}")
-
-
 # Characters that nobody sees and that come with pasted text.
 INVISIBLE: Final = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
-
-
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
-
-
 BYTE_ORDER_MARK = "\ufeff"
-
-
 # What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), also full-width.
 _formula_form = re.compile(r"[\s\x00]*[=+\-@＝＋－＠]|[\t\r\n]")
 
@@ -47,6 +33,8 @@ class UnreadableFile(Problem):
 
 
 # --- reading ------------------------------------------------------------------------------------
+
+
 def decoded(content: bytes) -> str:
     """The file as text. Raises UnreadableFile, which says what to do, for what is no text."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -128,6 +116,8 @@ def shown(value: str) -> str:
 
 
 # --- writing ------------------------------------------------------------------------------------
+
+
 def lines(rows: Iterable[Sequence[str]]) -> str:
     """The rows as lines of CSV; cells of free text have to be made `harmless` first."""
     text = io.StringIO()

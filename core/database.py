@@ -31,47 +31,25 @@ from core import clock
 from core.errors import Unavailable
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 Document = dict[str, Any]
-
-
 Collection = motor.AsyncIOMotorCollection[Document]
-
-
 Session = motor.AsyncIOMotorClientSession
-
 
 # BSON's 64-bit integer, which the validators ask for: the driver stores a small int as 32 bits.
 Long = Int64
-
-
 T = TypeVar("T")
 
-
 DuplicateKey: Final = DuplicateKeyError
-
-
 AnyError: Final = PyMongoError
-
-
 # MongoDB cannot be reached, or does not answer in time: 503, never "not found" and never zero.
 AWAY: Final = (ConnectionFailure, ExecutionTimeout, WTimeoutError)
 
-
 _NOT_PRIMARY_CODES = {91, 189, 10107, 11600, 11602, 13435, 13436}
-
-
 _DUPLICATE_KEY = 11000
-
-
 _SERVER_SELECTION_MS = 3_000
-
-
 _SOCKET_MS = 30_000
-
-
 _SESSION_IDLE_SECONDS = 300  # the server forgets a session after 30 minutes
-
-
 _ATOMIC_SECONDS = 10.0
 
 
@@ -141,8 +119,6 @@ def declare(
 
 
 Migration = Callable[[], Coroutine[Any, Any, None]]
-
-
 _migrations: dict[str, Migration] = {}
 
 
@@ -156,9 +132,8 @@ def migrate(name: str, body: Migration) -> None:
 
 
 # --- the connection -----------------------------------------------------------------------------
+
 _client: motor.AsyncIOMotorClient[Document] | None = None
-
-
 _database: motor.AsyncIOMotorDatabase[Document] | None = None
 
 
@@ -257,6 +232,8 @@ async def refuse_standalone() -> None:
 
 
 # --- collections and indexes --------------------------------------------------------------------
+
+
 async def prepare(*, wait_seconds: float = 60) -> None:
     """Create what the modules declared, and migrate an older database: by one process, harmless
     when repeated.
@@ -305,6 +282,7 @@ async def _create_all() -> None:
 
 
 # --- what commits together ----------------------------------------------------------------------
+
 _TRANSACTION: Final[dict[str, Any]] = {
     "read_concern": ReadConcern("snapshot"),
     "write_concern": WriteConcern(w="majority", j=True),
@@ -404,6 +382,8 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
 
 
 # --- reads that are asked together --------------------------------------------------------------
+
+
 class _Lane:
     """The look-ups of one collection by one field: one query at a time, for all who wait."""
 
@@ -455,6 +435,8 @@ async def find_together(collection: str, value: str, *, field: str = "_id") -> D
 
 
 # --- change streams -----------------------------------------------------------------------------
+
+
 @contextlib.asynccontextmanager
 async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, Any] | None]]:
     """The changes from now on that `where` matches, updated documents looked up in full.
@@ -478,6 +460,8 @@ async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, A
 
 
 # --- one question to one server (the start command, before there is a connection) ---------------
+
+
 def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:
     """What the mongod on this machine's `port` answers to an admin `command`; raises `AnyError`."""
     with MongoClient[Document](

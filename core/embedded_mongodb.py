@@ -24,31 +24,19 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 REPLICA_SET = "rs0"
-
-
 VERSION_MIN = (6, 0)
-
-
 START_SECONDS_MAX = 60
-
-
 STOP_SECONDS_MAX = 30
-
-
 LOG_BYTES_MAX = 10_000_000
-
-
 LOGS_KEPT = 3
 
-
 _ALREADY_INITIALIZED = 23
-
 
 # Below the range from which systems hand out ports to outgoing connections: a replica set
 # remembers its port, so nobody may be given it by accident between two runs.
 _PORTS = range(27_100, 29_900)
-
 
 _OPTIONS = (
     "--replSet",
@@ -157,6 +145,8 @@ class Running:
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def find_binary(made_by: str = "") -> Path:
     """The mongod to run: the one on PATH when it is 6.0 or newer, else the one from PyPI.
 
@@ -220,6 +210,8 @@ _children: dict[int, subprocess.Popen[bytes]] = {}  # by pid: the ones this proc
 
 
 # --- the process --------------------------------------------------------------------------------
+
+
 def _ensure(home: _Home) -> tuple[int, int, bool]:
     """Its port, its pid, and whether it ran before: adopt it or launch it, and await the primary."""
     port = _kept_port(home)
@@ -367,6 +359,8 @@ def _pid(home: _Home) -> int:
 
 
 # --- files, locks, ports ------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
 def _starting(home: _Home) -> Iterator[None]:
     """One at a time starts or stops the mongod of this data."""

@@ -50,6 +50,8 @@ class ProblemBody(BaseModel):
 
 
 # --- the request --------------------------------------------------------------------------------
+
+
 class InvalidRequest(Problem):
     """The request does not have the shape that is asked for; `errors` names each field."""
 
@@ -116,6 +118,8 @@ class StillRunning(Problem):
 
 
 # --- who ----------------------------------------------------------------------------------------
+
+
 class Unauthenticated(Problem):
     """No token, or one that is not valid (any more)."""
 
@@ -132,6 +136,8 @@ class Forbidden(Problem):
 
 
 # --- money --------------------------------------------------------------------------------------
+
+
 class PaymentRequired(Problem):
     """The wallet cannot cover it (402); subclasses say why."""
 
@@ -229,6 +235,8 @@ class HoldNotFound(Problem):
 
 
 # --- us and those we depend on ------------------------------------------------------------------
+
+
 class Unavailable(Problem):
     """It cannot be found out right now; nothing is lost, try again."""
 

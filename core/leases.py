@@ -9,12 +9,12 @@ from core import clock
 from core.database import Collection, Document
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
 
 
 # --- claims -------------------------------------------------------------------------------------
+
+
 async def due_ids(
     collection: Collection, field: str, *, limit: int, where: Mapping[str, Any] | None = None
 ) -> list[str]:
@@ -80,6 +80,8 @@ def _due(field: str, where: Mapping[str, Any] | None) -> Document:
 
 
 # --- some at once -------------------------------------------------------------------------------
+
+
 async def gather_bounded(
     work: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
 ) -> list[Result]:

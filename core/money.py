@@ -7,6 +7,8 @@ PAISE_MAX = 10**15  # ten thousand crore rupees: far above any wallet, far below
 
 
 # --- in and out ---------------------------------------------------------------------------------
+
+
 def paise_of(rupees: object) -> int:
     """Rupees as JSON numbers (`150`, `150.5`) or `Decimal` to paise.
 
@@ -53,6 +55,8 @@ def text(paise: int) -> str:
 
 
 # --- the only divisions -------------------------------------------------------------------------
+
+
 def div_half_up(numerator: int, denominator: int) -> int:
     """`numerator / denominator` for non-negative numbers, rounded half up to an integer."""
     return (2 * numerator + denominator) // (2 * denominator)

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 EventState = Literal[
     "recorded",  # kept for people to read; no handler is called
     "pending",  # due at its time
@@ -40,35 +41,16 @@ class Event(TypedDict):
 
 
 Handler = Callable[[Event], Awaitable[object]]
-
-
 _BATCH_MAX = 100
-
-
 _AT_ONCE = 16
-
-
 _LEASE_SECONDS = 60
-
-
 _ATTEMPTS_MAX = 20
-
-
 _AWAY_SECONDS_MAX = 86_400
-
-
 _NO_HANDLER_SECONDS = 60
-
-
 _KEPT_DAYS = 90
-
-
 _NEWEST: Final = pagination.newest_first("at")
 
-
 _handlers: dict[str, list[Handler]] = {}
-
-
 _wake = asyncio.Event()
 
 
@@ -89,6 +71,8 @@ database.declare(
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def record_event(
     name: str,
     *,
@@ -213,6 +197,8 @@ async def _handle(event: Event) -> None:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
+
 async def _claim() -> list[Event]:
     now = clock.now()
     waiting = db.events.find(

@@ -16,6 +16,8 @@ Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
 # --- cursors ------------------------------------------------------------------------------------
+
+
 def encode_cursor(*parts: str | int | dt.datetime) -> str:
     """An opaque cursor that holds the sort key of the last row of a page."""
     plain = [{"t": clock.iso(p)} if isinstance(p, dt.datetime) else p for p in parts]
@@ -54,6 +56,8 @@ def _moment(text: str) -> dt.datetime:
 
 
 # --- lists --------------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
     """How a list is sorted, by which its pages are cut.
@@ -118,6 +122,4 @@ def newest_first(by: str, kind: type = dt.datetime) -> Order:
 
 
 PAGE_LIMIT_MAX = 200
-
-
 PAGE_LIMIT_DEFAULT = 50

@@ -9,6 +9,7 @@ from core import config
 from core.errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 TEXT_LENGTH_MAX: Final = 40
 
 
@@ -25,6 +26,8 @@ class DestinationNotAllowed(Problem):
 
 
 # --- numbers that are called --------------------------------------------------------------------
+
+
 def checked(text: str) -> str:
     """The number in E.164 (`+919876543210`), read as people in `DEFAULT_REGION` write it.
 
@@ -78,6 +81,8 @@ def _shown(number: phonenumbers.PhoneNumber) -> str:
 
 
 # --- numbers that are only kept -----------------------------------------------------------------
+
+
 def phone_of(text: str) -> str:
     """The phone number in `text` as E.164; ValueError when it cannot be one.
 

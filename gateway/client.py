@@ -34,41 +34,23 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 T = TypeVar("T")
-
-
 OnUnreadable = Callable[[str], None]
 
-
 CONNECT_SECONDS = 3.05
-
-
 READ_SECONDS = 10.0
-
-
 # Waiting for a thread counts, too: when Razorpay hangs, callers get an error instead of queueing.
 TOTAL_SECONDS = 20.0
-
-
 THREADS = 16
-
-
 # Codes of errors that are not ours, whatever the HTTP status beside them.
 _ITS_OWN_TROUBLE = ("GATEWAY_ERROR", "SERVER_ERROR", "SERVICE_UNAVAILABLE")
-
-
 CONNECTIONS = 32
 
-
 CURRENCY = "INR"
-
-
 RECEIPT_LENGTH_MAX = 40
 
-
 PAGE_MAX = 100
-
-
 SETTLEMENT_PAGE_MAX = 1_000
 
 
@@ -99,6 +81,8 @@ class NoSuchEntity(GatewayRefused):
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]) -> Order:
     """Open an order that captures by itself. Raises GatewayUnavailable and GatewayRefused.
 
@@ -308,12 +292,9 @@ def _read_page(page: list[Any], read: Callable[[Any], T], missed: OnUnreadable |
 
 
 # --- the client ---------------------------------------------------------------------------------
+
 _threads: concurrent.futures.ThreadPoolExecutor | None = None
-
-
 _client: Any = None
-
-
 _client_of: tuple[str, str, str] | None = None
 
 
@@ -348,6 +329,8 @@ def _connected(chosen: Settings) -> tuple[Any, concurrent.futures.ThreadPoolExec
 
 
 # --- HTTP ---------------------------------------------------------------------------------------
+
+
 class _Session(requests.Session):
     """What the SDK sends its requests through.
 

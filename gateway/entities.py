@@ -14,17 +14,9 @@ from typing import Any, Literal, get_args
 # The SDK puts ids into URLs as they are, so nothing of another form may reach it.
 # Razorpay's ids have 14 characters after the prefix; those of a stand-in may be shorter or longer.
 _id_form = re.compile(r"(order|pay|rfnd|disp|setl)_[A-Za-z0-9]{1,40}")
-
-
 RefundStatus = Literal["pending", "processed", "failed"]
-
-
 DisputeStatus = Literal["open", "under_review", "won", "lost", "closed"]
-
-
 _refund_statuses: dict[str, RefundStatus] = {status: status for status in get_args(RefundStatus)}
-
-
 _dispute_statuses: dict[str, DisputeStatus] = {status: status for status in get_args(DisputeStatus)}
 
 
@@ -114,6 +106,8 @@ class SettlementLine:
 
 
 # --- reading ------------------------------------------------------------------------------------
+
+
 def is_id(kind: str, text: str) -> bool:
     """Whether `text` has the form of a Razorpay id of this kind (`order`, `pay`, `rfnd`, ...)."""
     return bool(_id_form.fullmatch(text)) and text.startswith(f"{kind}_")

@@ -14,6 +14,8 @@ _form = re.compile(r"[0-9a-f]{64}")
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def sign_checkout(order_id: str, payment_id: str, key_secret: str) -> str:
     """Checkout's signature: hex HMAC-SHA256 of `order_id|payment_id` under the key's secret.
 

@@ -29,54 +29,28 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 Item = TypeVar("Item")
 
-
 OLDER_THAN_MINUTES: Final = 15
-
-
 _EVERY_SECONDS: Final = 600.0
-
-
 _DEEP_DAYS: Final = 3  # Razorpay asks a bank for so long about a payment without an answer
-
-
 _ASKED_DAYS: Final = 180  # an order may be paid late, a bank may dispute again
-
-
 _SENT_BACK_DAYS: Final = 30  # a bank that cannot book a refund says so within some days
-
-
 _OVERLAP_SECONDS: Final = 3_600.0
-
-
 _LEASE_SECONDS: Final = 120.0
-
-
 _WAIT_SECONDS: Final = 30.0
-
-
 _AT_ONCE: Final = 8
-
-
 _LISTED_MAX: Final = 200
-
-
 _PROGRESS_EVERY: Final = 500
-
-
 _UNANSWERED: Final = (GatewayUnavailable, GatewayRefused, Unavailable)
 
-
 _repairs = Counter("reconciliation_repaired_total", "What reconciliation repaired", ["kind"])
-
-
 _findings = Gauge(
     "reconciliation_findings",
     "What the latest reconciliation found: repaired, or waiting for a person",
     multiprocess_mode="mostrecent",
 )
-
 
 Finding = dict[str, str | None]  # its `kind`, and the ids and words that say what it is
 
@@ -171,6 +145,8 @@ class Report:
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> Report:
     """Compare everything of the last days with Razorpay; the report, which is also kept.
 
@@ -265,6 +241,8 @@ async def get_report(run_id: str) -> Reconciliation:
 
 
 # --- the steps ----------------------------------------------------------------------------------
+
+
 async def _orders(report: Report) -> None:
     """Orders that are not paid, by their payments: this is how the money of a closed browser and
     of lost webhooks arrives. The older ones once a day: there are many, most were given up, and a
@@ -467,6 +445,8 @@ def _name_of(item: object) -> str:
 
 
 # --- storage ------------------------------------------------------------------------------------
+
+
 async def _lease() -> bool:
     """Whether this process may run now, and no other."""
     now = clock.now()

@@ -12,9 +12,8 @@ from core.database import Index, db
 from gateway.entities import SettlementLine
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 _UNMATCHED_KEPT = 100
-
-
 _LATEST = pagination.newest_first("day", str)
 
 
@@ -65,6 +64,8 @@ class _Sum:
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def match_day(
     day: dt.date, missed: gateway.OnUnreadable | None = None
 ) -> tuple[int, list[str]]:

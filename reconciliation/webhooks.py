@@ -19,17 +19,10 @@ from payments import InvalidSignature, OrderNotFound, PaymentMismatch
 from reconciliation import settlements
 
 log = logging.getLogger(__name__)
-
-
 EVENT: Final = "RazorpayReported"
-
-
 _NAME_LENGTH_MAX: Final = 100
 
-
 _received = Counter("webhooks_received_total", "Webhooks of Razorpay received", ["result"])
-
-
 WebhookState = Literal["pending", "done", "dead"]
 
 

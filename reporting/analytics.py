@@ -12,18 +12,11 @@ from core.errors import invalid
 from transactions import TYPES, Period
 
 DAYS_DEFAULT: Final = 30
-
-
 DAYS_MAX: Final = 400
-
 
 # A commit may take some seconds: only then nothing is added to a day that is over.
 _CLOSED_AFTER: Final = dt.timedelta(minutes=10)
-
-
 _DAYS_AT_ONCE: Final = 31
-
-
 # India has had no other offset since 1945, and a fixed one is faster to work out.
 _IST_OFFSET: Final = "+05:30"
 
@@ -107,6 +100,8 @@ class Metrics:
 
 
 # --- metrics ------------------------------------------------------------------------------------
+
+
 def windows_of(period: Period) -> list[Window]:
     """The days that a range covers, oldest first. Open ends make it the last thirty days up to
     today or to its end. Raises InvalidRequest for a range that is empty or longer than allowed."""

@@ -15,16 +15,9 @@ from ledger import Entry, Wallet
 from wallet import WalletRecord
 
 log = logging.getLogger(__name__)
-
-
 VIOLATIONS_MAX = 1_000
-
-
 _BATCH = 1_000
-
-
 _PROGRESS_EVERY = 1_000
-
 
 # The billing states of a call that still has its hold (docs/money.md).
 _HOLDING = ("held", "pending_duration", "review")
@@ -86,6 +79,8 @@ async def audit(user_id: str | None = None) -> Report:
 
 
 # --- the invariants -----------------------------------------------------------------------------
+
+
 def balance_covers_holds(state: Wallet) -> list[Violation]:
     """1. balance >= 0, 0 <= held <= balance, held = sum of holds and reserves; due = sum of dues."""
     checks = {

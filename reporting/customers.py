@@ -12,11 +12,7 @@ from wallet import Balance, WalletRecord
 
 # Ids begin with their time, so their order is the order of signing up.
 _ORDER: Final = pagination.Order((("_id", str),), name="usr")
-
-
 _PEOPLE_AT_ONCE: Final = 500
-
-
 _SHOWN: Final = ("email", "name", "phone", "role", "created_at")
 
 

@@ -27,10 +27,7 @@ from sandbox.simulator import Simulator
 from sandbox.webhook_delivery import Receiver
 
 HERE = Path(__file__).parent
-
-
 KEY_PREFIX = "rzp_sandbox_"
-
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -9,20 +9,10 @@ from sandbox.refunds import RefundRequest, Refunds
 from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 PHASES = ("chargeback", "fraud", "retrieval", "pre_arbitration", "arbitration")
-
-
 DECIDED = ("won", "lost", "closed")
-
-
 STATES = ("under_review", "action_required", "won", "lost", "closed")
-
-
 REASON_CODE = "processed_invalid_expired_card"
-
-
 ANSWER_WITHIN_SECONDS = 7 * 86_400
-
-
 _EVIDENCE = (
     "summary",
     "shipping_proof",

@@ -12,15 +12,9 @@ from sandbox import responses
 from sandbox.responses import Document
 
 ACCOUNT_ID = "acc_SandboxAccount"
-
-
 # As at Razorpay: a browser that comes back is usually faster than the first webhook.
 FIRST_AFTER_SECONDS = 1.5
-
-
 KEPT_SECONDS = 30 * 86_400
-
-
 # In Razorpay's sample of order.paid the payment has fewer members than elsewhere.
 _LACKING_IN_ORDER_PAID = {
     "base_amount",

@@ -16,8 +16,6 @@ _ORDER_FIELDS = {
     "customer_id",
     "method",
 }
-
-
 AMOUNT_PAISE_MIN = 100
 
 

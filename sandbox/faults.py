@@ -13,7 +13,6 @@ from core import clock
 
 Document = dict[str, Any]
 
-
 # Each with what the client sees.
 INSTEAD = {
     "timeout": "no answer, and nothing happened",
@@ -26,41 +25,29 @@ INSTEAD = {
     "empty_list": "200 with []",
     "401": "the key is refused",
 }
-
-
 AFTERWARDS = {
     "lost_response": "it happens, but no answer comes",
     "lost_connection": "it happens, but the connection breaks before the answer",
     "captured_elsewhere": "it happens, but the answer says that somebody else did it",
 }
-
-
 OF_PAYING = {
     "late_capture": "the next payment is authorized, and captured some seconds later",
     "fee_on_top": "the next payment is larger than its order by a fee",
 }
-
-
 OF_ORDERING = {
     "receipt_refused": "the receipt is said to be taken, and an order with it does exist",
     "receipt_refused_wrongly": "the receipt is said to be taken, and no order has it",
 }
-
-
 OF_ASKING_FOR_REFUNDS = {
     "merchant_balance_low": "no refund: the merchant's balance is too low",
     "refund_nonsense": 'no refund: "invalid request sent", and nothing more',
     "refund_in_progress": "no refund: 409, the same request is said to be in progress",
 }
-
-
 OF_REFUNDING = {
     "refund_fails": "the next refund fails",
     "refund_fails_late": "the next refund is processed, and fails some seconds later",
     "refund_slow": "the next refund stays pending until it is changed from outside",
 }
-
-
 OF_WEBHOOKS = {
     "webhook_lost": "the next webhook never arrives",
     "webhook_late": "the next webhook arrives `seconds` later",
@@ -71,7 +58,6 @@ OF_WEBHOOKS = {
     "webhook_unsigned": "the next webhook has no signature",
 }
 
-
 KINDS = INSTEAD | AFTERWARDS | OF_PAYING | OF_ORDERING
 
 
@@ -79,7 +65,6 @@ KINDS |= OF_ASKING_FOR_REFUNDS | OF_REFUNDING | OF_WEBHOOKS
 
 
 SECONDS_MAX = 120.0
-
 
 _html = (b"text/html", b"<html><body><h1>502 Bad Gateway</h1></body></html>")
 

@@ -16,17 +16,10 @@ from sandbox.events import Outbox
 from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 Session = AsyncIOMotorClientSession
-
-
 Result = TypeVar("Result")
 
-
 CAPTURABLE = ("created", "authorized", "failed")
-
-
 FEE_KNOWN_AFTER_SECONDS = 5
-
-
 LATE_SECONDS = 10.0
 
 
@@ -42,8 +35,6 @@ class Card:
 
 
 GOOD_CARD = Card("captured", "succeeds")
-
-
 CARDS = {
     "4111111111111111": GOOD_CARD,
     "4000000000000002": Card(
@@ -67,6 +58,8 @@ CARDS = {
 
 
 # --- what the API shows -------------------------------------------------------------------------
+
+
 def order_entity(order: Document) -> Document:
     """An order as the API shows it; empty notes are a list, as in PHP."""
     paid_paise = order["amount"] if order["status"] == "paid" else 0
@@ -144,6 +137,8 @@ def fee_and_tax(amount_paise: int) -> tuple[int, int]:
 
 
 # --- orders and payments ------------------------------------------------------------------------
+
+
 class PaymentStore:
     """Orders and payments, in a MongoDB database that any number of processes share."""
 

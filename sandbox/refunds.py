@@ -16,20 +16,10 @@ from sandbox.payments import PaymentStore, Session, payment_entity
 from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 PROCESSED_AFTER_SECONDS = 2.0
-
-
 FAILS_LATE_AFTER_SECONDS = 3.0
-
-
 KEY_LEASE_SECONDS = 10.0
-
-
 STATES = ("pending", "processed", "failed")
-
-
 _COUNTING = ("pending", "processed")
-
-
 _SPEEDS = ("normal", "optimum")
 
 

@@ -14,13 +14,8 @@ from starlette.requests import Request
 
 Document = dict[str, Any]
 
-
 _ID_LETTERS = string.ascii_letters + string.digits
-
-
 UNIX_SECONDS_MAX = 4_102_444_800  # the year 2100
-
-
 NEWEST_FIRST = [("created_at", -1), ("_id", -1)]
 
 
@@ -79,6 +74,8 @@ def collection(items: list[Document]) -> Document:
 
 
 # --- what a request says ------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
     """Which part of a list is wanted."""

@@ -12,12 +12,8 @@ from sandbox.payments import PaymentStore, Session, fee_and_tax
 from sandbox.responses import NEWEST_FIRST, Document, Page, Refusal
 
 ITEMS_MAX = 1_000
-
-
 # Razorpay's samples have all three.
 _NOTES: tuple[object, ...] = ("{}", None, {"comment": "from the shop"})
-
-
 _UTR_LETTERS = string.ascii_lowercase + string.digits
 
 

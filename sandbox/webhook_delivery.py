@@ -19,37 +19,19 @@ from sandbox.responses import Document, Refusal
 
 log = logging.getLogger(__name__)
 
-
 TIMEOUT_SECONDS = 5.0
-
-
 LEASE_SECONDS = 7.0
-
-
 BACKOFF_SECONDS_FIRST, BACKOFF_SECONDS_MAX = 1.0, 3_600.0
-
-
 GIVEN_UP_AFTER_SECONDS = 86_400.0
-
 
 # So long the next event waits for an answer to the one before: quick receivers see the order of
 # the events, slow ones do not stop the others.
 PATIENCE_SECONDS = 0.25
-
-
 IN_FLIGHT_MAX = 16
-
-
 DELIVERIES_PER_ROUND = 50
-
-
 # An event of this process wakes its delivery; this finds what another process left behind.
 IDLE_SECONDS_MAX, IDLE_SECONDS_MIN = 5.0, 0.02
-
-
 OVERTAKEN_AFTER_SECONDS = 0.3
-
-
 _SIGNINGS = {
     "webhook_old_secret": "previous",
     "webhook_wrong_secret": "wrong",

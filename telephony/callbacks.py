@@ -8,8 +8,9 @@ from telephony.provider import InvalidCallbackSignature, Report
 from telephony.registry import get_provider
 from telephony.simulator import Simulator
 
-
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def callback_path(name: str, call_id: str) -> str:
     """Where the network `name` reports a call: path and query, with the call's own token.
 

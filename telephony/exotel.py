@@ -25,6 +25,7 @@ from telephony.provider import (
 from telephony.scripts import exotel_text
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 ENDED: Final = {
     "completed": "completed",
     "busy": "busy",
@@ -32,19 +33,16 @@ ENDED: Final = {
     "failed": "failed",
     "canceled": "canceled",
 }
-
-
 # Exotel says "in-progress" from the moment that it takes a call: nobody need have answered.
 _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "initiated"}
 
-
 _HOST: Final = {"singapore": "https://api.exotel.com", "mumbai": "https://api.in.exotel.com"}
-
-
 _PAGES_MAX: Final = 5
 
 
 # --- the network --------------------------------------------------------------------------------
+
+
 class Exotel(HttpProvider):
     """The adapter. To Exotel, `From` is who is called first: the customer. `CallerId` is ours."""
 

@@ -27,55 +27,37 @@ from telephony.provider import (
 )
 
 log = logging.getLogger(__name__)
-
-
 T = TypeVar("T")
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 CONNECT_SECONDS: Final = 5.0
-
-
 READ_SECONDS: Final = 12.0
-
-
 # Whatever is not a new call can be asked again, and others wait for it: a slow answer must not cost
 # them the moment at which their limit has to be raised.
 ASK_SECONDS: Final = 6.0
-
-
 # A call that is refused with 429 was not placed, so it may be tried again; a user waits for it.
 PLACE_TRIES: Final = 3
-
-
 _RETRY_SECONDS_MAX: Final = 2.0
-
 
 # Later than this none is begun: whether a call was placed must be known before it is asked about.
 _LAST_TRY_SECONDS: Final = 8.0
 
-
 # A network that was asked at a moment has the call in its records from this long before it on.
 _EARLIER_SECONDS: Final = 10
 
-
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-
-
 _NO_CREDIT: Final = re.compile(r"(insufficient|low|not enough|out of) (balance|credit|fund)", re.I)
-
-
 _SUSPENDED: Final = re.compile(r"account.{0,30}(suspended|not active|inactive|closed)", re.I)
-
-
 # Twilio's: the number that we call from is not ours there.
 _CALLER_ID_REFUSED: Final = 21210
-
-
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 class HttpClient:
     """The connections to one network's API, with the account of this service there."""
 

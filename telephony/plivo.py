@@ -30,18 +30,11 @@ log = logging.getLogger(__name__)
 
 # Why a call ended, by `HangupCauseCode`. What is not here is a failure.
 CAUSE: Final = {1000: "canceled", 3000: "no_answer", 6010: "no_answer", 3010: "busy"}
-
-
 OUT_OF_CREDIT_CAUSE: Final = 1010
-
-
 # More calls at once, or in a second, than the account may have: Plivo takes them and rings nobody.
 TOO_MANY_CAUSE: Final = 5030
-
-
 # It was asked to hang up on machines, and did.
 MACHINE_CAUSE: Final = 9100
-
 
 # Where there is no code, by what Plivo calls the status.
 _ENDED: Final = {
@@ -55,25 +48,18 @@ _ENDED: Final = {
     "cancelled": "canceled",
     "rejected": "failed",
 }
-
-
 _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "in_progress"}
 
-
 _RETRIES: Final = "#rc=3"
-
-
 _LOOKED_INTO_MAX: Final = 100
-
-
 _RECORDS_LISTED: Final = 20  # as many as it lists at once
-
-
 # Plivo queues what comes faster than it dials.
 _QUEUED_SECONDS_MAX: Final = 900
 
 
 # --- the network --------------------------------------------------------------------------------
+
+
 class Plivo(HttpProvider):
     """The adapter. `provider_call_id` is the request's id, which `place` gets; `leg_id` the call's
     own id, which comes with the callbacks."""

@@ -12,8 +12,6 @@ from core.errors import Problem
 # How far along a call is. A status is accepted only when it is further than what is known, so
 # late, repeated and out-of-order reports change nothing; the last rank absorbs everything.
 OVER: Final = 9
-
-
 RANK: Final[dict[str, int]] = {
     "created": 0,
     "submitting": 1,
@@ -166,34 +164,18 @@ class CannotHangUp(Problem):
 # What a call failed with when the account at the network is empty. It is the operator's to mend,
 # and has nothing to do with the wallet of the user.
 OUT_OF_CREDIT: Final = "provider_out_of_credit"
-
-
 # Likewise nobody can be called before the operator has mended it, or the network itself.
 UNREACHABLE: Final = "provider_unreachable"
-
-
 CREDENTIALS_REFUSED: Final = "provider_credentials_refused"
-
-
 SUSPENDED: Final = "provider_account_suspended"
-
-
 # The account or the caller id of this service is not what the network knows.
 MISCONFIGURED: Final = "provider_misconfigured"
-
-
 NETWORK_DOWN: Final = frozenset(
     {UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED, SUSPENDED, MISCONFIGURED}
 )
-
-
 # And these pass in a moment. With all of them it is certain that nobody was called.
 BUSY: Final = "provider_busy"
-
-
 TOO_SLOW: Final = "service_too_slow"
-
-
 NETWORK_FAULTS: Final = NETWORK_DOWN | {BUSY, TOO_SLOW}
 
 

@@ -11,12 +11,15 @@ from telephony.simulator import Simulator
 from telephony.twilio import Twilio
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 _providers: Final[dict[str, Provider]] = {
     adapter.name: adapter for adapter in (Simulator(), Twilio(), Plivo(), Exotel())
 }
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def start() -> None:
     """Start the network that new calls go to (`TELEPHONY_PROVIDER`)."""
     await get_chosen_provider().start()

@@ -12,12 +12,13 @@ from telephony.provider import NetworkCall, Script
 # What is said in a call that was given nothing to say.
 DEFAULT_SENTENCE: Final = "Hello. This is an automated call. There is no message. Goodbye."
 
-
 # XML has no way to write these.
 _UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def twiml(call: NetworkCall, *, caller_id: str) -> Script:
     """TwiML: `Say`, `Play` or `Dial`."""
     return _xml(call, say="Say", caller_id=caller_id)

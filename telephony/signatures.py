@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 # --- vocabulary ---------------------------------------------------------------------------------
-Pairs = list[tuple[str, str]]
 
+Pairs = list[tuple[str, str]]
 
 _STANDARD_PORT = {"https": 443, "http": 80}
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 def form(body: bytes) -> Pairs:
     """The fields of a form; those without a value are signed as well."""
     return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)

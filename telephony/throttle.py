@@ -28,6 +28,8 @@ database.declare("turns")
 
 
 # --- verbs --------------------------------------------------------------------------------------
+
+
 async def take_turns(network: Provider, count: int) -> list[dt.datetime]:
     """Up to `count` moments from now on at which the network may be asked for a call; fewer, or
     none, when the queue is long. What is not used is lost.

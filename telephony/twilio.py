@@ -21,6 +21,7 @@ from telephony.provider import (
 from telephony.scripts import twiml
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 STATUS: Final = {
     "queued": "queued",
     "initiated": "initiated",
@@ -33,18 +34,15 @@ STATUS: Final = {
     "canceled": "canceled",
 }
 
-
 # Twilio tries an address again when we are away, not only when the connection fails.
 _RETRIES: Final = "#rc=3&rp=5xx,ct,rt"
-
-
 _CALLS_LISTED: Final = 100
-
-
 _NOT_IN_PROGRESS: Final = 21220
 
 
 # --- the network --------------------------------------------------------------------------------
+
+
 class Twilio(HttpProvider):
     """The adapter. Its limit is counted from the answer; `TimeLimit` of a live call can be raised."""
 

@@ -38,8 +38,6 @@ from ledger import (
 )
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
-
-
 USER = "usr_1"
 
 
@@ -156,6 +154,8 @@ def check_invariants(wallet: Wallet, entries: list[Entry]) -> None:
 
 
 # --- examples -----------------------------------------------------------------------------------
+
+
 def test_a_recharge_a_call_and_the_rest() -> None:
     book = Book()
     book.do(credit(100_00))
@@ -321,6 +321,8 @@ def test_an_entry_of_nothing_or_less_is_a_defect(paise: int) -> None:
 
 
 # --- what goes back -----------------------------------------------------------------------------
+
+
 def test_reserved_money_pays_for_no_call_and_is_taken_once() -> None:
     book = Book()
     book.do(credit(100_00))
@@ -412,15 +414,10 @@ def test_refunds_do_not_count_as_calls_that_run() -> None:
 
 
 # --- any sequence -------------------------------------------------------------------------------
+
 _call = st.sampled_from([f"call_{n}" for n in range(6)])
-
-
 _paise = st.integers(1, 60_00)
-
-
 _back = st.sampled_from([f"refund_{n}" for n in range(4)])
-
-
 _commands = st.one_of(
     st.builds(credit, _paise, st.sampled_from([f"recharge:pay_{n}" for n in range(9)])),
     st.builds(debit, _paise, st.sampled_from([f"adjust:{n}" for n in range(9)])),

@@ -149,6 +149,8 @@ def run(tmp_path: Path) -> Iterator[Runner]:
 
 
 # --- run ----------------------------------------------------------------------------------------
+
+
 def test_run_says_what_to_open_keeps_the_data_and_stops_everything(run: Runner) -> None:
     first = run()
     said = first.said()
@@ -300,6 +302,8 @@ def test_a_mongodb_uri_that_is_none_is_refused_in_words(tmp_path: Path, uri: str
 
 
 # --- check --------------------------------------------------------------------------------------
+
+
 def test_check_is_green_for_a_development_configuration(tmp_path: Path) -> None:
     done = call("check", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -333,6 +337,8 @@ def test_every_command_explains_itself(tmp_path: Path, words: list[str]) -> None
 
 
 # --- create-admin -------------------------------------------------------------------------------
+
+
 def test_create_admin_makes_an_admin_while_the_service_runs(run: Runner) -> None:
     started = run()
     words = ["create-admin", "--email", "second@example.com", "--password"]
@@ -352,6 +358,8 @@ def test_create_admin_makes_an_admin_while_the_service_runs(run: Runner) -> None
 
 
 # --- audit --------------------------------------------------------------------------------------
+
+
 def test_audit_looks_at_the_books_of_a_running_service_and_of_a_stopped_one(run: Runner) -> None:
     started = run()
     account = {"email": "asha@example.com", "password": "monsoon in pune", "name": "Asha"}
@@ -395,6 +403,8 @@ def test_reconcile_brings_the_money_of_a_closed_browser_and_says_so(run: Runner)
 
 
 # --- setup_wallet.sh ----------------------------------------------------------------------------
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """What a clone has, as far as the script's `check` needs it; nothing is installed."""

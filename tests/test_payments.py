@@ -69,6 +69,8 @@ async def credited_by_itself(service: Service, person: Person, expected: float) 
 
 
 # --- once ---------------------------------------------------------------------------------------
+
+
 async def test_a_verified_payment_is_in_the_wallet(service: Service) -> None:
     person = await service.signup()
     order_id = await paying.open_order(service, person, 150.5)
@@ -131,6 +133,8 @@ async def test_a_repetition_is_answered_while_razorpay_is_down(service: Service)
 
 
 # --- who and what -------------------------------------------------------------------------------
+
+
 async def test_another_users_order_is_not_found_and_credits_nobody(service: Service) -> None:
     owner, other = await service.signup(), await service.signup()
     paid = await paying.pay(service, await paying.open_order(service, owner))
@@ -229,6 +233,8 @@ async def test_row_29_what_was_credited_is_confirmed_also_after_a_change_of_mode
 
 
 # --- states -------------------------------------------------------------------------------------
+
+
 async def test_an_authorized_payment_is_captured_and_credited(service: Service) -> None:
     person = await service.signup()
     paid = await paying.pay(service, await paying.open_order(service, person), paying.AUTHORIZED)
@@ -489,6 +495,8 @@ async def test_a_second_authorized_payment_is_not_even_captured(service: Service
 
 
 # --- while Razorpay is away ---------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "kind", ["500", "429", "502_html", "200_html", "error_null", "reset", "401"]
 )

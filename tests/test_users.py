@@ -12,8 +12,9 @@ from core import config, database, phone_numbers
 from core.errors import InvalidRequest, NotFound
 from tests.support.service import PASSWORD, Service, running, test_settings
 
-
 # --- what people type ---------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "email",
     [
@@ -105,6 +106,8 @@ def test_the_ban_is_of_a_few_hundred_passwords_that_the_length_would_let_through
 
 
 # --- accounts -----------------------------------------------------------------------------------
+
+
 async def test_twenty_simultaneous_sign_ups_of_one_person_make_one_account(
     service: Service,
 ) -> None:
@@ -174,6 +177,8 @@ async def test_a_password_is_kept_as_a_hash_only(service: Service) -> None:
 
 
 # --- admins -------------------------------------------------------------------------------------
+
+
 async def test_the_first_admin_is_made_once_by_however_many_processes(service: Service) -> None:
     await database.db.users.delete_many({})
     await asyncio.gather(*(users.ensure_first_admin() for _ in range(8)))

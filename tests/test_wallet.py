@@ -68,6 +68,8 @@ async def assert_books_are_right() -> audit.Report:
 
 
 # --- the same rupee -----------------------------------------------------------------------------
+
+
 async def test_fifty_parallel_calls_cannot_spend_the_same_rupee(book: config.Settings) -> None:
     await wallet.post(recharge(100_00))
     answers = await together(*(wallet.post(hold(f"call_{n}", 10_00)) for n in range(50)))
@@ -113,6 +115,8 @@ async def test_a_replay_is_answered_when_the_money_is_gone(book: config.Settings
 
 
 # --- what must be true together -----------------------------------------------------------------
+
+
 async def test_companions_commit_with_their_command_and_once(book: config.Settings) -> None:
     await db.notes.insert_one({"_id": "call_1", "status": "in_progress"})
     await wallet.post(recharge(10_00))
@@ -166,6 +170,7 @@ async def test_a_credit_tells_the_rest_of_the_house(book: config.Settings) -> No
 
 
 # --- several processes --------------------------------------------------------------------------
+
 _POSTER = """
     import asyncio, sys
     import wallet
@@ -219,6 +224,8 @@ async def test_two_processes_on_one_wallet_do_each_thing_once_and_never_overspen
 
 
 # --- when MongoDB is away, and when too much waits ----------------------------------------------
+
+
 async def test_a_wallet_that_a_killed_process_left_locked_holds_nobody_else_up(
     book: config.Settings,
 ) -> None:
@@ -272,6 +279,8 @@ async def test_without_mongodb_it_is_503_and_it_recovers_without_a_restart(tmp_p
 
 
 # --- what the database itself refuses -----------------------------------------------------------
+
+
 async def test_the_validators_refuse_a_double_where_paise_belong(book: config.Settings) -> None:
     await wallet.post(recharge(10_00))
     for change in ({"balance_paise": 9.5}, {"balance_paise": -1}, {"held_paise": "0"}):

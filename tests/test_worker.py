@@ -11,7 +11,6 @@ from tests.support.service import ROOT
 
 OTHERS = {"tests", "bench", "sandbox"}
 
-
 MODULES = [
     path
     for path in [*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/**/*.py")]

@@ -21,6 +21,8 @@ router = APIRouter(prefix="/api/admin/users", tags=["admin"], route_class=proble
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
+
 class PersonOut(BaseModel):
     """A user and what is in the wallet; `call_rate` is a rate of their own, if they have one."""
 
@@ -122,6 +124,8 @@ class OwnRateSet(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @router.get("", response_model=PeopleOut, responses=problems.documented(InvalidRequest))
 async def show_people(
     _: Admin,
@@ -236,6 +240,8 @@ async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSe
 
 
 # --- how a user and an adjustment are shown -----------------------------------------------------
+
+
 def _customer_out(person: PublicUser, balance: Balance, own_rate_paise: int | None) -> PersonOut:
     return PersonOut(
         id=person["_id"],

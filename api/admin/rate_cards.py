@@ -21,8 +21,6 @@ from core.csv_files import UnreadableFile
 from core.errors import InvalidRequest, NotFound, invalid
 
 router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
-
-
 _AHEAD_DAYS: Final = 366
 
 
@@ -30,6 +28,7 @@ middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
 _blank = BeforeValidator(lambda value: None if value == "" else value)
 
 
@@ -76,6 +75,8 @@ class ActivationOut(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @router.post(
     "",
     status_code=201,
@@ -168,6 +169,8 @@ def _since(text: str | None) -> dt.datetime | None:
 
 
 # --- how a rate card is shown -------------------------------------------------------------------
+
+
 def _out(card: RateCard) -> RateCardOut:
     return RateCardOut(
         version=card["version"],

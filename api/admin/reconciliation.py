@@ -26,6 +26,8 @@ router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=problems.Rou
 
 
 # --- shapes -------------------------------------------------------------------------------------
+
+
 class ReportOut(BaseModel):
     """One reconciliation: what was looked at, what was repaired, what it leaves to a person.
 
@@ -118,6 +120,8 @@ class SettlementsOut(BaseModel):
 
 
 # --- routes -------------------------------------------------------------------------------------
+
+
 @router.get("/reconciliation", response_model=ReconciliationOut)
 async def get_reconciliation(
     _: Admin, limit: Annotated[int, Query(ge=1, le=100)] = 10
@@ -190,6 +194,8 @@ async def get_settlements(
 
 
 # --- how reports and what waits are shown -------------------------------------------------------
+
+
 def _report(run: Reconciliation) -> ReportOut:
     return ReportOut(
         run_id=run["_id"],

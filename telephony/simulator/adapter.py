@@ -43,6 +43,8 @@ _SECONDS_MAX: Final = 2**31
 
 
 # --- the network --------------------------------------------------------------------------------
+
+
 class Simulator:
     """The adapter: what the network is asked to do. The process's runner calls back."""
 

@@ -10,15 +10,13 @@ from core.database import Index
 from telephony.provider import RANK, Dial, Report, Simulate
 
 # --- vocabulary ---------------------------------------------------------------------------------
-SIGNATURE_HEADER: Final = "x-simulator-signature"
 
+SIGNATURE_HEADER: Final = "x-simulator-signature"
 
 # A call whose seconds are faster than ours reaches its limit before anybody could extend it, so
 # its seconds stand still there for this long (real time) before the network ends it. Talk is cut
 # at the limit all the same; a call in real time is cut at once.
 PATIENCE_SECONDS: Final = 2.0
-
-
 _KEPT_DAYS: Final = 30
 
 
@@ -75,6 +73,8 @@ class State:
 
 
 # --- the lifecycle ------------------------------------------------------------------------------
+
+
 def state_of(call: SimulatedCall, now: dt.datetime) -> State:
     """The state of a simulated call: a function of its document and the time, and of nothing else.
 

@@ -26,18 +26,11 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
+
 _DELIVERIES_MAX: Final = 64
-
-
 _DELIVERY_SECONDS: Final = 12.0
-
-
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-
-
 _HEARTBEAT_SECONDS: Final = 2.0
-
-
 _DEAD_AFTER_SECONDS: Final = 7.0
 
 
@@ -45,6 +38,8 @@ database.declare("simulator_processes", indexes=[Index(("alive_at",), expire_sec
 
 
 # --- the runner ---------------------------------------------------------------------------------
+
+
 class Runner:
     """Calls back for the calls of this process and of processes that died.
 

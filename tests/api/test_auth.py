@@ -110,8 +110,8 @@ async def test_the_first_admin_of_the_settings_can_log_in(shared: Service) -> No
 
 
 # --- refusals -----------------------------------------------------------------------------------
-GOOD: dict[str, Any] = {"email": "new@example.com", "password": PASSWORD, "name": "New"}
 
+GOOD: dict[str, Any] = {"email": "new@example.com", "password": PASSWORD, "name": "New"}
 
 BAD_SIGN_UPS: list[tuple[str, Any]] = [
     ("email", {"$gt": ""}),

@@ -16,7 +16,6 @@ from tests.support.service import PASSWORD, Person, Service
 
 ACTORS = ("nobody", "owner", "other", "admin")
 
-
 # `owner` is the user whom the resources in the address belong to, and has money; `other` has
 # neither, so for `other` a 402 says that the route is allowed. Rows are run from top to bottom.
 MATRIX: dict[str, tuple[int, int, int, int]] = {
@@ -94,10 +93,7 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "POST /api/auth/logout": (401, 204, 204, 204),
 }
 
-
 NUMBER = "+919876543210"
-
-
 LATER = {"start_at": clock.iso(clock.after(30 * 86_400))}
 
 

@@ -39,6 +39,8 @@ async def penniless(service: Service) -> Person:
 
 
 # --- the flow -----------------------------------------------------------------------------------
+
+
 async def test_a_call_of_thirty_seconds_costs_five_rupees(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 100)
@@ -147,6 +149,8 @@ async def test_a_call_that_exists_is_not_dialled_again(service: Service) -> None
 
 
 # --- the gate -----------------------------------------------------------------------------------
+
+
 async def test_an_empty_wallet_is_told_what_is_missing(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 4)
@@ -218,6 +222,8 @@ async def test_an_account_has_no_more_calls_at_once_than_it_may(service: Service
 
 
 # --- bad input ----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -302,6 +308,8 @@ async def test_only_the_simulator_can_be_told_what_to_do(
 
 
 # --- what the network answers -------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("refusal", [Refused("no such line"), NotSent("no connection")])
 async def test_a_call_that_the_network_does_not_take_fails_and_frees_its_money(
     service: Service, monkeypatch: pytest.MonkeyPatch, refusal: Exception
@@ -427,6 +435,8 @@ async def test_the_simulator_says_who_answered_when_it_is_asked_to_find_out(
 
 
 # --- who may report -----------------------------------------------------------------------------
+
+
 async def test_a_forged_callback_is_refused_and_changes_nothing(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 100)
@@ -483,6 +493,8 @@ async def test_a_forged_callback_is_refused_and_changes_nothing(service: Service
 
 
 # --- hanging up ---------------------------------------------------------------------------------
+
+
 async def test_a_call_that_is_hung_up_costs_the_seconds_that_were_talked(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 100)
@@ -527,6 +539,8 @@ async def test_a_network_that_does_not_answer_leaves_the_call_as_it_is(
 
 
 # --- looking ------------------------------------------------------------------------------------
+
+
 async def test_another_users_call_is_not_found_and_not_touched(service: Service) -> None:
     owner, other, admin = await service.signup(), await service.signup(), await service.admin()
     await service.fund(owner, 100)
@@ -569,6 +583,8 @@ async def test_pages_of_calls_do_not_shift_and_can_be_filtered(service: Service)
 
 
 # --- what a call says -----------------------------------------------------------------------------
+
+
 def test_what_a_call_says_is_stored_and_read_as_it_was() -> None:
     script = Simulate(outcome="busy", duration_seconds=0, wall_seconds=2.5, answered_by="machine")
     whole = CallSpec(

@@ -110,6 +110,8 @@ async def test_contacts_come_in_pages_and_by_state(service: Service, person: Per
 
 
 # --- what its owner does --------------------------------------------------------------------------
+
+
 async def test_a_paused_campaign_places_no_calls_and_goes_on_where_it_was(
     service: Service, person: Person
 ) -> None:
@@ -234,6 +236,8 @@ async def test_campaigns_come_newest_first_in_pages(service: Service, person: Pe
 
 
 # --- repeated -------------------------------------------------------------------------------------
+
+
 async def test_the_same_request_with_the_same_key_is_one_campaign(
     service: Service, person: Person
 ) -> None:

@@ -22,6 +22,8 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 
 
 # --- idempotency --------------------------------------------------------------------------------
+
+
 async def test_the_same_key_and_body_replays_the_first_answer(service: Service) -> None:
     asha, bela = await service.signup(), await service.signup()
     first = await service.post(

@@ -5,8 +5,9 @@ import pytest
 from core.database import db
 from tests.support.service import Service
 
-
 # --- the gate -----------------------------------------------------------------------------------
+
+
 async def test_a_request_id_is_kept_or_made(service: Service) -> None:
     given = await service.get("/health", headers={"X-Request-Id": "abc-123"})
     assert given.headers["x-request-id"] == "abc-123"

@@ -44,6 +44,8 @@ async def nobody_else_checks(order_id: str) -> None:
 
 
 # --- one order ----------------------------------------------------------------------------------
+
+
 async def test_an_order_tells_its_story(service: Service) -> None:
     person = await service.signup()
     order_id = await paying.open_order(service, person, 150.5)
@@ -159,6 +161,8 @@ async def test_reloading_a_page_does_not_ask_razorpay_each_time(
 
 
 # --- who ----------------------------------------------------------------------------------------
+
+
 async def test_another_users_recharges_are_not_found(service: Service) -> None:
     owner, other, admin = await service.signup(), await service.signup(), await service.admin()
     order_id = await paying.open_order(service, owner)
@@ -195,6 +199,8 @@ async def test_an_order_that_does_not_exist_is_not_found(service: Service, order
 
 
 # --- lists --------------------------------------------------------------------------------------
+
+
 async def test_pages_of_orders_do_not_shift_when_new_ones_arrive(service: Service) -> None:
     person = await service.signup()
     ids = [await paying.open_order(service, person, 10 + n) for n in range(5)]
@@ -229,6 +235,8 @@ async def test_a_list_names_each_orders_own_payments(service: Service) -> None:
 
 
 # --- one payment --------------------------------------------------------------------------------
+
+
 async def test_a_payment_is_shown_as_razorpay_has_it_now(service: Service) -> None:
     person = await service.signup()
     order_id = await paying.open_order(service, person)

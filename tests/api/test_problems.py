@@ -16,7 +16,6 @@ from tests.support.service import PASSWORD, Person, Service, running, test_setti
 
 NUMBER = "+919876543210"
 
-
 # A body that each route takes; what is wrong is put into it.
 BODIES: dict[str, dict[str, Any]] = {
     "/api/auth/signup": {
@@ -70,22 +69,17 @@ BODIES: dict[str, dict[str, Any]] = {
         "start_at": clock.iso(clock.after(30 * 86_400)),
     },
 }
-
-
 FORMS: dict[str, dict[str, str]] = {
     "/api/auth/token": {"username": "nobody@example.org", "password": "a horse and a battery"},
     "/api/campaigns/upload": {"name": "Diwali", "start": "false"},
     "/api/admin/rate-cards": {"note": "January"},
 }
 
-
 # Read byte by byte, whatever they are said to be: the signature is over the bytes.
 RAW = {"/api/payment/webhook", "/api/payment/webhook/{mode}"}
 
-
 # A body may be left out, and then everything has its default.
 OPTIONAL = {"/api/admin/reconciliation/run"}
-
 
 # What no field takes, whatever it is for, or takes without harm. As JSON text, because some of it
 # cannot be written otherwise.
@@ -103,14 +97,10 @@ NASTY = [
     ),
     *('"\'; drop table wallets; --"', '"../../etc/passwd"', '"100"', '"2027-02-30T00:00:00Z"'),
 ]
-
-
 NOT_BODIES = [
     *(b"", b"{", b"[]", b"null", b'"text"', b"12", b"\xff\xfe\x00", b"\x00" * 100, b"a=b&c=d"),
     *(b"[" * 100_000, b'{"a":' * 50_000, b"\xef\xbb\xbf{}", b"9" * 5_000),
 ]
-
-
 NASTY_IDS = [
     *("x", "0", "call_unknown", "order_ABCDEFGHIJKLMN", "pay_ABCDEFGHIJKLMN", "$where", "[$ne]"),
     *("%00", "a%00b", "%2e%2e%2fetc", "..%2f..%2f", "%ff%fe", "%F0%9F%98%80", "%ED%A0%80", "'--"),
@@ -459,6 +449,8 @@ async def test_nothing_of_all_that_moved_any_money(service: Service, admin: Pers
 
 
 # --- the pages that a problem's type points to --------------------------------------------------
+
+
 def codes() -> dict[str, set[int]]:
     """Every code that a problem of ours can have, with its status."""
     found: dict[str, set[int]] = {}

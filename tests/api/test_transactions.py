@@ -20,8 +20,6 @@ from tests.support.service import Person, Service, running
 from tests.support.service import test_settings as settings_of_tests
 
 NOON = dt.datetime(2026, 11, 10, 6, 30, tzinfo=dt.UTC)  # 12:00 in India
-
-
 HEADER = "transaction_id,date,type,category,amount,balance_after,description,call_id,campaign_id,payment_id"
 
 
@@ -70,6 +68,8 @@ async def rows(service: Service, person: Person, query: str = "") -> list[dict[s
 
 
 # --- pages --------------------------------------------------------------------------------------
+
+
 async def test_a_page_has_the_newest_first_and_the_sum_of_the_whole_filter(
     service: Service,
 ) -> None:
@@ -123,6 +123,8 @@ async def test_a_transaction_shows_everything_the_contract_names(service: Servic
 
 
 # --- filters ------------------------------------------------------------------------------------
+
+
 async def test_a_day_is_a_day_in_india_with_both_ends_included(service: Service) -> None:
     asha = await service.signup()
     first = dt.datetime(2026, 11, 9, 18, 30, tzinfo=dt.UTC)  # 00:00 on the 10th in India
@@ -244,6 +246,8 @@ async def test_operators_are_only_strings_and_find_nothing(service: Service) -> 
 
 
 # --- whose --------------------------------------------------------------------------------------
+
+
 async def test_nobody_sees_the_movements_of_another_user(service: Service) -> None:
     asha, bela = await service.signup(), await service.signup()
     await service.fund(asha, 10)
@@ -259,6 +263,8 @@ async def test_nobody_sees_the_movements_of_another_user(service: Service) -> No
 
 
 # --- CSV ----------------------------------------------------------------------------------------
+
+
 async def test_the_csv_has_the_columns_of_the_contract_and_a_file_name(service: Service) -> None:
     asha, admin = await service.signup(), await service.admin()
     await seed(asha, MIXED)

@@ -7,8 +7,9 @@ import pytest
 from auth import passwords
 from tests.support.service import PASSWORD
 
-
 # --- passwords ----------------------------------------------------------------------------------
+
+
 async def test_an_unknown_account_costs_the_same_hash_as_a_known_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,8 +6,9 @@ from auth import rate_limits
 from core import database
 from tests.support.service import PASSWORD, running, second_process, test_settings
 
-
 # --- rate limits --------------------------------------------------------------------------------
+
+
 async def test_wrong_passwords_are_limited_across_processes_and_right_ones_are_not(
     mongodb_uri: str,
 ) -> None:

@@ -39,6 +39,8 @@ def claims_of(person: Person) -> dict[str, Any]:
 
 
 # --- tokens -------------------------------------------------------------------------------------
+
+
 async def test_a_token_is_refused_unless_it_is_ours_in_time_and_of_a_session(
     service: Service,
 ) -> None:
@@ -93,6 +95,8 @@ def test_no_text_that_we_did_not_sign_is_a_token_or_a_defect(token: str) -> None
 
 
 # --- revocations --------------------------------------------------------------------------------
+
+
 async def test_a_second_process_refuses_within_a_second_what_the_first_one_ended(
     service: Service,
 ) -> None:
@@ -276,6 +280,8 @@ async def test_a_database_that_does_not_answer_is_503_and_never_401(
 
 
 # --- the real thing frozen ----------------------------------------------------------------------
+
+
 async def test_a_frozen_mongod_is_503_and_thaws_without_a_restart(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,8 +29,6 @@ from reporting import analytics, customers
 from transactions import Filter
 
 BATCH = 10_000
-
-
 BUSY = "usr_0000"
 
 

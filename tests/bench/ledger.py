@@ -31,10 +31,7 @@ from core.errors import InsufficientBalance
 from ledger import Credit, Debit
 
 START_PAISE = 10**11
-
-
 PAISE = 10
-
 
 Post = Callable[[Debit], Awaitable[object]]
 

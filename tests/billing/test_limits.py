@@ -78,6 +78,7 @@ def within_a_day(past_the_boundary: Ahead) -> None:
 
 
 # --- the rules ----------------------------------------------------------------------------------
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["take", "raise", "settle", "give_back"]),
@@ -156,6 +157,8 @@ def test_a_call_is_counted_once_when_its_end_is_told_twice() -> None:
 
 
 # --- where the money is reserved ----------------------------------------------------------------
+
+
 async def test_calls_at_once_cannot_pass_the_days_cap(service: Service) -> None:
     person = await funded(service)
     with limited(service, daily_spend_cap=Decimal(105)):
@@ -407,6 +410,8 @@ async def test_nothing_is_counted_where_nothing_is_limited(service: Service) -> 
 
 
 # --- campaigns ----------------------------------------------------------------------------------
+
+
 async def test_a_campaign_pauses_at_the_cap_and_goes_on_when_there_is_room(
     service: Service,
 ) -> None:

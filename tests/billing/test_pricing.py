@@ -18,7 +18,6 @@ from tests.support.service import test_settings as settings_of_tests
 
 TEN_RUPEES = Rate(rate_paise_per_minute=1000)
 
-
 rates_of_all_kinds = st.builds(
     Rate,
     rate_paise_per_minute=st.integers(1, 100_000),
@@ -45,6 +44,8 @@ def oracle(duration_seconds: int, rate: Rate) -> int:
 
 
 # --- the meter ----------------------------------------------------------------------------------
+
+
 @given(st.integers(0, 86_400), rates_of_all_kinds)
 @example(30, TEN_RUPEES)
 def test_the_cost_is_the_exact_price_rounded_half_up_once(duration: int, rate: Rate) -> None:
@@ -205,6 +206,8 @@ def test_the_explanation_is_a_sum_that_a_person_can_follow(
 
 
 # --- the gate -----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("slice_minutes", "seconds_max", "rate", "hold"),
     [

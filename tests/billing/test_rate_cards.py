@@ -68,6 +68,8 @@ async def in_force() -> int | None:
 
 
 # --- the longest prefix -------------------------------------------------------------------------
+
+
 def card_of(*rows: tuple[str, int, str | None, str | None]) -> Card:
     prices: dict[str, tuple[Price, ...]] = {}
     for prefix, paise, since, until in rows:
@@ -129,6 +131,8 @@ def test_what_a_row_leaves_open_is_as_the_settings_say(service: Service) -> None
 
 
 # --- versions -----------------------------------------------------------------------------------
+
+
 async def test_a_card_is_in_force_at_once_and_can_be_downloaded(
     service: Service, no_card: None
 ) -> None:

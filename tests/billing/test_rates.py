@@ -132,6 +132,7 @@ async def test_a_setting_that_cannot_be_written_leaves_no_row_in_the_history(
 
 
 # --- a database of 0.2.1 ------------------------------------------------------------------------
+
 _START = """
 import asyncio, sys
 import database, rates

@@ -47,6 +47,7 @@ async def assert_sound(person: Person) -> None:
 
 
 # --- order --------------------------------------------------------------------------------------
+
 NEWS: list[tuple[str, int | None]] = [("ringing", None), ("in_progress", None), ("completed", 30)]
 
 
@@ -166,6 +167,8 @@ async def test_a_talkative_network_does_not_fill_the_record(service: Service) ->
 
 
 # --- durations ----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("status", "duration"),
     [("completed", 0), ("busy", None), ("busy", 7), ("no_answer", 0), ("canceled", None)],
@@ -238,6 +241,8 @@ async def test_an_impossible_duration_is_not_charged_and_its_money_stays_held(
 
 
 # --- a person decides -----------------------------------------------------------------------------
+
+
 async def in_review(service: Service) -> tuple[Person, str]:
     """A call whose network says that it lasted an hour and its limit was a minute."""
     person, call_id = await with_call(service)
@@ -352,6 +357,8 @@ async def test_what_cost_more_than_was_reserved_waits_for_a_person(service: Serv
 
 
 # --- what is missing ------------------------------------------------------------------------------
+
+
 async def test_what_the_wallet_cannot_cover_is_due_and_collected_first(service: Service) -> None:
     person, call_id = await with_call(service, 15)
     await calling.report(service, call_id, "completed", 120)  # Rs 20, within the tolerance
@@ -367,6 +374,8 @@ async def test_what_the_wallet_cannot_cover_is_due_and_collected_first(service: 
 
 
 # --- storage ------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("field", ["next_check_at", "next_extend_at"])
 async def test_finding_what_is_due_reads_an_index_of_what_is_open(
     service: Service, field: str

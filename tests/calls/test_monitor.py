@@ -58,6 +58,8 @@ async def due_now(call_id: str, field: str, **changes: Any) -> None:
 
 
 # --- the next slice -----------------------------------------------------------------------------
+
+
 async def test_a_long_call_is_kept_alive_slice_by_slice(service: Service) -> None:
     person = await funded(service, 100)
     call = await calling.place(service, person, {"duration_seconds": 150, "wall_seconds": 1})
@@ -198,6 +200,8 @@ def test_a_call_in_real_time_is_extended_ahead_of_its_limit(limit: int, pace: fl
 
 
 # --- the lost end -------------------------------------------------------------------------------
+
+
 async def test_a_call_whose_callbacks_are_all_lost_is_settled_by_asking(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +300,8 @@ async def test_the_answer_whose_news_was_lost_does_not_cut_the_call(
 
 
 # --- the frozen wallet ----------------------------------------------------------------------------
+
+
 async def test_a_call_that_cannot_be_hung_up_does_not_keep_the_others_of_a_frozen_wallet_up(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,8 @@ async def person(service: Service) -> Person:
 
 
 # --- bad input ------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -151,6 +153,8 @@ async def test_a_thousand_refused_rows_are_told_and_all_are_counted(
 
 
 # --- long lists -----------------------------------------------------------------------------------
+
+
 async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
     service: Service, person: Person
 ) -> None:
@@ -184,6 +188,8 @@ async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
 
 
 # --- lists that break off -------------------------------------------------------------------------
+
+
 def draft_of(person: Person, campaign_id: str) -> NewCampaign:
     return creation.plan_campaign(campaign_id, person.id, CampaignPlan(name="Diwali"))
 

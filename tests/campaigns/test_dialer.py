@@ -57,6 +57,8 @@ async def most_at_once(service: Service, person: Person) -> int:
 
 
 # --- money ----------------------------------------------------------------------------------------
+
+
 async def test_without_money_there_is_no_campaign(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 9)
@@ -140,6 +142,8 @@ async def test_a_campaign_that_its_owner_paused_is_not_resumed_by_a_recharge(
 
 
 # --- a network that takes no calls ----------------------------------------------------------------
+
+
 class Outage:
     """Has the network take no call, for a reason, as long as there is one; counts what was tried."""
 
@@ -335,6 +339,8 @@ async def test_a_number_that_the_network_refuses_has_failed_and_the_others_are_c
 
 
 # --- how fast -------------------------------------------------------------------------------------
+
+
 async def test_never_more_at_once_than_the_campaign_says(service: Service, person: Person) -> None:
     script = FAST | {"wall_seconds": 0.3}
     created = await create(service, person, 12, max_concurrent=3, simulate=script)
@@ -383,6 +389,8 @@ async def test_two_campaigns_share_what_one_user_may_have(service: Service) -> N
 
 
 # --- processes that die ---------------------------------------------------------------------------
+
+
 async def test_a_contact_whose_process_died_is_called_unless_its_call_exists(
     service: Service, person: Person
 ) -> None:

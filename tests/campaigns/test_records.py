@@ -26,7 +26,6 @@ POSITIONS = sorted(
     key=str,
 )
 
-
 GIVEN: dict[CampaignEvent, dict[str, Any]] = {
     CampaignEvent.NETWORK_FAILED: {"probe_at": clock.after(15)},
     CampaignEvent.LIST_DONE: {"counts": {"total": 0}, "spent_paise": 0},

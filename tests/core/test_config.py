@@ -14,9 +14,7 @@ from tests.support.service import ROOT
 
 EXAMPLE = (ROOT / ".env.example").read_text()
 
-
 GOOD: dict[str, Any] = {"jwt_secret": SecretStr("0123456789abcdef-of-the-tests")}
-
 
 LIVE: dict[str, Any] = {
     **GOOD,
@@ -51,6 +49,8 @@ def example() -> dict[str, str]:
 
 
 # --- .env.example -------------------------------------------------------------------------------
+
+
 def test_every_setting_stands_in_the_example_and_nothing_else_does() -> None:
     assert sorted(example()) == sorted(name.upper() for name in Settings.model_fields)
 
@@ -89,6 +89,8 @@ def test_the_environment_wins_over_the_env_file(
 
 
 # --- what is refused ----------------------------------------------------------------------------
+
+
 def test_a_development_configuration_with_a_secret_has_no_problem() -> None:
     assert config.problems(make(**GOOD)) == []
 
@@ -256,6 +258,8 @@ def test_a_value_that_makes_no_sense_is_refused_when_it_is_read(changes: dict[st
 
 
 # --- going to test and to live mode -------------------------------------------------------------
+
+
 def test_test_mode_lacks_the_key_and_its_secret() -> None:
     missing = config.missing_for(make(**GOOD), "test")
     assert [line.split()[0] for line in missing] == ["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"]
@@ -275,6 +279,8 @@ def test_live_mode_lacks_what_production_refuses_and_production_itself() -> None
 
 
 # --- what follows from the settings -------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("key_id", "mode"),
     [("", "sandbox"), ("rzp_test_1", "test"), ("rzp_live_1", "live"), ("pk_1", "unknown")],

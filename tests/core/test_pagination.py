@@ -14,16 +14,13 @@ from core.pagination import Order
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 
-
 # What clients hold: made by release 0.2.1.
 HELD = "W3sidCI6ICIyMDI2LTExLTIzVDEyOjAwOjAwLjAwMFoifSwgInJmbmRfMSJd"
-
 
 ROWS = [
     {"_id": f"row_{n:02}", "at": NOON + dt.timedelta(seconds=n // 3), "day": f"{n // 3}", "row": n}
     for n in range(1, 20)
 ]
-
 
 ORDERS = [
     pagination.newest_first("at"),
@@ -77,6 +74,8 @@ def test_a_cursor_of_another_list_is_refused(order: Order, parts: list[Any]) -> 
 
 
 # --- cursors ------------------------------------------------------------------------------------
+
+
 def test_a_cursor_is_read_back() -> None:
     cursor = pagination.encode_cursor("txn", NOON, 42)
     assert pagination.decode_cursor(cursor, str, dt.datetime, int) == ["txn", NOON, 42]

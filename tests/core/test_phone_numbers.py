@@ -13,8 +13,9 @@ from core.errors import Problem
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from tests.support.service import test_settings
 
-
 # --- numbers ------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [

@@ -58,6 +58,8 @@ async def elsewhere() -> AsyncIterator[Any]:
 
 
 # --- ids ----------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "order_", "order_a/../../payments", "order_a?x=1", "pay_a", "order_a\n", "order_é"],
@@ -72,6 +74,8 @@ async def test_only_ids_reach_the_url(text: str, elsewhere: Any) -> None:
 
 
 # --- the happy path -----------------------------------------------------------------------------
+
+
 async def test_an_order_is_created_found_and_fetched(service: Service, receipt: str) -> None:
     created = await gateway.create_order(12_345, receipt, {})
     assert (created.amount_paise, created.currency, created.status) == (12_345, "INR", "created")
@@ -115,6 +119,8 @@ async def test_parallel_captures_never_post_each_others_amounts(service: Service
 
 
 # --- what goes wrong ----------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

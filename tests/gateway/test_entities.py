@@ -8,6 +8,7 @@ from gateway import entities
 from gateway.entities import UnreadableEntity
 
 # --- reading ------------------------------------------------------------------------------------
+
 OFFICIAL = {  # Razorpay's own sample of a captured card payment: no fee yet, and `notes` a list
     "id": "pay_DESlfW9H8K9uqM",
     "entity": "payment",
@@ -62,7 +63,6 @@ REFUND = {
     "status": "processed",
 }
 
-
 DISPUTE = {
     "id": "disp_EsIAlDcoUr8CaQ",
     "entity": "dispute",
@@ -77,7 +77,6 @@ DISPUTE = {
     "phase": "chargeback",
     "created_at": 1589907957,
 }
-
 
 LINE = {
     "entity_id": "pay_DEXrnipqTmWVGE",

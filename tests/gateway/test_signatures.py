@@ -38,6 +38,7 @@ def secrets() -> Iterator[Any]:
 
 
 # --- Checkout -----------------------------------------------------------------------------------
+
 VECTOR = ("order_fake", "pay_fake")
 
 
@@ -99,6 +100,7 @@ def test_an_empty_secret_signs_nothing(secrets: Any) -> None:
 
 
 # --- webhooks -----------------------------------------------------------------------------------
+
 BODY = json.dumps({"event": "payment.captured", "name": "A\u0301sha रमेश", "paise": 100}).encode()
 
 

@@ -10,10 +10,7 @@ import pytest
 from tests.support.service import ROOT
 
 PASSES = "def test_passes():\n    pass\n"
-
-
 FAILS = "def test_fails():\n    raise AssertionError('always')\n"
-
 
 FLAKY = """
 import pathlib
@@ -25,9 +22,7 @@ def test_flaky():
         raise AssertionError("the first time")
 """
 
-
 CRASHES = "import os\n\ndef test_crashes():\n    os._exit(70)\n"
-
 
 HANGS = """
 import time
@@ -37,7 +32,6 @@ import pytest
 def test_hangs():
     time.sleep(60)
 """
-
 
 BROKEN = "import no_such_module\n"
 

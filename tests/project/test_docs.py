@@ -34,28 +34,13 @@ from tests.support.service import ROOT, Person, Service, free_port
 HOUSE = architecture.read(ROOT)
 PRODUCT = [source for source in HOUSE.sources if source.room != "sandbox"]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-
-
 DOCS = ROOT / "docs"
-
-
 README = (ROOT / "README.md").read_text()
-
-
 GUIDE = (DOCS / "WALLET_README.md").read_text()
-
-
 API = (DOCS / "WALLET_API_DOCUMENTATION.md").read_text()
-
-
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
-
-
 MONEY = (DOCS / "money.md").read_text()
-
-
 OPERATIONS = (DOCS / "operations.md").read_text()
-
 
 SCHEMA: dict[str, Any] = main.create_app().openapi()
 
@@ -99,6 +84,8 @@ def check(problems: list[str]) -> None:
 
 
 # --- all pages ----------------------------------------------------------------------------------
+
+
 def anchors(page: Path) -> set[str]:
     """What can be linked to on a page, as GitHub makes it from the headings."""
     titles = [title.lower() for _, _, title in headings(page.read_text())]
@@ -166,6 +153,8 @@ def test_blocks_are_what_they_say() -> None:
 
 
 # --- README -------------------------------------------------------------------------------------
+
+
 def differences(script: str, printed: str) -> list[str]:
     """Where what was printed is not what the `#>` lines promise; `…` stands for anything."""
     promised = [line.removeprefix("#> ") for line in script.splitlines() if line.startswith("#> ")]
@@ -219,6 +208,8 @@ def test_the_readme_shows_what_the_start_prints() -> None:
 
 
 # --- the guide ----------------------------------------------------------------------------------
+
+
 def test_the_guide_has_every_setting_as_the_example_has_it() -> None:
     said = {
         name.strip("`"): (default, meaning)
@@ -405,6 +396,8 @@ def test_the_openapi_file_is_what_the_code_says() -> None:
 
 
 # --- architecture -------------------------------------------------------------------------------
+
+
 def test_the_collections_on_the_page_are_those_of_the_code() -> None:
     said = {
         name.strip("` "): owner.strip("`")
@@ -437,6 +430,8 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 # --- money --------------------------------------------------------------------------------------
+
+
 def test_categories_and_accounts_are_those_of_the_ledger() -> None:
     table = rows(section(MONEY, "Entries"))
     categories = {c[0].strip("`"): c[2] for c in table if len(c) == 3}
@@ -486,6 +481,8 @@ async def test_the_python_of_the_page_follows_a_real_chain(service: Service) -> 
 
 
 # --- operations ---------------------------------------------------------------------------------
+
+
 def test_the_lines_to_watch_for_are_in_the_code() -> None:
     code = "\n".join(source.text for source in PRODUCT)
     watched = [cells[0] for cells in rows(section(OPERATIONS, "Watching"))]

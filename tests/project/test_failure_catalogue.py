@@ -9,10 +9,7 @@ import sys
 from tests.support.service import ROOT
 
 PAGE = (ROOT / "docs" / "payment-failures.md").read_text()
-
-
 NOT_IN_THE_PRODUCT = {32, 33}  # monthly mandates
-
 
 _named = re.compile(r"`(tests/(?:\w+/)*test_\w+\.py)::(test_\w+)`")
 

@@ -22,7 +22,6 @@ from tests.support.service import test_settings as settings_of_tests
 # Of each reconciliation its own.
 MOVING = ("run_id", "trigger", "started_at", "finished_at", "since", "until")
 
-
 # Questions that depend on much, to be asked again after the second start.
 WHOLE = re.compile(r"wallet/|quote|rate-cards|metrics|users|audit|reconciliation")
 
@@ -71,6 +70,8 @@ async def until(is_so: Callable[[], Awaitable[object]], seconds: float = 60) -> 
 
 
 # --- nothing is under way -----------------------------------------------------------------------
+
+
 async def differences(service: ApiClient, answers: list[Document]) -> list[str]:
     """Where this version answers otherwise than 0.2.1 did."""
     room = asyncio.Semaphore(8)
@@ -166,6 +167,8 @@ def test_the_hashes_of_0_2_1_are_those_that_the_documents_describe() -> None:
 
 
 # --- killed in the middle of its work -----------------------------------------------------------
+
+
 async def the_calls_end(service: ApiClient, facts: Document) -> float:
     """Calls that were talking end, and are charged; one that rang is hung up, and is free."""
     who, ringing, cost = facts["who"], facts["calls"]["ringing"], 0.0

@@ -41,23 +41,13 @@ from tests.support.fake_provider import KINDS, Line, Talks, Time
 from tests.support.service import test_settings as settings_of_tests
 
 T = TypeVar("T")
-
-
 F = TypeVar("F", bound=Callable[..., None])
 
-
 STEPS_WANTED = int(os.environ.get("TALK_MACHINE_STEPS", "1000"))
-
-
 STEPS = 20  # in a run; some of them find nothing to do
-
-
 NUMBER = "+919876543210"
-
-
 # The worker looks four times a second; it is allowed to be late.
 WORKER_LATE_SECONDS = 0.4
-
 
 RATES = [
     Rate(rate_paise_per_minute=10_00),
@@ -66,22 +56,16 @@ RATES = [
     Rate(rate_paise_per_minute=99, minimum_billable_seconds=30, connection_fee_paise=2_50),
 ]
 
-
 FAULTS = [
     *(("extend", "not heard"), ("extend", "answer lost"), ("look up", "not heard")),
     *(("hang up", "not heard"), ("hang up", "answer lost")),
 ]
-
-
 # What may be answered to whoever asks for something; everything else is a defect.
 REFUSALS = (PaymentRequired, TooManyCalls, Unavailable, CannotHangUp)
-
 
 LASTS = (
     st.integers(1, 59) | st.integers(60, 500) | st.just(500)
 )  # seconds, if nobody ends it before
-
-
 WHICH = st.integers(0, 10**6)
 
 
@@ -180,8 +164,6 @@ async def world(
 
 
 Step = tuple[str, dict[str, Any]]
-
-
 _steps: list[st.SearchStrategy[Step]] = []
 
 

@@ -29,19 +29,11 @@ from tests.support.processes import Processes
 from tests.support.service import ROOT, Person
 
 T = TypeVar("T")
-
-
 F = TypeVar("F", bound=Callable[..., None])
 
-
 RUNS = int(os.environ.get("MACHINE_RUNS", "20"))
-
-
 STEPS = 100
-
-
 _UNPAID_MAX = 3
-
 
 PROGRAM = f"""
 import sys
@@ -53,7 +45,6 @@ refunds.FAILS_LATE_AFTER_SECONDS = 0.1
 import manage
 sys.exit(manage.command_line(["run"]))
 """
-
 
 # What the next request to Razorpay, or its next webhook, meets.
 FAULTS = [
@@ -101,8 +92,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 Drawn = tuple[str, dict[str, Any]]  # a step's name, and what was drawn for it
-
-
 _steps: list[st.SearchStrategy[Drawn]] = []
 
 

@@ -85,6 +85,8 @@ async def rupees(service: Service, person: Person) -> float:
 
 
 # --- the money arrives --------------------------------------------------------------------------
+
+
 async def test_row_06_the_webhook_credits_what_the_closed_browser_did_not(service: Service) -> None:
     person = await service.signup()
     order_id, payment_id = await paid_and_forgotten(service, person)
@@ -248,6 +250,8 @@ async def test_refund_and_dispute_webhooks_do_what_the_facts_say(
 
 
 # --- who sent it --------------------------------------------------------------------------------
+
+
 async def test_row_15_a_webhook_without_a_right_signature_is_refused_and_not_stored(
     service: Service,
 ) -> None:
@@ -292,6 +296,8 @@ async def test_row_36_an_address_for_another_mode_is_not_there(service: Service)
 
 
 # --- what it stores, and what it answers --------------------------------------------------------
+
+
 async def test_row_20_the_same_bytes_are_stored_once_whatever_their_event_id(
     service: Service,
 ) -> None:
@@ -355,17 +361,9 @@ def captured_with_id(json_id: str) -> bytes:
 
 
 NO_JSON = ("dead", "The body is no JSON.")
-
-
 NOTHING_TO_DO = ("done", "ignored: nothing is done about this event")
-
-
 NO_PAYMENT = ("dead", "The payload names no payment.")
-
-
 NO_REFUND = ("dead", "The payload names no refund.")
-
-
 UNKNOWN = ("dead", "Razorpay does not know what this tells of.")
 
 
@@ -472,6 +470,8 @@ async def test_webhooks_are_listed_in_pages_that_do_not_shift(
 
 
 # --- the sandbox sends them ---------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "kind", [None, "webhook_repeated", "webhook_reordered", "webhook_old_secret", "webhook_late"]
 )

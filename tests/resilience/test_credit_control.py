@@ -18,8 +18,6 @@ from tests.support.processes import Processes, end_of, processes
 from tests.support.service import Person
 
 SLICE_PAISE = 10_00  # a minute at Rs 10
-
-
 LONG_SECONDS = 180
 
 

@@ -17,8 +17,6 @@ from tests.support.processes import Processes, end_of, processes
 from tests.support.service import Person
 
 CALLS = 2_000
-
-
 CONNECTIONS = 64
 
 

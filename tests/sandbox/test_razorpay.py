@@ -55,6 +55,8 @@ async def payment(service: Service, payment_id: str) -> dict[str, Any]:
 
 
 # --- the API ------------------------------------------------------------------------------------
+
+
 async def test_an_order_looks_like_razorpays(service: Service) -> None:
     order = await opened(service, receipt="rcpt 1", notes={})
     assert re.fullmatch(r"order_[A-Za-z0-9]{14}", order["id"])
@@ -166,6 +168,8 @@ async def test_orders_are_listed_newest_first_and_found_by_part_of_a_receipt(
 
 
 # --- paying -------------------------------------------------------------------------------------
+
+
 async def test_a_good_card_pays_and_the_answer_is_signed(service: Service) -> None:
     order = await opened(service)
     answer = await pay(service, order["id"])
@@ -302,6 +306,8 @@ async def test_fee_and_tax_are_known_a_moment_after_the_capture(
 
 
 # --- the page and the script --------------------------------------------------------------------
+
+
 async def test_a_person_can_pay_on_a_page_that_says_what_it_is(service: Service) -> None:
     order = await opened(service)
     answer = await service.client.get(f"/sandbox/pay/{order['id']}")
@@ -342,6 +348,8 @@ async def test_the_script_is_razorpays_and_needs_nothing_from_elsewhere(service:
 
 
 # --- faults -------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -408,6 +416,8 @@ async def test_a_connection_can_break(service: Service) -> None:
 
 
 # --- where it is --------------------------------------------------------------------------------
+
+
 def app_with(key_id: str) -> object:
     return create_app(
         mongodb_uri="mongodb://127.0.0.1:1",

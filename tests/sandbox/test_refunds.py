@@ -225,6 +225,8 @@ async def test_the_official_sdk_refunds_with_a_key(service: Service) -> None:
 
 
 # --- when it goes wrong -------------------------------------------------------------------------
+
+
 async def test_a_refund_that_fails_gives_the_money_back_to_the_payment(service: Service) -> None:
     payment_id = await paid(service)
     await paying.fault(service, "refund_fails")
@@ -322,6 +324,8 @@ async def test_a_receipt_can_be_refused_with_and_without_an_order(service: Servi
 
 
 # --- from outside -------------------------------------------------------------------------------
+
+
 async def test_somebody_refunds_in_the_dashboard(service: Service) -> None:
     payment_id = await paid(service)
     by_itself = (await outside(service, f"/payments/{payment_id}/refunds", amount=1_000)).json()

@@ -16,8 +16,6 @@ from tests.support.service import Service, running, test_settings
 
 # The last second of a day in India, which is not the last of that day in UTC.
 LATE = dt.datetime(2031, 3, 31, 23, 59, 59, tzinfo=clock.IST)
-
-
 EARLY = LATE + dt.timedelta(seconds=1)
 
 

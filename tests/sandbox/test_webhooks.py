@@ -316,6 +316,8 @@ async def test_a_replay_can_be_signed_otherwise_and_carry_another_id(
 
 
 # --- faults -------------------------------------------------------------------------------------
+
+
 async def test_a_webhook_can_be_lost_and_a_path_names_the_event(
     service: Service, receiver: Receiver
 ) -> None:

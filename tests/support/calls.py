@@ -14,10 +14,8 @@ from tests.support.service import Person, Service
 
 NUMBER = "+919876543210"
 
-
 # It rings for longer than any test takes, so the test alone says what becomes of the call.
 SILENT = {"duration_seconds": 30, "wall_seconds": 3_000}
-
 
 # Whoever has it does what the worker of the service does, and the worker waits.
 turn = asyncio.Lock()

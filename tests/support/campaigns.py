@@ -9,8 +9,6 @@ from core import database
 from tests.support.service import Person, Service
 
 FAST = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 0.1}
-
-
 SLOW = {"outcome": "completed", "duration_seconds": 30, "wall_seconds": 120.0}
 
 

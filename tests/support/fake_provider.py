@@ -14,11 +14,8 @@ from telephony import Ambiguous, Capabilities, Dial, NotSent, Refused, Report, S
 from telephony.provider import Others, no_others
 
 RINGS_SECONDS_MAX = 60
-
-
 # A call that was just taken is not in the records yet.
 HIDDEN_SECONDS = 20
-
 
 KINDS: dict[str, Capabilities] = {
     "extends": Capabilities(

@@ -11,14 +11,8 @@ from reporting import audit
 from tests.support.service import Person, Service
 
 GOOD = "4111 1111 1111 1111"
-
-
 DECLINED = "4000 0000 0000 0002"
-
-
 AUTHORIZED = "4000 0000 0000 0077"
-
-
 LATE = "4000 0000 0000 3220"
 
 
@@ -86,14 +80,8 @@ async def outside(service: Service, path: str, **body: Any) -> dict[str, Any]:
 
 # What payments leave behind, with us and at Razorpay.
 _LEDGER = ("wallets", "transactions")
-
-
 _BOTH = ("orders", "payments", "refunds", "disputes", "settlements")
-
-
 _OURS = (*_LEDGER, *_BOTH, "reconciliations")
-
-
 _THEIRS = (*_BOTH, "refund_keys", "settlement_items", "faults")
 
 

@@ -22,8 +22,6 @@ from tests.support.service import ROOT, Person, Service, free_port
 from tests.support.service import test_settings as settings_of_tests
 
 START_SECONDS_MAX = 60
-
-
 STOP_SECONDS_MAX = 60
 
 

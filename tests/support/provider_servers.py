@@ -34,8 +34,6 @@ from tests.support import calls
 from tests.support.service import Service, free_port
 
 TOKEN = "the token that the network signs with"
-
-
 LIVE = ("queued", "ringing", "in_progress")
 
 

@@ -24,11 +24,7 @@ from ledger import Credit
 from sandbox.service import create_app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
 PASSWORD = "correct horse battery"
-
-
 _numbers = itertools.count(1)
 
 

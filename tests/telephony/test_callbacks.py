@@ -12,8 +12,9 @@ from core.errors import NotFound
 from telephony import OVER, InvalidCallbackSignature, Report
 from telephony.simulator import SIGNATURE_HEADER, sign
 
-
 # --- addresses and signatures -------------------------------------------------------------------
+
+
 def test_a_signature_is_an_hmac_over_the_address_and_the_body(settings: config.Settings) -> None:
     secret = settings.simulator_auth_token.encode()
     expected = hmac.new(secret, b"http://127.0.0.1:8000/a?b=c\n{}", hashlib.sha256).hexdigest()

@@ -41,8 +41,6 @@ from tests.support.service import Person, Service, running, test_settings
 KINDS: dict[str, type[Network]] = {
     kind.name: kind for kind in (Simulated, TwilioHere, PlivoHere, ExotelHere)
 }
-
-
 REAL = [name for name in KINDS if name != "simulator"]
 
 
@@ -125,6 +123,8 @@ async def settled(network: Network, person: Person, call_id: str) -> dict[str, A
 
 
 # --- the flow -----------------------------------------------------------------------------------
+
+
 @over()
 async def test_a_call_rings_is_answered_ends_and_is_charged_once(network: Network) -> None:
     service = network.service
@@ -236,6 +236,8 @@ async def test_a_forged_callback_is_refused(network: Network) -> None:
 
 
 # --- what the network answers -------------------------------------------------------------------
+
+
 @over()
 @pytest.mark.parametrize("fault", ["no answer", "broken answer"])
 async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
@@ -438,6 +440,8 @@ def test_no_body_breaks_the_reading_of_a_callback(body: bytes, kind: str) -> Non
 
 
 # --- hanging up ---------------------------------------------------------------------------------
+
+
 @over(*REAL)
 async def test_a_call_is_hung_up_where_the_network_can(network: Network) -> None:
     service = network.service
@@ -475,6 +479,8 @@ async def test_an_empty_id_never_reaches_plivo(network: Network) -> None:
 
 
 # --- durations ----------------------------------------------------------------------------------
+
+
 @over("twilio")
 async def test_twilios_minutes_are_not_taken_for_seconds(network: Network) -> None:
     assert isinstance(network, TwilioHere)
@@ -574,6 +580,8 @@ async def test_exotel_is_believed_only_at_its_addresses_when_they_are_listed(
 
 
 # --- who answers --------------------------------------------------------------------------------
+
+
 async def said_who_answered(network: Network, phone: Phone, who: str) -> int:
     """What Twilio and Plivo report beside the call; the status of our answer."""
     if isinstance(network, TwilioHere):
@@ -648,6 +656,8 @@ async def test_where_no_machine_is_found_out_it_cannot_be_asked_for(network: Net
 
 
 # --- what is said -------------------------------------------------------------------------------
+
+
 @over(*REAL)
 async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
     person = await funded(network.service, 100)
@@ -681,6 +691,8 @@ async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
 
 
 # --- the talk-time contract, network by network --------------------------------------------------
+
+
 async def about_to_run_out(call_id: str, seconds_left: float) -> Call:
     """As if it had talked until so much of what is reserved is left; then what the worker does."""
     found = await kept(call_id)

@@ -13,9 +13,8 @@ from twilio.request_validator import RequestValidator
 from telephony import signatures
 
 # --- Twilio -------------------------------------------------------------------------------------
+
 MYAPP = "https://mycompany.com/myapp.php?foo=1&bar=2"
-
-
 DIGITS = {
     "CallSid": "CA1234567890ABCDE",
     "Digits": "1234",
@@ -23,11 +22,7 @@ DIGITS = {
     "To": "+18005551212",
     "Caller": "+14158675309",
 }
-
-
 STATUS_URL = "https://voice.example.in/webhooks/twilio/status?call=42"
-
-
 STATUS = {
     "AccountSid": "AC" + 32 * "0",
     "ApiVersion": "2010-04-01",
@@ -43,8 +38,6 @@ STATUS = {
     "To": "+919876543210",
     "SipResponseCode": "200",
 }
-
-
 TOKEN = "12345"
 
 
@@ -114,8 +107,6 @@ def test_another_algorithm_than_that_of_the_auth_token_is_refused() -> None:
 
 
 names = st.text("abcAB_1", min_size=1, max_size=6)
-
-
 values = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
@@ -134,12 +125,9 @@ def test_what_twilios_sdk_signs_is_accepted_and_a_changed_byte_is_not(
 
 
 # --- Plivo --------------------------------------------------------------------------------------
+
 NONCE = "12345678901234567890"
-
-
 HANGUP = "https://example.com/plivo/hangup"
-
-
 ENDED = {
     "CallUUID": "abc-1",
     "From": "919876543210",
@@ -148,8 +136,6 @@ ENDED = {
     "Duration": "61",
     "BillDuration": "60",
 }
-
-
 VECTORS: list[tuple[str, str, Any, str, str]] = [
     (
         "POST",

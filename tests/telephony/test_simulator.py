@@ -36,6 +36,8 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 
 
 # --- the life of a simulated call ---------------------------------------------------------------
+
+
 def placed(script: Simulate, limit: int = 14_400) -> SimulatedCall:
     dial = Dial(
         call_id="call_A",
@@ -112,6 +114,8 @@ def test_what_is_reported_names_the_same_news_by_the_same_id() -> None:
 
 
 # --- the network at work ------------------------------------------------------------------------
+
+
 def a_call(call_id: str) -> NetworkCall:
     return {
         "_id": call_id,

@@ -5,7 +5,12 @@ from typing import Final, Literal, NotRequired, TypedDict
 
 from core import config, money
 
+# --- vocabulary ---------------------------------------------------------------------------------
+
 RATE_PAISE_MAX: Final = 1_000_00  # Rs 1,000 a minute: above it somebody meant paise
+
+# No call is longer than a day: where the rate is zero, this is what money can buy.
+SECONDS_MAX: Final = 86_400
 
 Source = Literal[
     "default",  # the single rate
@@ -38,23 +43,6 @@ class Rate:
         return self.first_pulse_seconds or self.pulse_seconds
 
 
-def rate_with_default_terms(rate_paise_per_minute: int, *, source: Source) -> Rate:
-    """A price a minute with the pulses, the minimum and the fee of the settings."""
-    chosen = config.settings()
-    return Rate(
-        rate_paise_per_minute=rate_paise_per_minute,
-        pulse_seconds=chosen.pulse_seconds,
-        first_pulse_seconds=chosen.first_pulse_seconds or chosen.pulse_seconds,
-        minimum_billable_seconds=chosen.minimum_billable_seconds,
-        connection_fee_paise=chosen.connection_fee_paise,
-        source=source,
-    )
-
-
-# No call is longer than a day: where the rate is zero, this is what money can buy.
-SECONDS_MAX: Final = 86_400
-
-
 class RatedCall(TypedDict):
     """The rate that a call was placed at, as its record keeps it: a change of rates does not touch
     it. Calls of older versions have no `rate_source` and no first pulse."""
@@ -69,7 +57,34 @@ class RatedCall(TypedDict):
     rate_prefix: NotRequired[str | None]
 
 
-# --- pricing ------------------------------------------------------------------------------------
+def rate_with_default_terms(rate_paise_per_minute: int, *, source: Source) -> Rate:
+    """A price a minute with the pulses, the minimum and the fee of the settings."""
+    chosen = config.settings()
+    return Rate(
+        rate_paise_per_minute=rate_paise_per_minute,
+        pulse_seconds=chosen.pulse_seconds,
+        first_pulse_seconds=chosen.first_pulse_seconds or chosen.pulse_seconds,
+        minimum_billable_seconds=chosen.minimum_billable_seconds,
+        connection_fee_paise=chosen.connection_fee_paise,
+        source=source,
+    )
+
+
+def rate_of(call: RatedCall) -> Rate:
+    """The rate that was snapshotted on a call."""
+    return Rate(
+        rate_paise_per_minute=int(call["rate_paise_per_minute"]),
+        pulse_seconds=call["pulse_seconds"],
+        first_pulse_seconds=call.get("first_pulse_seconds"),
+        minimum_billable_seconds=call["minimum_billable_seconds"],
+        connection_fee_paise=int(call["connection_fee_paise"]),
+        source=call.get("rate_source", "default"),
+        card_version=call.get("rate_card_version"),
+        prefix=call.get("rate_prefix"),
+    )
+
+
+# --- what a duration costs ----------------------------------------------------------------------
 
 
 def billable_seconds(duration_seconds: int, rate: Rate) -> int:
@@ -100,25 +115,6 @@ def cost_paise(duration_seconds: int, rate: Rate) -> int:
         return 0
     numerator = rate.rate_paise_per_minute * billable_seconds(duration_seconds, rate)
     return rate.connection_fee_paise + money.div_half_up(numerator, 60)
-
-
-def affordable_seconds(amount_paise: int, rate: Rate) -> int:
-    """The largest duration whose cost is at most `amount_paise`: the exact inverse of the cost.
-
-    Half-up rounding of `b × rate / 60` stays within m exactly when `2 × b × rate < 60 × (2m + 1)`,
-    so the most that can be billed is `b = floor((60 m + 29) / rate)`. At most `SECONDS_MAX`.
-    """
-    minutes_paise = amount_paise - rate.connection_fee_paise
-    if minutes_paise < 0:
-        return 0
-    affordable = SECONDS_MAX
-    if rate.rate_paise_per_minute > 0:
-        most = money.floor_div(60 * minutes_paise + 29, rate.rate_paise_per_minute)
-        affordable = min(SECONDS_MAX, most)
-    if affordable < billable_seconds(1, rate):  # the first pulse, and the minimum
-        return 0
-    following = (affordable - rate.opening_seconds) // rate.pulse_seconds
-    return rate.opening_seconds + following * rate.pulse_seconds
 
 
 def explanation(duration_seconds: int, rate: Rate) -> str:
@@ -156,21 +152,29 @@ def _pulses(count: int, rate: Rate) -> str:
     return f"1 pulse of {first} s" + (rest if count > 1 else "")
 
 
-def rate_of(call: RatedCall) -> Rate:
-    """The rate that was snapshotted on a call."""
-    return Rate(
-        rate_paise_per_minute=int(call["rate_paise_per_minute"]),
-        pulse_seconds=call["pulse_seconds"],
-        first_pulse_seconds=call.get("first_pulse_seconds"),
-        minimum_billable_seconds=call["minimum_billable_seconds"],
-        connection_fee_paise=int(call["connection_fee_paise"]),
-        source=call.get("rate_source", "default"),
-        card_version=call.get("rate_card_version"),
-        prefix=call.get("rate_prefix"),
-    )
+# --- what money buys ----------------------------------------------------------------------------
 
 
-# --- charging -----------------------------------------------------------------------------------
+def affordable_seconds(amount_paise: int, rate: Rate) -> int:
+    """The largest duration whose cost is at most `amount_paise`: the exact inverse of the cost.
+
+    Half-up rounding of `b × rate / 60` stays within m exactly when `2 × b × rate < 60 × (2m + 1)`,
+    so the most that can be billed is `b = floor((60 m + 29) / rate)`. At most `SECONDS_MAX`.
+    """
+    minutes_paise = amount_paise - rate.connection_fee_paise
+    if minutes_paise < 0:
+        return 0
+    affordable = SECONDS_MAX
+    if rate.rate_paise_per_minute > 0:
+        most = money.floor_div(60 * minutes_paise + 29, rate.rate_paise_per_minute)
+        affordable = min(SECONDS_MAX, most)
+    if affordable < billable_seconds(1, rate):  # the first pulse, and the minimum
+        return 0
+    following = (affordable - rate.opening_seconds) // rate.pulse_seconds
+    return rate.opening_seconds + following * rate.pulse_seconds
+
+
+# --- what a call reserves -----------------------------------------------------------------------
 
 
 def hold_paise_min(rate: Rate) -> int:

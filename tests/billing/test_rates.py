@@ -135,12 +135,13 @@ async def test_a_setting_that_cannot_be_written_leaves_no_row_in_the_history(
 
 _START = """
 import asyncio, sys
-import database, rates
+from billing import rates
+from core import database
 
 async def start():
     await database.connect(*sys.argv[1:])
     await database.prepare()
-    print((await rates.current()).rate_paise_per_minute)
+    print((await rates.get_current_rate()).rate_paise_per_minute)
 
 asyncio.run(start())
 """

@@ -140,7 +140,8 @@ def test_four_starts_at_the_same_moment_make_one_mongod(data_dir: Path) -> None:
 
 def test_a_mongod_whose_starter_was_killed_is_adopted_and_then_stopped(data_dir: Path) -> None:
     code = (
-        "import sys, time, mongod; running = mongod.start(sys.argv[1]);"
+        "import sys, time; from core import embedded_mongodb;"
+        " running = embedded_mongodb.start(sys.argv[1]);"
         " print(running.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -21,9 +21,12 @@ from wallet import Balance
 log = logging.getLogger(__name__)
 
 
+# --- vocabulary ---------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reservation:
-    """What is reserved for a call, and the seconds that it buys. `repeated`: it was so before.
+    """What is reserved for a call, and the seconds that it buys. `repeated`: it was reserved before.
 
     `counted_on` is the day (in India) on which it counts for its user's limits, if it does.
     `affordable_seconds` is what all that is free in the wallet would buy on top of it.
@@ -51,7 +54,7 @@ class BilledCall(RatedCall):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Charge:
-    """What became of a call's money. `repeated`: it was resolved before, nothing changed now.
+    """How a call was charged. `repeated`: it was resolved before, nothing changed now.
 
     `reserved_paise` is what was reserved for it when it was settled.
     """
@@ -72,14 +75,14 @@ WithCharge = Callable[[Charge], Iterable[Write]]
 class Outlook:
     """What a user may do and can pay for at one moment, from facts that are read once.
 
-    A hint for those who dial many: `reserve` decides. `rate` is that of the next call; it is None
-    when that depends on whom it goes to, and then the minimum balance is asked for.
+    An estimate for campaigns: `reserve` decides. `rate` is that of the next call; it is None when
+    the rate depends on a destination that is not known, and then the minimum balance is required.
     """
 
     rate: Rate | None
     balance: Balance
     limits: Limits
-    spend_refusal: SpendCapReached | None  # the day's cap leaves no room for a call
+    spend_refusal: SpendCapReached | None  # the day's cap does not leave enough for a call
     calls_are_used_up: bool  # no more calls may be started today
 
     @property
@@ -101,13 +104,16 @@ class Outlook:
         return money.floor_div(self.balance.available_paise, self.required_paise)
 
     def capacity(self, seconds_max: int, *, whole: bool = False) -> int:
-        """How many calls the whole wallet carries at once with a full slice (or `whole`) each, those
-        that run included, and the account may have; at least one."""
+        """How many calls the user may have at once, those that run included: at most so many as the
+        whole balance pays a full slice (or with `whole` all) of; at least one."""
         slice_paise = self.required_paise
         if self.rate is not None:
             slice_paise = pricing.hold_paise(self.rate, seconds_max, whole=whole)
         carried = money.floor_div(self.balance.balance_paise, slice_paise)
         return max(1, min(self.limits.concurrent_calls, carried))
+
+
+# --- may a call be placed -----------------------------------------------------------------------
 
 
 async def get_outlook(user_id: str, number: str | None = None) -> Outlook:
@@ -138,20 +144,23 @@ async def require_can_start(user_id: str, number: str | None = None) -> None:
         raise refusal
 
 
+async def is_frozen(user_id: str) -> bool:
+    """Whether an admin has frozen this user's wallet: no money can be reserved for a new call."""
+    return (await wallet.get_balance(user_id)).frozen
+
+
 def _required_paise(rate: Rate | None) -> int:
     return config.settings().minimum_balance_paise if rate is None else pricing.hold_paise_min(rate)
 
 
 def _refusal_of(balance: Balance, required_paise: int) -> PaymentRequired | None:
-    """Why `required_paise` cannot be had, in the words of the ledger; None when it can be."""
+    """The ledger's refusal of a hold of `required_paise`; None when it would accept one."""
     if not balance.frozen and balance.available_paise >= required_paise:
         return None
     return ledger.refusal(balance, required_paise)
 
 
-async def is_frozen(user_id: str) -> bool:
-    """Whether an admin has frozen this user's wallet: it takes no new call."""
-    return (await wallet.get_balance(user_id)).frozen
+# --- the money of a call ------------------------------------------------------------------------
 
 
 async def reserve(
@@ -166,9 +175,9 @@ async def reserve(
     """Count a call for its user's limits and reserve its first slice, together with `companions`;
     with `whole` all of it.
 
-    The limits come first and are given back when the wallet refuses: a crash in between leaves them
-    stricter for that minute or day, never looser. Raises InsufficientBalance, BalanceHeld and
-    SpendCapReached (402), TooManyCalls (429), Unavailable.
+    The call is counted first, and the count is undone when the wallet refuses: a crash in between
+    leaves the limits stricter for that minute or day, never looser. Raises InsufficientBalance,
+    BalanceHeld and SpendCapReached (402), TooManyCalls (429), Unavailable.
     """
     allowed = await limits.get_limits(user_id)
     amount_paise = pricing.hold_paise(rate, seconds_max, whole=whole)
@@ -218,10 +227,11 @@ async def can_extend(call: BilledCall, *, seconds_more: int, seconds_max: int) -
 async def extend(
     call: BilledCall, *, seconds_more: int, seconds_max: int, companions: WithReservation
 ) -> Reservation:
-    """Reserve `seconds_more` for a running call, or what can be had of it, with `companions`.
+    """Reserve `seconds_more` for a running call, or what the balance and the day's cap allow of it, with
+    `companions`.
 
-    Raises InsufficientBalance, BalanceHeld and SpendCapReached when not even one more second can be
-    had, HoldNotFound when the call is settled already, Unavailable.
+    Raises InsufficientBalance, BalanceHeld and SpendCapReached when not even one more second can
+    be reserved, HoldNotFound when the call is settled already, Unavailable.
     """
     rate = pricing.rate_of(call)
     wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
@@ -229,7 +239,7 @@ async def extend(
     least_paise = pricing.cost_paise(min(seconds_max, call["limit_seconds"] + 1), rate)
     counted_on = call.get("counted_on")
     if counted_on is not None:
-        # What the wallet then refuses of it stays reserved here until the call is settled.
+        # What the wallet then refuses of it stays reserved of the cap until the call is settled.
         amount_paise = await limits.extend_reservation(
             call["user_id"],
             counted_on,
@@ -270,41 +280,11 @@ async def settle(call: BilledCall, *, duration_seconds: int, companions: WithCha
 
 
 async def release(call: BilledCall, *, companions: WithCharge) -> Charge:
-    """Give back the hold of a call that costs nothing; harmless when repeated."""
+    """Release the hold of a call that costs nothing; harmless when repeated."""
     command = ledger.Release(user_id=call["user_id"], call_id=call["_id"])
     outcome = await wallet.post(command, lambda outcome: companions(_charge(outcome, 0)))
     await record_price_of_day(call, 0)
     return _charge(outcome, 0)
-
-
-async def record_price_of_day(call: BilledCall, price_paise: int) -> None:
-    """Put the price of a call in the place of what its user's day had reserved for it, once.
-
-    The money has moved before: if this fails, the rest of that day is stricter until somebody
-    reports the end again.
-    """
-    counted_on = call.get("counted_on")
-    if counted_on is None:
-        return
-    try:
-        await limits.settle_on_day(
-            call["user_id"], counted_on, call_id=call["_id"], cost_paise=price_paise
-        )
-    except (Unavailable, AnyError) as problem:
-        log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
-
-
-async def cancel_count_of_day(call: BilledCall) -> None:
-    """A call that the network did not take is none of its user's calls of that day.
-
-    If this fails, the rest of that day is stricter.
-    """
-    user_id, at = call["user_id"], call["created_at"]
-    try:
-        if (await limits.get_limits(user_id)).are_counted:
-            await limits.cancel_on_day(user_id, call_id=call["_id"], at=at)
-    except (Unavailable, AnyError) as problem:
-        log.warning("call %s: still counted: %s", call["_id"], type(problem).__name__)
 
 
 def _reservation(
@@ -328,3 +308,36 @@ def _charge(outcome: Outcome, price_paise: int) -> Charge:
         outcome.replayed,
         outcome.held_paise,
     )
+
+
+# --- the limits of the day ----------------------------------------------------------------------
+
+
+async def record_price_of_day(call: BilledCall, price_paise: int) -> None:
+    """Replace what the day's cap had reserved for a call by its price, once.
+
+    The charge is committed before: if this fails, the limits are stricter for the rest of that day,
+    or until the end of the call is reported again.
+    """
+    counted_on = call.get("counted_on")
+    if counted_on is None:
+        return
+    try:
+        await limits.settle_on_day(
+            call["user_id"], counted_on, call_id=call["_id"], cost_paise=price_paise
+        )
+    except (Unavailable, AnyError) as problem:
+        log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
+
+
+async def cancel_count_of_day(call: BilledCall) -> None:
+    """Take a call that the network did not accept out of its user's calls of that day.
+
+    If this fails, the limits are stricter for the rest of that day.
+    """
+    user_id, at = call["user_id"], call["created_at"]
+    try:
+        if (await limits.get_limits(user_id)).are_counted:
+            await limits.cancel_on_day(user_id, call_id=call["_id"], at=at)
+    except (Unavailable, AnyError) as problem:
+        log.warning("call %s: still counted: %s", call["_id"], type(problem).__name__)

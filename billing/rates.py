@@ -13,6 +13,8 @@ from core import clock, config, database, money
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import invalid
 
+# --- vocabulary ---------------------------------------------------------------------------------
+
 # The setting that holds the current rate, and the document of `rates` that held it until 0.2.1.
 _SETTING: Final = "call_rate_per_minute"
 _SETTING_UNTIL_0_2_1: Final = "current"
@@ -28,7 +30,7 @@ class WalletSetting(TypedDict):
 
 
 class RateRecord(TypedDict):
-    """A document of `rates`: a user's own rate, or one change of a rate. None: it was taken away."""
+    """A document of `rates`: a user's own rate, or one change of a rate. None: it was removed."""
 
     _id: str
     rate_paise_per_minute: int | None
@@ -37,11 +39,50 @@ class RateRecord(TypedDict):
     user_id: NotRequired[str]  # absent where the current rate was changed
 
 
+# --- the rate of a call -------------------------------------------------------------------------
+
+
+async def get_rate(user_id: str, number: str) -> Rate:
+    """What a call of this user to this number (E.164) costs if it is placed now.
+
+    While a card is in force, nobody can call a number that it has no price for, not even with a rate
+    of their own. Raises DestinationNotRated, and Unavailable: no call is placed at an unknown rate.
+    """
+    own, card, single = await asyncio.gather(
+        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
+    )
+    priced = None if card is None else card.rate_of(number, clock.ist_date(clock.now()))
+    return own or priced or single
+
+
+async def find_likely_rate(user_id: str, number: str | None = None) -> Rate | None:
+    """The rate that the user's next call will probably have; None when it depends on the destination
+    and that is not given, or has no price."""
+    if number is not None:
+        try:
+            return await get_rate(user_id, number)
+        except DestinationNotRated:
+            return None
+    own, card, single = await asyncio.gather(
+        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
+    )
+    return own or (single if card is None else None)
+
+
+async def find_rate_card_version() -> int | None:
+    """The version of the rate card that is in force; None when there is none."""
+    card = await rate_cards.find_card_in_force()
+    return None if card is None else card.version
+
+
+# --- the single rate and a user's own -----------------------------------------------------------
+
+
 async def get_current_rate() -> Rate:
     """The single rate of this moment: what an admin set last, else `DEFAULT_CALL_RATE`.
 
     It is read for every call (calls that start at the same moment share the query), so a new rate
-    holds in every process as soon as it is committed.
+    applies in every process as soon as it is committed.
     """
     setting = await _setting()
     if setting is None:
@@ -87,7 +128,7 @@ async def set_current_rate(rate_paise_per_minute: int, *, by: str) -> RateRecord
 
 
 async def set_own_rate(user_id: str, rate_paise_per_minute: int | None, *, by: str) -> RateRecord:
-    """Give this user a rate of their own, or with None take it away; the record of the change.
+    """Give this user a rate of their own, or with None remove it; the record of the change.
 
     Raises NotFound when there is no such user, and InvalidRequest as `set_current_rate` does.
     """
@@ -115,6 +156,9 @@ def _change(rate_paise_per_minute: int | None, *, by: str) -> RateRecord:
     }
 
 
+# --- storage ------------------------------------------------------------------------------------
+
+
 def _of(user_id: str) -> str:
     return f"own:{user_id}"
 
@@ -130,7 +174,7 @@ async def _own_record(user_id: str) -> RateRecord | None:
 
 
 async def _record(change: RateRecord, setting: Update) -> None:
-    """Write what holds from now on, and the change among all that there were, in one commit."""
+    """Write the new rate, and the record of its change, in one commit."""
 
     async def both(session: Session) -> None:
         writes: list[Write] = [setting, Insert("rates", change)]
@@ -142,8 +186,8 @@ async def _record(change: RateRecord, setting: Update) -> None:
 async def _move_current_rate() -> None:
     """Copy the current rate of a database of 0.2.1 to `wallet_settings`, unless there is one.
 
-    The old document stays as it is: processes of 0.2.1 that run on until they are replaced charge
-    by it (docs/operations.md).
+    The old document stays as it is: processes of 0.2.1 that still run until they are replaced
+    charge by it (docs/operations.md).
     """
     old = await db.rates.find_one({"_id": _SETTING_UNTIL_0_2_1})
     if old is None:
@@ -158,11 +202,10 @@ async def _move_current_rate() -> None:
             {"_id": _SETTING}, {"$setOnInsert": setting}, upsert=True
         )
     except database.DuplicateKey:
-        pass  # another process was faster
+        pass  # another process copied it first
 
 
 database.migrate("rates: the current rate moves to wallet_settings", _move_current_rate)
-
 
 database.declare(
     "wallet_settings",
@@ -177,7 +220,6 @@ database.declare(
         },
     },
 )
-
 
 database.declare(
     "rates",
@@ -196,36 +238,3 @@ database.declare(
         },
     },
 )
-
-
-async def get_rate(user_id: str, number: str) -> Rate:
-    """What a call of this user to this number (E.164) costs if it is placed now.
-
-    While a card is in force, a number that it has no price for is not called by anybody, whatever
-    rate they have of their own. Raises DestinationNotRated, and Unavailable: unknown is never cheap.
-    """
-    own, card, single = await asyncio.gather(
-        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
-    )
-    priced = None if card is None else card.rate_of(number, clock.ist_date(clock.now()))
-    return own or priced or single
-
-
-async def find_likely_rate(user_id: str, number: str | None = None) -> Rate | None:
-    """The rate that the user's next call will probably have; None when it depends on the destination
-    and that is not given, or has no price."""
-    if number is not None:
-        try:
-            return await get_rate(user_id, number)
-        except DestinationNotRated:
-            return None
-    own, card, single = await asyncio.gather(
-        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
-    )
-    return own or (single if card is None else None)
-
-
-async def find_rate_card_version() -> int | None:
-    """The version of the rate card that is in force; None when there is none."""
-    card = await rate_cards.find_card_in_force()
-    return None if card is None else card.version

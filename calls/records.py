@@ -9,11 +9,13 @@ from core.database import Document, db
 from core.errors import NotFound
 from telephony import OVER
 
+# --- vocabulary ---------------------------------------------------------------------------------
+
 Status = Literal[
     "created",
     "submitting",  # committed with its hold, the network is being asked
-    "unknown",  # the network was asked and its answer did not come: nothing is dialled again
-    "queued",  # the network has it
+    "unknown",  # the network was asked and did not answer: nothing is dialled again
+    "queued",  # the network accepted it
     "initiated",
     "ringing",
     "in_progress",
@@ -27,15 +29,21 @@ BillingStatus = Literal[
     "held",  # its hold is in the wallet
     "settled",  # charged (or owed), the hold is gone
     "released",  # cost nothing, the hold is gone
-    "pending_duration",  # it ended, the network has not said after how long
-    "review",  # a person has to look; the hold stays
+    "pending_duration",  # it ended, the network has not reported its duration yet
+    "review",  # a person has to decide; the hold stays
 ]
 
 RESOLVED: Final = ("settled", "released")
+IN_REVIEW: Final[Document] = {"review_reason": {"$type": "string"}}
+
+# A network that queues calls may begin one this much later than it was placed.
+_NEAR_SECONDS: Final = 1_000
+
+_NEWEST: Final = pagination.newest_first("created_at")
 
 
 class CallEvent(TypedDict):
-    """A report of the network, as the call keeps it."""
+    """A report of the network, as it is stored on the call."""
 
     id: str
     status: str
@@ -45,7 +53,7 @@ class CallEvent(TypedDict):
 
 
 class CallReview(TypedDict):
-    """Who decided on a call that waited for a person, and what they wrote."""
+    """Who reviewed a call, and the note that they left."""
 
     by: str
     note: str
@@ -62,7 +70,7 @@ class Call(BilledCall):
     connect_to: str | None
     max_duration_seconds: int
     machine_detection: NotRequired[Literal["report", "hang_up"] | None]
-    # how far it is
+    # its state
     status: Status
     rank: int  # of the status, in `telephony.RANK`
     billing_status: BillingStatus
@@ -71,7 +79,7 @@ class Call(BilledCall):
     answered_by: NotRequired[Literal["human", "machine"]]
     failure_reason: str | None
     events: list[CallEvent]
-    # the network, and the limit that it was given
+    # the network, and the limit that was sent to it
     provider: str
     provider_call_id: str | None
     provider_leg_id: NotRequired[str]  # the second id that some networks give a call
@@ -86,19 +94,17 @@ class Call(BilledCall):
     cost_paise: int | None
     due_paise: int
     explanation: str | None
-    # what is done for it by itself; absent when there is nothing more to do
+    # when the call monitor checks and extends it; absent when there is nothing more to do
     checks: int
     next_check_at: NotRequired[dt.datetime]
     next_extend_at: NotRequired[dt.datetime]
     warned_at: NotRequired[int]  # the seconds that were left when `CallRunsOut` was recorded last
-    # what a person has to look at, and what they decided
+    # why a person has to review it, and what they decided
     review_reason: str | None
     reviewed: NotRequired[CallReview]
 
 
-# A network that queues may begin a call so much later than we placed it.
-_NEAR_SECONDS: Final = 1_000
-_NEWEST: Final = pagination.newest_first("created_at")
+# --- queries ------------------------------------------------------------------------------------
 
 
 async def get_call(call_id: str) -> Call:
@@ -134,7 +140,7 @@ async def list_live_calls(user_id: str, *, limit: int) -> list[Call]:
 
 
 async def list_similar_calls(call: Call) -> list[Call]:
-    """Our other calls to the same number that are up or were placed at about that time, for a
+    """Our other calls to the same number that are live or were placed at about that time, for a
     network that cannot distinguish them."""
     near = {"$gte": clock.after(-_NEAR_SECONDS, since=call["created_at"])}
     near["$lte"] = clock.after(_NEAR_SECONDS, since=call["created_at"])
@@ -150,10 +156,7 @@ async def list_similar_calls(call: Call) -> list[Call]:
 
 
 async def list_calls_in_review(limit: int) -> list[Call]:
-    """The calls that wait for a person, the oldest first: their money is held, or what their
-    network said of them does not fit together."""
+    """The calls that need a review, the oldest first: their money is still held, or the reports of
+    their network contradict each other."""
     found = db.calls.find(IN_REVIEW, sort=[("created_at", 1)], limit=limit)
     return cast(list[Call], await found.to_list(None))
-
-
-IN_REVIEW: Final[Document] = {"review_reason": {"$type": "string"}}

@@ -7,9 +7,9 @@ from core import config, money
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-RATE_PAISE_MAX: Final = 1_000_00  # Rs 1,000 a minute: above it somebody meant paise
+RATE_PAISE_MAX: Final = 1_000_00  # Rs 1,000 a minute: a higher one was probably entered in paise
 
-# No call is longer than a day: where the rate is zero, this is what money can buy.
+# No call is longer than a day: this many seconds are affordable where the rate is zero.
 SECONDS_MAX: Final = 86_400
 
 Source = Literal[
@@ -21,11 +21,11 @@ Source = Literal[
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """What a call costs; a snapshot of it goes with every call that is placed.
+    """What a call costs; every call that is placed stores a copy of its rate.
 
     Talk time is paid for in pulses: the first of `first_pulse_seconds` (None: like the others),
-    then of `pulse_seconds` each. `source` says where it comes from; a card's names its version and
-    the prefix that matched.
+    then of `pulse_seconds` each. `source` is where it comes from; a rate of a card has the card's
+    version and the prefix that matched.
     """
 
     rate_paise_per_minute: int
@@ -44,8 +44,8 @@ class Rate:
 
 
 class RatedCall(TypedDict):
-    """The rate that a call was placed at, as its record keeps it: a change of rates does not touch
-    it. Calls of older versions have no `rate_source` and no first pulse."""
+    """The rate that a call was placed at, as it is stored with the call: a later change of rates does
+    not affect it. Calls of older versions have no `rate_source` and no first pulse."""
 
     rate_paise_per_minute: int
     pulse_seconds: int
@@ -71,7 +71,7 @@ def rate_with_default_terms(rate_paise_per_minute: int, *, source: Source) -> Ra
 
 
 def rate_of(call: RatedCall) -> Rate:
-    """The rate that was snapshotted on a call."""
+    """The rate that was stored with a call."""
     return Rate(
         rate_paise_per_minute=int(call["rate_paise_per_minute"]),
         pulse_seconds=call["pulse_seconds"],
@@ -88,17 +88,17 @@ def rate_of(call: RatedCall) -> Rate:
 
 
 def billable_seconds(duration_seconds: int, rate: Rate) -> int:
-    """What of a duration is paid for: at least the minimum, rounded up to whole pulses.
+    """How many seconds of a duration are charged: at least the minimum, rounded up to whole pulses.
 
-    30/6 of a rate card is a first pulse of 30 seconds and others of 6. Nothing is billable of a call
-    that was not answered.
+    30/6 of a rate card is a first pulse of 30 seconds and others of 6. A call that was not
+    answered has no billable seconds.
     """
     following = pulse_count(duration_seconds, rate) - 1
     return 0 if following < 0 else rate.opening_seconds + following * rate.pulse_seconds
 
 
 def pulse_count(duration_seconds: int, rate: Rate) -> int:
-    """How many pulses are paid for, the first one included."""
+    """How many pulses are charged, the first one included."""
     if duration_seconds <= 0:
         return 0
     at_least = max(duration_seconds, rate.minimum_billable_seconds)

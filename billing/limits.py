@@ -24,7 +24,7 @@ _ATTEMPTS_MAX: Final = 50
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one user may do; None is no limit."""
+    """The call limits of one user; None is no limit."""
 
     concurrent_calls: int
     calls_per_minute: int | None = None
@@ -33,16 +33,17 @@ class Limits:
 
     @property
     def are_counted(self) -> bool:
-        """Whether there is anything to count for them."""
+        """Whether any of them needs the calls or the money of the day."""
         limits = (self.calls_per_minute, self.calls_per_day, self.spend_cap_paise)
         return any(limit is not None for limit in limits)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Day:
-    """What a user did on a day in India. A call counts for the day on which it was placed.
+    """The calls and the spending of a user on a day in India: that on which a call was placed.
 
-    `held` is what the running calls of the day may still cost, `spent_paise` what the others did.
+    `held` is what is reserved of the cap for each running call, `spent_paise` what the ended ones
+    cost.
     """
 
     calls: int = 0
@@ -72,7 +73,7 @@ class UsageDay(TypedDict):
     expires_at: dt.datetime
 
 
-# --- the rules, without a database --------------------------------------------------------------
+# --- rules, without a database ------------------------------------------------------------------
 
 
 def reserve(
@@ -130,7 +131,7 @@ def extend(
 
 
 def settle(day: Day, *, call_id: str, cost_paise: int) -> None:
-    """Put what a call did cost in the place of what it could; once, however often it is repeated."""
+    """Replace what was reserved for a call by what it cost; harmless when repeated."""
     if day.held.pop(call_id, None) is not None:
         day.spent_paise += cost_paise
 
@@ -176,7 +177,7 @@ def _seconds_until(moment: dt.datetime, at: dt.datetime) -> int:
 
 
 async def get_limits(user_id: str) -> Limits:
-    """What this user may do now; a new account less."""
+    """The limits of this user now; those of a new account are lower."""
     chosen = config.settings()
     cap_paise, concurrent_calls = chosen.spend_cap_paise, chosen.max_concurrent_calls
     if chosen.new_account_days and await _is_new(user_id, chosen.new_account_days):
@@ -204,7 +205,7 @@ async def reserve_today(
     on = clock.ist_date(at).isoformat()
 
     def rule(day: Day) -> tuple[int, bool]:
-        if call_id in day.held:  # another attempt at the same call was here
+        if call_id in day.held:  # another attempt at the same call has counted it
             return day.held[call_id], False
         granted_paise = reserve(
             day,
@@ -232,7 +233,7 @@ class Counted:
     is_first: bool
 
     async def undo(self) -> None:
-        """The wallet refused the call: it does not count."""
+        """Cancel the count, because the wallet refused the call."""
         if not self.is_first:
             return
         await _change(
@@ -240,7 +241,7 @@ class Counted:
         )
 
     async def lower_to(self, amount_paise: int) -> None:
-        """The wallet held less than was reserved here."""
+        """Reserve only `amount_paise` of the cap, because the wallet could hold no more."""
 
         def rule(day: Day) -> None:
             if self.call_id in day.held:
@@ -277,7 +278,7 @@ async def settle_on_day(user_id: str, on: str, *, call_id: str, cost_paise: int)
 
 
 async def cancel_on_day(user_id: str, *, call_id: str, at: dt.datetime) -> None:
-    """`give_back` a call that was placed at the moment `at`, because its network did not take it."""
+    """`cancel` a call that was placed at the moment `at`, because its network did not accept it."""
     on = clock.ist_date(at).isoformat()
     await _change(user_id, on, lambda day: cancel(day, call_id=call_id, at=at))
 
@@ -311,8 +312,8 @@ _Rule = Callable[[Day], Any]
 
 
 class _Lane:
-    """The changes of one user's day: all that wait are one write, guarded by its version, so that a
-    busy user's calls do not queue up for the document."""
+    """The changes of one user's day: all that are waiting are written together, if the version is
+    still the same, so that many calls at once do not conflict over the document."""
 
     def __init__(self, user_id: str, on: str) -> None:
         self.user_id, self.on = user_id, on
@@ -325,7 +326,7 @@ class _Lane:
             try:
                 answers = await self._write([rule for rule, _ in batch])
             except Exception as problem:
-                answers = [_shown(problem)] * len(batch)
+                answers = [_as_problem(problem)] * len(batch)
             for (_, future), answer in zip(batch, answers, strict=True):
                 if future.done():
                     continue
@@ -386,7 +387,7 @@ _lanes: dict[str, _Lane] = {}
 
 
 async def _change(user_id: str, on: str, rule: Callable[[Day], T]) -> T:
-    """Apply `rule` to a user's day and keep what it did; what it gave, or its refusal."""
+    """Apply `rule` to a user's day and store the day; what the rule returned. Raises what it raised."""
     lane = _lanes.get(_id(user_id, on))
     if lane is None:
         lane = _lanes[_id(user_id, on)] = _Lane(user_id, on)
@@ -397,7 +398,7 @@ async def _change(user_id: str, on: str, rule: Callable[[Day], T]) -> T:
     return cast(T, await future)
 
 
-def _shown(problem: Exception) -> Exception:
+def _as_problem(problem: Exception) -> Exception:
     if database.is_away(problem):
         return Unavailable("The database cannot be reached right now. Nothing is lost; try again.")
     return problem

@@ -45,8 +45,8 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 class Price:
     """One row: what calls to numbers that begin with `prefix` cost on the days that it is valid.
 
-    None for a pulse, a minimum or a fee: what the settings say. Both dates are days in India that
-    belong to it; None is no end on that side.
+    A pulse, a minimum or a fee of None is that of the settings. Both dates are days in India and
+    included; None is no limit on that side.
     """
 
     prefix: str
@@ -108,9 +108,9 @@ def parse_file(content: bytes) -> list[Price]:
             prices.append((row, found))
         elif len(mistakes) < ERRORS_SHOWN_MAX:
             mistakes += found
-        else:  # fifty thousand bad rows are not worth a message each
+        else:  # only counted: 50,000 messages would help nobody
             omitted_count += len(found)
-    mistakes += _collisions(prices)
+    mistakes += _overlaps(prices)
     if not prices and not mistakes:
         mistakes = [RowError(row, "", "", "no_rows", "There is no row below the column names.")]
     if mistakes:
@@ -119,13 +119,13 @@ def parse_file(content: bytes) -> list[Price]:
 
 
 def stored_text(prices: Iterable[Price]) -> str:
-    """The prices as CSV, as they are kept: `kept` reads it again."""
+    """The prices as CSV, as they are stored: `prices_of_stored_text` reads it."""
     rows = ([_cell(getattr(price, field)) for field in _FIELDS] for price in prices)
     return csv_files.lines(itertools.chain([COLUMNS], rows))
 
 
 def prices_of_stored_text(text: str) -> list[Price]:
-    """The prices of what `written` wrote. They are not checked again: a version keeps its meaning."""
+    """The prices of a `stored_text`. They are not checked again: a stored version stays valid."""
     rows = csv.reader(io.StringIO(text, newline=""))
     next(rows)
     return [
@@ -182,8 +182,8 @@ def rows_for_download(prices: Iterable[Price]) -> Iterator[list[str]]:
 
 
 def _columns_of(row: int, header: list[str]) -> list[str]:
-    """The name of each column. One that is not known is refused: a fee in a misspelt column would
-    otherwise be a call without a fee."""
+    """The name of each column. An unknown one is refused: otherwise a fee in a misspelt column would
+    be ignored, and calls would cost no fee."""
     if len(header) > _COLUMNS_MAX:
         message = f"There are {len(header)} columns; a rate card has {len(COLUMNS)}."
         raise _refusal([RowError(row, "", "", "too_many_columns", message)])
@@ -302,8 +302,8 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
 }
 
 
-def _collisions(prices: list[tuple[int, Price]]) -> list[RowError]:
-    """Rows of one prefix that hold on the same day: which of them would be meant?"""
+def _overlaps(prices: list[tuple[int, Price]]) -> list[RowError]:
+    """The errors of rows of one prefix that are valid on the same day: the price would be ambiguous."""
 
     def begins(entry: tuple[int, Price]) -> tuple[str, dt.date, int]:
         row, price = entry

@@ -19,6 +19,10 @@ from core.pagination import Order
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+# --- vocabulary ---------------------------------------------------------------------------------
+
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 _CARDS_KEPT: Final = 3
 _BY_VERSION: Final = Order((("version", int),), name="card")
@@ -71,7 +75,7 @@ class RateCardActivation(RateCardScheduleEntry):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Card:
-    """A version of the rate card in memory, to look up prices in."""
+    """A version of the rate card in memory, to find prices in."""
 
     version: int
     prices: dict[str, tuple[Price, ...]]
@@ -87,9 +91,9 @@ class Card:
         return None
 
     def rate_of(self, number: str, day: dt.date) -> Rate:
-        """The same as a rate; what the row leaves open is as the settings say.
+        """The price as a rate; what the row leaves empty is taken from the settings.
 
-        Raises DestinationNotRated: what has no price is not called, never called cheaply.
+        Raises DestinationNotRated: a number without a price is not called.
         """
         price = self.price_of(number, day)
         if price is None:
@@ -117,11 +121,11 @@ class Card:
         )
 
 
-# --- which one is in force ----------------------------------------------------------------------
+# --- the card in force --------------------------------------------------------------------------
 
 
 async def find_card_in_force() -> Card | None:
-    """The card of this moment; None while there is none.
+    """The card that is in force now; None when there is none.
 
     The schedule is read for every call (calls that start together share the query); the card itself
     never changes and is kept in memory.
@@ -175,15 +179,15 @@ def _built(version: int, content: bytes) -> Card:
     return Card(version, prices)
 
 
-# --- an admin -----------------------------------------------------------------------------------
+# --- versions -----------------------------------------------------------------------------------
 
 
 async def create_rate_card(
     card_id: str, prices: list[Price], *, effective_from: dt.datetime | None, by: str, note: str
 ) -> RateCard:
-    """Keep a new version and put it in force from `effective_from` (None: now) on, in one commit.
+    """Store a new version and put it in force from `effective_from` (None: now) on, in one commit.
 
-    The same `card_id` again is the version that there is.
+    With the `card_id` of a version that exists, returns that one.
     """
     known = await db.ratecards.find_one({"_id": card_id}, {"content": 0})
     if known is not None:
@@ -191,7 +195,7 @@ async def create_rate_card(
     text = rate_card_files.stored_text(prices)
     content = await asyncio.to_thread(zlib.compress, text.encode())
 
-    async def all_of_it(session: Session) -> RateCard:
+    async def card_and_schedule(session: Session) -> RateCard:
         schedule = await _schedule(session)
         version = (schedule["last_version"] if schedule else 0) + 1
         card: RateCard = {
@@ -209,7 +213,7 @@ async def create_rate_card(
         await database.write_all([*writes, Insert("ratecards", kept)], session)
         return card
 
-    card = await _in_turn(all_of_it)
+    card = await _write_schedule(card_and_schedule)
     log.info("rate card %d: %d rows, by %s", card["version"], len(prices), by)
     return card
 
@@ -217,25 +221,25 @@ async def create_rate_card(
 async def activate_rate_card(
     version: int | None, *, effective_from: dt.datetime | None, by: str
 ) -> dt.datetime:
-    """Put a version that there is in force again, or with None no card at all; from when on.
+    """Put a stored version in force, or with None no card at all; the moment from which it is.
 
-    Raises NotFound for a version that there is not.
+    Raises NotFound when there is no such version.
     """
     card = None if version is None else await get_rate_card(version)
     since = effective_from or clock.now()
 
-    async def both(session: Session) -> None:
+    async def schedule_and_activation(session: Session) -> None:
         schedule = await _schedule(session)
         last = schedule["last_version"] if schedule else 0
         await database.write_all(_scheduled(schedule, last, card, since, by), session)
 
-    await _in_turn(both)
+    await _write_schedule(schedule_and_activation)
     log.info("rate card %s in force from %s, by %s", version, clock.iso(since), by)
     return since
 
 
-async def _in_turn(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
-    """`database.atomic`, once more for whoever was second to write the very first schedule."""
+async def _write_schedule(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+    """`database.atomic`, repeated once when another process wrote the very first schedule meanwhile."""
     try:
         return await database.atomic(body)
     except database.AnyError as problem:
@@ -251,7 +255,7 @@ def _scheduled(
     effective_from: dt.datetime | None,
     by: str,
 ) -> list[Write]:
-    """The writes that put a card on the schedule. What is over leaves it, and stays as a row."""
+    """The writes that schedule a card. Past entries leave the schedule; their activations stay."""
     now = clock.now()
     entry: RateCardScheduleEntry = {
         "card_id": card and card["_id"],
@@ -263,7 +267,7 @@ def _scheduled(
     ahead = [other for other in before if other is current or other["effective_from"] > now]
     entries = sorted([*ahead, entry], key=lambda other: other["effective_from"])
     changed = {"entries": entries, "last_version": last_version, "updated_at": now}
-    row: RateCardActivation = {
+    activation: RateCardActivation = {
         "_id": database.new_id("act"),
         **entry,
         "created_at": now,
@@ -271,7 +275,7 @@ def _scheduled(
     }
     return [
         Update("ratecard_schedule", {"_id": _SCHEDULE}, {"$set": changed}, upsert=True),
-        Insert("ratecard_schedule", row),
+        Insert("ratecard_schedule", activation),
     ]
 
 
@@ -285,7 +289,7 @@ async def get_rate_card(version: int, *, with_content: bool = False) -> RateCard
 
 
 async def find_version_at(at: dt.datetime) -> int | None:
-    """The version that was, is or (as things stand) will be in force at a moment; None for none."""
+    """The version in force at a moment, past or (by the present schedule) future; None for none."""
     found = await db.ratecard_schedule.find_one(
         {"effective_from": {"$lte": at}}, sort=[("effective_from", -1), ("_id", -1)]
     )
@@ -301,7 +305,7 @@ async def list_rate_cards(*, limit: int, cursor: str | None) -> tuple[list[RateC
 
 
 async def csv_of_rate_card(version: int) -> AsyncGenerator[str, None]:
-    """A version as the CSV that may be changed and sent again, in pieces."""
+    """A version as CSV, which can be changed and uploaded again, in pieces."""
     found = await get_rate_card(version, with_content=True)
     rows = rate_card_files.rows_for_download(
         rate_card_files.prices_of_stored_text(zlib.decompress(found["content"]).decode())
@@ -311,12 +315,13 @@ async def csv_of_rate_card(version: int) -> AsyncGenerator[str, None]:
         await asyncio.sleep(0)
 
 
+# --- storage ------------------------------------------------------------------------------------
+
+
 async def _schedule(session: Session) -> RateCardSchedule | None:
     found = await db.ratecard_schedule.find_one({"_id": _SCHEDULE}, session=session)
     return cast("RateCardSchedule | None", found)
 
 
 database.declare("ratecards", indexes=[Index(("version",), unique=True)])
-
-
 database.declare("ratecard_schedule", indexes=[Index(("-effective_from", "-_id"))])

@@ -17,19 +17,21 @@ log = logging.getLogger(__name__)
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
-# What a network may report above the limit it was given: it rounds, and takes a moment to hang up.
+
+# A network may report this much more than the limit that was sent to it: it rounds, and hanging up
+# takes a moment.
 OVERRUN_SECONDS: Final = 60
 
 _EVENTS_KEPT: Final = 30
 
-# How long a claim holds. What failed is tried again after it: a slice before the limit is reached.
+# How long a claim lasts. What failed is tried again after it; a slice, before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
 
 _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 16
 
 
-# --- following a call ---------------------------------------------------------------------------
+# --- reports ------------------------------------------------------------------------------------
 
 
 async def apply_report(call_id: str, report: Report, *, via: str) -> None:
@@ -59,8 +61,8 @@ async def apply_report(call_id: str, report: Report, *, via: str) -> None:
 
 async def _advance(call: Call, report: Report) -> None:
     changes: Document = {"status": report.status, "rank": report.rank, **fields_of_report(report)}
-    if call["rank"] < RANK["queued"]:  # faster than the network's answer, or that was lost
-        changes |= _awaited(call)
+    if call["rank"] < RANK["queued"]:  # before the network's answer, or that was lost
+        changes |= _check_times(call)
     if report.status == "in_progress":
         changes["answered_at"] = report.answered_at or report.occurred_at
         changes["next_check_at"] = timing.latest_end_at(call, changes["answered_at"])
@@ -75,7 +77,7 @@ async def _advance(call: Call, report: Report) -> None:
 
 
 async def _note(call: Call, report: Report) -> None:
-    """Keep a report that changes nothing; a second end that contradicts the first needs a review."""
+    """Store a report that changes no state; a second end that contradicts the first needs a review."""
     if any(event["id"] == report.event_id for event in call["events"]):
         return
     update: Document = {"$push": push_of_report(report)}
@@ -93,7 +95,7 @@ async def _note(call: Call, report: Report) -> None:
 async def end_call(
     call_id: str, *, status: Status, duration_seconds: int | None, reason: str | None = None
 ) -> None:
-    """End a call by our own knowledge, as if the network had reported it."""
+    """End a call that the network did not accept, as if the network had reported it."""
     report = Report(
         event_id=f"own:{status}",
         provider_call_id=None,
@@ -106,13 +108,13 @@ async def end_call(
 
 
 async def _end(call: Call, report: Report) -> None:
-    """Final status, charge, release and event in one commit; the first end stands."""
+    """Commit final status, charge, release and event together; the first end is the valid one."""
     contradicts = call["rank"] == OVER and report.status != call["status"]
     if call["billing_status"] in RESOLVED or contradicts:
         if call["billing_status"] in RESOLVED:
             await charging.record_price_of_day(
                 call, int(call["cost_paise"] or 0)
-            )  # if a crash came in between
+            )  # in case a crash prevented it
         return await _note(call, report)
     if report.status == "completed" and report.duration_seconds is None:
         return await _await_duration(call, report)
@@ -120,15 +122,15 @@ async def _end(call: Call, report: Report) -> None:
         return await _review(call, report, reason)
     seconds = report.duration_seconds or 0 if report.status == "completed" else 0
     if not await _settle(call, report, seconds=seconds):
-        await _note(await records.get_call(call["_id"]), report)  # another report was first
+        await _note(await records.get_call(call["_id"]), report)  # another report ended it first
     return None
 
 
-async def _settle(call: Call, report: Report, *, seconds: int, **also: Any) -> bool:
-    """Charge what was talked; False when that was done before."""
+async def _settle(call: Call, report: Report, *, seconds: int, **extra_fields: Any) -> bool:
+    """Charge `seconds` of talk; False when the call was resolved before."""
 
     def with_charge(charge: Charge) -> Iterable[Write]:
-        changes = fields_of_charge(call, report, charge, seconds=seconds) | also
+        changes = fields_of_charge(call, report, charge, seconds=seconds) | extra_fields
         return [
             Update(
                 "calls",
@@ -169,7 +171,7 @@ def _log_overrun(call: Call, charge: Charge) -> None:
 
 
 async def _await_duration(call: Call, report: Report) -> None:
-    """It ended, and the network will say after how long: not before it can know."""
+    """Store an end without its duration, and when to ask the network for it: not before it can know."""
     next_check_at = clock.after(max(1, timing.capabilities_of(call).duration_after_seconds))
     await db.calls.update_one(
         {"_id": call["_id"], "billing_status": "held"},
@@ -187,7 +189,7 @@ async def _await_duration(call: Call, report: Report) -> None:
 
 
 async def _review(call: Call, report: Report, reason: str) -> None:
-    """The call is over, but what it costs is for a person to decide: charge nothing, keep the hold."""
+    """Store an end whose price a person has to decide: nothing is charged, the hold stays."""
     log.error("call %s needs a review: %s", call["_id"], reason)
     change = Update(
         "calls",
@@ -202,8 +204,8 @@ async def _review(call: Call, report: Report, reason: str) -> None:
 
 
 async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Call:
-    """A person has looked: charge what was talked, if the money is still held, and take the call out
-    of the review; the call as it stands.
+    """Apply a person's decision: charge the duration, if the money is still held, and end the review;
+    the call as it is then.
 
     Raises InvalidRequest when the money is held and no duration is given, NotFound when the call
     is in no review, and Unavailable.
@@ -224,7 +226,7 @@ async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str,
     return await records.get_call(call_id)
 
 
-# --- what a placed or running call changes to ---------------------------------------------------
+# --- changes of a placed or running call --------------------------------------------------------
 
 
 def written(call: Call) -> Insert:
@@ -233,19 +235,21 @@ def written(call: Call) -> Insert:
 
 
 async def mark_queued(call: Call, provider_call_id: str) -> Call:
-    """Record that the network took the call; the call as it is now (a callback may have come first)."""
+    """Record that the network accepted the call; the call as it is then (a callback may be earlier)."""
     its_id = {"provider_call_id": provider_call_id}
-    took = _awaited(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
+    changes = _check_times(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
     found = await db.calls.find_one_and_update(
-        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}}, {"$set": took}, return_document=True
+        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
+        {"$set": changes},
+        return_document=True,
     )
     if found is None:  # not every callback carries the network's id
         await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
     return cast(Call, found) if found is not None else await records.get_call(call["_id"])
 
 
-def _awaited(call: Call) -> Document:
-    """When to ask about a call that the network has, in case it never reports anything."""
+def _check_times(call: Call) -> Document:
+    """When to check and extend a call that the network accepted, in case it never reports anything."""
     changes: Document = {"next_check_at": timing.latest_end_at(call, call["created_at"])}
     if timing.is_extendable(call):
         rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
@@ -257,8 +261,8 @@ def _awaited(call: Call) -> Document:
 
 
 async def mark_unknown(call: Call) -> Call:
-    """Record that it is unknown whether the network took the call: it is asked later, and nothing
-    is redialled."""
+    """Record that it is unknown whether the network accepted the call: the network is asked later,
+    and nothing is redialled."""
     await db.calls.update_one(
         {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
     )
@@ -266,7 +270,7 @@ async def mark_unknown(call: Call) -> Call:
 
 
 async def update_open_call(call: Call, *, forget: str | None = None, **changes: Any) -> None:
-    """Set fields of a call whose money is open, or take one away."""
+    """Set fields of a call that is not settled or released, or remove the field `forget`."""
     update: Document = {}
     if changes:
         update["$set"] = changes
@@ -289,7 +293,7 @@ def update_of_limit(call: Call, reservation: Reservation) -> Update:
 
 
 async def record_running_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
-    """Record that a call will end for want of money; once for each `warned_at`, and none before it."""
+    """Record that a call will end for lack of money: once for each `warned_at`, in falling order."""
     not_yet = {"billing_status": "held", "warned_at": {"$not": {"$lte": warned_at}}}
     change = Update("calls", {"_id": call["_id"], **not_yet}, {"$set": {"warned_at": warned_at}})
     event = outbox.record_event(
@@ -303,28 +307,28 @@ async def record_running_out(call: Call, *, seconds_left: int, warned_at: int) -
 
 
 async def _with_event(change: Update, event: Insert) -> None:
-    """The change, and the event if there was something to change, in one commit."""
+    """Write the change, and the event if the change matched a call, in one commit."""
 
-    async def both(session: Session) -> None:
+    async def change_and_event(session: Session) -> None:
         if await database.write_all([change], session):
             await database.write_all([event], session)
 
-    await database.atomic(both)
+    await database.atomic(change_and_event)
 
 
 # --- due work -----------------------------------------------------------------------------------
 
 
 async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
-    """Do `work` on the calls whose `field` (a time) has come; how many there were.
+    """Do `work` on the calls whose `field` (a time) has passed; how many there were.
 
     Each is claimed by moving its time ahead by a lease, so that any number of processes may do
-    this, and what a dead one had claimed is due again. What fails is due again, too; it is an error
-    in the log unless the database or the network was away.
+    this, and what a process had claimed that died is due again. What fails is due again, too; it is
+    logged as an error unless the database or the network could not be reached.
     """
     ids = await leases.due_ids(db.calls, field, limit=_BATCH_MAX)
 
-    async def one(call_id: str) -> None:
+    async def claim_and_work(call_id: str) -> None:
         call = await leases.claim(
             db.calls,
             call_id,
@@ -337,21 +341,21 @@ async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -
         try:
             await work(cast(Call, call))
         except Exception as problem:
-            passes = isinstance(problem, Unavailable | Ambiguous)
-            if passes or database.is_away(problem):
+            is_passing = isinstance(problem, Unavailable | Ambiguous)
+            if is_passing or database.is_away(problem):
                 log.warning("call %s: %s: %s; tried again", call_id, field, problem)
-            else:  # a defect of ours: it keeps neither the other calls nor the worker up
+            else:  # a defect of ours: it must stop neither the other calls nor the worker
                 log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
 
-    await leases.gather_bounded(one, ids, _PARALLEL_MAX)
+    await leases.gather_bounded(claim_and_work, ids, _PARALLEL_MAX)
     return len(ids)
 
 
-# --- what a report sets -------------------------------------------------------------------------
+# --- fields and events of a report --------------------------------------------------------------
 
 
 def fields_of_report(report: Report) -> Document:
-    """What it says beside the status: ids, and who answered."""
+    """The fields that a report sets beside the status: ids, and who answered."""
     given = {
         "provider_call_id": report.provider_call_id,
         "provider_leg_id": report.leg_id,
@@ -361,7 +365,7 @@ def fields_of_report(report: Report) -> Document:
 
 
 def push_of_report(report: Report) -> Document:
-    """The `$push` that keeps it among the latest reports of the call."""
+    """The `$push` that stores a report among the latest ones of the call."""
     kept = {
         "id": report.event_id,
         "status": report.status,
@@ -373,7 +377,7 @@ def push_of_report(report: Report) -> Document:
 
 
 def fields_of_end(report: Report) -> Document:
-    """What every end sets."""
+    """The fields that every end sets."""
     changes: Document = {"status": report.status, "rank": OVER, "ended_at": report.occurred_at}
     if report.answered_at is not None:
         changes["answered_at"] = report.answered_at
@@ -384,8 +388,8 @@ def fields_of_end(report: Report) -> Document:
 
 
 def fields_of_charge(call: Call, report: Report, charge: Charge, *, seconds: int) -> Document:
-    """What the end sets that settles or releases the call; what cost more than was reserved is for
-    a person to look at."""
+    """The fields of an end that settles or releases the call. A call that cost more than was reserved
+    needs a review."""
     rate = pricing.rate_of(call)
     too_much = charge.cost_paise > charge.reserved_paise
     overrun = f"it cost {charge.cost_paise} paise, {charge.reserved_paise} were reserved"
@@ -403,7 +407,7 @@ def fields_of_charge(call: Call, report: Report, charge: Charge, *, seconds: int
 
 
 def call_ended_event(call: Call, report: Report, *, seconds: int, cost_paise: int) -> Insert:
-    """The event that goes with every end."""
+    """The event that is committed with every end."""
     return outbox.record_event(
         "CallEnded",
         user_id=call["user_id"],
@@ -418,7 +422,7 @@ def call_ended_event(call: Call, report: Report, *, seconds: int, cost_paise: in
 
 
 def report_of_decision(call: Call, duration_seconds: int, *, by: str) -> Report:
-    """The end that a person decided on."""
+    """The report of an end that a person decided."""
     status = "completed" if duration_seconds else "failed"
     if call["rank"] == OVER and not duration_seconds:
         status = call["status"]
@@ -432,7 +436,7 @@ def report_of_decision(call: Call, duration_seconds: int, *, by: str) -> Report:
     )
 
 
-# --- what a person has to look at ---------------------------------------------------------------
+# --- reasons for a review -----------------------------------------------------------------------
 
 
 def impossible_duration(call: Call, report: Report) -> str | None:
@@ -451,7 +455,7 @@ def contradiction_of(call: Call, report: Report) -> str | None:
     known = (call["status"], call["duration_seconds"] or 0)
     reported = (report.status, report.duration_seconds or 0)
     if report.duration_seconds is None and report.status == call["status"]:
-        reported = known  # it does not say how long, so it contradicts nothing
+        reported = known  # it has no duration, so it contradicts nothing
     if reported == known:
         return None
     return f"the network later reported {report.status}, {report.duration_seconds} s"
@@ -461,14 +465,13 @@ def contradiction_of(call: Call, report: Report) -> str | None:
 
 _PAISE = ("rate_paise_per_minute", "connection_fee_paise", "held_paise", "due_paise")
 
-
 database.declare(
     "calls",
     indexes=[
         Index(("user_id", "-created_at", "-_id")),
         Index(("user_id", "status", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
-        # Only what is open, or waits for a person, is in these, so finding it costs nothing.
+        # These hold only calls that are open or need a review, so their queries read no others.
         Index(("created_at",), only_where=IN_REVIEW),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),

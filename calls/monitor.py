@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# How long before the reserved money is used up a call is hung up, where the network takes no new
-# limit: hanging up takes a moment.
+# How long before the reserved money is used up a call is hung up, where the network accepts no
+# new limit: hanging up takes a moment.
 HANG_UP_LEAD_SECONDS: Final = 2.0
-# What is said "when 60 seconds are left" may be said this much earlier.
+# The warning "when 60 seconds are left" may be recorded this much earlier.
 _EARLY_SECONDS: Final = 3
 # How often a call that rings in real time is asked about, near the end of its first slice.
 _RINGING_PAUSE_SECONDS: Final = 5.0
@@ -40,17 +40,17 @@ _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
 
 
 async def extend_due_calls() -> int:
-    """Reserve the next slice of the running calls that near their limit; how many were looked at.
+    """Reserve the next slice of the running calls that near their limit; how many were checked.
 
-    The hold is extended first and the network's limit raised afterwards, so what the network lets a
-    call cost is reserved at every moment. Any process may do it; each call is claimed by a lease.
+    The hold is extended first and the network's limit raised afterwards, so that at every moment the
+    reservation covers the network's limit. Any process may do it; each call is claimed by a lease.
     """
     return await lifecycle.claim_due_calls("next_extend_at", _extend)
 
 
 async def _extend(call: Call) -> None:
     network = telephony.get_provider(call["provider"])
-    if call["status"] != "in_progress":  # it rings for long, or the report of the answer was lost
+    if call["status"] != "in_progress":  # it still rings, or the report of the answer was lost
         answered = await _find_answered(call)
         if answered is None:
             return None
@@ -60,7 +60,7 @@ async def _extend(call: Call) -> None:
         again_at = clock.after(-LEAD_SECONDS, since=timing.talk_ends_at(call))
         return await lifecycle.update_open_call(call, next_extend_at=again_at)
     if not network.can.can_extend and call["limit_seconds"] >= timing.limit_seconds_max(call):
-        return await _runs_out(call)  # its network ends it there, and takes no other limit
+        return await _runs_out(call)  # its network ends it there, and accepts no other limit
     try:
         limit_seconds = await _reserved_limit(call)
     except PaymentRequired:
@@ -79,7 +79,7 @@ async def _extend(call: Call) -> None:
 
 
 def _next_balance_check_at(call: Call, before_seconds: int, limit_seconds: int) -> dt.datetime:
-    """When to look at a call again whose limit was raised from `before_seconds`."""
+    """When to check a call again whose limit was raised from `before_seconds`."""
     reached_at = clock.now()
     if call["pace"] <= 1 and call["answered_at"] is not None:
         reached_at = clock.after(before_seconds / call["pace"], since=call["answered_at"])
@@ -88,8 +88,8 @@ def _next_balance_check_at(call: Call, before_seconds: int, limit_seconds: int) 
 
 
 async def _find_answered(call: Call) -> Call | None:
-    """The call as it is now, if its network says that it is in progress; None when it rings, which
-    is looked up again later, and when it is over."""
+    """The call as it is now, if its network reports it as in progress; None when it rings (then it
+    is checked again later) and when it is over."""
     report = await _ask(call)
     if report is None or report.rank < RANK["in_progress"]:
         pause_seconds = 1.0 if call["pace"] > 1 else _RINGING_PAUSE_SECONDS
@@ -100,7 +100,7 @@ async def _find_answered(call: Call) -> Call | None:
 
 
 async def _is_too_early(call: Call) -> bool:
-    """Whether the next slice can wait: its time has not come, and there is money for it."""
+    """Whether the next slice can wait: it is not due yet, and there is money for it."""
     if call["pace"] > 1 or call["limit_seconds"] > call["told_limit_seconds"]:
         return False
     left_seconds = (timing.talk_ends_at(call) - clock.now()).total_seconds()
@@ -113,12 +113,12 @@ async def _is_too_early(call: Call) -> bool:
 
 
 async def _reserved_limit(call: Call) -> int:
-    """Reserve the next slice; the seconds that the call may last now, all in all.
+    """Reserve the next slice; the seconds that the call may last now in all.
 
     Of a call whose seconds are faster than ours, at least a real second is reserved.
     """
     if call["limit_seconds"] > call["told_limit_seconds"]:
-        return call["limit_seconds"]  # whoever reserved this could not pass it on to the network
+        return call["limit_seconds"]  # reserved before, but not passed on to the network
     slice_seconds = config.settings().call_slice_minutes * 60
 
     def with_hold(reservation: Reservation) -> Iterable[Write]:
@@ -134,8 +134,9 @@ async def _reserved_limit(call: Call) -> int:
 
 
 async def _runs_out(call: Call) -> None:
-    """No money for a slice. A recharge may come until the limit; then the call is ended: by its
-    network where that has the limit, else by us, a moment before it costs more than is there."""
+    """Handle a call without money for a slice. A recharge may come until the limit; then the call is
+    ended: by its network where that enforces the limit, else by us, shortly before it costs more
+    than is reserved."""
     network = telephony.get_provider(call["provider"])
     left_seconds = (timing.talk_ends_at(call) - clock.now()).total_seconds()
     talk_seconds = max(0, round(left_seconds * call["pace"]))
@@ -146,36 +147,38 @@ async def _runs_out(call: Call) -> None:
     if call["pace"] > 1:
         left_seconds += telephony.PATIENCE_SECONDS
     # Where the network's limit is above what is reserved, it does not end the call in time.
-    by_hand = not network.can.can_extend and call["limit_seconds"] < call["told_limit_seconds"]
-    margin_seconds = HANG_UP_LEAD_SECONDS if by_hand else 0.5
+    is_ended_by_us = (
+        not network.can.can_extend and call["limit_seconds"] < call["told_limit_seconds"]
+    )
+    margin_seconds = HANG_UP_LEAD_SECONDS if is_ended_by_us else 0.5
     if left_seconds > margin_seconds:
-        # Half of what is left, but not past the moments at which it is said.
+        # Half of what is left, but not past the moments at which a warning is recorded.
         stops = [left_seconds - at for at in (*WARNED_AT_SECONDS, margin_seconds)]
         pause_seconds = min(left_seconds / 2, *(stop for stop in stops if stop > 0))
         return await lifecycle.update_open_call(
             call, next_extend_at=clock.after(max(0.5, pause_seconds))
         )
-    if by_hand:
+    if is_ended_by_us:
         await network.hang_up(call)
         log.info("call %s: hung up, its money is used up", call["_id"])
     return await lifecycle.update_open_call(call, forget="next_extend_at")
 
 
-# --- the lost end -------------------------------------------------------------------------------
+# --- lost ends ----------------------------------------------------------------------------------
 
 
 async def sweep_overdue_calls() -> int:
-    """Ask the network about calls whose end should have been reported; how many were looked at.
+    """Ask the network about calls whose end should have been reported; how many were checked.
 
-    No hold is given back because of its age: the network says what became of the call.
+    No hold is released because of its age: the network's report decides.
     """
     return await lifecycle.claim_due_calls("next_check_at", _check)
 
 
 async def _ask(call: Call) -> Report | None:
-    """What the network says of a call; only where its id was lost, its siblings matter.
+    """The network's report of a call; only where its id was lost, our similar calls are read, too.
 
-    Raises Ambiguous, also for an answer that has not the shape which its network documents.
+    Raises Ambiguous, also for an answer that has not the form which the network documents.
     """
 
     async def others() -> list[Call]:
@@ -229,9 +232,9 @@ async def _cut_off(call: Call, report: Report) -> None:
 
 
 async def _check_later(call: Call, reason: str) -> None:
-    """Ask again after a growing pause; when that has gone on for long, a person should look, too."""
+    """Check again after a growing pause; after `_CHECKS_MAX` checks the call needs a review, too."""
     pause_seconds = min(_CHECK_PAUSE_SECONDS_MAX, 5 * 2 ** min(call["checks"], 10))
-    # Of a network that knows a duration minutes later, nothing is gained by asking every second.
+    # A network that knows a duration only minutes later need not be asked every second.
     pause_seconds = max(pause_seconds, timing.capabilities_of(call).duration_after_seconds)
     again_at = clock.after(pause_seconds)
     if call["checks"] < _CHECKS_MAX:
@@ -241,14 +244,15 @@ async def _check_later(call: Call, reason: str) -> None:
     )
 
 
-# --- the frozen wallet --------------------------------------------------------------------------
+# --- frozen wallets -----------------------------------------------------------------------------
 
 
 async def end_calls_of_frozen(event: Event) -> None:
-    """Hang up what is live. None can have begun since: a frozen wallet takes no hold.
+    """Hang up the live calls of the event's user. None can have begun since: a frozen wallet accepts
+    no hold.
 
-    Raises Unavailable when the network left one up, after all were tried: the event is tried again,
-    as long as the wallet is frozen.
+    Raises Unavailable when one could not be hung up, after all were tried: the event is delivered
+    again, as long as the wallet is frozen.
     """
     user_id = event["user_id"]
     assert user_id is not None
@@ -256,7 +260,7 @@ async def end_calls_of_frozen(event: Event) -> None:
         return
     found = await records.list_live_calls(user_id, limit=_FROZEN_BATCH)
 
-    async def end(call: Call) -> bool:
+    async def hang_up(call: Call) -> bool:
         network = telephony.get_provider(call["provider"])
         if not network.can.can_hang_up:  # it ends at its limit, which is paid for
             return True
@@ -268,6 +272,6 @@ async def end_calls_of_frozen(event: Event) -> None:
         log.warning("call %s: hung up, its wallet was frozen", call["_id"])
         return True
 
-    left = (await leases.gather_bounded(end, found, _PARALLEL_MAX)).count(False)
+    left = (await leases.gather_bounded(hang_up, found, _PARALLEL_MAX)).count(False)
     if left:
         raise Unavailable(f"{left} calls of a frozen wallet are not hung up yet.")

@@ -20,17 +20,18 @@ from telephony import OVER, RANK, CannotHangUp, Capabilities, Provider, Simulate
 log = logging.getLogger(__name__)
 
 MachineDetection = Literal[
-    "report",  # say who answered
+    "report",  # report who answered
     "hang_up",  # and end the call when it was a machine
 ]
 
 RING_SECONDS: Final = 60
-# After this long it is too late to ask the network: the sweeper may have given the hold back.
+# After this long it is too late to ask the network: the check of overdue calls may have ended the
+# call and released its hold.
 SUBMIT_SECONDS: Final = 20
 
 
 class Scenario(TypedDict):
-    """What a simulated call shall do, as it is stored (`Simulate`)."""
+    """The behaviour of a simulated call (`Simulate`), as it is stored."""
 
     outcome: str
     duration_seconds: int
@@ -51,8 +52,8 @@ class SpecFields(TypedDict):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CallSpec:
-    """What a call says and how it is made, whomever it goes to; at most one of `message`,
-    `audio_url` and `connect_to`."""
+    """The content and the options of a call, without its number; at most one of `message`,
+    `audio_url` and `connect_to` is given."""
 
     message: str | None = None
     audio_url: str | None = None
@@ -62,7 +63,7 @@ class CallSpec:
     simulate: Simulate | None = None
 
     def check(self, network: Provider) -> None:
-        """Raise InvalidRequest for what does not go together, or what the network cannot do."""
+        """Raise InvalidRequest for options that exclude each other or that the network does not have."""
         purposes = {name: getattr(self, name) for name in ("message", "audio_url", "connect_to")}
         chosen = [name for name, value in purposes.items() if value is not None]
         if len(chosen) > 1:
@@ -81,7 +82,7 @@ class CallSpec:
         return dataclasses.replace(self, connect_to=phone_numbers.checked(self.connect_to))
 
     def fields(self) -> SpecFields:
-        """How it is stored."""
+        """The fields in which it is stored; `of` reads them."""
         return {
             "message": self.message,
             "audio_url": self.audio_url,
@@ -95,7 +96,7 @@ class CallSpec:
 
     @classmethod
     def of(cls, stored: SpecFields) -> "CallSpec":
-        """What `fields` gave."""
+        """The specification that `fields` stored."""
         scenario = stored["simulate"]
         return cls(
             message=stored["message"],
@@ -119,9 +120,9 @@ async def place_call(
     campaign_id: str | None = None,
     turn_at: dt.datetime | None = None,
 ) -> Call:
-    """Reserve the money for a call, then ask the network for it; the call as it stands.
+    """Reserve the money for a call, then ask the network for it; the call as it is then.
 
-    With the `call_id` of a call that exists, that call: nothing is dialled twice. It waits for its
+    With the `call_id` of a call that exists, returns that call: nothing is dialled twice. It waits for its
     turn at the network: that of `turn_at`, or the next. Raises InvalidRequest, InvalidNumber,
     DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and Unavailable; then there
     is no call. A call that the network refuses comes back as `failed`, its money released.
@@ -136,7 +137,7 @@ async def place_call(
     number = phone_numbers.checked(to)
     rate = await rates.get_rate(user_id, number)
     spec = spec.normalized()
-    call = _fresh(user_id, call_id, number, rate, script) | {
+    call = _new_call(user_id, call_id, number, rate, script) | {
         "message": spec.message,
         "audio_url": spec.audio_url,
         "connect_to": spec.connect_to,
@@ -147,7 +148,9 @@ async def place_call(
     }
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
-        return [lifecycle.written(cast(Call, call | _reserved(reservation, network.can)))]
+        return [
+            lifecycle.written(cast(Call, call | _fields_of_reservation(reservation, network.can)))
+        ]
 
     reservation = await charging.reserve(
         user_id,
@@ -157,13 +160,13 @@ async def place_call(
         whole=network.can.reserves_whole,
         companions=with_call,
     )
-    if reservation.repeated:  # another attempt with this id is at it
+    if reservation.repeated:  # another attempt with this id is placing it
         return await records.get_call(call_id)
-    held = cast(Call, call | _reserved(reservation, network.can))
+    held = cast(Call, call | _fields_of_reservation(reservation, network.can))
     return await _submit(held, script, turn_at)
 
 
-def _fresh(
+def _new_call(
     user_id: str, call_id: str, number: str, rate: Rate, script: Simulate | None
 ) -> Document:
     now = clock.now()
@@ -175,7 +178,7 @@ def _fresh(
         "status": "submitting",
         "rank": RANK["submitting"],
         "billing_status": "held",
-        # The rate of this moment: a change does not touch a call that is placed.
+        # The rate of this moment: a later change does not affect a call that is placed.
         "rate_paise_per_minute": database.long(rate.rate_paise_per_minute),
         "pulse_seconds": rate.pulse_seconds,
         "first_pulse_seconds": rate.opening_seconds,
@@ -203,22 +206,23 @@ def _fresh(
     }
 
 
-def _reserved(reservation: Reservation, can: Capabilities) -> Document:
-    """What is reserved, and the limit that the network is given: what that buys, or where we have to
-    end the call ourselves (it can be hung up, its limit not raised) all that could be had for it."""
-    by_hand = can.can_hang_up and not can.can_extend
+def _fields_of_reservation(reservation: Reservation, can: Capabilities) -> Document:
+    """The reservation, and the limit that is sent to the network: the reserved seconds, or where we have
+    to end the call ourselves (it can be hung up, its limit not raised) all that the wallet affords."""
+    is_ended_by_us = can.can_hang_up and not can.can_extend
     return {
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
         "told_limit_seconds": (
-            reservation.affordable_seconds if by_hand else reservation.limit_seconds
+            reservation.affordable_seconds if is_ended_by_us else reservation.limit_seconds
         ),
         "counted_on": reservation.counted_on,
     }
 
 
 async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | None) -> Call:
-    """Ask the network for a call that is committed. Whatever happens, its hold has an owner."""
+    """Ask the network for a call that is committed. Whatever happens, the call and its hold are stored,
+    and a due check of the call releases a hold that is left over."""
     call_id, network = call["_id"], telephony.get_provider(call["provider"])
     dial = telephony.Dial(
         call_id=call_id,
@@ -251,10 +255,10 @@ async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | No
 
 
 async def hang_up_call(call_id: str) -> Call:
-    """Ask the network to end a call; the call as it stands. Its end is reported like any other.
+    """Ask the network to end a call; the call as it was before. Its end is reported like any other.
 
     Harmless when repeated and when the call is over. Unavailable when the network does not answer,
-    CannotHangUp when it is one that cannot do this.
+    CannotHangUp when it is one without this capability.
     """
     call = await records.get_call(call_id)
     if call["rank"] < OVER:
@@ -273,6 +277,6 @@ async def hang_up_call(call_id: str) -> Call:
 
 
 async def hang_up_on_machine(call_id: str) -> None:
-    """A machine answered: end the call, if that is what its user wants. Raises Unavailable."""
+    """End a call that a machine answered, if its user asked for that. Raises Unavailable."""
     if (await records.get_call(call_id)).get("machine_detection") == "hang_up":
         await hang_up_call(call_id)

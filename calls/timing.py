@@ -10,14 +10,14 @@ from telephony import Capabilities
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# How long after its latest end the network is asked about a call of which no end was reported.
+# How long after its latest end the network is asked about a call whose end was not reported.
 GRACE_SECONDS: Final = 15
-# A network may need this long to know a call that it took, or longer if it says so; ours to it are
-# over by then.
+# A network may need this long until it can be asked about a call that it accepted, or longer by its
+# capabilities; by then our request to place the call is over.
 VISIBILITY_SECONDS: Final = 60
 # How long before the limit the next slice is reserved, at most.
 LEAD_SECONDS: Final = 15.0
-# When so much of the reserved talk is left and no slice can be had, `CallRunsOut` is recorded.
+# When so much of the reserved talk is left and no slice can be reserved, `CallRunsOut` is recorded.
 WARNED_AT_SECONDS: Final = (60, 20)
 
 
@@ -36,7 +36,7 @@ def is_extendable(call: Call) -> bool:
 
 
 def limit_seconds_max(call: Call) -> int:
-    """What more money can raise the limit to: no higher than a limit that cannot be raised."""
+    """The highest limit that more money allows: not above one at the network that cannot be raised."""
     return (
         call["max_duration_seconds"]
         if capabilities_of(call).can_extend
@@ -45,14 +45,15 @@ def limit_seconds_max(call: Call) -> int:
 
 
 def latest_end_at(call: Call, since: dt.datetime) -> dt.datetime:
-    """When a call that was placed or answered at `since` is over at the latest, and reported."""
+    """When a call that was placed or answered at `since` is over at the latest, and its end
+    reported."""
     talk_seconds = call["limit_seconds"] / max(1.0, call["pace"])
     grace_seconds = GRACE_SECONDS + capabilities_of(call).duration_after_seconds
     return clock.after(call["ring_seconds"] + talk_seconds + grace_seconds, since=since)
 
 
 def visible_at(call: Call) -> dt.datetime:
-    """From when on a network that does not know this call never took it."""
+    """From when on a network that does not know this call has never accepted it."""
     seconds = max(VISIBILITY_SECONDS, capabilities_of(call).visible_after_seconds)
     return clock.after(seconds, since=call["created_at"])
 
@@ -60,8 +61,8 @@ def visible_at(call: Call) -> dt.datetime:
 def next_extension_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
     """When more has to be reserved for a call that may talk `seconds` from `since` on.
 
-    In real time ahead of the limit. Where seconds are faster than ours, at the limit itself, where
-    they stand still for a moment: a call that ends within its slice never reserves another one.
+    In real time before the limit. In a simulated call whose seconds are faster than ours, at the
+    limit itself, where the simulator waits: a call that ends within its slice reserves no other.
     """
     wall_seconds = seconds / call["pace"]
     lead_seconds = -0.1 if call["pace"] > 1 else min(LEAD_SECONDS, wall_seconds / 2)
@@ -69,7 +70,7 @@ def next_extension_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.dat
 
 
 def next_balance_check_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:
-    """When to see whether there is money for more: in real time while a warning is of use."""
+    """When to check whether there is money for more: in real time, early enough for a warning."""
     if call["pace"] > 1:
         return next_extension_at(call, since, seconds=seconds)
     wall_seconds = seconds / call["pace"]

@@ -122,10 +122,10 @@ async def place_call(
 ) -> Call:
     """Reserve the money for a call, then ask the network for it; the call as it is then.
 
-    With the `call_id` of a call that exists, returns that call: nothing is dialled twice. It waits for its
-    turn at the network: that of `turn_at`, or the next. Raises InvalidRequest, InvalidNumber,
-    DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and Unavailable; then there
-    is no call. A call that the network refuses comes back as `failed`, its money released.
+    With the `call_id` of a call that exists, returns that call: nothing is dialled twice. The call
+    waits for its turn at the network: that of `turn_at`, or the next. Raises InvalidRequest,
+    InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and
+    Unavailable; then there is no call. A call that the network refuses comes back as `failed`, its money released.
     """
     known = await records.find_call(call_id)
     if known is not None:

@@ -20,14 +20,14 @@ ROWS_MAX: Final = 100_000
 FILE_BYTES_MAX: Final = 32 * 1024 * 1024
 CHUNK_ROWS: Final = 500
 
-# Up to this size a list is read here, in a thread; a larger one in a process of its own, because
-# a second of number checking would hold the interpreter against everybody else's requests.
+# Up to this size a list is read in a thread of this process; a larger one in a process of its own,
+# because a second of checking numbers would delay all requests of this process.
 _SMALL_BYTES: Final = 32 * 1024
 _CHILDREN_WAITING_MAX: Final = 20
 _CHILD_SECONDS_MAX: Final = 180
 _SAMPLE_RECORDS: Final = 20
 
-# Column names that hold the number, the surest first; compared without case and punctuation.
+# Names of a column of numbers, the surest first; compared without case and punctuation.
 _COLUMNS: Final = (
     "phone",
     "phonenumber",
@@ -66,7 +66,7 @@ class RejectedContact:
 
 @dataclasses.dataclass(slots=True)
 class ContactChunk:
-    """Some rows that were read: `(row, number)` of those to call, and those that are refused."""
+    """Rows that were read: `(row, number)` of those to call, and those that are refused."""
 
     usable: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     rejected: list[RejectedContact] = dataclasses.field(default_factory=list)
@@ -121,7 +121,7 @@ async def read_list_contacts(values: list[str]) -> AsyncGenerator[ContactChunk, 
 
 def check_list_rows(values: Iterable[str]) -> Iterator[ContactChunk]:
     """The numbers of a list, checked, in chunks."""
-    yield from _sieve(enumerate(values, 1))
+    yield from _checked_chunks(enumerate(values, 1))
 
 
 def check_csv_rows(content: bytes, phone_column: str | None) -> Iterator[ContactChunk]:
@@ -133,21 +133,23 @@ def check_csv_rows(content: bytes, phone_column: str | None) -> Iterator[Contact
     if not sample:
         raise UnreadableFile("The file has no rows.")
     column, has_header = _column_of([cells for _, cells in sample], phone_column)
-    # Counted before anything is handed out, so that a file that is refused leaves no trace.
+    # Counted before the first chunk, so that nothing of a file that is refused is stored.
     count = sum(1 for _ in csv_files.records(text, delimiter, text_from)) - has_header
     if count > ROWS_MAX:
         raise _too_many()
     rows = csv_files.records(text, delimiter, text_from)
     if has_header:
         next(rows)
-    yield from _sieve((row, cells[column] if column < len(cells) else "") for row, cells in rows)
+    yield from _checked_chunks(
+        (row, cells[column] if column < len(cells) else "") for row, cells in rows
+    )
 
 
 # --- numbers ------------------------------------------------------------------------------------
 
 
-def _sieve(rows: Iterable[tuple[int, str]]) -> Iterator[ContactChunk]:
-    """Check each value; the second time a number appears it is a duplicate."""
+def _checked_chunks(rows: Iterable[tuple[int, str]]) -> Iterator[ContactChunk]:
+    """Check each value; every further row of a number is a duplicate."""
     first_row: dict[str, int] = {}
     chunk = ContactChunk()
     for row, value in rows:
@@ -192,7 +194,7 @@ def _too_many() -> TooManyRows:
     return TooManyRows(f"One campaign takes at most {ROWS_MAX} rows; send the list in parts.")
 
 
-# --- columns -----------------------------------------------------------------------------------
+# --- columns ------------------------------------------------------------------------------------
 
 
 def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, bool]:
@@ -209,7 +211,7 @@ def _column_of(sample: list[list[str]], phone_column: str | None) -> tuple[int, 
     width = max(map(len, sample))
     if width == 1:
         return 0, not any(c.isdigit() for c in first[0])
-    # No name that is known: the one column in which most of the first rows are numbers.
+    # No known name: the only column in which most of the first rows are numbers.
     has_header = not any(isinstance(_checked(0, cell), str) for cell in first)
     body = sample[has_header:]
     holds = [
@@ -227,7 +229,7 @@ def _no_column(what: str, first: list[str]) -> NoPhoneColumn:
     return NoPhoneColumn(f"{what} Name it in phone_column.", columns=columns)
 
 
-# --- where it is read ---------------------------------------------------------------------------
+# --- threads and processes ----------------------------------------------------------------------
 
 _one_at_a_time = asyncio.Semaphore(1)
 _children = 0
@@ -241,14 +243,15 @@ async def _in_thread(chunks: Iterator[ContactChunk]) -> AsyncGenerator[ContactCh
 async def _in_child(
     task: dict[str, str | None], content: bytes
 ) -> AsyncGenerator[ContactChunk, None]:
-    """Read in a process of its own, one at a time; it ends with its pipe if this one dies."""
+    """Read in a process of its own, one at a time. It ends when this process does, because its pipe
+    closes."""
     global _children
     if _children >= _CHILDREN_WAITING_MAX:
         raise Unavailable("Too many lists are being read right now.", retry_after_seconds=10)
     _children += 1
     try:
         async with _one_at_a_time, asyncio.timeout(_CHILD_SECONDS_MAX):
-            async for chunk in _answers_of_child(task, content):
+            async for chunk in _chunks_of_child(task, content):
                 yield chunk
     except TimeoutError:
         raise Unavailable("The list could not be read in time; try again.") from None
@@ -256,7 +259,7 @@ async def _in_child(
         _children -= 1
 
 
-async def _answers_of_child(
+async def _chunks_of_child(
     task: dict[str, str | None], content: bytes
 ) -> AsyncGenerator[ContactChunk, None]:
     chosen = config.settings()
@@ -278,7 +281,9 @@ async def _answers_of_child(
     assert child.stdin is not None
     assert child.stdout is not None
     try:
-        with contextlib.suppress(ConnectionError):  # it refused before it had read everything
+        with contextlib.suppress(
+            ConnectionError
+        ):  # it refused the list before it had read all of it
             child.stdin.write(json.dumps(head).encode() + b"\n" + content)
             await child.stdin.drain()
         child.stdin.close()
@@ -300,7 +305,7 @@ async def _answers_of_child(
 
 
 def _serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """The child's side of the pipe."""
+    """Read a list from `source` and write its chunks to `sink`, in the child process."""
     if hasattr(os, "nice"):
         os.nice(10)  # requests come first
     head = json.loads(source.readline())
@@ -314,7 +319,7 @@ def _serve(source: BinaryIO, sink: BinaryIO) -> None:
     )
     content = source.read()
 
-    def say(answer: object) -> None:
+    def send(answer: object) -> None:
         sink.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
         sink.flush()
 
@@ -326,11 +331,11 @@ def _serve(source: BinaryIO, sink: BinaryIO) -> None:
         )
         for chunk in chunks:
             rejected = [dataclasses.astuple(rejection) for rejection in chunk.rejected]
-            say({"usable": chunk.usable, "rejected": rejected})
+            send({"usable": chunk.usable, "rejected": rejected})
     except (UnreadableFile, NoPhoneColumn, TooManyRows) as refusal:
-        say({"refused": refusal.code, "detail": refusal.detail, "extra": refusal.extra})
+        send({"refused": refusal.code, "detail": refusal.detail, "extra": refusal.extra})
     else:
-        say({"end": True})
+        send({"end": True})
 
 
 if __name__ == "__main__":

@@ -13,16 +13,16 @@ from core.pagination import Order
 
 State = Literal[
     "pending",  # waits for its turn
-    "claimed",  # a process is placing its call; the call's id is on it already
+    "claimed",  # a process is placing its call, whose id it has already
     "in_call",  # its call was placed and is not over
-    "done",  # its call ended; the disposition says how
-    "skipped",  # it cannot be called; the reason says why
+    "done",  # its call ended, as the disposition says
+    "skipped",  # it cannot be called, for the reason that is stored
     "exhausted",  # every attempt failed
     "canceled",  # the campaign was canceled before its turn, or its call before the answer
 ]
 Disposition = Literal["answered", "no_answer", "busy", "failed"]
 
-# What the counts of a campaign, and the filter of its contacts, are called.
+# The names of a campaign's counts, which are also the filter of its contacts.
 ContactCategory = Literal[
     "pending",
     "in_call",
@@ -38,9 +38,9 @@ ContactCategory = Literal[
 _BY_ROW: Final = Order((("row", int),), ascending=True)
 LIVE: Final[tuple[State, ...]] = ("claimed", "in_call")
 
-# A process that claimed a contact places its call well within this time, or is dead.
+# A process that claimed a contact places its call well within this time, or has died.
 _CLAIM_SECONDS: Final = 60
-# How often the call of a contact is looked up when no event reports its end.
+# How often the call of a contact is checked when no event reports its end.
 _CALL_SECONDS: Final = 90
 _BATCH_MAX: Final = 500
 _WRITTEN_MAX: Final = 1_000
@@ -59,7 +59,7 @@ class _Fields(TypedDict):
     campaign_id: str
     user_id: str
     to: str
-    row: int  # of the list, from which it came
+    row: int  # of the list
     state: State
     disposition: Disposition | None
     reason: str | None
@@ -71,7 +71,7 @@ class _Fields(TypedDict):
 
 
 class Contact(_Fields):
-    """A document of `contacts`: one person of a campaign, and what became of them."""
+    """A document of `contacts`: one number of a campaign, and the result of its call."""
 
     call_id: str | None  # of the call that was placed for it last
 
@@ -84,7 +84,7 @@ class ClaimedContact(_Fields):
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """How many contacts of a campaign are where."""
+    """How many contacts of a campaign are in each category."""
 
     pending: int = 0
     in_call: int = 0
@@ -107,7 +107,7 @@ class ContactTotals:
 
 
 def counted_as(contact: Contact) -> ContactCategory:
-    """Under which name a contact is counted."""
+    """The category in which a contact is counted."""
     return _counted(contact["state"], contact["disposition"])
 
 
@@ -121,7 +121,7 @@ def _counted(state: State, disposition: Disposition | None) -> ContactCategory:
 
 
 async def create_contacts(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
-    """Add `(row, number)` to a campaign; who is in it already is left as it is."""
+    """Add `(row, number)` to a campaign; a number that is in it already is not changed."""
     now = clock.now()
     people: list[Contact] = [
         {
@@ -151,15 +151,15 @@ async def create_contacts(campaign_id: str, user_id: str, rows: Iterable[tuple[i
 
 
 async def delete_contacts(campaign_id: str) -> None:
-    """Delete the contacts of a campaign whose list did not come in."""
-    while ids := await _some({"campaign_id": campaign_id}):
+    """Delete the contacts of a campaign whose list was not completed."""
+    while ids := await _batch_of_ids({"campaign_id": campaign_id}):
         await db.contacts.delete_many({"_id": {"$in": ids}})
 
 
 async def count_contacts(campaign_ids: Sequence[str]) -> dict[str, ContactTotals]:
     """Count the contacts of each campaign and add up what they cost; one covered index scan.
 
-    Counted and not kept, so that the figures cannot drift from the contacts.
+    They are counted for every request and not stored, so that they cannot differ from the contacts.
     """
     groups = db.contacts.aggregate(
         [
@@ -202,12 +202,12 @@ async def list_contacts(
 
 
 def iterate_contacts(campaign_id: str) -> AsyncIterator[Contact]:
-    """All contacts in the order of the list, from a cursor that holds a batch at a time."""
+    """All contacts in the order of the list, from a cursor that reads a batch at a time."""
     found = db.contacts.find({"campaign_id": campaign_id}, sort=[("row", 1)], batch_size=_BATCH_MAX)
     return cast(AsyncIterator[Contact], found)
 
 
-# --- calling them -------------------------------------------------------------------------------
+# --- claims and results -------------------------------------------------------------------------
 
 
 async def count_live_contacts(campaign_id: str) -> int:
@@ -218,7 +218,7 @@ async def count_live_contacts(campaign_id: str) -> int:
 
 
 async def find_next_number(campaign_id: str) -> str | None:
-    """Whom the campaign calls next; None when nobody is left."""
+    """The number that the campaign calls next; None when nobody is left."""
     found = await db.contacts.find_one(
         {"campaign_id": campaign_id, "state": "pending", "disposition": None},
         {"to": 1},
@@ -234,10 +234,10 @@ async def has_contacts(campaign_id: str, states: Sequence[State]) -> bool:
 
 
 async def claim_contacts(campaign_id: str, count: int) -> list[ClaimedContact]:
-    """Claim up to `count` contacts whose turn it is; nobody else gets them.
+    """Claim the next `count` contacts at most; no other process gets them.
 
     Each carries the id of the call that will be placed for it, stored before anything is dialled:
-    whoever finds it after a crash can tell whether that call exists.
+    after a crash another process can find out whether that call exists.
     """
     waiting = await db.contacts.find(
         {"campaign_id": campaign_id, "state": "pending", "disposition": None},
@@ -264,13 +264,13 @@ async def claim_contacts(campaign_id: str, count: int) -> list[ClaimedContact]:
 
 async def release_contact(contact: ClaimedContact, states: Sequence[State] = ("claimed",)) -> None:
     """Release a claim, because the call could not be placed now: no attempt was used."""
-    waits: Document = {"state": "pending", "call_id": None, "lease_until": None}
-    await _change(contact, states, waits, attempts=-1)
+    changes: Document = {"state": "pending", "call_id": None, "lease_until": None}
+    await _change(contact, states, changes, attempts=-1)
 
 
 async def release_contact_of_call(call_id: str) -> bool:
-    """Release the contact of a call that the network did not take; False when no contact has it (any
-    more)."""
+    """Release the contact of a call that the network did not accept; False when no contact has this
+    call (any more)."""
     contact = await db.contacts.find_one({"call_id": {"$eq": call_id, "$type": "string"}})
     if contact is not None:
         await release_contact(cast(ClaimedContact, contact), LIVE)
@@ -278,15 +278,15 @@ async def release_contact_of_call(call_id: str) -> bool:
 
 
 async def mark_in_call(contact: ClaimedContact) -> None:
-    """Note that its call was placed, or still lasts."""
+    """Record that its call was placed, or still lasts."""
     lease_until = clock.after(_CALL_SECONDS)
     await _change(contact, LIVE, {"state": "in_call", "lease_until": lease_until})
 
 
 async def mark_skipped(contact: ClaimedContact, reason: str) -> None:
-    """Note that it cannot be called, now or later, and why."""
-    gone: Document = {"state": "skipped", "reason": reason, "call_id": None, "lease_until": None}
-    await _change(contact, ("claimed",), gone, attempts=-1)
+    """Record that it cannot be called, now or later, and why."""
+    changes: Document = {"state": "skipped", "reason": reason, "call_id": None, "lease_until": None}
+    await _change(contact, ("claimed",), changes, attempts=-1)
 
 
 async def apply_call_end(
@@ -297,12 +297,12 @@ async def apply_call_end(
     cost_paise: int,
     answered_by: str | None = None,
 ) -> bool:
-    """The call with this id ended; harmless when repeated, and when the call is not a contact's.
+    """Record the end of a call on its contact; harmless when repeated, and for a call of no contact.
 
-    True when the end was known and only its cost has changed: a person decided on it later.
+    True when the end was recorded before and only its cost has changed: a person decided it later.
     """
     state, disposition = _ENDS[status]
-    by_machine = disposition == "answered" and answered_by == "machine"
+    is_machine = disposition == "answered" and answered_by == "machine"
     costs_more = {"state": {"$in": ["done", "canceled"]}, "cost_paise": {"$lt": cost_paise}}
     before = await db.contacts.find_one_and_update(
         {
@@ -313,7 +313,7 @@ async def apply_call_end(
             "$set": {
                 "state": state,
                 "disposition": disposition,
-                "reason": "answered_by_machine" if by_machine else None,
+                "reason": "answered_by_machine" if is_machine else None,
                 "duration_seconds": duration_seconds,
                 "cost_paise": database.long(cost_paise),
                 "lease_until": None,
@@ -326,16 +326,16 @@ async def apply_call_end(
 
 
 async def mark_pending_canceled(campaign_id: str) -> None:
-    """Cancel everybody who still waits; calls that are up end as they will."""
+    """Cancel all contacts that still wait; live calls continue to their end."""
     waiting: Document = {"campaign_id": campaign_id, "state": "pending"}
     canceled = {"$set": {"state": "canceled", "updated_at": clock.now()}}
-    while ids := await _some(waiting):
+    while ids := await _batch_of_ids(waiting):
         await db.contacts.update_many({"_id": {"$in": ids}, "state": "pending"}, canceled)
 
 
 async def claim_due_contacts(campaign_id: str) -> list[ClaimedContact]:
     """Claim the contacts whose process died or whose call's end was not reported: the lease is moved
-    ahead, so that no other process looks into them at the same time."""
+    ahead, so that no other process checks them at the same time."""
     claimed = await leases.claim_due(
         db.contacts,
         "lease_until",
@@ -348,9 +348,8 @@ async def claim_due_contacts(campaign_id: str) -> list[ClaimedContact]:
 
 # --- storage ------------------------------------------------------------------------------------
 
-# Whose turn it is, how many are where, and what they cost: one index answers all three.
+# One index for three queries: who is next, how many are in each category, and what they cost.
 _TALLY: Final = Index(("campaign_id", "state", "disposition", "row", "cost_paise"))
-
 
 database.declare(
     "contacts",
@@ -372,8 +371,8 @@ database.declare(
 )
 
 
-async def _some(where: Document) -> list[str]:
-    """A batch of those: 100,000 contacts in one write would keep everybody else waiting."""
+async def _batch_of_ids(where: Document) -> list[str]:
+    """The ids of a batch: one write to 100,000 contacts would delay all others."""
     found = await db.contacts.find(where, {"_id": 1}, limit=_WRITTEN_MAX).to_list(None)
     return [contact["_id"] for contact in found]
 
@@ -381,7 +380,7 @@ async def _some(where: Document) -> list[str]:
 async def _change(
     contact: ClaimedContact, states: Sequence[State], changes: Document, *, attempts: int = 0
 ) -> None:
-    """Change a contact whose call is still the one that it was claimed with."""
+    """Change a contact if its call is still the one that it was claimed with."""
     update: Document = {"$set": changes | {"updated_at": clock.now()}}
     if attempts:
         update["$inc"] = {"attempts": attempts}

@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# So many of the rows that were refused are listed; the rest is counted.
+# This many of the rows that were refused are listed; the rest is only counted.
 REJECTED_LISTED_MAX: Final = 1_000
 MAX_CONCURRENT_DEFAULT: Final = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignPlan:
-    """What a campaign says, how fast, and when; its list comes beside it."""
+    """What a campaign says, how fast it dials, and when it starts; its list is given separately."""
 
     name: str
     spec: CallSpec = PLAIN_CALL
@@ -48,9 +48,11 @@ class NoUsableRow(Problem):
 
 
 def plan_campaign(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCampaign:
-    """What is kept of a campaign. Raises InvalidRequest for options that do not go together or that
-    the telephone network does not have, and InvalidNumber and DestinationNotAllowed for
-    `connect_to`."""
+    """The fields of a campaign as they are stored.
+
+    Raises InvalidRequest for options that exclude each other or that the telephone network does not
+    have, and InvalidNumber and DestinationNotAllowed for `connect_to`.
+    """
     plan.spec.check(telephony.get_chosen_provider())
     return {
         "_id": campaign_id,
@@ -67,10 +69,10 @@ def plan_campaign(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCamp
 async def create_campaign(
     campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None]
 ) -> Campaign:
-    """Keep a planned campaign with everybody on its list, and start it if it should.
+    """Store a planned campaign with all contacts of its list, and start it if that was asked for.
 
-    The same campaign again is the one that there is. Raises the 402s before the list is read, what
-    reading the list raises, NoUsableRow, and Unavailable; then there is no campaign.
+    For a campaign that exists already, returns that one. Raises the 402s before the list is read,
+    what reading the list raises, NoUsableRow, and Unavailable; then there is no campaign.
     """
     known = await records.find_campaign(campaign["_id"])
     if known is not None:
@@ -78,13 +80,15 @@ async def create_campaign(
     await charging.require_can_start(campaign["user_id"])
     try:
         async with contextlib.aclosing(chunks):
-            return await _filled(campaign, chunks)
+            return await _create_and_fill(campaign, chunks)
     except BaseException:
         await records.delete_draft(campaign["_id"])
         raise
 
 
-async def _filled(campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None]) -> Campaign:
+async def _create_and_fill(
+    campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None]
+) -> Campaign:
     campaign_id, now = campaign["_id"], asyncio.get_running_loop().time
     rejected: list[RejectedRow] = []
     count = rejected_count = 0
@@ -94,9 +98,11 @@ async def _filled(campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, No
             rejected.append(cast(RejectedRow, dataclasses.asdict(row)))
         rejected_count += len(chunk.rejected)
         if chunk.usable and now() >= kept_until:
-            keep = records.extend_draft(campaign_id) if count else records.create_draft(campaign)
-            is_ours, kept_until = await keep, now() + LEASE_SECONDS / 4
-        if not is_ours:  # another attempt at the same was faster, or this one was given up
+            prolonging = (
+                records.extend_draft(campaign_id) if count else records.create_draft(campaign)
+            )
+            is_ours, kept_until = await prolonging, now() + LEASE_SECONDS / 4
+        if not is_ours:  # another attempt was faster, or this draft was deleted
             return await records.get_launched_campaign(campaign_id)
         if chunk.usable:
             await contacts.create_contacts(campaign_id, campaign["user_id"], chunk.usable)

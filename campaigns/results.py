@@ -6,10 +6,9 @@ from typing import Final
 from campaigns import contacts
 from core import clock, csv_files, money
 
-# --- results, without HTTP ----------------------------------------------------------------------
+# --- vocabulary ---------------------------------------------------------------------------------
 
 _RESULT_ROWS: Final = 100
-
 _RESULT_COLUMNS: Final = (
     "row",
     "to",
@@ -23,8 +22,11 @@ _RESULT_COLUMNS: Final = (
 )
 
 
+# --- verbs --------------------------------------------------------------------------------------
+
+
 async def results_csv(campaign_id: str, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
-    """What became of everybody on the list as CSV (RFC 4180), a piece a batch: constant memory."""
+    """The results of all contacts as CSV (RFC 4180), batch by batch, so that memory is bounded."""
     head = (csv_files.BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines(
         [list(_RESULT_COLUMNS)]
     )

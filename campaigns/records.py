@@ -23,7 +23,7 @@ Status = Literal[
     "draft",  # waits for its owner to start it
     "scheduled",  # starts by itself at its time
     "running",
-    "paused",  # the reason says what it waits for; calls that are up go on
+    "paused",  # it waits for what its reason names; live calls continue
     "completed",  # nobody is left to call
     "canceled",
 ]
@@ -32,12 +32,12 @@ PauseReason = Literal[
     "balance",  # the money ran out; the next recharge resumes it
     "frozen",  # an admin has frozen the wallet; unfreezing it resumes it
     "provider",  # the telephone network takes no calls; it is tried again by itself
-    "cap",  # the day's calls cost, or are, as many as they may; the next day resumes it
+    "cap",  # the day's spend cap or number of calls is reached; the next day resumes it
 ]
 
 _NEWEST: Final = pagination.newest_first("created_at")
 
-# A list that comes in proves every few rows that somebody is at it; so does a dialer.
+# How long a draft lives whose list is being received, and a dialer's lease; both are renewed.
 LEASE_SECONDS: Final = 60
 
 
@@ -72,21 +72,21 @@ class Campaign(NewCampaign):
     started_at: dt.datetime | None
     completed_at: dt.datetime | None
     # its list
-    is_loading: bool  # it is still coming in, and nobody sees the campaign
-    is_forgotten: NotRequired[bool]  # it did not come in, and its contacts are being deleted
+    is_loading: bool  # it is being received, and the campaign is not visible yet
+    is_forgotten: NotRequired[bool]  # it was not completed, and its contacts are being deleted
     rejected: NotRequired[list[RejectedRow]]
     rejected_count: NotRequired[int]
-    # who is at it
-    look_at: dt.datetime | None  # when somebody has to do something for it
+    # when it is due, and which process has its lease
+    look_at: dt.datetime | None  # when the dialer has to work on it
     busy_until: dt.datetime | None
     busy_by: NotRequired[str]
     paced_at: dt.datetime | None  # up to when `calls_per_minute` is used up
     # the telephone network
-    probes: NotRequired[int]  # how often in a row it was tried in vain
+    probes: NotRequired[int]  # how often in a row it was tried without success
     probe_at: NotRequired[dt.datetime]  # when one more call is tried
     probe_call_id: NotRequired[str | None]  # the call that shows whether it takes calls again
-    rests_until: NotRequired[dt.datetime | None]  # it takes no more calls for a moment
-    # what its contacts add up to, kept when it is over
+    rests_until: NotRequired[dt.datetime | None]  # no call is placed until then
+    # the totals of its contacts, stored when it is over
     counts: dict[str, int] | None
     spent_paise: int | None
 
@@ -101,14 +101,14 @@ class InvalidTransition(Problem):
 
 
 class CampaignState(NamedTuple):
-    """Where a campaign stands."""
+    """The status of a campaign, with the reason of a pause."""
 
     status: Status
     pause_reason: PauseReason | None = None
 
 
 class CampaignEvent(enum.Enum):
-    """What moves a campaign from one position to another. The values are for people to read."""
+    """What moves a campaign from one state to another. The values are for the log and for errors."""
 
     OWNER_PAUSED = "paused"
     OWNER_RESUMED = "resumed"
@@ -126,14 +126,14 @@ class CampaignEvent(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One row of the table: from where to where, and what else changes."""
+    """One row of the table: the states before, the state after, and what else changes."""
 
     before: tuple[CampaignState, ...]
     after: CampaignState | None  # None: it runs, or is scheduled while its start time is ahead
-    now: tuple[str, ...] = ()  # fields that become the moment of the event
-    cleared: tuple[str, ...] = ()  # fields that become None
-    counted: tuple[str, ...] = ()  # fields that grow by one
-    given: tuple[str, ...] = ()  # fields that come with the event
+    now: tuple[str, ...] = ()  # fields that are set to the moment of the event
+    cleared: tuple[str, ...] = ()  # fields that are set to None
+    counted: tuple[str, ...] = ()  # fields that are incremented by one
+    given: tuple[str, ...] = ()  # fields that the caller passes with the event
 
 
 DRAFT: Final = CampaignState("draft")
@@ -149,7 +149,7 @@ NETWORK_IS_DOWN: Final = CampaignState("paused", "provider")
 _PAUSED: Final = tuple(CampaignState("paused", reason) for reason in get_args(PauseReason))
 
 TRANSITIONS: Final[dict[CampaignEvent, Transition]] = {
-    # A campaign that waits for money, the next day or the network waits for its owner from then on.
+    # A campaign that waits for money, the next day or the network then waits for its owner instead.
     CampaignEvent.OWNER_PAUSED: Transition(
         before=(RUNNING, SCHEDULED, WITHOUT_MONEY, FROZEN, DAY_IS_FULL, NETWORK_IS_DOWN),
         after=PAUSED_BY_OWNER,
@@ -189,25 +189,25 @@ TRANSITIONS: Final[dict[CampaignEvent, Transition]] = {
 
 
 async def apply_event(campaign: Campaign, event: CampaignEvent, **given: object) -> Campaign | None:
-    """Move a campaign as the table says; None, and nothing changes, when it stands elsewhere by now.
+    """Change a campaign as the table defines; None when it is no longer in a state of the row.
 
-    `given` are the fields that the row asks for.
+    Then nothing has changed. `given` are the fields that the row requires.
     """
     row = TRANSITIONS[event]
     assert set(given) == set(row.given), event
-    position = _started(campaign) if row.after is None else _fields_of(row)
-    update: Document = {"$set": {**position, **given}}
+    state = _started(campaign) if row.after is None else _fields_of(row)
+    update: Document = {"$set": {**state, **given}}
     if row.counted:
         update["$inc"] = dict.fromkeys(row.counted, 1)
-    moved = await db.campaigns.find_one_and_update(
-        {"_id": campaign["_id"], **_VISIBLE, **_standing_at(row.before)},
+    changed = await db.campaigns.find_one_and_update(
+        {"_id": campaign["_id"], **_VISIBLE, **_in_states(row.before)},
         update,
         projection={"rejected": 0},
         return_document=True,
     )
-    if moved is not None:
+    if changed is not None:
         log.info("campaign %s: %s", campaign["_id"], event.value)
-    return cast("Campaign | None", moved)
+    return cast("Campaign | None", changed)
 
 
 def _fields_of(row: Transition) -> Document:
@@ -229,26 +229,27 @@ def _started(campaign: Campaign) -> Document:
     return {"status": "running", "pause_reason": None, "look_at": now, "started_at": started_at}
 
 
-def _standing_at(positions: Sequence[CampaignState]) -> Document:
-    """The filter of the campaigns that stand at one of these positions."""
+def _in_states(states: Sequence[CampaignState]) -> Document:
+    """The filter of the campaigns that are in one of these states."""
     reasons: dict[Status, list[PauseReason | None]] = {}
-    for position in positions:
-        reasons.setdefault(position.status, []).append(position.pause_reason)
+    for state in states:
+        reasons.setdefault(state.status, []).append(state.pause_reason)
     found: list[Document] = [
-        {"status": status, "pause_reason": {"$in": waits}} for status, waits in reasons.items()
+        {"status": status, "pause_reason": {"$in": pause_reasons}}
+        for status, pause_reasons in reasons.items()
     ]
     return found[0] if len(found) == 1 else {"$or": found}
 
 
-# --- coming to be -------------------------------------------------------------------------------
+# --- drafts and their launch --------------------------------------------------------------------
 
 _VISIBLE: Final[Document] = {"is_loading": False}
 _LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
 
 
 async def create_draft(campaign: NewCampaign) -> bool:
-    """Keep a campaign whose list is still coming in: nobody sees it, and if the process dies it
-    is forgotten. False when this campaign is complete already."""
+    """Store a campaign whose list is being received: it is not visible, and it is deleted if the
+    process dies. False when this campaign is complete already."""
     draft: Document = {  # a Campaign; mypy cannot see into `**`
         **campaign,
         "status": "draft",
@@ -275,7 +276,7 @@ async def create_draft(campaign: NewCampaign) -> bool:
 
 
 async def extend_draft(campaign_id: str) -> bool:
-    """Prolong the draft's life while its list comes in; False when it is a draft no more."""
+    """Renew the draft while its list is being received; False when it is no longer such a draft."""
     result = await db.campaigns.update_one(
         {"_id": campaign_id, **_LOADING},
         {"$set": {"look_at": clock.after(LEASE_SECONDS)}},
@@ -286,8 +287,8 @@ async def extend_draft(campaign_id: str) -> bool:
 async def launch_campaign(
     campaign_id: str, rejected: Sequence[RejectedRow], rejected_count: int
 ) -> Campaign:
-    """The list is in: the campaign is there, and starts if it should. Unavailable if it was
-    forgotten meanwhile."""
+    """Make a campaign visible whose list is complete, and start it if that was asked for. Raises
+    Unavailable when its draft was deleted meanwhile."""
     found = await db.campaigns.find_one({"_id": campaign_id})
     if found is not None and found["is_loading"]:
         draft = cast(Campaign, found)
@@ -304,7 +305,7 @@ async def launch_campaign(
 
 
 async def get_launched_campaign(campaign_id: str) -> Campaign:
-    """The campaign, if another attempt at the same was faster. Unavailable if it was forgotten."""
+    """The campaign that another attempt launched. Raises Unavailable when its draft was deleted."""
     found = await find_campaign(campaign_id)
     if found is None:
         raise _out_of_time()
@@ -316,9 +317,9 @@ def _out_of_time() -> Unavailable:
 
 
 async def delete_draft(campaign_id: str) -> None:
-    """A campaign whose list did not come in leaves nothing behind; harmless when it did."""
-    # Marked first, so that nobody launches it while its contacts go, and kept until they are gone,
-    # so that whoever finds it after a crash goes on with this.
+    """Delete a campaign whose list was not completed, with its contacts; harmless when it was."""
+    # Marked first, so that no attempt launches it while its contacts are being deleted, and deleted
+    # last, so that after a crash another process continues with this.
     marked = await db.campaigns.update_one(
         {"_id": campaign_id, "is_loading": True}, {"$set": {"is_forgotten": True}}
     )
@@ -328,7 +329,7 @@ async def delete_draft(campaign_id: str) -> None:
     await db.campaigns.delete_one({"_id": campaign_id, "is_loading": True})
 
 
-# --- its owner ----------------------------------------------------------------------------------
+# --- for its owner ------------------------------------------------------------------------------
 
 
 async def get_campaign(campaign_id: str) -> Campaign:
@@ -340,7 +341,7 @@ async def get_campaign(campaign_id: str) -> Campaign:
 
 
 async def find_campaign(campaign_id: str) -> Campaign | None:
-    """The campaign with the rows that were refused, if its list came in."""
+    """The campaign with the rows that were refused; None when there is none (yet)."""
     found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE})
     return cast("Campaign | None", found)
 
@@ -359,40 +360,40 @@ async def list_campaigns(
 
 
 async def pause_campaign(campaign: Campaign) -> Campaign:
-    """Place no more calls; those that are up end as they will. Raises InvalidTransition."""
+    """Place no more calls; live calls continue to their end. Raises InvalidTransition."""
     return await _by_owner(campaign, CampaignEvent.OWNER_PAUSED)
 
 
 async def resume_campaign(campaign: Campaign) -> Campaign:
-    """Go on, or start a draft. Raises InvalidTransition, and the 402s when there is no money."""
-    if _position_of(campaign) in TRANSITIONS[CampaignEvent.OWNER_RESUMED].before:
+    """Resume a campaign, or start a draft. Raises InvalidTransition, and the 402s without money."""
+    if _state_of(campaign) in TRANSITIONS[CampaignEvent.OWNER_RESUMED].before:
         await charging.require_can_start(campaign["user_id"])
     return await _by_owner(campaign, CampaignEvent.OWNER_RESUMED)
 
 
 async def cancel_campaign(campaign: Campaign) -> Campaign:
-    """Call nobody else; calls that are up end as they will. Raises InvalidTransition."""
+    """Cancel the campaign; live calls continue to their end. Raises InvalidTransition."""
     canceled = await _by_owner(campaign, CampaignEvent.OWNER_CANCELED)
-    # The dialer does it again, in case that this process does not live to.
+    # The dialer does it again, in case this process dies before.
     await contacts.mark_pending_canceled(campaign["_id"])
     return canceled
 
 
 async def _by_owner(campaign: Campaign, event: CampaignEvent) -> Campaign:
-    moved = await apply_event(campaign, event)
-    if moved is None:
+    changed = await apply_event(campaign, event)
+    if changed is None:
         status = (await get_campaign(campaign["_id"]))["status"]
         raise InvalidTransition(
             f"The campaign is {status}; it cannot be {event.value} now.", campaign_status=status
         )
-    return moved
+    return changed
 
 
-def _position_of(campaign: Campaign) -> CampaignState:
+def _state_of(campaign: Campaign) -> CampaignState:
     return CampaignState(campaign["status"], campaign["pause_reason"])
 
 
-# --- who is at it -------------------------------------------------------------------------------
+# --- leases -------------------------------------------------------------------------------------
 
 
 async def list_due_campaigns(limit: int) -> list[str]:
@@ -406,10 +407,10 @@ async def mark_due(campaign_id: str, at: dt.datetime) -> None:
 
 
 async def acquire_lease(campaign_id: str) -> Campaign | None:
-    """The campaign, for this caller alone until `release_lease`; None while another process is at it.
+    """The campaign, for this caller alone until `release_lease`; None while another process has it.
 
-    One at a time, so that the limits of a campaign hold over all processes. When the process dies,
-    the campaign is due again as soon as its lease is over.
+    Only one process works on it, so that its limits hold over all processes. When the process dies,
+    the campaign is due again as soon as its lease has expired.
     """
     now, until = clock.now(), clock.after(LEASE_SECONDS)
     lease = {"busy_until": until, "busy_by": database.new_id("dial"), "look_at": until}
@@ -423,19 +424,19 @@ async def acquire_lease(campaign_id: str) -> Campaign | None:
 
 
 async def release_lease(campaign: Campaign, again_seconds: float | None) -> None:
-    """Let others have the campaign: in `again_seconds` or, with None, when something happens to it."""
+    """End the lease; the campaign is due in `again_seconds` or, with None, at its next event."""
     mine = {"_id": campaign["_id"], "busy_by": campaign["busy_by"]}
-    if again_seconds is None:  # unless its owner did something meanwhile
-        quiet = mine | {"look_at": campaign["look_at"]}
-        await db.campaigns.update_one(quiet, {"$set": {"look_at": None}})
+    if again_seconds is None:  # unless its owner changed it meanwhile
+        unchanged = mine | {"look_at": campaign["look_at"]}
+        await db.campaigns.update_one(unchanged, {"$set": {"look_at": None}})
         await db.campaigns.update_one(mine, {"$set": {"busy_until": None}})
     else:
-        again = {"look_at": clock.after(again_seconds)}
-        await db.campaigns.update_one(mine, {"$set": {"busy_until": None}, "$min": again})
+        due = {"look_at": clock.after(again_seconds)}
+        await db.campaigns.update_one(mine, {"$set": {"busy_until": None}, "$min": due})
 
 
 async def renew_lease(campaign: Campaign, *, paced_at: dt.datetime | None) -> bool:
-    """Whether it still runs and is still the caller's, who keeps it; its pace moves to `paced_at`."""
+    """Renew the lease and set `paced_at`; False when it no longer runs or the lease is lost."""
     result = await db.campaigns.update_one(
         {"_id": campaign["_id"], "status": "running", "busy_by": campaign["busy_by"]},
         {"$set": {"busy_until": clock.after(LEASE_SECONDS), "paced_at": paced_at}},
@@ -443,7 +444,7 @@ async def renew_lease(campaign: Campaign, *, paced_at: dt.datetime | None) -> bo
     return result.matched_count > 0
 
 
-# --- the dialer ---------------------------------------------------------------------------------
+# --- for the dialer -----------------------------------------------------------------------------
 
 
 async def count_running_campaigns(user_id: str) -> int:
@@ -452,32 +453,32 @@ async def count_running_campaigns(user_id: str) -> int:
 
 
 async def is_any_waiting_for_money(user_id: str) -> bool:
-    """Whether a recharge, or a thaw, would let a campaign of this user go on."""
-    waiting = {"user_id": user_id, **_standing_at(TRANSITIONS[CampaignEvent.MONEY_CAME].before)}
+    """Whether a recharge, or unfreezing the wallet, would resume a campaign of this user."""
+    waiting = {"user_id": user_id, **_in_states(TRANSITIONS[CampaignEvent.MONEY_CAME].before)}
     return await db.campaigns.find_one(waiting, {"_id": 1}) is not None
 
 
 async def resume_campaigns_with_money(user_id: str) -> None:
-    """There is money again: all campaigns of this user that wait for it go on."""
+    """Resume all campaigns of this user that wait for money."""
     row = TRANSITIONS[CampaignEvent.MONEY_CAME]
-    waiting = {"user_id": user_id, **_standing_at(row.before)}
+    waiting = {"user_id": user_id, **_in_states(row.before)}
     await db.campaigns.update_many(waiting, {"$set": _fields_of(row)})
 
 
 async def mark_probed(campaign: Campaign, call_id: str) -> None:
-    """This call shows whether the network takes calls again."""
+    """Store the call that shows whether the network accepts calls again."""
     await db.campaigns.update_one(
         {"_id": campaign["_id"], "status": "running"}, {"$set": {"probe_call_id": call_id}}
     )
 
 
 async def mark_network_resting(campaign_id: str, until: dt.datetime) -> None:
-    """The network takes no more calls for a moment: place none until then."""
+    """Place no calls until then, because the network accepts none for a moment."""
     await db.campaigns.update_one({"_id": campaign_id}, {"$max": {"rests_until": until}})
 
 
 async def mark_network_back(campaign: Campaign) -> None:
-    """It let a call ring."""
+    """Record that the network accepts calls again: one rings."""
     await db.campaigns.update_one(
         {"_id": campaign["_id"]}, {"$set": {"probes": 0, "probe_call_id": None}}
     )
@@ -485,25 +486,25 @@ async def mark_network_back(campaign: Campaign) -> None:
 
 
 async def close_campaign(campaign: Campaign) -> None:
-    """Nobody is left to call: the campaign is over. Keep what its contacts add up to."""
-    summed = await _summed(campaign["_id"])
+    """Complete a campaign that has nobody left to call, and store the totals of its contacts."""
+    totals = await _totals(campaign["_id"])
     if campaign["status"] == "canceled":
-        await db.campaigns.update_one({"_id": campaign["_id"]}, {"$set": summed})
+        await db.campaigns.update_one({"_id": campaign["_id"]}, {"$set": totals})
     else:
-        await apply_event(campaign, CampaignEvent.LIST_DONE, **summed)
+        await apply_event(campaign, CampaignEvent.LIST_DONE, **totals)
 
 
 async def update_counts(campaign_id: str) -> None:
-    """Add its contacts up again, because one has changed after the campaign was over."""
+    """Store the totals again, because a contact has changed after the campaign was over."""
     over = {"_id": campaign_id, "counts": {"$ne": None}}
-    await db.campaigns.update_one(over, {"$set": await _summed(campaign_id)})
+    await db.campaigns.update_one(over, {"$set": await _totals(campaign_id)})
 
 
-async def _summed(campaign_id: str) -> dict[str, Any]:
-    summed = (await contacts.count_contacts([campaign_id]))[campaign_id]
+async def _totals(campaign_id: str) -> dict[str, Any]:
+    totals = (await contacts.count_contacts([campaign_id]))[campaign_id]
     return {
-        "counts": dataclasses.asdict(summed.counts),
-        "spent_paise": database.long(summed.spent_paise),
+        "counts": dataclasses.asdict(totals.counts),
+        "spent_paise": database.long(totals.spent_paise),
     }
 
 
@@ -515,7 +516,7 @@ database.declare(
         Index(("user_id", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
         Index(("user_id", "status")),
-        # Only campaigns that something has to be done for are in this one.
+        # It holds only the campaigns that the dialer has to work on.
         Index(("look_at",), only_where={"look_at": {"$type": "date"}}),
     ],
 )

@@ -1,4 +1,4 @@
-"""Campaign dialer: who is called when, why a campaign waits or pauses, and when it goes on."""
+"""Campaign dialer: who is called when, why a campaign waits or pauses, and when it resumes."""
 
 import asyncio
 import dataclasses
@@ -37,36 +37,37 @@ log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# So many calls are placed at once; then it is asked again whether the campaign still runs.
+# This many calls are placed at once; then the lease is renewed, if the campaign still runs.
 _WAVE: Final = 8
 _BATCH_MAX: Final = 200
 _PARALLEL_MAX: Final = 8
 
-# How soon a campaign is looked at again when nothing happens to it before. The end of a call, a
-# recharge and its owner bring it back at once; this is for events that were lost.
+# How soon a campaign is checked again without an event. The end of a call, a recharge and its owner
+# make it due at once; these times are for events that were lost.
 _WAITS_SECONDS: Final = 1.0
 _LIVE_SECONDS: Final = 5.0
 _NETWORK_SECONDS: Final = 5.0
 _BALANCE_SECONDS: Final = 30.0
 _DAY_SECONDS: Final = 60.0
-# When a network that takes no calls is tried again: twice as late each time, up to the maximum.
+# When a network that accepts no calls is tried again: after twice the time each time, up to the
+# maximum.
 _PROBE_SECONDS: Final = 15.0
 _PROBE_SECONDS_MAX: Final = 300.0
-# Calls that end together are one look at their campaign.
-_TOGETHER_SECONDS: Final = 0.05
+# Calls that end within this time cause one check of their campaign.
+_CHECK_DELAY_SECONDS: Final = 0.05
 
-# In how many seconds to look at a campaign again; None: when something happens to it.
+# In how many seconds a campaign is due again; None: at its next event.
 Pause = float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placed:
-    """The network has the call, or its number cannot be called: the campaign goes on."""
+    """The network accepted the call, or its number cannot be called: the campaign continues."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody knows whether the telephone network took the call."""
+    """It is unknown whether the telephone network accepted the call."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,27 +79,27 @@ class Refused:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NetworkFault:
-    """The telephone network took no call, and the fault is not the number's."""
+    """The telephone network accepted no call, and the number is not the reason."""
 
     reason: str
 
 
-Heeded = Refused | NetworkFault  # what the whole campaign has to heed
+Heeded = Refused | NetworkFault  # these apply to the whole campaign
 Outcome = Placed | Unknown | Heeded
 
-# Which campaigns this process is about to look at, and the looks that go on.
-_soon: set[str] = set()
-_looks: set[asyncio.Task[None]] = set()
+# The campaigns that this process checks in a moment, and the checks that are running.
+_checked_soon: set[str] = set()
+_checks: set[asyncio.Task[None]] = set()
 
 
 # --- verbs --------------------------------------------------------------------------------------
 
 
 async def dial_due_campaigns() -> int:
-    """Do what is due for campaigns; how many there were. Any process may."""
+    """Dial for the campaigns that are due; how many there were. Any number of processes may do it."""
     ids = await records.list_due_campaigns(_BATCH_MAX)
 
-    async def one(campaign_id: str) -> None:
+    async def dial(campaign_id: str) -> None:
         try:
             await dial_campaign(campaign_id)
         except Exception as problem:
@@ -106,12 +107,12 @@ async def dial_due_campaigns() -> int:
                 raise
             log.exception("campaign %s: %s", campaign_id, type(problem).__name__)
 
-    await leases.gather_bounded(one, ids, _PARALLEL_MAX)
+    await leases.gather_bounded(dial, ids, _PARALLEL_MAX)
     return len(ids)
 
 
 async def dial_campaign(campaign_id: str) -> None:
-    """Do what is to do for a campaign now; whoever is at it already looks again afterwards."""
+    """Dial for a campaign now. If another process has its lease, the campaign is due again after it."""
     campaign = await records.acquire_lease(campaign_id)
     if campaign is None:
         await records.mark_due(campaign_id, clock.now())
@@ -147,12 +148,13 @@ async def _step(campaign: Campaign) -> Pause:
 
 
 async def _recover(campaign: Campaign) -> None:
-    """Contacts whose process died go back, unless their call exists: nobody is called twice."""
+    """Release the contacts whose process died before their call was stored; of the others, record what
+    their call has become. Nobody is called twice."""
     for contact in await contacts.claim_due_contacts(campaign["_id"]):
         call = await call_records.find_call(contact["call_id"])
         if call is None:
             await contacts.release_contact(contact)
-        elif _was_never_called(call):
+        elif _was_not_accepted(call):
             await contacts.release_contact(contact, contacts.LIVE)
         elif call["rank"] == OVER and call["billing_status"] != "pending_duration":
             await contacts.apply_call_end(
@@ -167,7 +169,7 @@ async def _recover(campaign: Campaign) -> None:
 
 
 async def _wait_for_calls(campaign: Campaign) -> Pause:
-    """Its owner has stopped it: only the calls that are up are looked after."""
+    """Wait for the live calls of a campaign that its owner has stopped."""
     return _LIVE_SECONDS if await contacts.has_contacts(campaign["_id"], contacts.LIVE) else None
 
 
@@ -180,7 +182,7 @@ async def _run(campaign: Campaign) -> Pause:
         return network_seconds
     outlook = await _outlook_of(campaign)
     if outlook.refusal is not None:
-        return await _heed(campaign, [Refused(outlook.refusal)])
+        return await _handle_refusals(campaign, [Refused(outlook.refusal)])
     paced, pause_seconds = _pace(campaign)
     room = min(paced, await _room(campaign, outlook))
     if probing := campaign.get("probes", 0) > 0:
@@ -195,10 +197,10 @@ async def _run(campaign: Campaign) -> Pause:
             return 0.0
         outcomes = await asyncio.gather(*map(partial(_place, campaign), wave, turns))
         if all(isinstance(outcome, Unknown) for outcome in outcomes):
-            return await _pause_for_the_network(campaign, "it does not answer")
-        heeded = [outcome for outcome in outcomes if isinstance(outcome, Heeded)]
-        if heeded:
-            return max(pause_seconds, await _heed(campaign, heeded))
+            return await _pause_for_network(campaign, "it does not answer")
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, Heeded)]
+        if refusals:
+            return max(pause_seconds, await _handle_refusals(campaign, refusals))
         if probing:
             await records.mark_probed(campaign, wave[0]["call_id"])
             return _WAITS_SECONDS
@@ -207,14 +209,14 @@ async def _run(campaign: Campaign) -> Pause:
 
 
 async def _outlook_of(campaign: Campaign) -> Outlook:
-    # A price may depend on the destination: what can be afforded is guessed by whom it calls next.
+    # A price may depend on the destination: the number that is called next stands for all.
     number = await contacts.find_next_number(campaign["_id"])
     return await charging.get_outlook(campaign["user_id"], number)
 
 
 async def _room(campaign: Campaign, outlook: Outlook) -> int:
-    """How many more calls the campaign may have up now. What a user may have and can pay at once is
-    shared evenly among the campaigns that run."""
+    """How many more live calls the campaign may have now. The calls that a user may have and can pay at
+    once are shared evenly among the running campaigns."""
     running = await records.count_running_campaigns(campaign["user_id"])
     calls_max = outlook.limits.concurrent_calls
     if running > 1:
@@ -233,8 +235,8 @@ def _share(limit: int, running: int) -> int:
 def _pace(campaign: Campaign) -> tuple[int, float]:
     """How many calls `calls_per_minute` allows now, and after how many seconds to ask again.
 
-    `paced_at` moves ahead by an interval a call and lags at most a second behind the clock, so
-    that a pause is not made up for by a burst.
+    `paced_at` moves ahead by an interval a call and is at most a second behind the clock, so
+    that no burst of calls follows a pause.
     """
     if campaign["calls_per_minute"] is None:
         return _BATCH_MAX, _WAITS_SECONDS
@@ -274,8 +276,8 @@ async def _place(campaign: Campaign, contact: ClaimedContact, turn_at: dt.dateti
         await contacts.release_contact(contact)
         return Refused(refusal)
     except Unavailable as refusal:
-        # Perhaps the call was committed: the contact stays claimed until its lease is over, and
-        # then the call is looked for.
+        # Perhaps the call was committed: the contact stays claimed until its lease has expired, and
+        # then `_recover` looks for the call.
         log.warning("campaign %s: %s: %s", campaign["_id"], contact["call_id"], refusal)
         return Refused(refusal)
     except Problem as refusal:
@@ -290,25 +292,25 @@ async def _place(campaign: Campaign, contact: ClaimedContact, turn_at: dt.dateti
 
 
 def _fault_of(call: Call) -> str | None:
-    """Why the network took no call, if the number has nothing to do with it."""
+    """The network fault for which a call failed; None when it did not, or the number was the reason."""
     reason = call["failure_reason"]
     return reason if call["status"] == "failed" and reason in NETWORK_FAULTS else None
 
 
-def _was_never_called(call: Call) -> bool:
+def _was_not_accepted(call: Call) -> bool:
     return _fault_of(call) is not None
 
 
-async def _heed(campaign: Campaign, heeded: Sequence[Heeded]) -> float:
-    """Pause, or for how many seconds to wait, after what the whole campaign has to heed."""
-    problems = [each.problem for each in heeded if isinstance(each, Refused)]
-    faults = [each.reason for each in heeded if isinstance(each, NetworkFault)]
+async def _handle_refusals(campaign: Campaign, refusals: Sequence[Heeded]) -> float:
+    """Pause a campaign after refusals and network faults, or let it wait; for how many seconds."""
+    problems = [refusal.problem for refusal in refusals if isinstance(refusal, Refused)]
+    faults = [refusal.reason for refusal in refusals if isinstance(refusal, NetworkFault)]
     for problem in problems:
         if isinstance(problem, InsufficientBalance | WalletFrozen):
             return await _pause_for_money(campaign, problem)
     for fault in faults:
         if fault in NETWORK_DOWN:
-            return await _pause_for_the_network(campaign, fault)
+            return await _pause_for_network(campaign, fault)
     if faults or any(isinstance(problem, Unavailable) for problem in problems):
         await records.mark_network_resting(campaign["_id"], clock.after(_NETWORK_SECONDS))
         return _NETWORK_SECONDS
@@ -318,7 +320,7 @@ async def _heed(campaign: Campaign, heeded: Sequence[Heeded]) -> float:
 # --- the network --------------------------------------------------------------------------------
 
 
-async def _pause_for_the_network(campaign: Campaign, why: str) -> float:
+async def _pause_for_network(campaign: Campaign, why: str) -> float:
     tries = min(campaign.get("probes", 0), 9)
     wait_seconds = min(math.ldexp(_PROBE_SECONDS, tries), _PROBE_SECONDS_MAX)
     probe_at = clock.after(wait_seconds)
@@ -329,17 +331,17 @@ async def _pause_for_the_network(campaign: Campaign, why: str) -> float:
 
 
 async def _network_seconds(campaign: Campaign) -> float | None:
-    """After how many seconds to look again, because the network rests or is tried with a call; None
-    when a call may be placed.
+    """In how many seconds to check again, because the network accepts no calls or is tried with one
+    call; None when calls may be placed.
 
-    It is back when that call rings or ends. What a network only took, it may yet refuse.
+    It accepts calls again when that call rings or ends; one that is only queued may still be refused.
     """
     rests_until, now = campaign.get("rests_until"), clock.now()
     if rests_until is not None and rests_until > now:
         return (rests_until - now).total_seconds()
     call_id = campaign.get("probe_call_id")
     call = await call_records.find_call(call_id) if call_id is not None else None
-    if call is None or _was_never_called(call):
+    if call is None or _was_not_accepted(call):
         return None
     reports_ringing = telephony.get_provider(call["provider"]).can.reports_ringing
     if call["rank"] < RANK["ringing" if reports_ringing else "queued"]:
@@ -348,8 +350,8 @@ async def _network_seconds(campaign: Campaign) -> float | None:
     return 0.0
 
 
-async def _wait_for_the_network(campaign: Campaign) -> Pause:
-    """Go on with one call when it is time; else in how many seconds it is."""
+async def _wait_for_network(campaign: Campaign) -> Pause:
+    """Resume with one call at `probe_at`; in how many seconds to check again."""
     left_seconds = (campaign["probe_at"] - clock.now()).total_seconds()
     if left_seconds > 0:
         return left_seconds
@@ -374,8 +376,8 @@ async def _wait_for_money(campaign: Campaign) -> float:
 
 
 async def _resume_with_money(user_id: str, outlook: Outlook) -> bool:
-    """Let the campaigns that wait for money go on if there is enough for a call. Where that is
-    reserved, it is free again when a call ends."""
+    """Resume the campaigns that wait for money if there is enough for a call, also where it is reserved
+    now: then it is available again when a call ends."""
     if isinstance(outlook.refusal, InsufficientBalance | WalletFrozen):
         return False
     await records.resume_campaigns_with_money(user_id)
@@ -383,8 +385,8 @@ async def _resume_with_money(user_id: str, outlook: Outlook) -> bool:
 
 
 async def _wait_for_room(campaign: Campaign, refusal: Problem) -> float:
-    """For how many seconds to wait after a refusal that is not for want of money. What only the
-    next day brings pauses the campaign."""
+    """For how many seconds to wait after a refusal that is not for lack of money. A limit of the day
+    pauses the campaign."""
     if await _is_for_the_day(campaign, refusal):
         await records.apply_event(campaign, CampaignEvent.DAY_USED_UP)
         return _DAY_SECONDS
@@ -401,8 +403,8 @@ async def _is_for_the_day(campaign: Campaign, refusal: Problem) -> bool:
     return False
 
 
-async def _wait_for_the_day(campaign: Campaign) -> Pause:
-    """Go on if there is room for a call. Another refusal than that of the day pauses it again."""
+async def _wait_for_next_day(campaign: Campaign) -> Pause:
+    """Resume if the day's limits allow a call. A refusal for another reason then pauses it again."""
     outlook = await _outlook_of(campaign)
     is_spent = isinstance(outlook.refusal, SpendCapReached) and not outlook.refusal.is_held
     if is_spent or outlook.calls_are_used_up:
@@ -411,14 +413,14 @@ async def _wait_for_the_day(campaign: Campaign) -> Pause:
     return 0.0
 
 
-# What to do for a campaign that has somebody left to call.
+# The work for a campaign that has somebody left to call.
 _WORK: Final[dict[tuple[Status, PauseReason | None], Callable[[Campaign], Awaitable[Pause]]]] = {
     ("running", None): _run,
     ("paused", "user"): _wait_for_calls,
     ("paused", "balance"): _wait_for_money,
     ("paused", "frozen"): _wait_for_money,
-    ("paused", "cap"): _wait_for_the_day,
-    ("paused", "provider"): _wait_for_the_network,
+    ("paused", "cap"): _wait_for_next_day,
+    ("paused", "provider"): _wait_for_network,
     ("canceled", None): _wait_for_calls,
 }
 
@@ -427,7 +429,7 @@ _WORK: Final[dict[tuple[Status, PauseReason | None], Callable[[Campaign], Awaita
 
 
 async def on_wallet_credited(event: Event) -> None:
-    """There may be money again (`WalletCredited`, `WalletUnfrozen`): campaigns that wait for it go on."""
+    """Resume campaigns that wait for money, if it suffices (`WalletCredited`, `WalletUnfrozen`)."""
     user_id = event["user_id"]
     assert user_id is not None
     if await records.is_any_waiting_for_money(user_id):
@@ -435,7 +437,8 @@ async def on_wallet_credited(event: Event) -> None:
 
 
 async def on_call_ended(event: Event) -> None:
-    """A call of a campaign may have ended (`CallEnded`): its contact has a result, or its turn again."""
+    """Record the result of a contact whose call ended (`CallEnded`), or release the contact when the
+    network did not accept the call; then check the campaign."""
     data = event["data"]
     call = await call_records.get_call(data["call_id"]) if data["status"] == "failed" else None
     fault = None if call is None else _fault_of(call)
@@ -443,7 +446,7 @@ async def on_call_ended(event: Event) -> None:
         if await contacts.release_contact_of_call(data["call_id"]):
             campaign = await records.get_campaign(data["campaign_id"])
             if fault in NETWORK_DOWN:
-                await _pause_for_the_network(campaign, fault)
+                await _pause_for_network(campaign, fault)
             else:
                 await records.mark_network_resting(campaign["_id"], clock.after(_NETWORK_SECONDS))
     else:
@@ -456,20 +459,21 @@ async def on_call_ended(event: Event) -> None:
         ):
             await records.update_counts(data["campaign_id"])
     campaign_id = data["campaign_id"]
-    if campaign_id not in _soon:
-        _soon.add(campaign_id)
-        look = asyncio.create_task(_look_soon(campaign_id))
-        _looks.add(look)
-        look.add_done_callback(_looks.discard)
+    if campaign_id not in _checked_soon:
+        _checked_soon.add(campaign_id)
+        check = asyncio.create_task(_check_soon(campaign_id))
+        _checks.add(check)
+        check.add_done_callback(_checks.discard)
 
 
-async def _look_soon(campaign_id: str) -> None:
-    """Look beside the delivery of events, which goes on. If it fails, or the process ends before,
-    `dial_due_campaigns` does it: a campaign with calls is due again in a few seconds anyway."""
+async def _check_soon(campaign_id: str) -> None:
+    """Dial for a campaign in a task of its own, so that the delivery of events need not wait. If it
+    fails, or the process ends before, `dial_due_campaigns` does it: a campaign with live calls is due
+    again in a few seconds anyway."""
     try:
-        await asyncio.sleep(_TOGETHER_SECONDS)
+        await asyncio.sleep(_CHECK_DELAY_SECONDS)
     finally:
-        _soon.discard(campaign_id)  # what ends from here on is another look
+        _checked_soon.discard(campaign_id)  # a call that ends from here on causes another check
     try:
         await dial_campaign(campaign_id)
     except (Unavailable, database.AnyError) as problem:

@@ -15,13 +15,13 @@ def callback_path(name: str, call_id: str) -> str:
     """Where the network `name` reports a call: path and query, with the call's own token.
 
     Our id is in the address because a callback may come before the answer with the network's
-    id, and the token because not every network signs what it sends.
+    id, and the token because not every network signs its callbacks.
     """
     return f"/api/telephony/{name}/{call_id}/status?token={_token(call_id)}"
 
 
 def callback_url(name: str, call_id: str) -> str:
-    """The whole address of `callback_path`, as it is given to the network."""
+    """The whole address of `callback_path`, as it is sent to the network."""
     return _base_url(name) + callback_path(name, call_id)
 
 
@@ -31,12 +31,15 @@ def answer_path(name: str, call_id: str) -> str:
 
 
 def answer_url(name: str, call_id: str) -> str:
-    """The whole address of `answer_path`, as it is given to the network."""
+    """The whole address of `answer_path`, as it is sent to the network."""
     return _base_url(name) + answer_path(name, call_id)
 
 
 def call_id_of_key(key: str) -> str:
-    """The call that a key (`<call id>.<token>`) opens. Raises InvalidCallbackSignature."""
+    """The id of the call in a key (`<call id>.<token>`).
+
+    Raises InvalidCallbackSignature when the token is not that of the call.
+    """
     call_id, _, token = key.rpartition(".")
     if not call_id or not hmac.compare_digest(token.encode(), _token(call_id).encode()):
         raise InvalidCallbackSignature("This is not the key of a call.")
@@ -67,7 +70,7 @@ def read_callback(
 
 
 def _base_url(name: str) -> str:
-    own = config.settings().own_url  # the simulator lives on this machine
+    own = config.settings().own_url  # the simulator runs on this machine
     return own if name == Simulator.name else config.settings().base_url
 
 

@@ -34,23 +34,23 @@ T = TypeVar("T")
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 12.0
-# Whatever is not a new call can be asked again, and others wait for it: a slow answer must not cost
-# them the moment at which their limit has to be raised.
+# Any request but that for a new call can be repeated, and other calls wait for it: a slow answer must
+# not delay raising their limits.
 ASK_SECONDS: Final = 6.0
 # A call that is refused with 429 was not placed, so it may be tried again; a user waits for it.
 PLACE_TRIES: Final = 3
 _RETRY_SECONDS_MAX: Final = 2.0
 
-# Later than this none is begun: whether a call was placed must be known before it is asked about.
+# No attempt begins later: its result must be known before the network is asked about the call.
 _LAST_TRY_SECONDS: Final = 8.0
 
-# A network that was asked at a moment has the call in its records from this long before it on.
+# A call may begin this long before ours by the network's records.
 _EARLIER_SECONDS: Final = 10
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _NO_CREDIT: Final = re.compile(r"(insufficient|low|not enough|out of) (balance|credit|fund)", re.I)
 _SUSPENDED: Final = re.compile(r"account.{0,30}(suspended|not active|inactive|closed)", re.I)
-# Twilio's: the number that we call from is not ours there.
+# Twilio's code: the number that we call from is not one of our account.
 _CALLER_ID_REFUSED: Final = 21210
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -78,10 +78,10 @@ class HttpClient:
         await self._client.aclose()
 
     async def place(self, path: str, **content: Any) -> dict[str, Any]:
-        """POST a new call; what the network says of it. Raises Refused, NotSent, Ambiguous.
+        """POST a new call; the fields of the answer. Raises Refused, NotSent, Ambiguous.
 
         Only a 429 is tried again: no network promises to recognise a repeated request, and after a
-        5xx or a silence there may be a call.
+        5xx or without an answer there may be a call.
         """
         last_try_at = asyncio.get_running_loop().time() + _LAST_TRY_SECONDS
         for left in reversed(range(PLACE_TRIES)):
@@ -95,12 +95,12 @@ class HttpClient:
             raise NotSent(BUSY)
         if status < 200 or 300 <= status < 400 or status == 408 or status >= 500:
             raise Ambiguous(f"{self.name} answered {status}")
-        said = _object(answer)
+        fields = _object(answer)
         if status >= 400:
-            raise self._refusal(status, said)
-        if said is None:
+            raise self._refusal(status, fields)
+        if fields is None:
             raise Ambiguous(f"{self.name} answered {status} without an object")
-        return said
+        return fields
 
     async def _post_call(self, path: str, content: dict[str, Any]) -> httpx.Response:
         try:
@@ -115,28 +115,30 @@ class HttpClient:
         except httpx.HTTPError as problem:
             raise Ambiguous(f"{self.name}: {type(problem).__name__}") from problem
 
-    def _refusal(self, status: int, said: Mapping[str, Any] | None) -> Refused | NotSent:
-        """Why there is no call, in words that reveal nothing of the account."""
-        code = (said or {}).get("code")
-        if status == 402 or _NO_CREDIT.search(str(said)):
+    def _refusal(self, status: int, fields: Mapping[str, Any] | None) -> Refused | NotSent:
+        """Why there is no call, without any data of the account."""
+        code = (fields or {}).get("code")
+        if status == 402 or _NO_CREDIT.search(str(fields)):
             log.error("%s is out of credit: it refuses calls until it is paid", self.name)
             return NotSent(OUT_OF_CREDIT)
         if status == 401:
             log.error("%s refuses the credentials of this service", self.name)
             return NotSent(CREDENTIALS_REFUSED)
-        if _SUSPENDED.search(str(said)):
+        if _SUSPENDED.search(str(fields)):
             log.error("%s has suspended the account of this service", self.name)
             return NotSent(SUSPENDED)
-        if status == 404 or code == _CALLER_ID_REFUSED:  # all that is in the address is the account
+        if (
+            status == 404 or code == _CALLER_ID_REFUSED
+        ):  # the address contains no id but the account's
             log.error("%s does not know the account or the caller id of this service", self.name)
             return NotSent(MISCONFIGURED)
         number = f", code {code}" if isinstance(code, int) else ""
         return Refused(f"provider_refused: {status}{number}")
 
     async def ask(self, method: str, path: str, **content: Any) -> tuple[int, dict[str, Any]]:
-        """Any other request: its status (2xx, or a 4xx that says something) and what is said.
+        """Any other request: its status (2xx, or a 4xx that concerns the call) and its fields.
 
-        Raises Ambiguous for every answer from which nothing is learnt.
+        Raises Ambiguous for every answer that leaves open how the call is.
         """
         try:
             async with asyncio.timeout(ASK_SECONDS):
@@ -146,10 +148,10 @@ class HttpClient:
         status = answer.status_code
         if status < 200 or 300 <= status < 400 or status >= 500 or status in (401, 403, 408, 429):
             raise Ambiguous(f"{self.name} answered {status}")
-        said = _object(answer)
-        if said is None and status < 300 and answer.content:
+        fields = _object(answer)
+        if fields is None and status < 300 and answer.content:
             raise Ambiguous(f"{self.name} answered {status} without an object")
-        return status, said or {}
+        return status, fields or {}
 
 
 class HttpProvider:
@@ -161,7 +163,7 @@ class HttpProvider:
         self._http: HttpClient | None = None
 
     async def start(self) -> None:
-        """Nothing runs by itself."""
+        """Do nothing: the client is opened with the first request."""
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -170,7 +172,7 @@ class HttpProvider:
             self._http = None
 
     def _account(self) -> tuple[str, str, str]:
-        """The address of the API, the user and the password; an empty one is missing."""
+        """The address of the API, the user and the password; empty where it is not configured."""
         raise NotImplementedError
 
     @property
@@ -187,7 +189,7 @@ class HttpProvider:
 def usable_id(text: object) -> str:
     """An id of a network that can stand in an address. Raises Ambiguous.
 
-    An address with an empty id means all calls of the account: Plivo hangs up every one of them.
+    An address with an empty id is that of all calls of the account: Plivo would hang up all of them.
     """
     if not isinstance(text, str) or not _ID.fullmatch(text):
         raise Ambiguous("the network's id of this call is not known yet")
@@ -225,10 +227,10 @@ def was_placed_then(
 def the_one(
     found: Sequence[T], id_of: Callable[[T], str], others: Sequence[NetworkCall]
 ) -> T | None:
-    """The only call of `found` that can be ours: not one of the `others`. None when there is none.
+    """The only call of `found` that is not one of the `others`, and so can be ours; None without one.
 
-    Raises Ambiguous when there are two, or when another of our calls could be it: a wrong guess
-    would charge somebody for the call of somebody else.
+    Raises Ambiguous when there are two, or when another of our calls could be it: the wrong
+    one would charge a user for the call of another.
     """
     known = [{o.get("provider_call_id"), o.get("provider_leg_id")} - {None} for o in others]
     free = [one for one in found if not any(id_of(one) in ids for ids in known)]
@@ -242,10 +244,10 @@ def the_one(
 
 def _object(answer: httpx.Response) -> dict[str, Any] | None:
     try:
-        said = answer.json()
+        fields = answer.json()
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None
+    return fields if isinstance(fields, dict) else None
 
 
 def _retry_after(answer: httpx.Response) -> float:

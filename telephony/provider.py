@@ -9,8 +9,8 @@ from core.errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# How far along a call is. A status is accepted only when it is further than what is known, so
-# late, repeated and out-of-order reports change nothing; the last rank absorbs everything.
+# How far along a call is. A status is accepted only when its rank is higher than the known one, so
+# late, repeated and out-of-order reports change nothing; the last rank is final.
 OVER: Final = 9
 RANK: Final[dict[str, int]] = {
     "created": 0,
@@ -38,9 +38,9 @@ class Capabilities:
     duration_in_callback: bool  # else it has to be looked up after the end
     can_simulate: bool = False
     can_detect_machines: bool = False
-    limit_seconds_max: int = 86_400  # the longest call that it takes
+    limit_seconds_max: int = 86_400  # the longest call that it accepts
     calls_per_second: float | None = None  # new ones that an account may ask for; None: any number
-    visible_after_seconds: int = 60  # by then it can be asked about a call that it took
+    visible_after_seconds: int = 60  # by then it can be asked about a call that it accepted
     duration_after_seconds: int = 0  # how long after the end its duration may become known
 
     @property
@@ -51,7 +51,7 @@ class Capabilities:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Simulate:
-    """What a simulated call shall do: take `wall_seconds` and report `duration_seconds`."""
+    """The behaviour of a simulated call: it takes `wall_seconds` and reports `duration_seconds`."""
 
     outcome: str = "completed"
     duration_seconds: int = 30
@@ -109,7 +109,7 @@ class NetworkCall(TypedDict):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a network says about a call, in a callback or when it is asked.
+    """What a network reports about a call, in a callback or when it is asked.
 
     `duration_seconds` is the time that was talked, never computed from timestamps; None when the
     network has not reported it. `event_id` is the same when the same report comes again. `leg_id` is the
@@ -136,12 +136,12 @@ class Report:
 
 
 class Refused(Exception):
-    """The network said no (a 4xx): there is no call."""
+    """The network refused the call (a 4xx): there is no call."""
 
 
 class NotSent(Exception):
     """There is no call, for a reason that is not the call's: the network was never asked (no
-    connection), or takes no call of ours. It may be tried again. The reason is a network fault."""
+    connection), or accepts no call of ours. It may be tried again. The reason is a network fault."""
 
 
 class Ambiguous(Exception):
@@ -161,10 +161,10 @@ class CannotHangUp(Problem):
     code, status, title = "cannot_hang_up", 409, "Cannot hang up"
 
 
-# What a call failed with when the account at the network is empty. It is the operator's to mend,
-# and has nothing to do with the wallet of the user.
+# Why a call failed when our account at the network has no credit. The operator has to pay; it does
+# not concern the wallet of the user.
 OUT_OF_CREDIT: Final = "provider_out_of_credit"
-# Likewise nobody can be called before the operator has mended it, or the network itself.
+# With these, too, nobody can be called before the operator, or the network, has repaired it.
 UNREACHABLE: Final = "provider_unreachable"
 CREDENTIALS_REFUSED: Final = "provider_credentials_refused"
 SUSPENDED: Final = "provider_account_suspended"
@@ -173,7 +173,7 @@ MISCONFIGURED: Final = "provider_misconfigured"
 NETWORK_DOWN: Final = frozenset(
     {UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED, SUSPENDED, MISCONFIGURED}
 )
-# And these pass in a moment. With all of them it is certain that nobody was called.
+# These pass in a moment. With every network fault it is certain that nobody was called.
 BUSY: Final = "provider_busy"
 TOO_SLOW: Final = "service_too_slow"
 NETWORK_FAULTS: Final = NETWORK_DOWN | {BUSY, TOO_SLOW}
@@ -191,21 +191,21 @@ Others = Callable[[], Awaitable[Sequence[NetworkCall]]]
 
 
 async def no_others() -> Sequence[NetworkCall]:
-    """There is no other call that could be meant."""
+    """The `Others` of a call that no other can be confused with."""
     return ()
 
 
 class Provider(Protocol):
-    """One adapter a network."""
+    """The adapter of one network."""
 
     name: str
     can: Capabilities
 
     async def start(self) -> None:
-        """Open connections; start what runs by itself."""
+        """Open connections and start background tasks, if the adapter has any."""
 
     async def stop(self) -> None:
-        """The opposite."""
+        """Close the connections and stop the tasks."""
 
     async def place(self, dial: Dial) -> str:
         """Place the call; the network's id of it. Raises Refused, NotSent, Ambiguous."""
@@ -219,8 +219,8 @@ class Provider(Protocol):
     async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
         """How the call stands; None when the network does not know it. Raises Ambiguous.
 
-        A call without `provider_call_id` (the answer to `place` was lost) is found by what the
-        network was given; `others` asks for our other calls to that number at about that time.
+        A call without `provider_call_id` (the answer to `place` was lost) is found by its number
+        and time; `others` lists our other calls to that number at about that time.
         """
 
     def read_callback(
@@ -228,8 +228,7 @@ class Provider(Protocol):
     ) -> Report:
         """Verify that the network sent this to `url` (from `address`), and read it.
 
-        Raises InvalidCallbackSignature. A report that this service does not know has the status
-        `created`.
+        Raises InvalidCallbackSignature. A report of an unknown kind has the status `created`.
         """
 
     def script(self, call: NetworkCall) -> Script:

@@ -26,7 +26,7 @@ async def start() -> None:
 
 
 async def stop() -> None:
-    """Stop it, and close the connections to others, which were asked about older calls."""
+    """Stop it, and close the connections to other networks, which were asked about older calls."""
     for adapter in _providers.values():
         await adapter.stop()
 

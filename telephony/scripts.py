@@ -9,10 +9,10 @@ from telephony.provider import NetworkCall, Script
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# What is said in a call that was given nothing to say.
+# What is said in a call without a message.
 DEFAULT_SENTENCE: Final = "Hello. This is an automated call. There is no message. Goodbye."
 
-# XML has no way to write these.
+# Characters that XML cannot contain.
 _UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

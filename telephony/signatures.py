@@ -24,7 +24,7 @@ def form(body: bytes) -> Pairs:
 def twilio(url: str, fields: Iterable[tuple[str, str]], secret: str, digest: str = "sha1") -> str:
     """Base64 of the HMAC over the address, then name and value of each field.
 
-    The fields in the order of their names, of a repeated one its distinct values in their order.
+    The fields are sorted by name, and the distinct values of a repeated one by value.
     """
     signed = url + "".join(name + value for name, value in sorted(set(fields)))
     return _hmac(signed, secret, digest)
@@ -34,8 +34,8 @@ def twilio_is_valid(url: str, headers: Mapping[str, str], body: bytes, secret: s
     """Whether Twilio signed this request to `url`, which is our own address, without a fragment.
 
     Twilio signs some addresses with their standard port and some without: both are tried. A body
-    that is no form is covered by its digest in the address. Another algorithm than the one of the
-    auth token (`SharedKey`) is refused: there is no such key here.
+    that is no form is covered by its digest in the address. Another algorithm than that of the
+    auth token (`SharedKey`) is refused: this service has no such key.
     """
     settings = headers.get("x-twilio-webhooks-signature-settings", "")
     if settings and "algorithm=HMAC_SHA1" not in settings.replace(" ", ""):
@@ -57,7 +57,7 @@ def plivo_text(method: str, url: str, fields: Pairs) -> str:
     """What V3 signs, without the nonce.
 
     The query is decoded and sorted; the fields of a POST follow it behind a dot, and where there is
-    no query, behind a bare question mark. (Plivo's prose says otherwise; its SDKs do this.)
+    no query, behind a bare question mark. (Plivo's documentation differs; its SDKs do this.)
     """
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)

@@ -10,7 +10,7 @@ from telephony import BUSY, NotSent, Provider
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# How long a call waits for its turn, with its money reserved; a longer queue takes no more calls.
+# How long a call waits for its turn, with its money reserved; a longer queue accepts no more calls.
 PATIENCE_SECONDS: Final = 10.0
 
 
@@ -32,10 +32,10 @@ database.declare("turns")
 
 async def take_turns(network: Provider, count: int) -> list[dt.datetime]:
     """Up to `count` moments from now on at which the network may be asked for a call; fewer, or
-    none, when the queue is long. What is not used is lost.
+    none, when the queue is long. A turn that is not used is lost.
 
-    They are an interval apart, by the database's clock, and missed ones are not made up for: networks
-    count the calls in a second. Source: `Capabilities.calls_per_second`.
+    They are an interval apart, by the database's clock, and missed ones are not repeated later:
+    networks limit the calls in each second. Source: `Capabilities.calls_per_second`.
     """
     rate = _calls_per_second(network)
     if rate is None:
@@ -62,7 +62,7 @@ async def take_turns(network: Provider, count: int) -> list[dt.datetime]:
 
 
 async def wait_for_turn(network: Provider, turn_at: dt.datetime | None) -> None:
-    """Wait for the turn at `turn_at`, or with None for the next one; NotSent when that is far."""
+    """Wait for the turn at `turn_at`, or with None for the next one; NotSent when the queue is full."""
     if turn_at is None:
         if not (found := await take_turns(network, 1)):
             raise NotSent(BUSY)
@@ -74,5 +74,5 @@ def _calls_per_second(network: Provider) -> float | None:
     chosen = config.settings()
     if chosen.telephony_calls_per_second:
         return chosen.telephony_calls_per_second
-    # What stands in for a network has no account, and so none of its limits.
+    # A server that replaces a network in tests has no account, and so none of its limits.
     return None if chosen.is_replaced(network.name) else network.can.calls_per_second

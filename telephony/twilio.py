@@ -34,7 +34,7 @@ STATUS: Final = {
     "canceled": "canceled",
 }
 
-# Twilio tries an address again when we are away, not only when the connection fails.
+# With these, Twilio repeats a request also after a 5xx or a timeout, not only when the connection fails.
 _RETRIES: Final = "#rc=3&rp=5xx,ct,rt"
 _CALLS_LISTED: Final = 100
 _NOT_IN_PROGRESS: Final = 21220
@@ -69,8 +69,8 @@ class Twilio(HttpProvider):
         return f"/2010-04-01/Accounts/{config.settings().twilio_account_sid}/Calls"
 
     async def place(self, dial: Dial) -> str:
-        """Place the call; Twilio's `CA…` of it."""
-        said = await self.http.place(
+        """Place the call; Twilio's id of it (`CA…`)."""
+        fields = await self.http.place(
             f"{self._calls()}.json",
             data={
                 "To": dial.to,
@@ -79,14 +79,14 @@ class Twilio(HttpProvider):
                 "Method": "POST",
                 "StatusCallback": dial.callback_url + _RETRIES,
                 "StatusCallbackMethod": "POST",
-                # A key a value: one value with all of them is refused, silently.
+                # The key is repeated for each value: Twilio ignores one value with all of them.
                 "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
                 "Timeout": str(dial.ring_seconds),
                 "TimeLimit": str(dial.limit_seconds),
                 **(_detection(dial) if dial.machine_detection else {}),
             },
         )
-        return usable_id(said.get("sid"))
+        return usable_id(fields.get("sid"))
 
     async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
         """Raise the limit, counted from the answer; False when the call is over."""
@@ -98,28 +98,28 @@ class Twilio(HttpProvider):
 
     async def _change(self, call: NetworkCall, change: dict[str, str]) -> bool:
         sid = usable_id(call["provider_call_id"])
-        status, said = await self.http.ask("POST", f"{self._calls()}/{sid}.json", data=change)
+        status, fields = await self.http.ask("POST", f"{self._calls()}/{sid}.json", data=change)
         if status < 300:
             return True
-        if status == 404 or said.get("code") == _NOT_IN_PROGRESS:
+        if status == 404 or fields.get("code") == _NOT_IN_PROGRESS:
             return False
-        raise Ambiguous(f"twilio answered {status}, code {said.get('code')}")
+        raise Ambiguous(f"twilio answered {status}, code {fields.get('code')}")
 
     async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
-        """How the call stands; one whose id was lost is found by its number and its moment."""
+        """The state of the call; one whose id was lost is found by its number and its time."""
         if call["provider_call_id"] is None:
             found = await self._find(call, others)
             return None if found is None else self._report(call, found)
         sid = usable_id(call["provider_call_id"])
-        status, said = await self.http.ask("GET", f"{self._calls()}/{sid}.json")
+        status, fields = await self.http.ask("GET", f"{self._calls()}/{sid}.json")
         if status == 404:
             return None
         if status >= 300:
             raise Ambiguous(f"twilio answered {status}")
-        return self._report(call, said)
+        return self._report(call, fields)
 
     async def _find(self, call: NetworkCall, others: Others) -> Mapping[str, Any] | None:
-        status, said = await self.http.ask(
+        status, fields = await self.http.ask(
             "GET",
             f"{self._calls()}.json",
             params={
@@ -128,35 +128,36 @@ class Twilio(HttpProvider):
                 "PageSize": str(_CALLS_LISTED),
             },
         )
-        listed = said.get("calls")
+        listed = fields.get("calls")
         if status != 200 or not isinstance(listed, list):
             raise Ambiguous(f"twilio answered {status} to a list")
         found, oldest = [], clock.now()
-        for one in listed:
-            created_at = moment(one.get("date_created"))
+        for listed_call in listed:
+            created_at = moment(listed_call.get("date_created"))
             if created_at is None:
                 raise Ambiguous("twilio listed a call without its date")
             oldest = min(oldest, created_at)
-            if one["to"] == call["to"] and was_placed_then(call, created_at):
-                found.append(one)
-        if said.get("next_page_uri") and not found and oldest > call["created_at"]:
+            if listed_call["to"] == call["to"] and was_placed_then(call, created_at):
+                found.append(listed_call)
+        if fields.get("next_page_uri") and not found and oldest > call["created_at"]:
             raise Ambiguous("twilio knows more calls to this number than it lists")
-        return the_one(found, lambda one: str(one["sid"]), await others())
+        return the_one(found, lambda listed_call: str(listed_call["sid"]), await others())
 
-    def _report(self, call: NetworkCall, said: Mapping[str, Any]) -> Report:
-        status = STATUS.get(str(said.get("status")))
+    def _report(self, call: NetworkCall, fields: Mapping[str, Any]) -> Report:
+        status = STATUS.get(str(fields.get("status")))
         if status is None:
-            raise Ambiguous(f"twilio says of a call that it is {said.get('status')}")
-        sid = usable_id(said.get("sid"))
+            raise Ambiguous(f"twilio says of a call that it is {fields.get('status')}")
+        sid = usable_id(fields.get("sid"))
         return Report(
             event_id=f"{sid}:look-up:{status}",
             provider_call_id=sid,
             status=status,
-            duration_seconds=seconds(said.get("duration")) if status == "completed" else None,
-            occurred_at=moment(said.get("end_time")) or clock.now(),
-            answered_by=_answered_by(said.get("answered_by")),
-            # When it was answered is not known. At the earliest then: its money is not overdrawn.
-            answered_at=(moment(said.get("start_time")) or call["created_at"])
+            duration_seconds=seconds(fields.get("duration")) if status == "completed" else None,
+            occurred_at=moment(fields.get("end_time")) or clock.now(),
+            answered_by=_answered_by(fields.get("answered_by")),
+            # When it was answered is not known: the earliest possible moment, so that no more than the
+            # reserved money is used.
+            answered_at=(moment(fields.get("start_time")) or call["created_at"])
             if status == "in_progress"
             else None,
         )
@@ -169,32 +170,32 @@ class Twilio(HttpProvider):
         secret = chosen.twilio_auth_token.get_secret_value()
         if not secret or not signatures.twilio_is_valid(url, headers, body, secret):
             raise InvalidCallbackSignature("The signature is not Twilio's.")
-        said = dict(signatures.form(body))
+        fields = dict(signatures.form(body))
         if not hmac.compare_digest(
-            said.get("AccountSid", "").encode(), chosen.twilio_account_sid.encode()
+            fields.get("AccountSid", "").encode(), chosen.twilio_account_sid.encode()
         ):
             raise InvalidCallbackSignature("This is not the account of this service.")
-        status = STATUS.get(said.get("CallStatus", ""), "created")
-        code = said.get("ErrorCode") or said.get("SipResponseCode")
-        answered_by = _answered_by(said.get("AnsweredBy"))
-        number = said.get("SequenceNumber", answered_by or "")
+        status = STATUS.get(fields.get("CallStatus", ""), "created")
+        code = fields.get("ErrorCode") or fields.get("SipResponseCode")
+        answered_by = _answered_by(fields.get("AnsweredBy"))
+        number = fields.get("SequenceNumber", answered_by or "")
         return Report(
-            event_id=f"{said.get('CallSid')}:{number}:{status}",
-            provider_call_id=said.get("CallSid") or None,
+            event_id=f"{fields.get('CallSid')}:{number}:{status}",
+            provider_call_id=fields.get("CallSid") or None,
             status=status,
-            duration_seconds=seconds(said.get("CallDuration")) if status == "completed" else None,
-            occurred_at=moment(said.get("Timestamp")) or clock.now(),
+            duration_seconds=seconds(fields.get("CallDuration")) if status == "completed" else None,
+            occurred_at=moment(fields.get("Timestamp")) or clock.now(),
             answered_by=answered_by,
             reason=f"failed: code {code}" if status == "failed" and code else None,
         )
 
     def script(self, call: NetworkCall) -> Script:
-        """TwiML."""
+        """The script in TwiML."""
         return twiml(call, caller_id=config.settings().twilio_from)
 
 
 def _detection(dial: Dial) -> dict[str, str]:
-    """Have Twilio listen for a machine beside the call, which goes on meanwhile."""
+    """The parameters for machine detection during the call, which continues meanwhile."""
     return {
         "MachineDetection": "Enable",
         "AsyncAmd": "true",
@@ -204,7 +205,7 @@ def _detection(dial: Dial) -> dict[str, str]:
 
 
 def _answered_by(text: object) -> str | None:
-    """`machine_start`, `machine_end_beep`, ... and `fax` are machines; `unknown` is nobody."""
+    """`machine_start`, `machine_end_beep`, ... and `fax` are machines; `unknown` is None."""
     answered = str(text or "")
     if answered.startswith("machine") or answered == "fax":
         return "machine"

@@ -33,7 +33,7 @@ ENDED: Final = {
     "failed": "failed",
     "canceled": "canceled",
 }
-# Exotel says "in-progress" from the moment that it takes a call: nobody need have answered.
+# Exotel reports "in-progress" from the moment that it accepts a call: it need not be answered yet.
 _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "initiated"}
 
 _HOST: Final = {"singapore": "https://api.exotel.com", "mumbai": "https://api.in.exotel.com"}
@@ -44,7 +44,7 @@ _PAGES_MAX: Final = 5
 
 
 class Exotel(HttpProvider):
-    """The adapter. To Exotel, `From` is who is called first: the customer. `CallerId` is ours."""
+    """The adapter. For Exotel, `From` is who is called first: the customer. `CallerId` is ours."""
 
     name: str = "exotel"
     can = Capabilities(
@@ -73,7 +73,7 @@ class Exotel(HttpProvider):
         """Connect the customer to the flow; Exotel's `Sid` of the call."""
         chosen = config.settings()
         flow = f"http://my.exotel.com/{chosen.exotel_sid}/exoml/start_voice/{chosen.exotel_app_id}"
-        said = await self.http.place(
+        fields = await self.http.place(
             f"{self._calls()}/connect.json",
             data={
                 "From": dial.to,
@@ -86,59 +86,59 @@ class Exotel(HttpProvider):
                 "StatusCallbackEvents[0]": "terminal",
                 "StatusCallbackEvents[1]": "answered",
                 "StatusCallbackContentType": "application/json",
-                # The flow hands this (at most 128 characters) to its applets, which ask us with it.
+                # The flow passes this (at most 128 characters) to its applets, which send it to us.
                 "CustomField": f"{dial.call_id}.{dial.answer_url.rpartition('=')[2]}",
             },
         )
-        call = said.get("Call")
+        call = fields.get("Call")
         return usable_id(call.get("Sid") if isinstance(call, dict) else None)
 
     async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
-        """Exotel cannot."""
+        """Raise Ambiguous: Exotel cannot do this."""
         raise Ambiguous("exotel cannot raise the limit of a live call")
 
     async def hang_up(self, call: NetworkCall) -> None:
-        """Exotel cannot."""
+        """Raise Ambiguous: Exotel cannot do this."""
         raise Ambiguous("exotel cannot hang up a call")
 
     async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
-        """How the call stands, from the authenticated API: the only thing that counts."""
+        """The state of the call, from the authenticated API: only this is trusted."""
         if call["provider_call_id"] is None:
             found = await self._find(call, others)
             return None if found is None else self._report(found)
         sid = usable_id(call["provider_call_id"])
-        status, said = await self.http.ask(
+        status, fields = await self.http.ask(
             "GET", f"{self._calls()}/{sid}.json", params={"details": "true"}
         )
         if status == 404:
             return None
-        if status >= 300 or not isinstance(said.get("Call"), dict):
+        if status >= 300 or not isinstance(fields.get("Call"), dict):
             raise Ambiguous(f"exotel answered {status}")
-        return self._report(said["Call"])
+        return self._report(fields["Call"])
 
     async def _find(self, call: NetworkCall, others: Others) -> Mapping[str, Any] | None:
-        """The call among those to its number. Exotel's moments carry no zone: asked for widely, and
-        compared as Indian time and as UTC."""
+        """The call among those to its number. Exotel's times have no zone: the query covers a
+        wide range, and they are compared as Indian time and as UTC."""
         asked = [clock.after(shift, since=call["created_at"]) for shift in (-600, 6 * 3_600)]
         since, until = (f"{at:%Y-%m-%d %H:%M:%S}" for at in asked)
         path: str | None = f"{self._calls()}.json"
         params = {"From": call["to"], "DateCreated": f"gte:{since};lte:{until}", "PageSize": "100"}
         found: list[Mapping[str, Any]] = []
         for _ in range(_PAGES_MAX):
-            status, said = await self.http.ask("GET", str(path), params=params)
-            listed = said.get("Calls")
+            status, fields = await self.http.ask("GET", str(path), params=params)
+            listed = fields.get("Calls")
             if status != 200 or not isinstance(listed, list):
                 raise Ambiguous(f"exotel answered {status} to a list")
-            found += [one for one in listed if self._is(one, call)]
-            path, params = (said.get("Metadata") or {}).get("NextPageUri"), {}
+            found += [listed_call for listed_call in listed if self._is(listed_call, call)]
+            path, params = (fields.get("Metadata") or {}).get("NextPageUri"), {}
             if not path or not str(path).startswith("/"):
-                return the_one(found, lambda one: str(one["Sid"]), await others())
+                return the_one(found, lambda listed_call: str(listed_call["Sid"]), await others())
         raise Ambiguous("exotel lists more calls than can be looked through")
 
-    def _is(self, one: Mapping[str, Any], call: NetworkCall) -> bool:
-        if str(one["From"])[-10:] != call["to"][-10:]:
+    def _is(self, listed_call: Mapping[str, Any], call: NetworkCall) -> bool:
+        if str(listed_call["From"])[-10:] != call["to"][-10:]:
             return False
-        text = str(one["DateCreated"]).replace(" ", "T")
+        text = str(listed_call["DateCreated"]).replace(" ", "T")
         try:
             written = dt.datetime.fromisoformat(text)
         except ValueError:
@@ -146,16 +146,16 @@ class Exotel(HttpProvider):
         zones = (clock.IST, dt.UTC)
         return any(was_placed_then(call, written.replace(tzinfo=zone)) for zone in zones)
 
-    def _report(self, said: Mapping[str, Any]) -> Report:
-        named = str(said.get("Status"))
-        status = ENDED.get(named) or _LIVE.get(named)
+    def _report(self, fields: Mapping[str, Any]) -> Report:
+        status_text = str(fields.get("Status"))
+        status = ENDED.get(status_text) or _LIVE.get(status_text)
         if status is None:
-            raise Ambiguous(f"exotel says of a call that it is {named}")
-        sid = usable_id(said.get("Sid"))
-        duration = seconds(said.get("Duration")) if status == "completed" else None
-        # Filled in later than the status: without an end, or as zero without a price, it is not
-        # the duration yet.
-        if not said.get("EndTime") or (duration == 0 and said.get("Price") is None):
+            raise Ambiguous(f"exotel says of a call that it is {status_text}")
+        sid = usable_id(fields.get("Sid"))
+        duration = seconds(fields.get("Duration")) if status == "completed" else None
+        # The duration is set later than the status: without an end time, or as zero without a
+        # price, it is not final yet.
+        if not fields.get("EndTime") or (duration == 0 and fields.get("Price") is None):
             duration = None
         return Report(
             event_id=f"{sid}:look-up:{status}",
@@ -168,7 +168,7 @@ class Exotel(HttpProvider):
     def read_callback(
         self, headers: Mapping[str, str], body: bytes, url: str, address: str = ""
     ) -> Report:
-        """Read what may come from Exotel, which signs nothing: a reason to ask, and no more.
+        """Read a callback, which Exotel does not sign: it is only a reason to ask the API.
 
         The token in the address was compared before; the sender's address is compared here when
         there is a list.
@@ -176,10 +176,10 @@ class Exotel(HttpProvider):
         allowed = config.settings().exotel_allowed_addresses
         if allowed and not any(_is_inside(address, network) for network in allowed):
             raise InvalidCallbackSignature("This is not an address of Exotel.")
-        said = _fields(headers.get("content-type", ""), body)
-        named, event = str(said.get("Status", "")), str(said.get("EventType", ""))
-        sid, status = str(said.get("CallSid") or "")[:64], ENDED.get(named, "created")
-        if event == "answered" and named not in ENDED:
+        fields = _fields(headers.get("content-type", ""), body)
+        status_text, event = str(fields.get("Status", "")), str(fields.get("EventType", ""))
+        sid, status = str(fields.get("CallSid") or "")[:64], ENDED.get(status_text, "created")
+        if event == "answered" and status_text not in ENDED:
             status = "in_progress"
         return Report(
             event_id=f"{sid}:{event[:20]}:{status}",
@@ -191,7 +191,7 @@ class Exotel(HttpProvider):
         )
 
     def script(self, call: NetworkCall) -> Script:
-        """The answer to an applet."""
+        """The script as an answer to an applet."""
         return exotel_text(call)
 
 
@@ -219,8 +219,8 @@ def _fields(content_type: str, body: bytes) -> dict[str, Any]:
         }
     if kind == "application/json":
         try:
-            said = json.loads(body)
+            fields = json.loads(body)
         except (ValueError, RecursionError):
             raise InvalidCallbackSignature("Exotel does not send such a body.") from None
-        return said if isinstance(said, dict) else {}
+        return fields if isinstance(fields, dict) else {}
     return dict(signatures.form(body))

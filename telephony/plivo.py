@@ -28,15 +28,16 @@ log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# Why a call ended, by `HangupCauseCode`. What is not here is a failure.
+# The status of an ended call, by `HangupCauseCode`. A code that is not listed is a failure.
 CAUSE: Final = {1000: "canceled", 3000: "no_answer", 6010: "no_answer", 3010: "busy"}
 OUT_OF_CREDIT_CAUSE: Final = 1010
-# More calls at once, or in a second, than the account may have: Plivo takes them and rings nobody.
+# More calls at once, or in a second, than the account may have: Plivo accepts them
+# and calls nobody.
 TOO_MANY_CAUSE: Final = 5030
-# It was asked to hang up on machines, and did.
+# Plivo was asked to hang up on machines, and did.
 MACHINE_CAUSE: Final = 9100
 
-# Where there is no code, by what Plivo calls the status.
+# Without a code: by Plivo's text of the status.
 _ENDED: Final = {
     "completed": "completed",
     "busy": "busy",
@@ -51,9 +52,9 @@ _ENDED: Final = {
 _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "in_progress"}
 
 _RETRIES: Final = "#rc=3"
-_LOOKED_INTO_MAX: Final = 100
-_RECORDS_LISTED: Final = 20  # as many as it lists at once
-# Plivo queues what comes faster than it dials.
+_CALLS_LISTED_MAX: Final = 100
+_RECORDS_LISTED: Final = 20  # the most that Plivo lists at once
+# Plivo queues calls that come faster than it dials, for up to this time.
 _QUEUED_SECONDS_MAX: Final = 900
 
 
@@ -88,7 +89,7 @@ class Plivo(HttpProvider):
 
     async def place(self, dial: Dial) -> str:
         """Place the call; the id of the request, which is not always that of the call."""
-        said = await self.http.place(
+        fields = await self.http.place(
             self._calls(),
             json={
                 "from": config.settings().plivo_from,
@@ -97,22 +98,23 @@ class Plivo(HttpProvider):
                 "answer_method": "POST",
                 "ring_url": dial.callback_url + _RETRIES,
                 "ring_method": "POST",
-                "hangup_url": dial.callback_url + _RETRIES,  # else the answer's address gets it
+                "hangup_url": dial.callback_url
+                + _RETRIES,  # else it is sent to the answer's address
                 "hangup_method": "POST",
                 "time_limit": dial.limit_seconds,
                 "ring_timeout": dial.ring_seconds,
                 **(_detection(dial) if dial.machine_detection else {}),
             },
         )
-        ids = said.get("request_uuid")
+        ids = fields.get("request_uuid")
         return usable_id(ids[0] if isinstance(ids, list) and len(ids) == 1 else ids)
 
     async def extend(self, call: NetworkCall, limit_seconds: int) -> bool:
-        """Plivo cannot."""
+        """Raise Ambiguous: Plivo cannot do this."""
         raise Ambiguous("plivo cannot raise the limit of a live call")
 
     async def hang_up(self, call: NetworkCall) -> None:
-        """End the call: by the request before the answer, by the call after it. 404 is over."""
+        """End the call: by the request before the answer, by the call after it. A 404 means it is over."""
         request_id, leg_id = call["provider_call_id"], call.get("provider_leg_id")
         paths = [f"{self._calls()}{usable_id(leg_id or request_id)}/"]
         if request_id is not None:
@@ -128,7 +130,7 @@ class Plivo(HttpProvider):
                 raise Ambiguous(f"plivo answered {status}")
 
     async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
-        """How the call stands: from the record if it is over, else from the live and queued calls."""
+        """The state of the call: from the record if it is over, else from the live and queued calls."""
         known = call.get("provider_leg_id") or call["provider_call_id"]
         if known is not None:
             report = await self._by_id(call, usable_id(known))
@@ -139,11 +141,13 @@ class Plivo(HttpProvider):
     async def _by_id(self, call: NetworkCall, call_uuid: str) -> Report | None:
         path = f"{self._calls()}{call_uuid}/"
         for state in (None, "live", "queued"):
-            status, said = await self.http.ask(
+            status, fields = await self.http.ask(
                 "GET", path, params={"status": state} if state else {}
             )
             if status == 200:
-                return self._ended(call, said) if state is None else self._live(call, said, state)
+                return (
+                    self._ended(call, fields) if state is None else self._live(call, fields, state)
+                )
             if status != 404:
                 raise Ambiguous(f"plivo answered {status}")
         return None
@@ -151,14 +155,14 @@ class Plivo(HttpProvider):
     async def _by_number(self, call: NetworkCall, others: Others) -> Report | None:
         """The call among the records of its number, and among all that is live or queued."""
         number = _digits(call["to"])
-        status, said = await self.http.ask(
+        status, fields = await self.http.ask(
             "GET", self._calls(), params={"to_number": number, "limit": str(_RECORDS_LISTED)}
         )
-        if status != 200 or not isinstance(said.get("objects"), list):
+        if status != 200 or not isinstance(fields.get("objects"), list):
             raise Ambiguous(f"plivo answered {status} to a list")
         found: list[Mapping[str, Any]] = []
         oldest = clock.now()
-        for record in said["objects"]:
+        for record in fields["objects"]:
             begun_at = moment(record.get("initiation_time")) or moment(record.get("end_time"))
             if begun_at is None:
                 raise Ambiguous("plivo listed a call without its moment")
@@ -166,47 +170,47 @@ class Plivo(HttpProvider):
             is_ours = was_placed_then(call, begun_at, within_seconds=_QUEUED_SECONDS_MAX)
             if _digits(str(record["to_number"])) == number and is_ours:
                 found.append(record)
-        if len(said["objects"]) >= _RECORDS_LISTED and not found and oldest > call["created_at"]:
+        if len(fields["objects"]) >= _RECORDS_LISTED and not found and oldest > call["created_at"]:
             raise Ambiguous("plivo has more records of this number than it lists")
         for state in ("live", "queued"):
             found += [
-                {**said, "state": state}
-                for said in await self._all(state)
-                if _digits(str(said["to"])) == number
+                {**fields, "state": state}
+                for fields in await self._all(state)
+                if _digits(str(fields["to"])) == number
             ]
-        ids = {said.get("call_uuid") for said in found}
-        # Of another call whose own id is not known yet, the request's id need not be the same.
+        ids = {fields.get("call_uuid") for fields in found}
+        # The request's id of another call, whose own id is not known yet, need not be that id.
         known: list[NetworkCall] = [
             other
             if other.get("provider_leg_id") or other.get("provider_call_id") in ids
             else {**other, "provider_call_id": None}
             for other in await others()
         ]
-        one = the_one(found, lambda said: str(said.get("call_uuid")), known)
+        one = the_one(found, lambda fields: str(fields.get("call_uuid")), known)
         if one is None:
             return None
         return self._live(call, one, one["state"]) if "state" in one else self._ended(call, one)
 
     async def _all(self, state: str) -> list[Mapping[str, Any]]:
-        status, said = await self.http.ask("GET", self._calls(), params={"status": state})
-        ids = said.get("calls")
-        if status != 200 or not isinstance(ids, list) or len(ids) > _LOOKED_INTO_MAX:
+        status, fields = await self.http.ask("GET", self._calls(), params={"status": state})
+        ids = fields.get("calls")
+        if status != 200 or not isinstance(ids, list) or len(ids) > _CALLS_LISTED_MAX:
             raise Ambiguous(f"plivo answered {status} to a list of what is {state}")
         found: list[Mapping[str, Any]] = []
         for call_uuid in ids:
             path = f"{self._calls()}{usable_id(call_uuid)}/"
-            status, said = await self.http.ask("GET", path, params={"status": state})
+            status, fields = await self.http.ask("GET", path, params={"status": state})
             if status == 200:
-                found.append(said)
-            elif status != 404:  # it ended meanwhile: the next look finds its record
+                found.append(fields)
+            elif status != 404:  # it ended meanwhile: the next check finds its record
                 raise Ambiguous(f"plivo answered {status}")
         return found
 
-    def _live(self, call: NetworkCall, said: Mapping[str, Any], state: str) -> Report:
+    def _live(self, call: NetworkCall, fields: Mapping[str, Any], state: str) -> Report:
         status = _LIVE.get(
-            str(said.get("call_status")), "queued" if state == "queued" else "ringing"
+            str(fields.get("call_status")), "queued" if state == "queued" else "ringing"
         )
-        call_uuid = usable_id(said.get("call_uuid"))
+        call_uuid = usable_id(fields.get("call_uuid"))
         return Report(
             event_id=f"{call_uuid}:look-up:{status}",
             provider_call_id=call["provider_call_id"],
@@ -214,17 +218,18 @@ class Plivo(HttpProvider):
             status=status,
             duration_seconds=None,
             occurred_at=clock.now(),
-            # When it was answered is not known. At the earliest then: its money is not overdrawn.
+            # When it was answered is not known: the earliest possible moment, so that no more than the
+            # reserved money is used.
             answered_at=call["created_at"] if status == "in_progress" else None,
         )
 
-    def _ended(self, call: NetworkCall, said: Mapping[str, Any]) -> Report:
-        call_uuid = usable_id(said.get("call_uuid"))
+    def _ended(self, call: NetworkCall, fields: Mapping[str, Any]) -> Report:
+        call_uuid = usable_id(fields.get("call_uuid"))
         status, duration, reason = _end(
-            code=seconds(said.get("hangup_cause_code")),
-            named=str(said.get("call_state") or said.get("call_status") or ""),
-            answered=bool(said.get("answer_time")),
-            duration=seconds(said.get("call_duration")),
+            code=seconds(fields.get("hangup_cause_code")),
+            status_text=str(fields.get("call_state") or fields.get("call_status") or ""),
+            answered=bool(fields.get("answer_time")),
+            duration=seconds(fields.get("call_duration")),
         )
         return Report(
             event_id=f"{call_uuid}:look-up:{status}",
@@ -232,9 +237,9 @@ class Plivo(HttpProvider):
             leg_id=call_uuid,
             status=status,
             duration_seconds=duration,
-            occurred_at=moment(said.get("end_time")) or clock.now(),
-            answered_at=moment(said.get("answer_time")) if status == "completed" else None,
-            answered_by=_answered_by(None, seconds(said.get("hangup_cause_code"))),
+            occurred_at=moment(fields.get("end_time")) or clock.now(),
+            answered_at=moment(fields.get("answer_time")) if status == "completed" else None,
+            answered_by=_answered_by(None, seconds(fields.get("hangup_cause_code"))),
             reason=reason,
         )
 
@@ -245,58 +250,58 @@ class Plivo(HttpProvider):
         secret = config.settings().plivo_auth_token.get_secret_value()
         if not secret or not signatures.plivo_is_valid(url, headers, body, secret):
             raise InvalidCallbackSignature("The signature is not Plivo's.")
-        said = dict(signatures.form(body))
-        named, reason, duration = said.get("CallStatus", ""), None, None
-        status = _LIVE.get(named, "created")
+        fields = dict(signatures.form(body))
+        status_text, reason, duration = fields.get("CallStatus", ""), None, None
+        status = _LIVE.get(status_text, "created")
         answered_at = None
-        if said.get("Event") == "Hangup" or named in _ENDED:
+        if fields.get("Event") == "Hangup" or status_text in _ENDED:
             status, duration, reason = _end(
-                code=seconds(said.get("HangupCauseCode")),
-                named=named,
-                answered=bool(said.get("AnswerTime")),
-                duration=seconds(said.get("Duration")),
+                code=seconds(fields.get("HangupCauseCode")),
+                status_text=status_text,
+                answered=bool(fields.get("AnswerTime")),
+                duration=seconds(fields.get("Duration")),
             )
-            answered_at = moment(said.get("AnswerTime")) if status == "completed" else None
+            answered_at = moment(fields.get("AnswerTime")) if status == "completed" else None
         return Report(
-            event_id=f"{said.get('CallUUID')}:{said.get('Event', '')}:{status}",
-            provider_call_id=said.get("RequestUUID") or None,
-            leg_id=said.get("CallUUID") or None,
+            event_id=f"{fields.get('CallUUID')}:{fields.get('Event', '')}:{status}",
+            provider_call_id=fields.get("RequestUUID") or None,
+            leg_id=fields.get("CallUUID") or None,
             status=status,
             duration_seconds=duration,
-            occurred_at=moment(said.get("EndTime")) or clock.now(),
+            occurred_at=moment(fields.get("EndTime")) or clock.now(),
             answered_at=answered_at,
-            answered_by=_answered_by(said.get("Machine"), seconds(said.get("HangupCauseCode"))),
+            answered_by=_answered_by(fields.get("Machine"), seconds(fields.get("HangupCauseCode"))),
             reason=reason,
         )
 
     def script(self, call: NetworkCall) -> Script:
-        """Plivo's XML."""
+        """The script in Plivo's XML."""
         return plivo_xml(call, caller_id=config.settings().plivo_from)
 
 
 def _end(
-    *, code: int | None, named: str, answered: bool, duration: int | None
+    *, code: int | None, status_text: str, answered: bool, duration: int | None
 ) -> tuple[str, int | None, str | None]:
     """Status, seconds and reason of an end: from cause, answer and duration together.
 
-    Plivo's own word for the status is not always the outcome. Whatever was answered is `completed`,
-    also when our answer document then failed: it was talk time.
+    Plivo's text of the status is not always the outcome. A call that was answered is `completed`,
+    also when our answer document then failed: its time is charged.
     """
-    if answered or code == MACHINE_CAUSE or (named == "completed" and (duration or 0) > 0):
+    if answered or code == MACHINE_CAUSE or (status_text == "completed" and (duration or 0) > 0):
         return "completed", duration, None
     if code == OUT_OF_CREDIT_CAUSE:
         log.error("plivo is out of credit: its calls fail until it is paid")
         return "failed", 0, OUT_OF_CREDIT
     if code == TOO_MANY_CAUSE:
         return "failed", 0, BUSY
-    if named == "completed" and code in (None, 4000, 4010):
+    if status_text == "completed" and code in (None, 4000, 4010):
         return "completed", duration, None
-    status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(named, "failed")
+    status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(status_text, "failed")
     return status, 0, f"failed: cause {code}" if status == "failed" else None
 
 
 def _detection(dial: Dial) -> dict[str, str]:
-    """Have Plivo listen for a machine beside the call, and say so or hang up."""
+    """The parameters for machine detection during the call: Plivo reports a machine or hangs up."""
     return {
         "machine_detection": "hangup" if dial.machine_detection == "hang_up" else "true",
         "machine_detection_url": dial.callback_url,

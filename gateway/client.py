@@ -36,16 +36,18 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 T = TypeVar("T")
+# Called with the id of an entity that is listed and cannot be read.
 OnUnreadable = Callable[[str], None]
 
 CONNECT_SECONDS = 3.05
 READ_SECONDS = 10.0
-# Waiting for a thread counts, too: when Razorpay hangs, callers get an error instead of queueing.
+# The wait for a thread is included: when Razorpay hangs, callers get an error instead of queueing.
 TOTAL_SECONDS = 20.0
 THREADS = 16
-# Codes of errors that are not ours, whatever the HTTP status beside them.
-_ITS_OWN_TROUBLE = ("GATEWAY_ERROR", "SERVER_ERROR", "SERVICE_UNAVAILABLE")
 CONNECTIONS = 32
+
+# Codes of errors on Razorpay's side, whatever the HTTP status is.
+_RAZORPAY_FAULTS = ("GATEWAY_ERROR", "SERVER_ERROR", "SERVICE_UNAVAILABLE")
 
 CURRENCY = "INR"
 RECEIPT_LENGTH_MAX = 40
@@ -84,9 +86,10 @@ class NoSuchEntity(GatewayRefused):
 
 
 async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]) -> Order:
-    """Open an order that captures by itself. Raises GatewayUnavailable and GatewayRefused.
+    """Create an order whose payments are captured automatically.
 
-    After GatewayUnavailable the order may exist all the same: ask `find_order_by_receipt`.
+    Raises GatewayUnavailable and GatewayRefused. After GatewayUnavailable the order may exist all
+    the same: ask `find_order_by_receipt`.
     """
     assert 0 < len(receipt) <= RECEIPT_LENGTH_MAX
     body = {
@@ -94,7 +97,7 @@ async def create_order(amount_paise: int, receipt: str, notes: Mapping[str, str]
         "currency": CURRENCY,
         "receipt": receipt,
         "notes": dict(notes),
-        # Said per order, because the account's own setting is somebody else's to change.
+        # Set for each order, because the account's own setting may be changed in Razorpay's dashboard.
         "payment": {
             "capture": "automatic",
             "capture_options": {
@@ -114,7 +117,7 @@ async def find_order_by_receipt(receipt: str) -> Order | None:
     """The oldest order with exactly this receipt, or None. Raises as `create_order`."""
     query = {"receipt": receipt, "count": 100}
     found = await _ask(lambda client: client.order.all(query), _all(entities.read_order))
-    # Razorpay's filter means "contains"; the newest comes first.
+    # Razorpay's filter also finds receipts that contain this one; the newest order comes first.
     exact = [order for order in found if order.receipt == receipt]
     return exact[-1] if exact else None
 
@@ -146,15 +149,15 @@ async def fetch_payment(payment_id: str) -> Payment:
 
 
 async def capture_payment(payment_id: str, amount_paise: int) -> Payment:
-    """Take the money of an authorized payment; `amount_paise` must be what was authorized.
+    """Capture an authorized payment; `amount_paise` must be what was authorized.
 
-    A refusal says little (somebody else may have captured it): fetch the payment again.
+    After a refusal the payment may be captured all the same (by another request): fetch it again.
     Raises GatewayUnavailable and GatewayRefused.
     """
     _require_id("pay", payment_id)
 
     def capture(client: Any) -> Any:
-        # A fresh dict each time: the SDK's default is shared between threads, which then post
+        # A new dict each time: the SDK's default is shared between threads, which then post
         # each other's amounts (razorpay-python issue 134).
         return client.payment.capture(payment_id, amount_paise, {"currency": CURRENCY})
 
@@ -164,7 +167,7 @@ async def capture_payment(payment_id: str, amount_paise: int) -> Payment:
 async def create_refund(
     payment_id: str, amount_paise: int, *, key: str, notes: Mapping[str, str]
 ) -> Refund:
-    """Send money of a captured payment back. `key` is our own id of the refund: the idempotency
+    """Refund `amount_paise` of a captured payment. `key` is our own id of the refund: the idempotency
     header and the receipt, so that a repetition finds the first one. The amount is always sent:
     without one Razorpay refunds everything. Raises GatewayUnavailable and GatewayRefused; after
     either the refund may exist (a 409 says so): ask `fetch_refunds_of`.
@@ -174,7 +177,7 @@ async def create_refund(
     body = {"amount": amount_paise, "speed": "normal", "receipt": key, "notes": dict(notes)}
 
     def create(client: Any) -> Any:
-        headers = {"X-Refund-Idempotency": key}  # a fresh one: the SDK writes into it
+        headers = {"X-Refund-Idempotency": key}  # a new dict: the SDK writes into it
         return client.payment.refund(payment_id, body, headers=headers)
 
     found = await _ask(create, entities.read_refund)
@@ -210,8 +213,8 @@ async def payments_between(
 ) -> AsyncIterator[list[Payment]]:
     """The payments made from `since` on and before `until`, in pages. Raises as `create_order`.
 
-    The window should be closed (in the past), because pages are asked for by offset. What cannot be
-    read is left out, and its id goes to `missed`: one odd entity must not hide all others.
+    The window should be in the past, because pages are requested by offset. An entity that cannot be
+    read is left out, and `missed` is called with its id: it must not prevent reading the others.
     """
     lister, read = (lambda client: client.payment.all), entities.read_payment
     async for page in _pages(lister, since, until, read, missed):
@@ -221,7 +224,7 @@ async def payments_between(
 async def refunds_between(
     since: dt.datetime, until: dt.datetime, missed: OnUnreadable | None = None
 ) -> AsyncIterator[list[Refund]]:
-    """Likewise the refunds."""
+    """The refunds of a window, as `payments_between`."""
     lister, read = (lambda client: client.refund.all), entities.read_refund
     async for page in _pages(lister, since, until, read, missed):
         yield page
@@ -230,7 +233,7 @@ async def refunds_between(
 async def disputes_between(
     since: dt.datetime, until: dt.datetime, missed: OnUnreadable | None = None
 ) -> AsyncIterator[list[Dispute]]:
-    """Likewise the disputes."""
+    """The disputes of a window, as `payments_between`."""
     lister, read = (lambda client: client.dispute.all), entities.read_dispute
     async for page in _pages(lister, since, until, read, missed):
         yield page
@@ -239,7 +242,7 @@ async def disputes_between(
 async def settlement_lines(
     day: dt.date, missed: OnUnreadable | None = None
 ) -> AsyncIterator[list[SettlementLine]]:
-    """Likewise what was settled on a day in India."""
+    """The lines of the settlements of a day in India, as `payments_between`."""
     that_day = {"year": day.year, "month": day.month, "day": day.day}
     async for page in _paged(
         lambda client: client.settlement.report, that_day, SETTLEMENT_PAGE_MAX
@@ -299,12 +302,12 @@ _client_of: tuple[str, str, str] | None = None
 
 
 async def start() -> None:
-    """Make the client and the threads of this process."""
+    """Create the client and the threads of this process."""
     _connected(config.settings())
 
 
 async def stop() -> None:
-    """Close the connections and let the threads go; a request under way is not waited for."""
+    """Close the connections and end the threads, without waiting for requests under way."""
     global _threads, _client, _client_of
     if _client is not None:
         _client.session.close()
@@ -321,7 +324,7 @@ def _connected(chosen: Settings) -> tuple[Any, concurrent.futures.ThreadPoolExec
         client = razorpay.Client(
             session=_Session(base_url), auth=(key_id, key_secret), base_url=base_url
         )
-        client.cert_path = certifi.where()  # the SDK's own bundle is of 2015
+        client.cert_path = certifi.where()  # the certificates in the SDK are of 2015
         _client, _client_of = client, wanted
     if _threads is None:
         _threads = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="razorpay")
@@ -332,10 +335,10 @@ def _connected(chosen: Settings) -> tuple[Any, concurrent.futures.ThreadPoolExec
 
 
 class _Session(requests.Session):
-    """What the SDK sends its requests through.
+    """The HTTP session of the SDK.
 
-    It adds a time limit and raises our own problems before the SDK sees an error: it would lose the
-    HTTP status, and print to standard output.
+    It adds a time limit, and raises our own errors before the SDK handles a response: the SDK would
+    drop the HTTP status, and print to standard output.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -343,7 +346,7 @@ class _Session(requests.Session):
         adapter = HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
-        # A proxy of the environment is for the outside, not for a stand-in on this machine.
+        # A proxy of the environment is for the internet, not for the sandbox on this machine.
         self.trust_env = urlsplit(base_url).hostname not in ("127.0.0.1", "localhost", "::1")
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kw: Any) -> Any:
@@ -369,7 +372,7 @@ class _Session(requests.Session):
         except requests.exceptions.Timeout:
             raise
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
-            # A kept-alive connection that was closed meanwhile. Only a question is asked twice.
+            # A kept-alive connection that was closed meanwhile. Only a GET is safe to repeat.
             if verb != "GET":
                 raise
             return super().request(verb, url, *args, **kw)
@@ -384,9 +387,9 @@ def _is_unsent(problem: Exception) -> bool:
 
 
 def _refuse_errors(response: requests.Response) -> None:
-    """Raise what the HTTP status means; return for a JSON object with 2xx.
+    """Raise the error that the HTTP status means; return for a JSON object with 2xx.
 
-    The status decides, never the description, whose words change.
+    The status decides, never the description, whose wording changes.
     """
     status = response.status_code
     if status == 429:
@@ -406,7 +409,7 @@ def _refuse_errors(response: requests.Response) -> None:
     error = body.get("error")
     if not isinstance(error, dict):
         raise _unreadable(f"HTTP {status} with an error that says nothing")
-    if error.get("code") in _ITS_OWN_TROUBLE:
+    if error.get("code") in _RAZORPAY_FAULTS:
         raise GatewayUnavailable(f"Razorpay has a problem of its own ({error['code']}).")
     reason = entities.read_text(error.get("reason"))
     description = entities.read_text(error.get("description"))
@@ -425,7 +428,7 @@ def _unreadable(what: str) -> GatewayUnavailable:
 
 
 async def _ask(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
-    """Run one SDK call in a thread of our own, and read its answer."""
+    """Run one request of the SDK in one of our threads, and parse its answer."""
     client, threads = _connected(config.settings())
     call = functools.partial(contextvars.copy_context().run, work, client)
     try:

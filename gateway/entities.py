@@ -1,7 +1,7 @@
 """Razorpay entities: orders, payments, refunds, disputes and settlement lines, parsed and checked.
 
-Tolerant in what does not matter ("" or "NA" for null, notes as a list, unknown and missing fields),
-strict in what money depends on: ids, amounts, states.
+Parsing is tolerant where nothing depends on it ("" or "NA" for null, notes as a list, unknown and
+missing fields), and strict where money does: ids, amounts, states.
 """
 
 import datetime as dt
@@ -11,9 +11,10 @@ from typing import Any, Literal, get_args
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# The SDK puts ids into URLs as they are, so nothing of another form may reach it.
-# Razorpay's ids have 14 characters after the prefix; those of a stand-in may be shorter or longer.
+# The SDK puts ids into URLs unescaped, so only ids of this form may be passed to it.
+# Razorpay's ids have 14 characters after the prefix; those of a sandbox may be shorter or longer.
 _id_form = re.compile(r"(order|pay|rfnd|disp|setl)_[A-Za-z0-9]{1,40}")
+
 RefundStatus = Literal["pending", "processed", "failed"]
 DisputeStatus = Literal["open", "under_review", "won", "lost", "closed"]
 _refund_statuses: dict[str, RefundStatus] = {status: status for status in get_args(RefundStatus)}
@@ -60,7 +61,10 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A Razorpay refund. `processed` is accepted, not yet with the customer; it may still fail."""
+    """A Razorpay refund.
+
+    `processed` means accepted: the customer may not have the money yet, and the refund may still fail.
+    """
 
     id: str
     payment_id: str
@@ -105,7 +109,7 @@ class SettlementLine:
     settled_at: dt.datetime | None
 
 
-# --- reading ------------------------------------------------------------------------------------
+# --- verbs --------------------------------------------------------------------------------------
 
 
 def is_id(kind: str, text: str) -> bool:
@@ -221,12 +225,12 @@ def _id(kind: str, value: Any) -> str:
 
 
 def read_text(value: Any) -> str:
-    """A text that may be missing: "" for null, for "NA", and for what is no text."""
+    """A text that may be missing: "" for null, for "NA", and for any other type."""
     return value if isinstance(value, str) and value != "NA" else ""
 
 
 def read_time(seconds: Any) -> dt.datetime | None:
-    """A time in whole seconds since 1970, None for what is no such thing."""
+    """A time from whole seconds since 1970; None for anything else."""
     if type(seconds) is not int or not 0 < seconds < 2**34:
         return None
     return dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -26,11 +26,11 @@ def sign_checkout(order_id: str, payment_id: str, key_secret: str) -> str:
 
 
 def checkout_is_valid(order_id: str, payment_id: str, signature: str) -> bool:
-    """Whether Razorpay signed this payment for this order; False for any input that is no such thing.
+    """Whether Razorpay signed this payment for this order; False for any malformed input.
 
-    `order_id` is the one from our own record. A valid signature says who sent it, not that money
-    was captured. The key's previous secret counts, too: Checkout may have been open in a browser
-    when the key was changed.
+    `order_id` is the one from our own record. A valid signature proves who sent it, not that money
+    was captured. The key's previous secret is accepted, too: Checkout may have been open in a
+    browser when the key was changed.
     """
     chosen = config.settings()
     previous = chosen.razorpay_key_secret_previous.get_secret_value()
@@ -49,7 +49,7 @@ def checkout_is_valid(order_id: str, payment_id: str, signature: str) -> bool:
 
 def webhook_is_valid(body: bytes, signature: str) -> bool:
     """Whether Razorpay signed these bytes with the current or the previous webhook secret; False
-    for any input that is no such thing, and always without a secret."""
+    for any malformed input, and always without a secret."""
     chosen = config.settings()
     previous = chosen.razorpay_webhook_secret_previous.get_secret_value()
     if not _form.fullmatch(signature):

@@ -38,7 +38,7 @@ from telephony.simulator.lifecycle import (
 )
 from telephony.simulator.runner import Runner
 
-# More than any call lasts, and less than MongoDB can keep.
+# More than any call lasts, and less than MongoDB can store.
 _SECONDS_MAX: Final = 2**31
 
 
@@ -46,7 +46,7 @@ _SECONDS_MAX: Final = 2**31
 
 
 class Simulator:
-    """The adapter: what the network is asked to do. The process's runner calls back."""
+    """The adapter: it stores calls and their changes. The runner of the process sends callbacks."""
 
     name: str = "simulator"
     can = Capabilities(
@@ -67,7 +67,7 @@ class Simulator:
         await self._runner.start()
 
     async def stop(self) -> None:
-        """Stop it; another process, or this one after a restart, carries its calls on."""
+        """Stop it; another process, or this one after a restart, takes over its calls."""
         if self._runner is not None:
             await self._runner.stop()
             self._runner = None
@@ -119,7 +119,7 @@ class Simulator:
                 return
 
     async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
-        """How the call stands; None when it was never placed."""
+        """The state of the call; None when it was never placed."""
         found = await self._find(call)
         return None if found is None else report_of(found, state_of(found, clock.now()))
 
@@ -154,7 +154,7 @@ class Simulator:
             raise InvalidCallbackSignature("The simulator does not send such a body.") from None
 
     def script(self, call: NetworkCall) -> Script:
-        """Nothing is said: nobody listens."""
+        """Raise NotFound: nothing is said in a simulated call."""
         raise NotFound("The simulator says nothing in its calls.")
 
     def _running(self) -> Runner:
@@ -170,7 +170,7 @@ class Simulator:
         return cast("SimulatedCall | None", found)
 
     async def _change(self, found: SimulatedCall, change: Document) -> bool:
-        """Change the call if it is still as it was found."""
+        """Change the call if its version is still the one that was found."""
         try:
             result = await db.simulated_calls.update_one(
                 {"_id": found["_id"], "version": found["version"], "ended": None},

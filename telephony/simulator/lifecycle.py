@@ -13,9 +13,9 @@ from telephony.provider import RANK, Dial, Report, Simulate
 
 SIGNATURE_HEADER: Final = "x-simulator-signature"
 
-# A call whose seconds are faster than ours reaches its limit before anybody could extend it, so
-# its seconds stand still there for this long (real time) before the network ends it. Talk is cut
-# at the limit all the same; a call in real time is cut at once.
+# A call whose seconds are faster than ours reaches its limit before it could be extended, so its
+# seconds stop there for this long (real time) before the network ends it. Its duration is the limit
+# all the same; a call in real time ends at once.
 PATIENCE_SECONDS: Final = 2.0
 _KEPT_DAYS: Final = 30
 
@@ -52,19 +52,19 @@ class SimulatedCall(TypedDict):
     ring_at: dt.datetime
     pick_up_at: dt.datetime
     # Talk is counted from here; raising the limit sets the base anew, because the seconds may have
-    # stood still at the old one.
+    # stopped at the old one.
     base_at: dt.datetime
     base_seconds: float
     limit_seconds: int
     ended: SimulatedEnd | None
     version: int
-    owner: str  # the process that calls back for it
+    owner: str  # the process that sends its callbacks
     open: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class State:
-    """How a simulated call stands at one moment."""
+    """The state of a simulated call at one moment."""
 
     status: str
     at: dt.datetime  # since when
@@ -107,7 +107,7 @@ def talked_seconds(call: SimulatedCall, now: dt.datetime) -> float:
 
 
 def document_of(dial: Dial, now: dt.datetime, owner: str) -> SimulatedCall:
-    """The document of a call that is placed now, for the process `owner` to look after."""
+    """The document of a call that is placed now, whose callbacks the process `owner` sends."""
     script = dial.simulate or Simulate()
     rings_seconds = script.wall_seconds - script.talk_wall_seconds
     pick_up_at = clock.after(rings_seconds, since=now)

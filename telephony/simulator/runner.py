@@ -41,15 +41,15 @@ database.declare("simulator_processes", indexes=[Index(("alive_at",), expire_sec
 
 
 class Runner:
-    """Calls back for the calls of this process and of processes that died.
+    """Sends the callbacks of the calls of this process and of processes that died.
 
-    One heap of moments, however many calls are up; deliveries of one call never overtake another.
+    It has one heap of moments for all calls; the callbacks of one call are sent one after another.
     """
 
     def __init__(self) -> None:
         self.me = database.new_id("proc")
         self._heap: list[tuple[dt.datetime, str]] = []
-        self._reported: dict[str, int] = {}  # the rank that the service has taken
+        self._reported: dict[str, int] = {}  # the last rank that was delivered
         self._attempts: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(_DELIVERIES_MAX)
@@ -62,7 +62,7 @@ class Runner:
         )
 
     async def start(self) -> None:
-        """Start calling back."""
+        """Start sending callbacks."""
         await self._beat()
         self._loops = [
             asyncio.create_task(self._run(), name="simulator"),
@@ -79,10 +79,10 @@ class Runner:
         try:
             await db.simulator_processes.delete_one({"_id": self.me})
         except database.AnyError:
-            pass  # then the others find out by the clock
+            pass  # then the other processes notice by its last heartbeat
 
     def watch(self, simulated_id: str, at: dt.datetime) -> None:
-        """Look at this call at that moment."""
+        """Report the state of this call at that moment."""
         heapq.heappush(self._heap, (at, simulated_id))
         if self._heap[0][1] == simulated_id:
             self._wake.set()
@@ -121,7 +121,7 @@ class Runner:
             self._attempts.pop(simulated_id, None)
 
     async def _report(self, simulated_id: str) -> dt.datetime | None:
-        """Call back with the call's state if that is not reported yet; when to look again, None for never."""
+        """Send the call's state if it is not reported yet; when to check again, None for never."""
         found = await database.find_together("simulated_calls", simulated_id)
         call = cast("SimulatedCall | None", found)
         if call is None or not call["open"] or call["owner"] != self.me:
@@ -155,8 +155,8 @@ class Runner:
         return result.matched_count == 1
 
     async def _deliver(self, call: SimulatedCall, state: State) -> float | None:
-        """Send one callback; None when it is through (or refused), else the pause before the next
-        attempt. A network gives up after a while: then the service has to ask."""
+        """Send one callback; None when it is delivered (or refused), else the pause before the next
+        attempt. A network stops trying after a while: then the service has to ask."""
         report = report_of(call, state)
         fields = {
             "event_id": report.event_id,
@@ -204,7 +204,7 @@ class Runner:
         )
 
     async def _take_over(self) -> None:
-        """Carry on the calls of processes that show no sign of life."""
+        """Take over the calls of processes without a recent heartbeat."""
         since = clock.after(-_DEAD_AFTER_SECONDS)
         alive = await db.simulator_processes.distinct("_id", {"alive_at": {"$gt": since}})
         owners = await db.simulated_calls.distinct("owner", {"open": True, "owner": {"$gt": ""}})
@@ -217,5 +217,7 @@ class Runner:
             {"_id": {"$in": ids}, **claim}, {"$set": {"owner": self.me}}
         )
         log.info("simulator: took over %d calls", result.modified_count)
-        for simulated_id in ids:  # those that another process took are dropped when looked at
+        for (
+            simulated_id
+        ) in ids:  # those that another process took over are dropped when they are due
             self.watch(simulated_id, clock.now())

@@ -112,9 +112,8 @@ async def _end(call: Call, report: Report) -> None:
     contradicts = call["rank"] == OVER and report.status != call["status"]
     if call["billing_status"] in RESOLVED or contradicts:
         if call["billing_status"] in RESOLVED:
-            await charging.record_price_of_day(
-                call, int(call["cost_paise"] or 0)
-            )  # in case a crash prevented it
+            # Repeated here, in case a crash after the charge prevented it.
+            await charging.record_price_of_day(call, int(call["cost_paise"] or 0))
         return await _note(call, report)
     if report.status == "completed" and report.duration_seconds is None:
         return await _await_duration(call, report)

@@ -125,7 +125,8 @@ async def place_call(
     With the `call_id` of a call that exists, returns that call: nothing is dialled twice. The call
     waits for its turn at the network: that of `turn_at`, or the next. Raises InvalidRequest,
     InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and
-    Unavailable; then there is no call. A call that the network refuses comes back as `failed`, its money released.
+    Unavailable; then there is no call. A call that the network refuses is returned as `failed`, its
+    money released.
     """
     known = await records.find_call(call_id)
     if known is not None:

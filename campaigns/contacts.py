@@ -100,7 +100,7 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContactTotals:
-    """What a campaign's contacts add up to."""
+    """The totals of a campaign's contacts."""
 
     counts: Counts
     spent_paise: int = 0
@@ -159,7 +159,7 @@ async def delete_contacts(campaign_id: str) -> None:
 async def count_contacts(campaign_ids: Sequence[str]) -> dict[str, ContactTotals]:
     """Count the contacts of each campaign and add up what they cost; one covered index scan.
 
-    They are counted for every request and not stored, so that they cannot differ from the contacts.
+    They are counted anew each time, so that the figures cannot differ from the contacts.
     """
     groups = db.contacts.aggregate(
         [

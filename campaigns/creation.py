@@ -98,10 +98,8 @@ async def _create_and_fill(
             rejected.append(cast(RejectedRow, dataclasses.asdict(row)))
         rejected_count += len(chunk.rejected)
         if chunk.usable and now() >= kept_until:
-            prolonging = (
-                records.extend_draft(campaign_id) if count else records.create_draft(campaign)
-            )
-            is_ours, kept_until = await prolonging, now() + LEASE_SECONDS / 4
+            write = records.extend_draft(campaign_id) if count else records.create_draft(campaign)
+            is_ours, kept_until = await write, now() + LEASE_SECONDS / 4
         if not is_ours:  # another attempt was faster, or this draft was deleted
             return await records.get_launched_campaign(campaign_id)
         if chunk.usable:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 Status = Literal[
     "draft",  # waits for its owner to start it
-    "scheduled",  # starts by itself at its time
+    "scheduled",  # the dialer starts it at its time
     "running",
     "paused",  # it waits for what its reason names; live calls continue
     "completed",  # nobody is left to call
@@ -31,7 +31,7 @@ PauseReason = Literal[
     "user",  # until its owner resumes it
     "balance",  # the money ran out; the next recharge resumes it
     "frozen",  # an admin has frozen the wallet; unfreezing it resumes it
-    "provider",  # the telephone network takes no calls; it is tried again by itself
+    "provider",  # the telephone network accepts no calls; the dialer tries it again
     "cap",  # the day's spend cap or number of calls is reached; the next day resumes it
 ]
 
@@ -84,7 +84,7 @@ class Campaign(NewCampaign):
     # the telephone network
     probes: NotRequired[int]  # how often in a row it was tried without success
     probe_at: NotRequired[dt.datetime]  # when one more call is tried
-    probe_call_id: NotRequired[str | None]  # the call that shows whether it takes calls again
+    probe_call_id: NotRequired[str | None]  # the call that shows whether it accepts calls again
     rests_until: NotRequired[dt.datetime | None]  # no call is placed until then
     # the totals of its contacts, stored when it is over
     counts: dict[str, int] | None

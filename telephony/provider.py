@@ -35,7 +35,7 @@ class Capabilities:
     can_extend: bool  # a live call's limit can be raised
     can_hang_up: bool
     reports_ringing: bool
-    duration_in_callback: bool  # else it has to be looked up after the end
+    duration_in_callback: bool  # else the network has to be asked for it after the end
     can_simulate: bool = False
     can_detect_machines: bool = False
     limit_seconds_max: int = 86_400  # the longest call that it accepts
@@ -217,7 +217,7 @@ class Provider(Protocol):
         """End the call, answered or not; nothing when it is over. Raises Ambiguous."""
 
     async def look_up(self, call: NetworkCall, others: Others = no_others) -> Report | None:
-        """How the call stands; None when the network does not know it. Raises Ambiguous.
+        """The state of the call; None when the network does not know it. Raises Ambiguous.
 
         A call without `provider_call_id` (the answer to `place` was lost) is found by its number
         and time; `others` lists our other calls to that number at about that time.

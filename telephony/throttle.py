@@ -21,7 +21,7 @@ class Queue(TypedDict):
     asked_at: dt.datetime
     first_at: dt.datetime
     next_at: dt.datetime
-    taken: float  # how many turns were given at `asked_at`
+    taken: float  # how many turns were taken at `asked_at`
 
 
 database.declare("turns")

@@ -217,7 +217,6 @@ class Runner:
             {"_id": {"$in": ids}, **claim}, {"$set": {"owner": self.me}}
         )
         log.info("simulator: took over %d calls", result.modified_count)
-        for (
-            simulated_id
-        ) in ids:  # those that another process took over are dropped when they are due
+        # Those that another process took over are dropped when they are due.
+        for simulated_id in ids:
             self.watch(simulated_id, clock.now())

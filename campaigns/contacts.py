@@ -84,7 +84,7 @@ class ClaimedContact(_Fields):
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """How many contacts of a campaign are in each category."""
+    """How many contacts of a campaign are where."""
 
     pending: int = 0
     in_call: int = 0

@@ -213,7 +213,7 @@ class SpendCapReached(PaymentRequired):
         self.extra |= {"cap": money.rupees(cap_paise), "resets_at": clock.iso(resets_at)}
 
 
-# Why a call or a campaign may be refused with 402.
+# The reasons for which a call or a campaign is refused with 402.
 PAYMENT_REQUIRED: tuple[type[Problem], ...] = (
     InsufficientBalance,
     BalanceHeld,

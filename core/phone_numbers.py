@@ -80,7 +80,7 @@ def _shown(number: phonenumbers.PhoneNumber) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-# --- numbers that are only kept -----------------------------------------------------------------
+# --- numbers that are only stored ---------------------------------------------------------------
 
 
 def phone_of(text: str) -> str:

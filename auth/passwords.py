@@ -75,7 +75,7 @@ def _canonical(password: str) -> str:
 
 
 async def _in_threads(work: Callable[[], T]) -> T:
-    """Run `work` in one of two threads: many log-ins at once neither block the event loop nor exhaust memory."""
+    """Run `work` in one of two threads, so that many log-ins at once do not exhaust the memory."""
     global _hashes_waiting
     if _hashes_waiting >= HASHES_WAITING_MAX:
         raise Unavailable("Too many people are logging in at this moment; try again shortly.")

@@ -196,7 +196,7 @@ async def connect(uri: str, name: str) -> None:
 async def close() -> None:
     """Disconnect."""
     global _client, _database
-    _lanes.clear()
+    _look_ups.clear()
     _idle_sessions.clear()
     if _client is not None:
         _client.close()
@@ -359,14 +359,14 @@ def is_duplicate(problem: BaseException) -> bool:
 
 
 def is_away(problem: BaseException) -> bool:
-    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing what was asked."""
+    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing what was batch."""
     return isinstance(problem, AWAY) or (
         isinstance(problem, OperationFailure) and problem.code in _NOT_PRIMARY_CODES
     )
 
 
 async def write_all(writes: Iterable[Write], session: Session | None = None) -> int:
-    """Carry out companion writes, one bulk write a collection; how many documents were written."""
+    """Carry out companion writes, one bulk a collection; how many were inserted or matched."""
     bulks: dict[str, list[InsertOne[Document] | UpdateOne]] = {}
     for write in writes:
         bulk = bulks.setdefault(write.collection, [])
@@ -381,10 +381,10 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     return done
 
 
-# --- reads that are asked together --------------------------------------------------------------
+# --- batched reads ------------------------------------------------------------------------------
 
 
-class _Lane:
+class _LookUps:
     """Batches the look-ups of one collection by one field: one query at a time, for all callers."""
 
     def __init__(self, collection: str, field: str) -> None:
@@ -394,28 +394,28 @@ class _Lane:
 
     async def ask(self) -> None:
         while self.waiting:
-            seen = 0
-            while seen < len(self.waiting):  # more look-ups are arriving: add them to this query
-                seen = len(self.waiting)
+            counted = 0
+            while counted < len(self.waiting):  # more look-ups are arriving: add them to this query
+                counted = len(self.waiting)
                 await asyncio.sleep(0)
-            asked, self.waiting = self.waiting, {}
-            where = {self.field: {"$in": list(asked)}}
+            batch, self.waiting = self.waiting, {}
+            where = {self.field: {"$in": list(batch)}}
             try:
                 rows = await db[self.collection].find(where, batch_size=1_000).to_list(None)
             except Exception as problem:
-                for future in itertools.chain(*asked.values()):
+                for future in itertools.chain(*batch.values()):
                     if not future.done():
                         future.set_exception(problem)
                 continue
             found = {row[self.field]: row for row in rows}
-            for value, futures in asked.items():
+            for value, futures in batch.items():
                 for future in futures:
                     if not future.done():
                         future.set_result(found.get(value))
         self.task = None
 
 
-_lanes: dict[tuple[str, str], _Lane] = {}
+_look_ups: dict[tuple[str, str], _LookUps] = {}
 
 
 async def find_together(collection: str, value: str, *, field: str = "_id") -> Document | None:
@@ -424,13 +424,13 @@ async def find_together(collection: str, value: str, *, field: str = "_id") -> D
     Look-ups that arrive while a query runs are combined into the next one: a thousand
     simultaneous callbacks cause a few queries. Callers share the document: do not change it.
     """
-    lane = _lanes.get((collection, field))
-    if lane is None:
-        lane = _lanes[collection, field] = _Lane(collection, field)
+    look_ups = _look_ups.get((collection, field))
+    if look_ups is None:
+        look_ups = _look_ups[collection, field] = _LookUps(collection, field)
     future: asyncio.Future[Document | None] = asyncio.get_running_loop().create_future()
-    lane.waiting.setdefault(value, []).append(future)
-    if lane.task is None:
-        lane.task = asyncio.create_task(lane.ask())
+    look_ups.waiting.setdefault(value, []).append(future)
+    if look_ups.task is None:
+        look_ups.task = asyncio.create_task(look_ups.ask())
     return await future
 
 
@@ -450,16 +450,16 @@ async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, A
     ) as stream:
         first = await stream.try_next()  # Motor opens the stream at the first call
 
-        async def turns() -> AsyncIterator[Mapping[str, Any] | None]:
+        async def answers() -> AsyncIterator[Mapping[str, Any] | None]:
             yield first
             while cast(bool, stream.alive):  # a property; the stubs call it a method
                 yield await stream.try_next()
             raise ConnectionFailure("the change stream ended")
 
-        yield turns()
+        yield answers()
 
 
-# --- one question to one server (the start command, before there is a connection) ---------------
+# --- one command to one server (the start command, before there is a connection) ----------------
 
 
 def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:

@@ -178,9 +178,8 @@ async def ensure_wallet(user_id: str) -> None:
 _waiting: collections.deque[_Posting] = collections.deque()
 _wake = asyncio.Event()
 _committer: asyncio.Task[None] | None = None
-_separate: set[asyncio.Task[None]] = (
-    set()
-)  # commits of single wallets, split off from a batch that lost too often
+# Commits of single wallets, split off from a batch that lost its race too often.
+_separate: set[asyncio.Task[None]] = set()
 _stopping = False
 
 
@@ -576,7 +575,7 @@ async def adjust(
 async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
     """Freeze or unfreeze a wallet; whether that changed anything. `by` is a user or `policy`.
 
-    Frozen: no call starts or is prolonged, live calls are hung up, campaigns are paused. Recharges,
+    Frozen: no call starts or is prolonged, live calls are hung up, campaigns wait. Recharges,
     charges and refunds are still posted: they have happened. The caller makes sure that the user exists.
     """
     event = "WalletFrozen" if frozen else "WalletUnfrozen"

@@ -93,6 +93,7 @@ _NEWEST_FIRST = pagination.newest_first("created_at")
 
 
 # --- vocabulary: payments -----------------------------------------------------------------------
+
 # Why a payment waits for a person's review: money was taken, and not credited automatically.
 ReviewReason = Literal[
     "amount_mismatch",  # another amount or currency than the order's (a fee on top, an offer)
@@ -183,8 +184,8 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
     """An order over `amount_paise` for this user, at Razorpay and here.
 
     Our record is written first, and its id is the receipt, so an order whose creation was not
-    answered is found by its receipt instead of being created twice. The same `seed` leads to the same order. Raises
-    AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
+    answered is found by its receipt instead of being created twice. The same `seed` leads to the
+    same order. Raises AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
     """
     _require_within_limits(amount_paise)
     receipt, now, mode = f"rcpt_{seed}", clock.now(), config.settings().gateway_mode

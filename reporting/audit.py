@@ -226,7 +226,7 @@ async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violatio
         return
     # Calls began and ended meanwhile: check both again, in one snapshot.
     async with database.snapshot() as session:
-        now, again = await _calls_and_holds(user_id, suspects, session)
+        now, again = await _wallet_and_calls(user_id, suspects, session)
     for call_id in sorted(suspects):
         status = _billing_status(again.get(call_id))
         if (call_id in now.holds) != (status in _HOLDING):
@@ -235,7 +235,7 @@ async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violatio
             yield Violation("running_calls_and_holds_agree", user_id, None, detail)
 
 
-async def _calls_and_holds(
+async def _wallet_and_calls(
     user_id: str, call_ids: set[str], session: Session
 ) -> tuple[Wallet, dict[str, Call]]:
     record = cast(

@@ -14,7 +14,7 @@ from transactions import TYPES, Period
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 400
 
-# A commit may take some seconds: a day gets its last entries this long after its end.
+# A commit may take some seconds: later than this after its end, a day gets no more entries.
 _CLOSED_AFTER: Final = dt.timedelta(minutes=10)
 _DAYS_AT_ONCE: Final = 31
 # India has had no other offset since 1945, and a fixed one is faster to compute.

@@ -117,7 +117,7 @@ class StillRunning(Problem):
     code, status, title = "request_in_progress", 409, "Still running"
 
 
-# --- who ----------------------------------------------------------------------------------------
+# --- authentication and roles -------------------------------------------------------------------
 
 
 class Unauthenticated(Problem):
@@ -234,7 +234,7 @@ class HoldNotFound(Problem):
     code, status, title = "hold_not_found", 409, "Hold not found"
 
 
-# --- us and those we depend on ------------------------------------------------------------------
+# --- failures of ours and of what we depend on --------------------------------------------------
 
 
 class Unavailable(Problem):

@@ -6,7 +6,7 @@ from decimal import Decimal
 PAISE_MAX = 10**15  # ten thousand crore rupees: far above any wallet, far below 2**53 and int64
 
 
-# --- in and out ---------------------------------------------------------------------------------
+# --- rupees read and written --------------------------------------------------------------------
 
 
 def paise_of(rupees: object) -> int:

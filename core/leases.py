@@ -79,7 +79,7 @@ def _due(field: str, where: Mapping[str, Any] | None) -> Document:
     return {**(where or {}), field: {"$lte": clock.now(), "$type": "date"}}
 
 
-# --- some at once -------------------------------------------------------------------------------
+# --- bounded concurrency ------------------------------------------------------------------------
 
 
 async def gather_bounded(

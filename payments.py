@@ -328,7 +328,7 @@ async def _find_order(where: Document) -> Order | None:
     return cast(Order | None, await db.orders.find_one(where))
 
 
-# --- orders: when Razorpay is asked -------------------------------------------------------------
+# --- orders: when they are checked at Razorpay --------------------------------------------------
 
 
 def order_checked_until(order: Order) -> dt.datetime | None:

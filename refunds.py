@@ -82,7 +82,7 @@ _READ_BATCH: Final = 100
 _NEWEST_FIRST: Final = pagination.newest_first("created_at")
 
 
-# --- asked for by an admin ----------------------------------------------------------------------
+# --- requested by an admin ----------------------------------------------------------------------
 
 
 async def create_refund(
@@ -334,7 +334,7 @@ async def claim_refund_for_dispute(
     return claimed.matched_count == 1
 
 
-# --- the ends -----------------------------------------------------------------------------------
+# --- processed, failed, reversed ----------------------------------------------------------------
 
 
 async def _debit(record: Refund) -> Refund:
@@ -442,7 +442,7 @@ def _event(record: Refund, name: str) -> Insert:
     )
 
 
-# --- what is still open -------------------------------------------------------------------------
+# --- open refunds, polled -----------------------------------------------------------------------
 
 
 async def poll_due_refunds() -> int:

@@ -146,9 +146,9 @@ def _print_greeting_when_ready(chosen: Settings) -> None:
     def wait() -> None:
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                asked = http.client.HTTPConnection(own_host, chosen.port, timeout=5)
-                asked.request("GET", "/ready")
-                if asked.getresponse().status == http.HTTPStatus.OK:
+                connection = http.client.HTTPConnection(own_host, chosen.port, timeout=5)
+                connection.request("GET", "/ready")
+                if connection.getresponse().status == http.HTTPStatus.OK:
                     print("\n".join(_greeting(chosen)), flush=True)
                     return
             time.sleep(0.1)
@@ -240,11 +240,11 @@ def audit(arguments: argparse.Namespace) -> int:
     chosen = _load()
     found: list[money_audit.Report] = []
 
-    async def look() -> None:
+    async def run_audit() -> None:
         found.append(await money_audit.audit(arguments.user))
 
     with _database(chosen) as uri:
-        asyncio.run(_connected(uri, chosen.mongodb_db, look))
+        asyncio.run(_connected(uri, chosen.mongodb_db, run_audit))
     report = found[0]
     for violation in report.violations:
         print(f"{violation.invariant}: {violation.user_id} {violation.detail}")

@@ -215,10 +215,9 @@ async def _commit_for_ever() -> None:
             _wake.clear()
             await _wake.wait()
             continue
+        # More postings are arriving: add them to this batch.
         counted = 0
-        while (
-            counted < len(_waiting) < BATCH_MAX
-        ):  # more postings are arriving: add them to this batch
+        while counted < len(_waiting) < BATCH_MAX:
             counted = len(_waiting)
             await asyncio.sleep(0)
         batch: list[_Posting] = []

@@ -359,7 +359,7 @@ def is_duplicate(problem: BaseException) -> bool:
 
 
 def is_away(problem: BaseException) -> bool:
-    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing what was batch."""
+    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing a command."""
     return isinstance(problem, AWAY) or (
         isinstance(problem, OperationFailure) and problem.code in _NOT_PRIMARY_CODES
     )

@@ -280,7 +280,7 @@ def use(chosen: Settings | None) -> None:
     _current = chosen
 
 
-# --- what is wrong with them --------------------------------------------------------------------
+# --- validation ---------------------------------------------------------------------------------
 
 
 def _is_weak(secret: SecretStr) -> bool:
@@ -289,7 +289,7 @@ def _is_weak(secret: SecretStr) -> bool:
 
 
 def problems(chosen: Settings) -> list[str]:
-    """What keeps the service from starting with these settings, a sentence each; empty when fine.
+    """Why the service refuses to start with these settings, a sentence each; empty when it starts.
 
     Development and test need a JWT secret, and the key's secret when there is a Razorpay key.
     Production refuses everything that is a default, a sandbox, a simulator or missing.

@@ -238,7 +238,7 @@ async def prepare(*, wait_seconds: float = 60) -> None:
     """Create what the modules declared, and migrate an older database: by one process at a time,
     idempotent.
 
-    Their fingerprint is kept in `meta`, so a start that changes nothing sends one query. Other
+    Their fingerprint is stored in `meta`, so a start that changes nothing sends one query. Other
     processes wait until the one that holds the lease is done.
     """
     declared = (sorted(_declared.items()), sorted(_migrations))
@@ -281,7 +281,7 @@ async def _create_all() -> None:
             await database[name].create_indexes([index.model() for index in indexes])
 
 
-# --- what commits together ----------------------------------------------------------------------
+# --- transactions and companion writes ----------------------------------------------------------
 
 _TRANSACTION: Final[dict[str, Any]] = {
     "read_concern": ReadConcern("snapshot"),
@@ -439,7 +439,7 @@ async def find_together(collection: str, value: str, *, field: str = "_id") -> D
 
 @contextlib.asynccontextmanager
 async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, Any] | None]]:
-    """The changes from now on that `where` matches, updated documents looked up in full.
+    """The changes from now on that `where` matches, with the full document of an update.
 
     The stream is open on the server before the block is entered, so what is read inside the block
     and what the stream reports leave no gap. Each item is an answer of the server: a change, or None

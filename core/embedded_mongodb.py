@@ -150,7 +150,7 @@ class Running:
 def find_binary(made_by: str = "") -> Path:
     """The mongod to run: the one on PATH when it is 6.0 or newer, else the one from PyPI.
 
-    `made_by` is the version (`6.0`) that wrote the data: a mongod of that version comes first,
+    `made_by` is the version (`6.0`) that wrote the data: a mongod of that version is preferred,
     because MongoDB opens the files of adjacent versions only.
     """
     candidates = []
@@ -404,7 +404,7 @@ def _is_free(port: int) -> bool:
 
 
 def _rotate(log_file: Path) -> None:
-    """mongod.log becomes mongod.log.1, and so on; the last few are kept."""
+    """Rename mongod.log to mongod.log.1, and so on; `LOGS_KEPT` old files remain."""
     for n in range(LOGS_KEPT, 0, -1):
         older = log_file.with_name(f"{log_file.name}.{n}")
         newer = log_file.with_name(f"{log_file.name}.{n - 1}") if n > 1 else log_file

@@ -18,9 +18,9 @@ Result = TypeVar("Result")
 async def due_ids(
     collection: Collection, field: str, *, limit: int, where: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """The ids of at most `limit` documents whose `field` (a time) has come, the longest due first.
+    """The ids of at most `limit` documents whose `field` (a time) has passed, the longest due first.
 
-    Claims nothing; `where` narrows it. For work that `claim` takes one by one, when it is begun.
+    Claims nothing; `where` narrows it. For work that is claimed one by one, with `claim`, when it begins.
     """
     found = collection.find(_due(field, where), {"_id": 1}, sort=[(field, 1)], limit=limit)
     return [document["_id"] for document in await found.to_list(None)]
@@ -36,7 +36,7 @@ async def claim(
 ) -> Document | None:
     """The document as it was, claimed until `until`; None when another caller claimed it first.
 
-    `field` is moved to `until` if it has come: after a crash of the process it is due again then.
+    `field` is moved to `until` if it has passed: after a crash of the process it is due again then.
     With `count` that field is incremented by one.
     """
     lease: Document = {"$set": {field: until}}
@@ -55,7 +55,7 @@ async def claim_due(
     limit: int,
     where: Mapping[str, Any] | None = None,
 ) -> list[Document]:
-    """At most `limit` documents whose `field` (a time) has come, claimed for this caller alone.
+    """At most `limit` documents whose `field` (a time) has passed, claimed for this caller alone.
 
     Each is claimed by moving `field` to `next_at(document)` before anything is done: after a
     crash the document is due again at that time. None ends it: the field is removed. A document

@@ -19,12 +19,12 @@ EventState = Literal[
     "recorded",  # stored for people to read; no handler is called
     "pending",  # due at its time
     "done",
-    "dead",  # it failed too often, or cannot succeed: a person decides
+    "dead",  # it failed too often, or cannot succeed: a person has to decide
 ]
 
 
 class Event(TypedDict):
-    """A record of `events`: something that happened, and how far its handlers have come."""
+    """A record of `events`: something that happened, and the state of its delivery."""
 
     _id: str
     name: str  # past tense: `WalletCredited`

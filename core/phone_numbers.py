@@ -36,7 +36,7 @@ def checked(text: str) -> str:
     the countries are `ALLOWED_COUNTRIES`, the kinds `ALLOWED_NUMBER_TYPES`.
     """
     chosen = config.settings()
-    # phonenumbers reads letters as a keypad does, and keeps an extension that no network dials.
+    # phonenumbers converts letters to keypad digits, and accepts an extension that no network dials.
     if len(text) > TEXT_LENGTH_MAX or any(c.isalpha() for c in text):
         raise InvalidNumber(
             "Send a telephone number such as +919876543210, without extension.",

@@ -36,14 +36,14 @@ _hashes_waiting = 0
 
 
 async def hash_password(password: str) -> str:
-    """The argon2id hash of `password`. Unavailable when too many wait for one."""
+    """The argon2id hash of `password`. Raises Unavailable when too many are queued."""
     return await _in_threads(lambda: str(_hasher.hash(_canonical(password))))
 
 
 async def verify_password(password: str, password_hash: str | None) -> bool:
     """Whether `password` belongs to `password_hash`.
 
-    None stands for an account that does not exist: the same work is done against a hash that
+    None is passed for an account that does not exist: the same work is done against a hash that
     nothing matches, so that the response time does not reveal which e-mail addresses are known.
     """
     known = password_hash is not None

@@ -124,7 +124,7 @@ class Balance:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Posting:
-    """A command that waits for its commit, and the caller who waits for it."""
+    """A queued command, and the future that its caller awaits."""
 
     command: Command
     companions: Companions | None
@@ -205,7 +205,7 @@ async def stop() -> None:
 
 
 def is_running() -> bool:
-    """Whether this process's committer is alive (for `/ready`)."""
+    """Whether this process's committer runs (for `/ready`)."""
     return _committer is not None and not _committer.done()
 
 

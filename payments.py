@@ -78,7 +78,7 @@ class OrderNotFound(Problem):
     code, status, title = "order_not_found", 404, "Order not found"
 
 
-# How long, and how often, Razorpay is asked about an order that is not paid.
+# How long, and how often, an order that is not paid is checked at Razorpay.
 _CHECKED_DAYS_MAX = 180
 _CHECK_PAUSE_SECONDS_MIN = 10.0
 _CHECK_PAUSE_SECONDS_MAX = 86_400.0
@@ -260,7 +260,7 @@ async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> e
 
 
 async def get_order(order_id: str, user_id: str | None) -> Order:
-    """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
+    """The order with Razorpay's `order_id`; `user_id` None: any user's. Raises OrderNotFound."""
     where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
     found = await _find_order(where) if entities.is_id("order", order_id) else None
     if found is None:
@@ -271,7 +271,7 @@ async def get_order(order_id: str, user_id: str | None) -> Order:
 async def list_orders(
     user_id: str | None, *, limit: int, cursor: str | None
 ) -> tuple[list[Order], str | None]:
-    """Orders, newest first, and the next cursor. `user_id` None: everybody's."""
+    """Orders, newest first, and the next cursor. `user_id` None: of all users."""
     where: Document = {"order_id": {"$type": "string"}}
     if user_id is not None:
         where["user_id"] = user_id
@@ -672,7 +672,7 @@ async def find_payment(payment_id: str) -> Payment | None:
 
 
 async def find_payments_of_orders(page: list[Order]) -> dict[str, list[Payment]]:
-    """The payments of these orders as we know them, by order, the oldest first."""
+    """Our records of the payments of these orders, by order, the oldest first."""
     by_order: dict[str, list[Payment]] = {order["order_id"]: [] for order in page}
     # Razorpay's times are whole seconds.
     oldest_first = [("created_at", 1), ("seen_at", 1), ("_id", 1)]
@@ -748,13 +748,13 @@ async def record_settlement(
 
 
 async def list_in_review(limit: int) -> list[Payment]:
-    """The payments that wait for a person, the oldest first."""
+    """The payments in review, the oldest first."""
     found = db.payments.find(_IN_REVIEW).sort("review.at", 1)
     return cast(list[Payment], await found.to_list(limit))
 
 
 async def resolve_review(payment_id: str, *, by: str, note: str) -> Payment | None:
-    """End the review of a payment by a person's decision; None when it did not wait for one."""
+    """End the review of a payment by a person's decision; None when it was not in review."""
     return await _resolve_review(payment_id, "manual", by=by, note=note)
 
 
@@ -798,7 +798,7 @@ _REFUND_CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _REFUND_CLAIMS, "i
 
 # Closed because it was refunded. Release 0.2.1 kept no resolution, only the note, and a person
 # could type the same sentence: without a resolution it counts only when Razorpay's refund wrote it,
-# or when refunds cover the whole payment (then an admin's refund did, who stands in `resolved_by`).
+# or when refunds cover the whole payment (then it was an admin's refund, with the admin in `resolved_by`).
 # Anything else is a person's decision. Beside a process of 0.2.1, which neither writes nor removes
 # a resolution, "refunded" counts only with its note.
 _RESOLVED_AS_REFUNDED: Document = {

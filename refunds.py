@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 RefundStatus = Literal[
-    "reserved",  # its money is set aside, Razorpay has not confirmed that it has the refund
+    "reserved",  # its money is reserved, Razorpay has not confirmed that it has the refund
     "pending",  # Razorpay has it
-    "processed",  # Razorpay sent it off, and the money is taken
-    "failed",  # it did not go through, and the money is here again
+    "processed",  # Razorpay paid it out, and the wallet is debited
+    "failed",  # it failed, and the money is in the wallet again
 ]
 
 # What it does to the wallet. The refund of a payment that was never credited debits nothing, and
@@ -52,7 +52,7 @@ class Refund(TypedDict):
     effect: RefundEffect
     dispute_id: str | None  # of the lost dispute that took the same money
     transaction_id: str | None
-    due_paise: int  # what had been spent when it was taken
+    due_paise: int  # what was already spent when it was debited
     failure: str | None  # for people: why it is still open, or why it failed
     created_at: dt.datetime
     updated_at: dt.datetime
@@ -90,7 +90,7 @@ async def create_refund(
 ) -> Refund:
     """Refund a payment, in full or in part (None: all that is left of it); the refund as it is then.
 
-    The wallet's money is reserved before Razorpay is asked, and only what is neither spent nor held:
+    The wallet's money is reserved before Razorpay is called, and only what is neither spent nor held:
     what is refunded can pay for no call. The same `seed` leads to the same refund. When
     Razorpay does not answer, the refund stays `pending` and is requested again with the same
     idempotency key. Raises NotFound, NotRefundable, RefundExceedsUnspent, AmountBelowMinimum,
@@ -511,7 +511,7 @@ async def processed_refunds_between(
 
 
 async def get_refund(refund_id: str, user_id: str | None) -> Refund:
-    """The refund with our id or Razorpay's; `user_id` None: anybody's. Raises NotFound."""
+    """The refund with our id or Razorpay's; `user_id` None: any user's. Raises NotFound."""
     where: Document = {"$or": [{"_id": refund_id}, {"gateway_id": refund_id}]}
     if user_id is not None:
         where["user_id"] = user_id
@@ -524,7 +524,7 @@ async def get_refund(refund_id: str, user_id: str | None) -> Refund:
 async def list_refunds(
     user_id: str | None, *, payment_id: str | None, limit: int, cursor: str | None
 ) -> tuple[list[Refund], str | None]:
-    """Refunds, newest first, and the next cursor. `user_id` None: everybody's."""
+    """Refunds, newest first, and the next cursor. `user_id` None: of all users."""
     where: Document = {} if user_id is None else {"user_id": user_id}
     if payment_id is not None:
         where["payment_id"] = payment_id

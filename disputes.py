@@ -21,11 +21,11 @@ from payments import Payment
 log = logging.getLogger(__name__)
 
 DisputeState = Literal[
-    "reserved",  # open: as much of its money as there was is set aside
-    "debited",  # lost: the money is taken, what was missing is due
-    "refunded",  # lost, and taken by the refund that paid it back
-    "released",  # won or closed: the money is free again
-    "ignored",  # of a payment that was never credited: there is nothing to take
+    "reserved",  # open: as much of its money as was available is reserved
+    "debited",  # lost: the money is debited, what was missing is due
+    "refunded",  # lost, and debited by the refund that paid it back
+    "released",  # won or closed: the reserve is released
+    "ignored",  # of a payment that was never credited: there is nothing to debit
 ]
 
 _PHASES: Final = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitration")
@@ -42,11 +42,11 @@ class Dispute(TypedDict):
     order_id: str
     user_id: str
     amount_paise: int
-    reserve_id: str  # of its phase: a dispute that comes back reserves anew
+    reserve_id: str  # of its phase: a dispute that is opened again has a new reserve
     state: DisputeState
     refund_id: str | None  # of the refund that paid it back
     transaction_id: str | None
-    due_paise: int  # what had been spent when it was taken
+    due_paise: int  # what was already spent when it was debited
     taken_paise: NotRequired[int]  # once it is lost
     created_at: dt.datetime
     # As Razorpay has it:
@@ -213,7 +213,7 @@ async def _freeze(record: Dispute) -> None:
     """Freeze the wallet by policy, before the dispute is written: after a crash in between it is repeated."""
     if config.settings().dispute_freezes_wallet:
         reason = f"Dispute {record['_id']}"
-        if await users.find_user(record["user_id"]) is not None:  # else nobody could spend it
+        if await users.find_user(record["user_id"]) is not None:  # a deleted user cannot spend it
             await wallet.set_frozen(record["user_id"], frozen=True, reason=reason, by="policy")
 
 

@@ -236,7 +236,7 @@ async def list_reports(limit: int) -> list[Reconciliation]:
 
 
 async def get_report(run_id: str) -> Reconciliation:
-    """A report that was kept."""
+    """A stored report. Raises NotFound."""
     found = await db.reconciliations.find_one({"_id": run_id})
     assert found is not None
     return cast(Reconciliation, found)

@@ -290,7 +290,7 @@ async def reserves_have_their_reason(user_id: str) -> list[Violation]:
 
 
 async def what_went_back_is_taken_once(user_id: str) -> AsyncIterator[Violation]:
-    """4. every refund that went off and every lost dispute has its one debit, or an explicit due."""
+    """4. every processed refund and every lost dispute has its one debit, or an explicit due."""
     refunds = db.refunds.find({"user_id": user_id, "effect": "debit", "status": "processed"})
     disputes = db.disputes.find({"user_id": user_id, "state": "debited"})
     taken = [

@@ -32,7 +32,7 @@ REFUSED = 2  # the exit status of a configuration that cannot be started
 FAILED = 1
 
 _GRACE_SECONDS = 20
-# Longer than load balancers and clients keep a connection, so that they are the ones to close it.
+# Longer than load balancers and clients keep a connection, so that they close it and not we.
 _KEEP_ALIVE_SECONDS = 75
 
 
@@ -360,7 +360,7 @@ async def _connected(uri: str, name: str, *steps: Callable[[], Awaitable[None]])
 
 
 def command_line(words: list[str] | None = None) -> int:
-    """Run the command that `words` say; the exit status."""
+    """Run the command that the arguments `words` name; the exit status."""
     parser = argparse.ArgumentParser(prog="manage.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _command(commands, "run", run, "start the service, and MongoDB when MONGODB_URI is empty")

@@ -30,7 +30,7 @@ JOBS: dict[str, tuple[Job, float]] = {
     "reconcile": (reconcile.run_when_due, 30.0),
 }
 
-# The handlers of each event of the outbox. Each is harmless when repeated (core/outbox.py).
+# The handlers of each event of the outbox. Each is idempotent (core/outbox.py).
 HANDLERS: dict[str, list[outbox.Handler]] = {
     "CallEnded": [dialer.on_call_ended],
     "WalletCredited": [dialer.on_wallet_credited],

@@ -55,7 +55,7 @@ def client_address(request: Request) -> str:
 
 
 def scope_of(user: User) -> str | None:
-    """Whose records this user may see: their own by their id, everybody's (None) for an admin."""
+    """Whose records this user may see: their own, by their id; those of all users (None) for an admin."""
     return None if user.role == "admin" else user.id
 
 

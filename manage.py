@@ -332,9 +332,7 @@ def _database(chosen: Settings) -> Iterator[str]:
         yield running.uri
     finally:
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(
-                signum, signal.SIG_IGN
-            )  # it is stopping already: a second signal must not interrupt that
+            signal.signal(signum, signal.SIG_IGN)  # a second signal must not interrupt the stop
         running.stop()
 
 

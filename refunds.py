@@ -286,9 +286,8 @@ async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
     if record["status"] == "failed" and reported.status != "failed":
         if record["transaction_id"] is not None:
             return record  # it was debited, and has been reversed since
-        record = await _reserve_if_credited(
-            record
-        )  # it had counted as failed, and Razorpay made it after all
+        # It had counted as failed, and Razorpay made it after all.
+        record = await _reserve_if_credited(record)
     if reported.status == "processed" and record["status"] in OPEN_STATUSES:
         return await _debit(record)
     if reported.status == "failed" and record["status"] in OPEN_STATUSES:

@@ -219,9 +219,7 @@ async def _run_step(step: Callable[[Report], Awaitable[None]], report: Report) -
         await step(report)
     except Exception as problem:
         what, why = step.__name__.strip("_"), type(problem).__name__
-        if isinstance(
-            problem, Problem
-        ):  # an error of Razorpay, or our ledger did not answer in time
+        if isinstance(problem, Problem):  # of Razorpay, or our ledger did not answer in time
             why = problem.detail
             log.warning("reconciliation of %s not finished: %s", what, why)
         else:
@@ -236,7 +234,7 @@ async def list_reports(limit: int) -> list[Reconciliation]:
 
 
 async def get_report(run_id: str) -> Reconciliation:
-    """A stored report. Raises NotFound."""
+    """The stored report of a run that has ended."""
     found = await db.reconciliations.find_one({"_id": run_id})
     assert found is not None
     return cast(Reconciliation, found)

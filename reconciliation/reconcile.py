@@ -34,7 +34,7 @@ Item = TypeVar("Item")
 
 OLDER_THAN_MINUTES: Final = 15
 _EVERY_SECONDS: Final = 600.0
-_DEEP_DAYS: Final = 3  # for so long Razorpay itself retries a payment that a bank has not answered
+_DEEP_DAYS: Final = 3  # for so long Razorpay asks a bank about a payment without an answer
 _ASKED_DAYS: Final = 180  # an order may be paid late, a bank may dispute again
 _SENT_BACK_DAYS: Final = 30  # within this time a bank returns a refund that it cannot book
 _OVERLAP_SECONDS: Final = 3_600.0

@@ -21,11 +21,11 @@ from payments import Payment
 log = logging.getLogger(__name__)
 
 DisputeState = Literal[
-    "reserved",  # open: as much of its money as there was is set aside
-    "debited",  # lost: the money is taken, what was missing is due
-    "refunded",  # lost, and taken by the refund that paid it back
-    "released",  # won or closed: the money is free again
-    "ignored",  # of a payment that was never credited: there is nothing to take
+    "reserved",  # open: as much of its money as was available is reserved
+    "debited",  # lost: the money is debited, what was missing is due
+    "refunded",  # lost, and debited by the refund that paid it back
+    "released",  # won or closed: the reserve is released
+    "ignored",  # of a payment that was never credited: there is nothing to debit
 ]
 
 _PHASES: Final = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitration")
@@ -42,11 +42,11 @@ class Dispute(TypedDict):
     order_id: str
     user_id: str
     amount_paise: int
-    reserve_id: str  # of its phase: a dispute that comes back reserves anew
+    reserve_id: str  # of its phase: a dispute that is opened again has a new reserve
     state: DisputeState
     refund_id: str | None  # of the refund that paid it back
     transaction_id: str | None
-    due_paise: int  # what had been spent when it was taken
+    due_paise: int  # what was already spent when it was debited
     taken_paise: NotRequired[int]  # once it is lost
     created_at: dt.datetime
     # As Razorpay has it:
@@ -80,9 +80,9 @@ database.declare(
 
 
 async def apply_update(reported: entities.Dispute) -> str:
-    """Take in how a dispute stands, and say in words what it meant: once, whoever reports it.
+    """Apply a dispute as Razorpay has it, and describe the effect: once, whoever reports it.
 
-    `reported` has just been fetched, so the order in which reports come does not matter.
+    `reported` has just been fetched, so the order of the reports does not matter.
     """
     payment = await payments.find_payment(reported.payment_id)
     if payment is None:
@@ -106,7 +106,7 @@ async def apply_update(reported: entities.Dispute) -> str:
 
 async def claim_refund(refund: entities.Refund) -> bool:
     """Whether this refund, if we have no record of it, pays a lost dispute back. Then it is recorded
-    as that, and its money is taken as the dispute's."""
+    as such, and its money is debited as the dispute's."""
     payment = await payments.find_payment(refund.payment_id)
     if payment is None or refund.receipt or await refunds.find_refund(refund.id) is not None:
         return False
@@ -120,14 +120,15 @@ async def claim_refund(refund: entities.Refund) -> bool:
 
 
 async def give_back_what_was_taken_twice(payment_id: str) -> None:
-    """When a refund and a lost dispute of this payment were the same money, and both took it."""
+    """Credit back once what a refund and a lost dispute of this payment, for the same money, both
+    debited."""
     twice = {"payment_id": payment_id, "state": "debited", "refund_id": None}
     for record in cast(list[Dispute], await db.disputes.find(twice).to_list(None)):
-        await _taken_once(record)
+        await _correct_double_debit(record)
 
 
 async def find_dispute_state(dispute_id: str) -> DisputeState | None:
-    """What a dispute's money does, None when we do not know the dispute."""
+    """The state of a dispute's money; None when we do not know the dispute."""
     found = await _find(dispute_id)
     return found["state"] if found else None
 
@@ -149,7 +150,7 @@ async def list_disputes(
 
 
 async def disputes_to_check(*, decided_since: dt.datetime | None) -> AsyncIterator[list[Dispute]]:
-    """The disputes that are open, and of those made since then the decided ones, in batches."""
+    """The open disputes, and the decided ones that were made since `decided_since`, in batches."""
     kinds: list[Document] = [{"state": "reserved"}]
     if decided_since is not None:
         kinds.append({"created_at": {"$gte": decided_since}})
@@ -209,15 +210,15 @@ async def _open(reported: entities.Dispute, payment: Payment) -> Dispute:
 
 
 async def _freeze(record: Dispute) -> None:
-    """By policy, before the dispute is written: a crash in between repeats this, and forgets nothing."""
+    """Freeze the wallet by policy, before the dispute is written: after a crash in between it is repeated."""
     if config.settings().dispute_freezes_wallet:
         reason = f"Dispute {record['_id']}"
-        if await users.find_user(record["user_id"]) is not None:  # else nobody could spend it
+        if await users.find_user(record["user_id"]) is not None:  # a deleted user cannot spend it
             await wallet.set_frozen(record["user_id"], frozen=True, reason=reason, by="policy")
 
 
 async def _reopen(record: Dispute, reported: entities.Dispute) -> Dispute:
-    """It came back in a new phase: reserve again."""
+    """Reserve again for a dispute that was opened again in a new phase."""
     again: Dispute = {**record, "reserve_id": _reserve_id(reported)}
     changes = {"state": "reserved", "reserve_id": again["reserve_id"], "phase": reported.phase}
     where = {"_id": record["_id"], "state": "released"}
@@ -231,19 +232,19 @@ async def _reopen(record: Dispute, reported: entities.Dispute) -> Dispute:
 
 
 async def _lose(record: Dispute, reported: entities.Dispute) -> Dispute:
-    """Lost: the money is gone, by this debit or by the refund that said the same."""
+    """Debit a lost dispute, unless a refund has debited the same money."""
     amount_paise = reported.deducted_paise or reported.amount_paise
     since = reported.created_at or record["created_at"]
     if await refunds.claim_refund_for_dispute(
         reported.payment_id, amount_paise, since, reported.id
     ):
         return await _end(record, "refunded")
-    return await _taken_once(await _debit(record, amount_paise))
+    return await _correct_double_debit(await _debit(record, amount_paise))
 
 
-async def _taken_once(record: Dispute) -> Dispute:
-    """If the refund and the dispute were reported at the same moment and both took the money, give
-    it back once."""
+async def _correct_double_debit(record: Dispute) -> Dispute:
+    """Credit the money back once, if the refund and the dispute were reported at the same moment
+    and both debited it."""
     amount_paise, since = int(record.get("taken_paise", 0)), record["created_at"]
     if record["state"] == "debited" and await refunds.claim_refund_for_dispute(
         record["payment_id"], amount_paise, since, record["_id"]
@@ -297,7 +298,7 @@ async def _end(record: Dispute, state: DisputeState) -> Dispute:
 
 
 async def _credit_back(record: Dispute, why: str, state: DisputeState) -> Dispute:
-    """What was taken comes back: a later phase was won, or the refund had taken it, too."""
+    """Credit back what was debited: a later phase was won, or the refund had debited it, too."""
     await wallet.post(
         ledger.Credit(
             user_id=record["user_id"],
@@ -319,7 +320,7 @@ async def _credit_back(record: Dispute, why: str, state: DisputeState) -> Disput
 
 
 def _facts(reported: entities.Dispute) -> Document:
-    """What of a dispute is as Razorpay has it."""
+    """The fields of a dispute that are as Razorpay has them."""
     return {
         "status": reported.status,
         "phase": reported.phase,
@@ -331,12 +332,12 @@ def _facts(reported: entities.Dispute) -> Document:
 
 
 def _rank(phase: str, status: str) -> tuple[int, int]:
-    """How far along a dispute is: it never goes back."""
+    """The order of a dispute's phases and statuses: it never moves back."""
     return (_PHASES.index(phase) if phase in _PHASES else 0, _STATUSES.get(status, 0))
 
 
 def _claims_money_again(record: Dispute, reported: entities.Dispute) -> bool:
-    """Whether a decided dispute wants its money again: in a new phase, or lost after all."""
+    """Whether a decided dispute reserves its money again: in a new phase, or lost after all."""
     further = _rank(reported.phase, "open") > _rank(record["phase"], "open")
     return record["state"] == "released" and (further or reported.status == "lost")
 
@@ -375,9 +376,9 @@ async def _get(dispute_id: str) -> Dispute:
 
 
 async def _paid_back_by(refund: entities.Refund) -> Dispute | None:
-    """The lost dispute that this refund pays back, if there is one; it is this refund's from then on.
+    """The lost dispute that this refund pays back, if there is one; it is marked as paid by this refund.
 
-    Razorpay is asked which are lost: we may not have heard, and an open one takes nothing yet.
+    Each is fetched from Razorpay: it may be lost without a report, and an open one debits nothing yet.
     """
     same = {
         "payment_id": refund.payment_id,

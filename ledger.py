@@ -104,7 +104,7 @@ class Wallet:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Credit(Movement):
-    """Put money in. It pays what is due first, by entries of its own."""
+    """Put money in. It pays dues first, by entries of their own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class Hold:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExtendHold:
-    """Raise a call's hold to `amount_paise` in all, or what can be had from `amount_paise_min` on."""
+    """Raise a call's hold to `amount_paise` in all, or to what is available, at least `amount_paise_min`."""
 
     user_id: str
     call_id: str
@@ -135,7 +135,7 @@ class ExtendHold:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
-    """Charge a call that ended and give back the rest of its hold; what is missing becomes due."""
+    """Charge a call that ended and release the rest of its hold; what is missing becomes due."""
 
     user_id: str
     call_id: str
@@ -146,7 +146,7 @@ class Settle:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Give back a call's hold; it cost nothing."""
+    """Release a call's hold; it cost nothing."""
 
     user_id: str
     call_id: str
@@ -154,10 +154,10 @@ class Release:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
-    """Set money aside for what may be taken later by its `reserve_id` (a refund, a dispute).
+    """Reserve money that may be collected later by its `reserve_id` (a refund, a dispute).
 
-    As much of `amount_paise` as there is, refused below `amount_paise_min`. With a minimum of zero
-    it is never refused: a reserve of nothing still is what `Collect` finds, once.
+    As much of `amount_paise` as is available, refused below `amount_paise_min`. With a minimum of
+    zero it is never refused: `Collect` then finds a reserve of zero, once.
     """
 
     user_id: str
@@ -168,7 +168,7 @@ class Reserve:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Collect(Movement):
-    """Take what was reserved, and what is missing of it from what is available; the rest is due.
+    """Take what was reserved, and what that lacks from what is available; the rest becomes due.
 
     The reserve is used up by it, so the same money is collected once.
     """
@@ -178,7 +178,7 @@ class Collect(Movement):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Unreserve:
-    """Give back a reserve; nothing is taken."""
+    """Release a reserve; nothing is taken."""
 
     user_id: str
     reserve_id: str
@@ -221,7 +221,7 @@ def key_of(command: Command) -> str | None:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a command did. When `replayed`, it was done before and nothing changed now.
+    """The result of a command. When `replayed`, it was applied before and nothing changed now.
 
     `held_paise` is what is reserved for the call, or was when it was settled.
     """
@@ -240,12 +240,12 @@ class Outcome:
 
 
 def opened(user_id: str, at: dt.datetime) -> Wallet:
-    """A wallet that nothing has happened to."""
+    """A new wallet, with zero in it."""
     return Wallet(user_id=user_id, created_at=at, updated_at=at)
 
 
 def entry_id(user_id: str, key: str) -> str:
-    """The id of the entry that this key leads to: the primary key is the idempotency guard."""
+    """The id of the entry of this key: as the primary key it makes posting idempotent."""
     digest = hashlib.sha256(f"{user_id} {key}".encode()).hexdigest()
     return f"txn_{digest[:32]}"
 
@@ -256,9 +256,9 @@ def apply(
     """Fold one command over `wallet`.
 
     `known` holds, by id, the entries that exist already: a command whose key is among them is
-    answered with the first result before funds are questioned. `at` never runs backwards within
+    answered with the first result before funds are checked. `at` never decreases within
     a wallet. Raises InsufficientBalance, BalanceHeld or WalletFrozen (402), TooManyCalls (429),
-    HoldNotFound, and ValueError for amounts that make no sense; then the wallet is as it was.
+    HoldNotFound, and ValueError for amounts out of range; the wallet is then unchanged.
     """
     at = max(at, wallet.updated_at)
     key = key_of(command)
@@ -289,7 +289,7 @@ def _apply_to_hold(wallet: Wallet, command: CallCommand, at: dt.datetime) -> Out
         case Settle():
             return _settle(wallet, command, at)
         case Release():
-            return _drop(wallet, "holds", command.call_id, at)
+            return _release_reservation(wallet, "holds", command.call_id, at)
 
 
 def _apply_to_reserve(wallet: Wallet, command: ReserveCommand, at: dt.datetime) -> Outcome:
@@ -299,17 +299,17 @@ def _apply_to_reserve(wallet: Wallet, command: ReserveCommand, at: dt.datetime) 
         case Collect():
             return _collect(wallet, command, at)
         case Unreserve():
-            return _drop(wallet, "reserves", command.reserve_id, at)
+            return _release_reservation(wallet, "reserves", command.reserve_id, at)
 
 
 def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
-    wallet, entry = _enter(wallet, command, at)
+    wallet, entry = _append_entry(wallet, command, at)
     entries = [entry]
     for owed_for in sorted(wallet.dues):  # call ids sort by time: the oldest debt first
         amount_paise = min(wallet.dues[owed_for], wallet.available_paise)
         if amount_paise <= 0:
             break
-        wallet, paid = _enter(wallet, _recovery(entry, owed_for, amount_paise), at)
+        wallet, paid = _append_entry(wallet, _recovery(entry, owed_for, amount_paise), at)
         rest_paise = wallet.dues[owed_for] - amount_paise
         dues = wallet.dues
         dues = dues.set(owed_for, rest_paise) if rest_paise else dues.delete(owed_for)
@@ -319,7 +319,8 @@ def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
 
 
 def _recovery(source: Entry, owed_for: str, amount_paise: int) -> Debit:
-    """What pays a due: a call's goes to the calls, a refund's or dispute's to the gateway."""
+    """The debit that pays a due: to the account of calls for a call, of the gateway for a refund or
+    a dispute."""
     is_call = owed_for.startswith("call_")
     return Debit(
         user_id=source.user_id,
@@ -337,7 +338,7 @@ def _recovery(source: Entry, owed_for: str, amount_paise: int) -> Debit:
 def _debit(wallet: Wallet, command: Debit, at: dt.datetime) -> Outcome:
     if command.amount_paise > wallet.available_paise:
         raise _shortage(wallet, command.amount_paise)
-    wallet, entry = _enter(wallet, command, at)
+    wallet, entry = _append_entry(wallet, command, at)
     return Outcome(wallet=wallet, entries=(entry,))
 
 
@@ -357,7 +358,7 @@ def _hold(wallet: Wallet, command: Hold, at: dt.datetime) -> Outcome:
             limit=command.holds_max,
         )
     amount_paise = min(command.amount_paise, wallet.available_paise)
-    return _earmark(wallet, "holds", command.call_id, amount_paise, at)
+    return _set_reservation(wallet, "holds", command.call_id, amount_paise, at)
 
 
 def _extend(wallet: Wallet, command: ExtendHold, at: dt.datetime) -> Outcome:
@@ -370,18 +371,18 @@ def _extend(wallet: Wallet, command: ExtendHold, at: dt.datetime) -> Outcome:
         raise refusal(wallet, command.amount_paise_min - before_paise)
     if amount_paise == before_paise:
         return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
-    return _earmark(wallet, "holds", command.call_id, amount_paise, at)
+    return _set_reservation(wallet, "holds", command.call_id, amount_paise, at)
 
 
 def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
     if command.cost_paise < 0:
         raise ValueError("a call cannot cost less than nothing")
     if command.cost_paise == 0:
-        return _drop(wallet, "holds", command.call_id, at)
+        return _release_reservation(wallet, "holds", command.call_id, at)
     reserved_paise = wallet.holds.get(command.call_id)
     if reserved_paise is None:
         raise HoldNotFound(f"Nothing is reserved for {command.call_id} any more.")
-    wallet = _drop(wallet, "holds", command.call_id, at).wallet
+    wallet = _release_reservation(wallet, "holds", command.call_id, at).wallet
     charged_paise = min(command.cost_paise, wallet.available_paise)
     missing_paise = command.cost_paise - charged_paise
     entries: tuple[Entry, ...] = ()
@@ -396,9 +397,9 @@ def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
             call_id=command.call_id,
             campaign_id=command.campaign_id,
         )
-        wallet, entry = _enter(wallet, charge, at)
+        wallet, entry = _append_entry(wallet, charge, at)
         entries = (entry,)
-    outcome = _owing(wallet, command.call_id, missing_paise, entries)
+    outcome = _outcome_with_due(wallet, command.call_id, missing_paise, entries)
     return dataclasses.replace(outcome, held_paise=reserved_paise)
 
 
@@ -411,7 +412,7 @@ def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:
     if wallet.available_paise < command.amount_paise_min:
         raise _shortage(wallet, command.amount_paise_min)
     amount_paise = min(command.amount_paise, wallet.available_paise)
-    return _earmark(wallet, "reserves", command.reserve_id, amount_paise, at)
+    return _set_reservation(wallet, "reserves", command.reserve_id, amount_paise, at)
 
 
 def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
@@ -419,13 +420,17 @@ def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
         raise ValueError("what is collected has an amount")
     if command.reserve_id not in wallet.reserves:
         raise HoldNotFound(f"Nothing is reserved for {command.reserve_id} any more.")
-    wallet = _drop(wallet, "reserves", command.reserve_id, at).wallet
+    wallet = _release_reservation(wallet, "reserves", command.reserve_id, at).wallet
     taken_paise = min(command.amount_paise, wallet.available_paise)
     entries: tuple[Entry, ...] = ()
     if taken_paise:
-        wallet, entry = _enter(wallet, dataclasses.replace(command, amount_paise=taken_paise), at)
+        wallet, entry = _append_entry(
+            wallet, dataclasses.replace(command, amount_paise=taken_paise), at
+        )
         entries = (entry,)
-    return _owing(wallet, command.reserve_id, command.amount_paise - taken_paise, entries)
+    return _outcome_with_due(
+        wallet, command.reserve_id, command.amount_paise - taken_paise, entries
+    )
 
 
 def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
@@ -440,18 +445,20 @@ def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
 _Earmarks = Literal["holds", "reserves"]
 
 
-def _earmark(
+def _set_reservation(
     wallet: Wallet, kind: _Earmarks, owner_id: str, amount_paise: int, at: dt.datetime
 ) -> Outcome:
-    """Set aside `amount_paise` in all for a call (a hold), a refund or a dispute (a reserve)."""
+    """Reserve `amount_paise` in all for a call (a hold), a refund or a dispute (a reserve)."""
     amounts = wallet.holds if kind == "holds" else wallet.reserves
     added_paise = amount_paise - amounts.get(owner_id, 0)
     wallet = _held(wallet, kind, amounts.set(owner_id, amount_paise), added_paise, at)
     return Outcome(wallet=wallet, held_paise=amount_paise)
 
 
-def _drop(wallet: Wallet, kind: _Earmarks, owner_id: str, at: dt.datetime) -> Outcome:
-    """Give back what was set aside; nothing to do when it was given back before."""
+def _release_reservation(
+    wallet: Wallet, kind: _Earmarks, owner_id: str, at: dt.datetime
+) -> Outcome:
+    """Release what was reserved; nothing to do when it was released before."""
     amounts = wallet.holds if kind == "holds" else wallet.reserves
     before_paise = amounts.get(owner_id)
     if before_paise is None:
@@ -473,7 +480,7 @@ def _held(
     )
 
 
-def _owing(
+def _outcome_with_due(
     wallet: Wallet, owed_for: str, missing_paise: int, entries: tuple[Entry, ...]
 ) -> Outcome:
     """The outcome of a charge, with what could not be collected as a due."""
@@ -490,8 +497,8 @@ def _owing(
     )
 
 
-def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, Entry]:
-    """Append the entry of `posting` and carry the running totals along."""
+def _append_entry(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, Entry]:
+    """Append the entry of `posting` and update the running totals."""
     amount_paise = posting.amount_paise
     if amount_paise <= 0 or amount_paise > money.PAISE_MAX:
         raise ValueError(f"an entry's amount must be positive, not {amount_paise}")
@@ -542,7 +549,7 @@ def _enter(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[Wallet, 
 
 
 class Funds(Protocol):
-    """What a refusal is computed from: a `Wallet` here, or the balance that was read of one."""
+    """What a refusal is computed from: a `Wallet`, or a balance that was read."""
 
     @property
     def balance_paise(self) -> int:
@@ -550,11 +557,11 @@ class Funds(Protocol):
 
     @property
     def held_paise(self) -> int:
-        """What of it is reserved."""
+        """The part of it that is reserved."""
 
     @property
     def available_paise(self) -> int:
-        """What of it is not."""
+        """The part of it that is not."""
 
     @property
     def frozen(self) -> bool:
@@ -577,7 +584,7 @@ def refusal(balance: Funds, required_paise: int) -> PaymentRequired:
 
 
 def _shortage(balance: Funds, required_paise: int) -> PaymentRequired:
-    """Why `required_paise` cannot be had: not enough money, or enough that is reserved."""
+    """Why `required_paise` is not available: not enough money, or enough that is reserved."""
     available_paise = balance.available_paise
     needs = f"This needs Rs {money.text(required_paise)}"
     if balance.balance_paise >= required_paise:
@@ -606,7 +613,7 @@ def hash_of(entry: Entry) -> str:
     """SHA-256 over the entry's facts and the hash before it, in hexadecimal.
 
     The text is a JSON array without spaces, in the order below, non-ASCII escaped, the time as
-    ISO 8601 with milliseconds: anybody can compute it again in any language (docs/money.md).
+    ISO 8601 with milliseconds: it can be recomputed in any language (docs/money.md).
     """
     return _digest(
         entry, entry.type, entry.seq, entry.balance_after_paise, entry.created_at, entry.prev_hash

@@ -32,7 +32,7 @@ REFUSED = 2  # the exit status of a configuration that cannot be started
 FAILED = 1
 
 _GRACE_SECONDS = 20
-# Longer than load balancers and clients keep a connection, so that they are the ones to close it.
+# Longer than load balancers and clients keep a connection, so that they close it and not we.
 _KEEP_ALIVE_SECONDS = 75
 
 
@@ -48,7 +48,7 @@ class Refused(Exception):
 
 
 def run(_: argparse.Namespace) -> int:
-    """Start everything, serve until told to stop, stop everything in the opposite order."""
+    """Start everything, serve until SIGTERM or SIGINT, stop everything in the opposite order."""
     chosen = _load()
     if found := config.problems(chosen):
         raise Refused(
@@ -62,20 +62,20 @@ def run(_: argparse.Namespace) -> int:
     with _database(chosen) as uri, tempfile.TemporaryDirectory(prefix="wallet-metrics-") as folder:
         os.environ["MONGODB_URI"] = uri  # the worker processes read it there
         if chosen.web_concurrency > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # where they add up their figures
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # where they combine their metrics
         config.use(None)
         asyncio.run(_prepare(uri, chosen.mongodb_db))
-        _greet_when_ready(config.settings())
+        _print_greeting_when_ready(config.settings())
         return _serve(config.settings())
 
 
 def application() -> ASGIApp:
     """What a serving process runs; with the Razorpay sandbox beside it when there is no key."""
-    import main  # here, so that the other commands need not load the whole service
+    import main  # here, so that the other commands do not import the whole service
 
     logs.configure()
     if multiprocessing.parent_process() is not None:
-        threading.Thread(target=_leave_with_parent, name="parent watch", daemon=True).start()
+        threading.Thread(target=_exit_with_parent, name="parent watch", daemon=True).start()
     if config.settings().gateway_mode != "sandbox":
         return main.create_app()
     from sandbox import service
@@ -105,22 +105,22 @@ def _serve(chosen: Settings) -> int:
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     except _Stopped:
-        pass  # uvicorn has finished what was running and hands the signal on
+        pass  # uvicorn has finished the running requests and raises the signal again
     except SystemExit as failure:
         return FAILED if failure.code else 0
     return 0
 
 
 class _Stopped(SystemExit):
-    """SIGTERM or SIGINT came."""
+    """SIGTERM or SIGINT was received."""
 
 
 def _stop(signum: int, _: FrameType | None) -> NoReturn:
     raise _Stopped(128 + signum)
 
 
-def _leave_with_parent() -> None:
-    """A worker whose parent was killed would go on holding the port, with nobody to stop it."""
+def _exit_with_parent() -> None:
+    """End a worker process whose parent was killed: it would keep the port, and nothing would stop it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -140,15 +140,15 @@ def _refuse_taken_port(chosen: Settings) -> None:
             ) from None
 
 
-def _greet_when_ready(chosen: Settings) -> None:
+def _print_greeting_when_ready(chosen: Settings) -> None:
     own_host = chosen.own_url.removeprefix("http://").rpartition(":")[0].strip("[]")
 
     def wait() -> None:
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                asked = http.client.HTTPConnection(own_host, chosen.port, timeout=5)
-                asked.request("GET", "/ready")
-                if asked.getresponse().status == http.HTTPStatus.OK:
+                connection = http.client.HTTPConnection(own_host, chosen.port, timeout=5)
+                connection.request("GET", "/ready")
+                if connection.getresponse().status == http.HTTPStatus.OK:
                     print("\n".join(_greeting(chosen)), flush=True)
                     return
             time.sleep(0.1)
@@ -177,7 +177,7 @@ def _greeting(chosen: Settings) -> list[str]:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Say what is wrong with the configuration, and what is missing for test or live mode."""
+    """Print what is wrong with the configuration, and what is missing for test or live mode."""
     chosen = _load()
     print(f"APP_ENV      {chosen.app_env}")
     print(f"Razorpay     {chosen.gateway_mode}")
@@ -185,7 +185,7 @@ def check(arguments: argparse.Namespace) -> int:
     mode: Literal["test", "live"] | None = arguments.mode
     found = config.missing_for(chosen, mode) if mode else config.problems(chosen)
     try:
-        print(f"MongoDB      {_look_at_database(chosen)}")
+        print(f"MongoDB      {_check_database(chosen)}")
     except (embedded_mongodb.CannotStart, Refused) as problem:
         print("MongoDB      not usable")
         found.append(f"MongoDB: {problem}")
@@ -196,7 +196,7 @@ def check(arguments: argparse.Namespace) -> int:
     return REFUSED if found else 0
 
 
-def _look_at_database(chosen: Settings) -> str:
+def _check_database(chosen: Settings) -> str:
     if not chosen.mongodb_uri:
         binary = embedded_mongodb.find_binary()
         version = ".".join(map(str, embedded_mongodb.version_of(binary)))
@@ -209,7 +209,7 @@ def _look_at_database(chosen: Settings) -> str:
 
 
 def create_admin(arguments: argparse.Namespace) -> int:
-    """Make an admin, while the service runs or not."""
+    """Create an admin, beside the running service or without it."""
     import main  # noqa: F401 - it loads every module that declares a collection
     import users
     from core.errors import Problem
@@ -233,18 +233,18 @@ def create_admin(arguments: argparse.Namespace) -> int:
 
 
 def audit(arguments: argparse.Namespace) -> int:
-    """Check every invariant of the money, while the service runs or not."""
+    """Check every invariant of the money, beside the running service or without it."""
     import main  # noqa: F401 - it loads every module that declares a collection
     from reporting import audit as money_audit
 
     chosen = _load()
     found: list[money_audit.Report] = []
 
-    async def look() -> None:
+    async def run_audit() -> None:
         found.append(await money_audit.audit(arguments.user))
 
     with _database(chosen) as uri:
-        asyncio.run(_connected(uri, chosen.mongodb_db, look))
+        asyncio.run(_connected(uri, chosen.mongodb_db, run_audit))
     report = found[0]
     for violation in report.violations:
         print(f"{violation.invariant}: {violation.user_id} {violation.detail}")
@@ -257,9 +257,9 @@ def audit(arguments: argparse.Namespace) -> int:
 
 
 def reconcile(arguments: argparse.Namespace) -> int:
-    """Compare with Razorpay, repair what can be repaired, tell the rest; beside the service or alone.
+    """Compare with Razorpay, repair what can be repaired, print the rest; with or without the service.
 
-    The sandbox is a part of the running service, so without a key the service has to run.
+    The sandbox is a part of the service, so without a Razorpay key the service has to run.
     """
     import main  # noqa: F401 - it loads every module that declares a collection
 
@@ -293,8 +293,8 @@ def reconcile(arguments: argparse.Namespace) -> int:
         print(" ".join(f"{name}={value}" for name, value in line.items()))
     for missed in report.unanswered:
         print(f"not looked at: {missed}")
-    looked_at = ", ".join(f"{number} {what}" for what, number in report.checked.items())
-    print(f"{report.run_id}: {looked_at}")
+    counts = ", ".join(f"{number} {what}" for what, number in report.checked.items())
+    print(f"{report.run_id}: {counts}")
     print(
         f"{report.repaired_count} repaired, {report.findings_count} for a person, "
         f"{len(report.unanswered)} not answered"
@@ -302,7 +302,7 @@ def reconcile(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else FAILED
 
 
-# --- what they share ----------------------------------------------------------------------------
+# --- shared by the commands ---------------------------------------------------------------------
 
 
 def _load() -> Settings:
@@ -321,7 +321,7 @@ def _load() -> Settings:
 
 @contextlib.contextmanager
 def _database(chosen: Settings) -> Iterator[str]:
-    """The URI to use; the embedded MongoDB runs as long as the block when none is set."""
+    """The URI to use; when none is set, that of the embedded MongoDB, which runs during the block."""
     if chosen.mongodb_uri:
         yield chosen.mongodb_uri
         return
@@ -332,7 +332,7 @@ def _database(chosen: Settings) -> Iterator[str]:
         yield running.uri
     finally:
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, signal.SIG_IGN)  # it is stopping already; let it finish
+            signal.signal(signum, signal.SIG_IGN)  # a second signal must not interrupt the stop
         running.stop()
 
 
@@ -358,7 +358,7 @@ async def _connected(uri: str, name: str, *steps: Callable[[], Awaitable[None]])
 
 
 def command_line(words: list[str] | None = None) -> int:
-    """Run the command that `words` say; the exit status."""
+    """Run the command that the arguments `words` name; the exit status."""
     parser = argparse.ArgumentParser(prog="manage.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _command(commands, "run", run, "start the service, and MongoDB when MONGODB_URI is empty")

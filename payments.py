@@ -45,15 +45,15 @@ class Order(TypedDict):
     _id: str  # the receipt
     user_id: str
     order_id: str  # Razorpay's
-    payment_id: str | None  # of the payment that the order buys with
+    payment_id: str | None  # of the payment that pays the order
     mode: str
     amount_paise: int
     currency: str
     status: Literal["created", "attempted", "paid"]
     created_at: dt.datetime
     updated_at: dt.datetime
-    next_check_at: NotRequired[dt.datetime]  # absent: Razorpay is not asked any more
-    asked_at: NotRequired[dt.datetime]  # when Razorpay was last asked because it was read
+    next_check_at: NotRequired[dt.datetime]  # absent: the order is not checked any more
+    asked_at: NotRequired[dt.datetime]  # when a read of the order last caused a check
     pending_payment_id: NotRequired[str]  # signed, and not credited yet
     pending_since: NotRequired[dt.datetime]
     transaction_id: NotRequired[str]
@@ -78,7 +78,7 @@ class OrderNotFound(Problem):
     code, status, title = "order_not_found", 404, "Order not found"
 
 
-# How long, and how often, Razorpay is asked about an order that is not paid.
+# How long, and how often, an order that is not paid is checked at Razorpay.
 _CHECKED_DAYS_MAX = 180
 _CHECK_PAUSE_SECONDS_MIN = 10.0
 _CHECK_PAUSE_SECONDS_MAX = 86_400.0
@@ -93,32 +93,33 @@ _NEWEST_FIRST = pagination.newest_first("created_at")
 
 
 # --- vocabulary: payments -----------------------------------------------------------------------
-# Why a payment was kept for a person to look at. Money was taken, and not credited by itself.
+
+# Why a payment waits for a person's review: money was taken, and not credited automatically.
 ReviewReason = Literal[
     "amount_mismatch",  # another amount or currency than the order's (a fee on top, an offer)
-    "second_payment",  # the order is paid by another payment; Razorpay sends this one back itself
-    "refunded",  # it went back, in whole or in part, before it was credited
+    "second_payment",  # the order is paid by another payment; Razorpay refunds this one itself
+    "refunded",  # it was refunded, in whole or in part, before it was credited
     "came_back",  # its refund failed after a person had decided, perhaps by an adjustment
 ]
 
-# How a review ended: the whole payment went back, or a person dealt with it.
+# How a review ended: the whole payment was refunded, or a person decided.
 Resolution = Literal["refunded", "manual"]
 
 
 class Review(TypedDict):
-    """Why a payment was not credited by itself, and whether somebody has yet to look at it."""
+    """Why a payment was not credited automatically, and whether its review is open."""
 
     reason: ReviewReason
     at: dt.datetime
-    resolved_at: NotRequired[dt.datetime | None]  # None and absent: it waits for a person
+    resolved_at: NotRequired[dt.datetime | None]  # None or absent: the review is open
     resolved_by: NotRequired[str]
     resolution: NotRequired[Resolution | None]  # absent in what release 0.2.1 resolved
     note: NotRequired[str | None]
-    earlier: NotRequired["Review"]  # what it was kept for before
+    earlier: NotRequired["Review"]  # an earlier review
 
 
 class Payment(TypedDict):
-    """A record of `payments`: what Razorpay says of a payment, and what became of it here."""
+    """A record of `payments`: a payment as Razorpay reports it, and what was done with it here."""
 
     _id: str  # Razorpay's
     user_id: str
@@ -139,14 +140,14 @@ class Payment(TypedDict):
     updated_at: NotRequired[dt.datetime]  # of the credit
     review: NotRequired[Review]
     refunds: NotRequired[dict[str, int]]  # refund id -> paise that it claims
-    confirmed_by: NotRequired[str]  # the reconciliation that found it at Razorpay
+    confirmed_by: NotRequired[str]  # the reconciliation run that found it at Razorpay
     settlement_id: NotRequired[str]
     settled_at: NotRequired[dt.datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A payment that is in the wallet."""
+    """A payment that is credited to the wallet."""
 
     amount_paise: int
     balance_paise: int
@@ -182,9 +183,9 @@ _WENT_BACK_NOTE = "It went back."
 async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
     """An order over `amount_paise` for this user, at Razorpay and here.
 
-    Our record comes first, and its id is the receipt, so a creation whose answer was lost is found
-    again by its receipt instead of being repeated. The same `seed` leads to the same order. Raises
-    AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
+    Our record is written first, and its id is the receipt, so an order whose creation was not
+    answered is found by its receipt instead of being created twice. The same `seed` leads to the
+    same order. Raises AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
     """
     _require_within_limits(amount_paise)
     receipt, now, mode = f"rcpt_{seed}", clock.now(), config.settings().gateway_mode
@@ -242,11 +243,11 @@ def _require_within_limits(amount_paise: int) -> None:
 
 
 async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> entities.Order:
-    """Create the order, or find the one that was created although the answer was lost."""
+    """Create the order, or find the one that was created without an answer."""
     try:
         return await gateway.create_order(amount_paise, receipt, {"user_id": user_id})
     except (GatewayUnavailable, GatewayRefused) as problem:
-        # A refusal, too: some accounts answer a receipt that is known with 400.
+        # After a refusal, too: some accounts answer a known receipt with 400.
         if isinstance(problem, GatewayUnavailable) and not problem.sent:
             raise
         try:
@@ -259,7 +260,7 @@ async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> e
 
 
 async def get_order(order_id: str, user_id: str | None) -> Order:
-    """The order with Razorpay's `order_id`; `user_id` None: anybody's. Raises OrderNotFound."""
+    """The order with Razorpay's `order_id`; `user_id` None: any user's. Raises OrderNotFound."""
     where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
     found = await _find_order(where) if entities.is_id("order", order_id) else None
     if found is None:
@@ -270,7 +271,7 @@ async def get_order(order_id: str, user_id: str | None) -> Order:
 async def list_orders(
     user_id: str | None, *, limit: int, cursor: str | None
 ) -> tuple[list[Order], str | None]:
-    """Orders, newest first, and the next cursor. `user_id` None: everybody's."""
+    """Orders, newest first, and the next cursor. `user_id` None: of all users."""
     where: Document = {"order_id": {"$type": "string"}}
     if user_id is not None:
         where["user_id"] = user_id
@@ -280,7 +281,7 @@ async def list_orders(
 
 
 async def claim_order(order: Order, payment_id: str) -> bool:
-    """Whether this payment is the one that the order buys with: the first captured one is."""
+    """Whether this payment is the one that pays the order: the first captured one is."""
     claimed = await db.orders.update_one(
         {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
         {"$set": {"payment_id": payment_id}},
@@ -289,7 +290,7 @@ async def claim_order(order: Order, payment_id: str) -> bool:
 
 
 def order_paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
-    """The companion write of the credit: the order is paid, and expected no longer.
+    """The companion write of the credit: the order is paid, and no payment is expected any more.
 
     It is checked once more a little later, for the attempts on it that failed before.
     """
@@ -306,7 +307,7 @@ def order_paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.dat
 
 
 async def mark_order_attempted(order: Order) -> None:
-    """Somebody tried to pay; never back from `paid`."""
+    """Set the state `attempted`, unless the order is paid."""
     await db.orders.update_one(
         {"_id": order["_id"], "status": "created"},
         {"$set": {"status": "attempted", "updated_at": clock.now()}},
@@ -327,18 +328,18 @@ async def _find_order(where: Document) -> Order | None:
     return cast(Order | None, await db.orders.find_one(where))
 
 
-# --- orders: when Razorpay is asked -------------------------------------------------------------
+# --- orders: when they are checked at Razorpay --------------------------------------------------
 
 
 def order_checked_until(order: Order) -> dt.datetime | None:
-    """Until when Razorpay is asked about the order; None once there is nothing to wait for."""
+    """Until when the order is checked at Razorpay; None once no payment is expected."""
     if order["status"] == "paid" or not order.get("next_check_at"):
         return None
     return clock.after(86_400 * _CHECKED_DAYS_MAX, since=_waits_since(order))
 
 
 async def claim_order_check(order: Order) -> bool:
-    """Whether Razorpay may be asked because an order is read: it is open, and nobody asked just now."""
+    """Whether a read of the order may check it at Razorpay: it is open, and was not checked just now."""
     if order["status"] == "paid" or order["mode"] != config.settings().gateway_mode:
         return False
     recently = clock.after(-_OWNER_CHECK_PAUSE_SECONDS)
@@ -350,7 +351,7 @@ async def claim_order_check(order: Order) -> bool:
 
 
 async def claim_due_orders(limit: int) -> list[Order]:
-    """Orders whose time to be checked has come, taken by this process alone.
+    """Orders that are due for a check, claimed by this process alone.
 
     In the sandbox that is every 5 seconds for half an hour; else at growing intervals, a quarter
     of the order's age, from 10 seconds to a day, for half a year: an order never expires, and a
@@ -367,7 +368,7 @@ async def claim_due_orders(limit: int) -> list[Order]:
 
 
 def _next_check_at(order: Order) -> dt.datetime | None:
-    """When Razorpay is asked about the order once more; None when this check is the last one."""
+    """When the order is checked the next time; None when this check is the last one."""
     since = _waits_since(order)
     if order["status"] == "paid" or clock.now() - since > dt.timedelta(days=_CHECKED_DAYS_MAX):
         return None
@@ -379,7 +380,7 @@ def _waits_since(order: Order) -> dt.datetime:
 
 
 def _check_pause_seconds(mode: str, *, since: dt.datetime) -> float:
-    """How long to wait before Razorpay is asked about an order that has waited `since` then."""
+    """The pause before the next check of an order that has waited `since` then."""
     age_seconds = (clock.now() - since).total_seconds()
     if mode == "sandbox" and age_seconds < _SANDBOX_CHECKED_OFTEN_SECONDS:
         return _CHECK_PAUSE_SECONDS_SANDBOX
@@ -415,10 +416,10 @@ async def unpaid_orders_between(
 async def confirm(
     user_id: str, *, order_id: str, payment_id: str, signature: str
 ) -> Receipt | None:
-    """What Checkout handed to the browser, verified and credited; None while it is pending.
+    """Verify and credit what Checkout passed to the browser; None while it is pending.
 
     Answered from our own record when it was credited before, so a repetition works while Razorpay
-    is down. When Razorpay cannot be asked now, `poll_pending` credits it later. Raises
+    is down. When Razorpay does not answer, `poll_pending` credits it later. Raises
     OrderNotFound, InvalidSignature, PaymentMismatch.
     """
     order = await get_order(order_id, user_id)
@@ -427,8 +428,8 @@ async def confirm(
         raise PaymentMismatch(
             f"This order was made in {order['mode']} mode, which is switched off.", reason="mode"
         )
-    # The order id that is signed for is ours, not the one that the browser names. What another
-    # mode's key has signed cannot be checked any more; it is the user's own, and credits nothing.
+    # The order id that is verified is ours, not the one that the browser sends. What another
+    # mode's key has signed cannot be verified any more; it is the user's own, and credits nothing.
     is_checked = order["mode"] == config.settings().gateway_mode
     if is_checked and not signatures.checkout_is_valid(order["order_id"], payment_id, signature):
         raise InvalidSignature("The signature does not belong to this order and payment.")
@@ -450,14 +451,14 @@ async def confirm(
 
 
 async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
-    """Put a captured payment into the wallet of the order's user: once, whoever reports it.
+    """Credit a captured payment to the wallet of the order's user: once, whoever reports it.
 
-    Browser, webhook, poller and reconciliation all end here. The amount and the user are
+    Browser, webhook, poller and reconciliation all call this. The amount and the user are
     our order's, the state is Razorpay's: `payment` has just been fetched. An authorized payment is
     captured first. The key is the payment's id, and the order's `paid` commits with the entry.
     None: not captured yet. Raises PaymentMismatch for what cannot be credited; if money was taken
-    all the same, it is kept for review. An order buys once: Razorpay sends a second captured payment
-    back by itself (Razorpay, "auto refunds"), so crediting it would give its money out twice.
+    nevertheless, it is recorded for review. An order is credited once: Razorpay refunds a second
+    captured payment itself (Razorpay, "auto refunds"), so crediting it would pay it out twice.
     """
     if payment.order_id != order["order_id"]:
         raise PaymentMismatch("This payment belongs to another order.", reason="other_order")
@@ -491,7 +492,7 @@ async def _capture(payment: entities.Payment, amount_paise: int) -> entities.Pay
 
 
 async def _require_creditable(order: Order, payment: entities.Payment) -> None:
-    """PaymentMismatch, kept for review, for money that is not exactly what was ordered."""
+    """Raise PaymentMismatch, and record it for review, for money that is not exactly what was ordered."""
     if payment.amount_paise != order["amount_paise"] or payment.currency != order["currency"]:
         await _reject_for_review(payment, order, "amount_mismatch")
     went_back = payment.status == "refunded" or payment.amount_refunded_paise > 0
@@ -505,7 +506,7 @@ async def _require_creditable(order: Order, payment: entities.Payment) -> None:
 
 
 async def _is_decided_by_hand(payment_id: str) -> bool:
-    """Whether a person has dealt with this payment: its money may be in the wallet already."""
+    """Whether a person has decided about this payment: its money may be in the wallet already."""
     by_hand = {"review.resolved_at": {"$type": "date"}, "$nor": [_RESOLVED_AS_REFUNDED]}
     decided: Document = {"_id": payment_id, "transaction_id": None}
     decided["$or"] = [by_hand, {"review.earlier": {"$type": "object"}}]
@@ -515,10 +516,10 @@ async def _is_decided_by_hand(payment_id: str) -> bool:
 async def _reject_for_review(
     payment: entities.Payment, order: Order, reason: ReviewReason
 ) -> NoReturn:
-    """PaymentMismatch, after the payment is kept for a person to look at."""
+    """Record the payment for a person's review, and raise PaymentMismatch."""
     await _record_payment(payment, order)
     review: Review = {"reason": reason, "at": clock.now()}
-    if payment.status == "refunded":  # all of it went back: there is nothing to decide
+    if payment.status == "refunded":  # refunded in full: there is nothing to decide
         review["resolved_at"] = clock.now()
         review["resolved_by"] = "razorpay"
         review["resolution"] = "refunded"
@@ -573,7 +574,7 @@ async def _post_credit(order: Order, payment: entities.Payment) -> Receipt:
 
 
 async def _record_payment(payment: entities.Payment, order: Order) -> None:
-    """Keep what Razorpay says of a payment. A captured one never goes back to less."""
+    """Store a payment as Razorpay reports it. A captured one never returns to an earlier status."""
     where: Document = {"_id": payment.id}
     if payment.status not in ("captured", "refunded"):
         where["status"] = {"$nin": ["captured", "refunded"]}
@@ -611,9 +612,9 @@ async def _record_payment(payment: entities.Payment, order: Order) -> None:
 
 
 async def poll_pending() -> int:
-    """Check the orders whose time has come; how many there were. Any number of processes may.
+    """Check the orders that are due; how many there were. Any number of processes may run it.
 
-    This is also how a payment arrives whose browser was closed before it could say so.
+    This also credits a payment whose browser was closed before it reported it.
     """
     count = 0
     while True:
@@ -625,7 +626,7 @@ async def poll_pending() -> int:
 
 
 async def _try_check_order(order: Order) -> bool:
-    """Whether Razorpay answered."""
+    """Check an order; whether Razorpay answered."""
     try:
         await check_order(order)
     except NoSuchEntity:
@@ -637,9 +638,9 @@ async def _try_check_order(order: Order) -> bool:
 
 
 async def check_order(order: Order, *, seconds: float | None = None) -> list[Receipt]:
-    """Ask Razorpay for the order's payments, keep what it says, credit what was captured.
+    """Fetch the order's payments from Razorpay, store them, credit what was captured.
 
-    The credits that this made. Raises GatewayUnavailable (also after `seconds` without an answer)
+    Returns the new credits. Raises GatewayUnavailable (also after `seconds` without an answer)
     and GatewayRefused.
     """
     try:
@@ -650,7 +651,7 @@ async def check_order(order: Order, *, seconds: float | None = None) -> list[Rec
     if found:
         await mark_order_attempted(order)
     credited = []
-    # Captured ones first: then an authorized one beside them is not captured, too.
+    # Captured ones first: an authorized one beside them is then not captured as well.
     for payment in sorted(found, key=lambda p: p.status != "captured"):
         try:
             receipt = await credit(order, payment)
@@ -671,7 +672,7 @@ async def find_payment(payment_id: str) -> Payment | None:
 
 
 async def find_payments_of_orders(page: list[Order]) -> dict[str, list[Payment]]:
-    """The payments of these orders as we know them, by order, the oldest first."""
+    """Our records of the payments of these orders, by order, the oldest first."""
     by_order: dict[str, list[Payment]] = {order["order_id"]: [] for order in page}
     # Razorpay's times are whole seconds.
     oldest_first = [("created_at", 1), ("seen_at", 1), ("_id", 1)]
@@ -682,15 +683,15 @@ async def find_payments_of_orders(page: list[Order]) -> dict[str, list[Payment]]
 
 
 async def has_uncaptured_payment(order: Order) -> bool:
-    """Whether a payment of this order is authorized, and its money not taken yet."""
+    """Whether a payment of this order is authorized and not captured yet."""
     where = {"order_id": order["order_id"], "status": "authorized"}
     return await db.payments.find_one(where, {"_id": 1}) is not None
 
 
 async def claim_for_refund(payment_id: str, refund_id: str, amount_paise: int) -> bool:
-    """Whether this much of the payment is not spoken for by other refunds; then it is, by this one.
+    """Claim this much of the payment for a refund; whether other refunds left that much unclaimed.
 
-    One conditional update: refunds of one payment asked for at once never pass its amount together.
+    One conditional update: parallel refunds of one payment never exceed its amount together.
     """
     claim = await db.payments.update_one(
         {
@@ -707,12 +708,12 @@ async def claim_for_refund(payment_id: str, refund_id: str, amount_paise: int) -
 
 
 async def release_refund_claim(payment_id: str, refund_id: str) -> None:
-    """This refund takes nothing of the payment after all."""
+    """Release what this refund had claimed of the payment."""
     await db.payments.update_one({"_id": payment_id}, {"$unset": {f"refunds.{refund_id}": ""}})
 
 
 async def mark_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
-    """Those of these captured payments that are credited; they are marked as found by this run."""
+    """Mark those of these captured payments that are credited as found by this run; their ids."""
     mine = {"_id": {"$in": payment_ids}, "transaction_id": {"$type": "string"}}
     await db.payments.update_many(mine, {"$set": {"confirmed_by": run_id}})
     return await find_confirmed(run_id, payment_ids)
@@ -732,7 +733,7 @@ async def record_settlement(
     settlement_id: str,
     settled_at: dt.datetime | None,
 ) -> bool:
-    """Keep how a payment was settled; whether it is one of ours."""
+    """Store how a payment was settled; whether we know the payment."""
     facts = {
         "fee_paise": database.long(fee_paise),
         "tax_paise": database.long(tax_paise),
@@ -747,18 +748,18 @@ async def record_settlement(
 
 
 async def list_in_review(limit: int) -> list[Payment]:
-    """The payments that wait for a person, the oldest first."""
+    """The payments in review, the oldest first."""
     found = db.payments.find(_IN_REVIEW).sort("review.at", 1)
     return cast(list[Payment], await found.to_list(limit))
 
 
 async def resolve_review(payment_id: str, *, by: str, note: str) -> Payment | None:
-    """End the review of a payment by a person's decision; None when it did not wait for one."""
+    """End the review of a payment by a person's decision; None when it was not in review."""
     return await _resolve_review(payment_id, "manual", by=by, note=note)
 
 
 async def resolve_review_as_refunded(payment_id: str, *, by: str) -> None:
-    """A payment that waited went back whole, by the refund that `by` asked for: nobody has to decide."""
+    """End the review of a payment that was refunded in full, by the refund that `by` asked for."""
     await _resolve_review(payment_id, "refunded", by=by, note=_WENT_BACK_NOTE)
 
 
@@ -780,7 +781,7 @@ async def _resolve_review(
 
 
 async def reopen_review(payment_id: str) -> None:
-    """A refunded payment waits for a person again, because its refund failed."""
+    """Open the review of a refunded payment again, because its refund failed."""
     facts = {
         "review.at": clock.now(),
         "review.resolved_at": None,
@@ -795,11 +796,11 @@ async def reopen_review(payment_id: str) -> None:
 _REFUND_CLAIMS: Document = {"$objectToArray": {"$ifNull": ["$refunds", {}]}}
 _REFUND_CLAIMED_PAISE: Document = {"$sum": {"$map": {"input": _REFUND_CLAIMS, "in": "$$this.v"}}}
 
-# Needs nobody because it went back. Release 0.2.1 kept no resolution, only the note, and a person
+# Closed because it was refunded. Release 0.2.1 kept no resolution, only the note, and a person
 # could type the same sentence: without a resolution it counts only when Razorpay's refund wrote it,
-# or when refunds cover the whole payment (then an admin's refund did, who stands in `resolved_by`).
-# Anything else is what a person decided. Beside a process of 0.2.1, which neither writes a resolution
-# nor takes one away, "refunded" counts only with its note.
+# or when refunds cover the whole payment (then it was an admin's refund, with the admin in `resolved_by`).
+# Anything else is a person's decision. Beside a process of 0.2.1, which neither writes nor removes
+# a resolution, "refunded" counts only with its note.
 _RESOLVED_AS_REFUNDED: Document = {
     "$or": [
         {"review.resolution": "refunded", "review.note": _WENT_BACK_NOTE},
@@ -814,7 +815,7 @@ _RESOLVED_AS_REFUNDED: Document = {
     ]
 }
 
-# Not in the wallet: a refund may have failed, and the payment been credited, since it was kept.
+# Not credited: a refund may have failed, and the payment been credited, since it was recorded.
 _IN_REVIEW: Document = {
     "review.at": {"$type": "date"},
     "review.resolved_at": None,
@@ -830,7 +831,7 @@ database.declare(
         Index(("user_id", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
         Index(("status", "created_at", "_id")),
-        # Only what is still expected is in this index, however long the history grows.
+        # A partial index over what is still expected: it does not grow with the history.
         Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
     ],
     schema={

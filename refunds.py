@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 RefundStatus = Literal[
-    "reserved",  # its money is set aside, Razorpay has not confirmed that it has the refund
+    "reserved",  # its money is reserved, Razorpay has not confirmed that it has the refund
     "pending",  # Razorpay has it
-    "processed",  # Razorpay sent it off, and the money is taken
-    "failed",  # it did not go through, and the money is here again
+    "processed",  # Razorpay paid it out, and the wallet is debited
+    "failed",  # it failed, and the money is in the wallet again
 ]
 
-# What it does to the wallet. A payment that was never credited leaves nothing to take, and the
-# refund of a lost dispute is taken as the dispute.
+# What it does to the wallet. The refund of a payment that was never credited debits nothing, and
+# that of a lost dispute is debited as the dispute.
 RefundEffect = Literal["debit", "none", "dispute"]
 
 OPEN_STATUSES: Final = ("reserved", "pending")
@@ -52,11 +52,11 @@ class Refund(TypedDict):
     effect: RefundEffect
     dispute_id: str | None  # of the lost dispute that took the same money
     transaction_id: str | None
-    due_paise: int  # what had been spent when it was taken
-    failure: str | None  # for people: why it is not further yet, or why it failed
+    due_paise: int  # what was already spent when it was debited
+    failure: str | None  # for people: why it is still open, or why it failed
     created_at: dt.datetime
     updated_at: dt.datetime
-    next_check_at: dt.datetime | None  # None: it is at its end
+    next_check_at: dt.datetime | None  # None: it has ended
     told_at: NotRequired[dt.datetime]  # when it was made at Razorpay
 
 
@@ -82,19 +82,19 @@ _READ_BATCH: Final = 100
 _NEWEST_FIRST: Final = pagination.newest_first("created_at")
 
 
-# --- asked for by an admin ----------------------------------------------------------------------
+# --- requested by an admin ----------------------------------------------------------------------
 
 
 async def create_refund(
     payment_id: str, *, amount_paise: int | None, reason: str, by: str, seed: str
 ) -> Refund:
-    """Refund a payment, whole or in part (None: all that is left of it); the refund as it stands.
+    """Refund a payment, in full or in part (None: all that is left of it); the refund as it is then.
 
-    The wallet's money is reserved before Razorpay is asked, and only what is neither spent nor held:
-    what goes back to the bank can pay for no call. The same `seed` leads to the same refund. When
-    Razorpay does not answer, the refund stays `pending` and is asked for again with the same
+    The wallet's money is reserved before Razorpay is called, and only what is neither spent nor held:
+    what is refunded can pay for no call. The same `seed` leads to the same refund. When
+    Razorpay does not answer, the refund stays `pending` and is requested again with the same
     idempotency key. Raises NotFound, NotRefundable, RefundExceedsUnspent, AmountBelowMinimum,
-    GatewayUnavailable and GatewayRefused (when the payment cannot be looked at: then there is no refund).
+    GatewayUnavailable and GatewayRefused (when the payment cannot be fetched: then there is no refund).
     """
     refund_id = f"refund_{seed}"
     earlier = await find_refund(refund_id)
@@ -153,7 +153,7 @@ async def _open(
 
 
 async def _request_refund(record: Refund) -> Refund:
-    """Ask Razorpay for a refund whose money is reserved; the refund as it stands then."""
+    """Request a refund, whose money is reserved, from Razorpay; the refund as it is then."""
     refund_id, payment_id = record["_id"], record["payment_id"]
     try:
         reported = await gateway.create_refund(
@@ -171,8 +171,8 @@ async def _request_refund(record: Refund) -> Refund:
 
 
 async def _handle_refusal(record: Refund, refusal: GatewayRefused) -> Refund:
-    """Razorpay said no. Perhaps it has the refund already, perhaps our account there is short of
-    money just now (it says so in ever different words): the reserve is kept until that is certain.
+    """Handle a refusal by Razorpay. It may have the refund already, or our account there may lack the
+    money just now (its messages vary): the reserve is kept until that is certain.
     """
     try:
         payment = await gateway.fetch_payment(record["payment_id"])
@@ -198,7 +198,7 @@ async def _handle_refusal(record: Refund, refusal: GatewayRefused) -> Refund:
 
 
 async def _release_abandoned_claims(payment_id: str) -> None:
-    """Release what was claimed of a payment by refunds whose process died before their record."""
+    """Release what was claimed of a payment by refunds whose process ended before it wrote their record."""
     payment = await payments.find_payment(payment_id)
     for refund_id in payment.get("refunds", {}) if payment is not None else ():
         asked_at = _asked_at(refund_id)
@@ -210,7 +210,7 @@ async def _release_abandoned_claims(payment_id: str) -> None:
 
 
 def _asked_at(refund_id: str) -> dt.datetime:
-    """When a refund of ours was asked for: its id carries the time."""
+    """When a refund of ours was requested: its id has the time in it."""
     if not refund_id.startswith("refund_"):
         return clock.now()
     return ULID.from_str(refund_id.removeprefix("refund_")).datetime
@@ -220,11 +220,11 @@ def _asked_at(refund_id: str) -> dt.datetime:
 
 
 async def apply_update(reported: entities.Refund) -> str:
-    """Take in a refund as Razorpay has it, and say in words what it meant: once, whoever reports it.
+    """Apply a refund as Razorpay has it, and describe the effect: once, whoever reports it.
 
-    One of ours goes on. One that somebody made at Razorpay is taken from the wallet as far as there
-    is money; what is missing is due. A payment that was never credited leaves nothing to take.
-    A refund that pays a lost dispute back does not come here: `disputes.claim_refund` is asked first.
+    One of ours is advanced. One that somebody made at Razorpay is debited as far as there is money;
+    what is missing is due. That of a payment that was never credited debits nothing. A refund that
+    pays a lost dispute back does not get here: `disputes.claim_refund` is called first.
     """
     record = await find_refund_by_gateway_id(reported.id)
     if record is None and reported.receipt.startswith("refund_"):
@@ -276,7 +276,7 @@ async def _reserve_if_credited(record: Refund) -> Refund:
 
 
 async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
-    """Go on to what Razorpay reports; never back."""
+    """Move the refund forward to the status that Razorpay reports; never back."""
     is_other_money = record["amount_paise"] != reported.amount_paise
     if is_other_money or record["payment_id"] != reported.payment_id:
         log.error("refund %s: Razorpay reports another amount or payment", record["_id"])
@@ -285,10 +285,11 @@ async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
         record = await _set({"_id": record["_id"]}, {"gateway_id": reported.id}) or record
     if record["status"] == "failed" and reported.status != "failed":
         if record["transaction_id"] is not None:
-            return record  # it was taken, and has come back since
-        record = await _reserve_if_credited(record)  # we had given up, Razorpay did it after all
+            return record  # it was debited, and has been reversed since
+        # It had counted as failed, and Razorpay made it after all.
+        record = await _reserve_if_credited(record)
     if reported.status == "processed" and record["status"] in OPEN_STATUSES:
-        return await _take(record)
+        return await _debit(record)
     if reported.status == "failed" and record["status"] in OPEN_STATUSES:
         return await mark_failed(record, "The bank did not take it.")
     if reported.status == "failed" and record["status"] == "processed":
@@ -301,7 +302,7 @@ async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
 async def record_dispute_refund(
     reported: entities.Refund, payment: Payment, dispute_id: str
 ) -> None:
-    """Keep a refund that pays a dispute back; the dispute takes the money."""
+    """Record a refund that pays a dispute back; the dispute debits the money."""
     record = _made_at_gateway(reported, payment)
     record["effect"] = "dispute"
     record["dispute_id"] = dispute_id
@@ -316,7 +317,7 @@ async def record_dispute_refund(
 async def claim_refund_for_dispute(
     payment_id: str, amount_paise: int, since: dt.datetime, dispute_id: str
 ) -> bool:
-    """Whether a refund made at Razorpay since then has taken this dispute's money: it is the same."""
+    """Whether a refund made at Razorpay since then has debited the same money as this dispute."""
     claimed = await db.refunds.update_one(
         {
             "payment_id": payment_id,
@@ -332,11 +333,11 @@ async def claim_refund_for_dispute(
     return claimed.matched_count == 1
 
 
-# --- the ends -----------------------------------------------------------------------------------
+# --- processed, failed, reversed ----------------------------------------------------------------
 
 
-async def _take(record: Refund) -> Refund:
-    """It went off: take its money, once."""
+async def _debit(record: Refund) -> Refund:
+    """Debit a refund that Razorpay has processed, once."""
     processed: Document = {"status": "processed", "failure": None, "next_check_at": None}
     if record["effect"] != "debit":
         record = await _change_open(record, processed)
@@ -375,7 +376,7 @@ async def _take(record: Refund) -> Refund:
 
 
 async def _end_review(record: Refund) -> None:
-    """A payment that waited for a person and went back whole waits for nobody any more."""
+    """End the review of a payment that was refunded in full."""
     payment = await payments.find_payment(record["payment_id"])
     back = await find_refunds_of_payments([record["payment_id"]])
     back_paise = sum(int(each["amount_paise"]) for each in back if each["status"] == "processed")
@@ -385,7 +386,7 @@ async def _end_review(record: Refund) -> None:
 
 
 async def mark_failed(record: Refund, why: str) -> Refund:
-    """Record that a refund did not go through: what was reserved is free again."""
+    """Record that a refund failed: its reserve is released."""
     log.warning("refund %s failed: %s", record["_id"], why)
     failed: Document = {"status": "failed", "failure": why, "next_check_at": None}
     if record["effect"] != "debit":
@@ -400,7 +401,7 @@ async def mark_failed(record: Refund, why: str) -> Refund:
 
 
 async def _reverse(record: Refund) -> Refund:
-    """It failed after it had gone off: the money is here again, by an entry of its own."""
+    """Credit back a refund that failed after it was processed, by an entry of its own."""
     failed: Document = {
         "status": "failed",
         "failure": "The bank sent it back.",
@@ -440,11 +441,11 @@ def _event(record: Refund, name: str) -> Insert:
     )
 
 
-# --- what is still open -------------------------------------------------------------------------
+# --- open refunds, polled -----------------------------------------------------------------------
 
 
 async def poll_due_refunds() -> int:
-    """Go on with the refunds whose time has come; how many there were. Any number of processes may."""
+    """Check the refunds that are due; how many there were. Any number of processes may run it."""
     mine = await claim_due_refunds(_POLL_BATCH)
     for record in mine:
         await check_refund(record)
@@ -452,7 +453,7 @@ async def poll_due_refunds() -> int:
 
 
 async def check_refund(record: Refund) -> Refund:
-    """Ask about an open refund, or for it if nobody knows whether Razorpay has it."""
+    """Fetch an open refund, or request it again when it is not known whether Razorpay has it."""
     if record["status"] not in OPEN_STATUSES:
         return record
     if record["gateway_id"] is None:
@@ -465,7 +466,7 @@ async def check_refund(record: Refund) -> Refund:
 
 
 async def claim_due_refunds(limit: int) -> list[Refund]:
-    """The refunds whose time to be asked about has come, taken by this process alone."""
+    """The refunds that are due for a check, claimed by this process alone."""
     claimed = await leases.claim_due(
         db.refunds,
         "next_check_at",
@@ -476,20 +477,20 @@ async def claim_due_refunds(limit: int) -> list[Refund]:
 
 
 def refund_pause_seconds(record: Refund) -> float:
-    """A quarter of its age: soon at first, hourly in the end; in the sandbox never slow."""
+    """The pause before the next check: a quarter of its age, at most an hour; short in the sandbox."""
     age_seconds = (clock.now() - record["created_at"]).total_seconds()
     most = 5.0 if config.settings().gateway_mode == "sandbox" else _CHECK_PAUSE_SECONDS_MAX
     return float(max(_CHECK_PAUSE_SECONDS_MIN, min(most, age_seconds / 4)))
 
 
 async def postpone_refund(record: Refund, why: str) -> Refund:
-    """Nobody knows yet how it ended, `why` says why: the reserve stays, and Razorpay is asked again."""
+    """Check again later, because it is not known how it ended, for the reason `why`: the reserve stays."""
     again_at = clock.after(refund_pause_seconds(record))
     return await _change_open(record, {"failure": why, "next_check_at": again_at})
 
 
 async def open_refunds_before(until: dt.datetime) -> AsyncIterator[list[Refund]]:
-    """The refunds asked for before `until` that are not at their end, in batches."""
+    """The refunds requested before `until` that are still open, in batches."""
     found = db.refunds.find({"next_check_at": {"$type": "date"}, "created_at": {"$lt": until}})
     while batch := cast(list[Refund], await found.to_list(_READ_BATCH)):
         yield batch
@@ -498,7 +499,7 @@ async def open_refunds_before(until: dt.datetime) -> AsyncIterator[list[Refund]]
 async def processed_refunds_between(
     since: dt.datetime, until: dt.datetime
 ) -> AsyncIterator[list[Refund]]:
-    """The refunds of that time that went off, in batches."""
+    """The refunds of that time that are processed, in batches."""
     where = {"created_at": {"$gte": since, "$lt": until}, "status": "processed"}
     found = db.refunds.find(where | {"gateway_id": {"$type": "string"}})
     while batch := cast(list[Refund], await found.to_list(_READ_BATCH)):
@@ -509,7 +510,7 @@ async def processed_refunds_between(
 
 
 async def get_refund(refund_id: str, user_id: str | None) -> Refund:
-    """The refund with our id or Razorpay's; `user_id` None: anybody's. Raises NotFound."""
+    """The refund with our id or Razorpay's; `user_id` None: any user's. Raises NotFound."""
     where: Document = {"$or": [{"_id": refund_id}, {"gateway_id": refund_id}]}
     if user_id is not None:
         where["user_id"] = user_id
@@ -522,7 +523,7 @@ async def get_refund(refund_id: str, user_id: str | None) -> Refund:
 async def list_refunds(
     user_id: str | None, *, payment_id: str | None, limit: int, cursor: str | None
 ) -> tuple[list[Refund], str | None]:
-    """Refunds, newest first, and the next cursor. `user_id` None: everybody's."""
+    """Refunds, newest first, and the next cursor. `user_id` None: of all users."""
     where: Document = {} if user_id is None else {"user_id": user_id}
     if payment_id is not None:
         where["payment_id"] = payment_id
@@ -595,7 +596,7 @@ def new_refund(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
 
 
 async def insert_refund(record: Refund, *, amount_paise_min: int) -> None:
-    """The record and its reserve in one commit; the record alone if it takes nothing of the wallet."""
+    """The record and its reserve in one commit; the record alone if it debits nothing."""
     if record["effect"] != "debit":
         await db.refunds.insert_one(dict(record))
         return
@@ -616,21 +617,21 @@ async def _find_one(where: Document) -> Refund | None:
 
 
 async def _get_refund_by_id(refund_id: str) -> Refund:
-    """The record as it is stored now. After a posting it has to be read: whether this process or
-    another one changed it is not known."""
+    """The record as it is stored now. After a posting it has to be read, because another process
+    may have changed it."""
     found = await _find_one({"_id": refund_id})
     assert found is not None
     return found
 
 
 async def _set(where: Document, changes: Document) -> Refund | None:
-    """The changed record, None when `where` finds none."""
+    """The changed record, None when `where` matches none."""
     changed = await db.refunds.find_one_and_update(where, {"$set": changes}, return_document=True)
     return cast(Refund | None, changed)
 
 
 async def _change_open(record: Refund, changes: Document) -> Refund:
-    """The record after these changes; as it is stored when it is at its end already."""
+    """The record after these changes; unchanged when it has ended already."""
     where = {"_id": record["_id"], "status": {"$in": list(OPEN_STATUSES)}}
     changed = await _set(where, {**changes, "updated_at": clock.now()})
     return changed or await _get_refund_by_id(record["_id"])

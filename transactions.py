@@ -45,8 +45,8 @@ class EntryRecord(TypedDict):
 
 _TOTALS = ("credited_paise", "debited_paise", "credit_count", "debit_count")
 
-# One order everywhere: newest first. Entries of one commit share a millisecond, so within it a
-# wallet's entries stand together, in their own order.
+# One order everywhere: newest first. Entries of one commit share a millisecond; within it they
+# are sorted by wallet, then by `seq`.
 _ORDER: Final = pagination.Order(
     (("created_at", dt.datetime), ("user_id", str), ("seq", int)), name="txn"
 )
@@ -65,7 +65,7 @@ _BY_CALL = Index(("call_id",), only_where={"call_id": {"$gt": ""}})
 
 database.declare(
     "transactions",
-    # `_id` is made from user and key: it is the idempotency guard.
+    # `_id` is derived from user and key, which makes posting idempotent.
     indexes=[_BY_SEQ, _BY_USER, _BY_USER_AND_KIND, _BY_KIND, _BY_CAMPAIGN, _BY_CALL],
     schema={
         "bsonType": "object",
@@ -97,7 +97,7 @@ class Period:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which entries are asked for. No `user_id` means everybody's."""
+    """Which entries to return. No `user_id` means every user's."""
 
     user_id: str | None = None
     type: Type | None = None
@@ -109,7 +109,7 @@ class Filter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-    """What the entries of a filter add up to."""
+    """The sums over the entries of a filter."""
 
     credited_paise: int = 0
     debited_paise: int = 0
@@ -117,7 +117,7 @@ class Summary:
     debit_count: int = 0
 
     def less(self, other: "Summary") -> "Summary":
-        """What is in this and not in `other`, which is a part of it."""
+        """The difference to `other`, which is a part of it."""
         return Summary(*(getattr(self, name) - getattr(other, name) for name in _TOTALS))
 
     def only(self, kind: Type | None) -> "Summary":
@@ -133,7 +133,7 @@ class Summary:
 
 
 async def get_transaction(entry_id: str, user_id: str | None) -> Entry:
-    """The entry, when it is this user's (None: whoever's it is). Raises NotFound."""
+    """The entry, when it is this user's (None: any user's). Raises NotFound."""
     record = cast(EntryRecord | None, await db.transactions.find_one({"_id": entry_id}))
     if record is None or user_id not in (None, record["user_id"]):
         raise NotFound("There is no such transaction.")
@@ -145,17 +145,17 @@ async def list_transactions(
 ) -> tuple[list[Entry], str | None]:
     """One page of entries, newest first, and the cursor of the next (None at the end).
 
-    A cursor is a place in the order and not a number of rows: entries that come in meanwhile move
-    nothing. Raises InvalidCursor.
+    A cursor is a position in the order and not a number of rows: entries that are added meanwhile
+    do not shift the pages. Raises InvalidCursor.
     """
-    rows = _found(chosen, after=cursor).limit(limit + 1).batch_size(limit + 1)
+    rows = _cursor_over(chosen, after=cursor).limit(limit + 1).batch_size(limit + 1)
     records, next_cursor = _ORDER.cut(cast(list[EntryRecord], await rows.to_list(None)), limit)
     return [entry_from(record) for record in records], next_cursor
 
 
 async def batches(chosen: Filter, *, size: int = 1_000) -> AsyncGenerator[list[Entry], None]:
     """All entries of the filter, newest first, `size` at a time, from one server cursor."""
-    cursor = _found(chosen).batch_size(size)
+    cursor = _cursor_over(chosen).batch_size(size)
     try:
         batch: list[Entry] = []
         async for document in cursor:
@@ -170,24 +170,24 @@ async def batches(chosen: Filter, *, size: int = 1_000) -> AsyncGenerator[list[E
 
 
 async def summary(chosen: Filter) -> Summary:
-    """What the whole filter adds up to, whatever the page.
+    """The sums over the whole filter, independent of the page.
 
-    Every entry carries the running totals of its wallet, so a period of a wallet is the difference
-    of two entries, however many lie between them. A category is a sum over the index; but nearly
-    every entry is a call's charge, so those are everything less the other categories, counted in
-    one snapshot. A campaign, a call, or everybody's entries of some days are a sum over the index.
+    Every entry has the running totals of its wallet, so a period of a wallet is the difference of
+    two entries, however many lie between them. A category is a sum over the index; but nearly
+    every entry is a call's charge, so those are the total minus the other categories, read in one
+    snapshot. A campaign, a call, or every user's entries of some days are a sum over the index.
     """
     has_totals = chosen.user_id is not None or chosen.period == Period()
     if chosen.campaign_id is not None or chosen.call_id is not None or not has_totals:
         return await _summed(chosen)
     everything = dataclasses.replace(chosen, category=None, type=None)
     if chosen.category is None:
-        return (await _running(everything)).only(chosen.type)
+        return (await _difference_of_totals(everything)).only(chosen.type)
     if chosen.category != "call_charge":
         return await _summed(chosen)
     others = [category for category in CATEGORIES if category != "call_charge"]
     async with database.snapshot() as session:
-        total = await _running(everything, session)
+        total = await _difference_of_totals(everything, session)
         rest = await _summed(everything, session, categories=others)
     return total.less(rest).only(chosen.type)
 
@@ -244,7 +244,7 @@ def record_of(entry: Entry) -> EntryRecord:
 
 
 def entry_from(record: EntryRecord) -> Entry:
-    """The entry that a record holds."""
+    """The entry that is stored in a record."""
     return Entry(
         id=record["_id"],
         user_id=record["user_id"],
@@ -275,10 +275,10 @@ def entry_from(record: EntryRecord) -> Entry:
 
 
 def _plan(chosen: Filter, categories: Sequence[Category] = ()) -> tuple[Document, str]:
-    """What to look for, and the name of the index that finds it in order.
+    """The MongoDB filter, and the name of the index that serves it in order.
 
-    Where an index has type and category before the time, both are always named: with points in
-    front MongoDB merges the few ranges and need not sort.
+    Where an index has type and category before the time, the filter always has both: with
+    equalities in front MongoDB merges the few ranges and need not sort.
     """
     equal_to = ("user_id", "campaign_id", "call_id", "type", "category")
     where: Document = {
@@ -305,8 +305,8 @@ def _index_for(chosen: Filter, *, has_kind: bool) -> Index:
     return _BY_USER_AND_KIND if has_kind else _BY_USER
 
 
-def _found(chosen: Filter, *, after: str | None = None) -> Any:
-    """The server cursor over the filter in the one order, from behind the page cursor `after`."""
+def _cursor_over(chosen: Filter, *, after: str | None = None) -> Any:
+    """The server cursor over the filter in the order of all lists, after the page cursor `after`."""
     where, hint = _plan(chosen)
     if after is not None:
         at, user_id, seq = _ORDER.position(after)
@@ -326,7 +326,7 @@ def _name(index: Index) -> str:
     return str(index.model().document["name"])
 
 
-async def _running(chosen: Filter, session: Session | None = None) -> Summary:
+async def _difference_of_totals(chosen: Filter, session: Session | None = None) -> Summary:
     """The difference of the running totals at the two ends of the period."""
     total = await _totals(chosen.user_id, chosen.period.until, session)
     if chosen.period.since is None:
@@ -337,7 +337,7 @@ async def _running(chosen: Filter, session: Session | None = None) -> Summary:
 async def _totals(
     user_id: str | None, before: dt.datetime | None, session: Session | None
 ) -> Summary:
-    """The running totals at a moment: one entry a wallet, jumped to in the index."""
+    """The running totals at a moment: one entry a wallet, found by a seek in the index."""
     pipeline: list[Document] = []
     if before is not None:
         pipeline.append({"$match": {"created_at": {"$lt": before}}})
@@ -347,7 +347,7 @@ async def _totals(
         {"$sort": {"user_id": 1, "created_at": -1, "seq": -1}},
         {"$group": {"_id": "$user_id", **{name: {"$first": f"${name}"} for name in _TOTALS}}},
     ]
-    return await _one(pipeline, _name(_BY_USER), session)
+    return await _sum_of_groups(pipeline, _name(_BY_USER), session)
 
 
 async def _summed(
@@ -365,11 +365,13 @@ async def _summed(
         "credit_count": when("credit", 1),
         "debit_count": when("debit", 1),
     }
-    return await _one([{"$match": where}, {"$group": {"_id": None, **totals}}], hint, session)
+    return await _sum_of_groups(
+        [{"$match": where}, {"$group": {"_id": None, **totals}}], hint, session
+    )
 
 
-async def _one(pipeline: list[Document], hint: str, session: Session | None) -> Summary:
-    """What the groups that `pipeline` ends with add up to."""
+async def _sum_of_groups(pipeline: list[Document], hint: str, session: Session | None) -> Summary:
+    """The sums over the groups that `pipeline` ends with."""
     totals = {name: {"$sum": f"${name}"} for name in _TOTALS}
     cursor = db.transactions.aggregate(
         [*pipeline, {"$group": {"_id": None, **totals}}], hint=hint, session=session

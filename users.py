@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 Role = Literal["user", "admin"]
 NAME_CHARACTERS_MAX: Final = 100
-_REMEMBERED_MAX: Final = 20_000
+_CACHED_MAX: Final = 20_000
 
 
-# Addresses are not written to, and teams use names such as wallet.local on their own machines.
+# No e-mail is sent, and teams use names such as wallet.local on their own machines.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
@@ -45,7 +45,7 @@ class User:
 
 
 class PublicUser(TypedDict):
-    """What of a user's record an admin sees in lists."""
+    """The fields of a user's record that an admin sees in lists."""
 
     _id: str
     email: str
@@ -58,7 +58,7 @@ class PublicUser(TypedDict):
 class UserRecord(PublicUser):
     """A record of `users`."""
 
-    email_key: str  # what is unique: see `email_key`
+    email_key: str  # unique: see `email_key`
     password_hash: str
     epoch: int
     kept_session_id: str | None
@@ -94,13 +94,13 @@ def email_of(text: str) -> str:
 
 
 def email_key(email: str) -> str:
-    """What makes two spellings the same account: case, spaces and Unicode forms do not count."""
+    """The address for comparison: without differences of case, outer spaces and Unicode form."""
     return unicodedata.normalize("NFKC", email.strip()).casefold()
 
 
 def name_of(text: str) -> str:
     """The name in `text`, without spaces around it; ValueError when it is empty, longer than
-    `NAME_CHARACTERS_MAX`, or has characters that nobody sees."""
+    `NAME_CHARACTERS_MAX`, or has invisible characters."""
     name = unicodedata.normalize("NFC", text.strip())
     if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
         raise ValueError(f"must have 1 to {NAME_CHARACTERS_MAX} characters")
@@ -110,7 +110,7 @@ def name_of(text: str) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    # The joiners of Indic scripts (Cf) are letters' parts; what turns the direction of text is not.
+    # The joiners of Indic scripts (Cf) are parts of letters; marks of text direction are not.
     return (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
         or "\u202a" <= character <= "\u202e"
@@ -128,27 +128,27 @@ async def sign_up(*, email: str, password: str, name: str, phone: str | None) ->
     """
     passwords.refuse_weak(password, about=(email, email.split("@")[0], name))
     if await db.users.find_one({"email_key": email_key(email)}, {"_id": 1}) is not None:
-        raise _taken()  # spares the hash; the unique index below decides
+        raise _taken()  # saves the cost of the hash; the unique index below decides
     return await _insert(email=email, password=password, name=name, phone=phone, role="user")
 
 
 async def log_in(email: str, password: str) -> tuple[User, str]:
-    """The user and the token of a new session. Raises InvalidCredentials, in the same time whether
-    the address is known or not."""
+    """The user and the token of a new session. Raises InvalidCredentials, in the same time for known and
+    unknown addresses."""
     found = await _find({"email_key": email_key(email)})
     password_hash = found["password_hash"] if found else None
     if not await passwords.verify_password(password, password_hash) or not found:
         raise InvalidCredentials
     user = user_from(found)
-    # A password that was changed in the meantime has raised the epoch: this token is then refused.
+    # A password change in the meantime has incremented the epoch: this token is then refused.
     return user, await sessions.create_session(user.id, user.epoch)
 
 
 async def change_password(user: User, session_id: str, *, current: str, new: str) -> None:
     """Set a new password, which ends every session but `session_id`.
 
-    One write to one document does all of it, so nothing is left half-done and no log-in with the
-    old password slips through. Raises InvalidCredentials and InvalidRequest.
+    It is one write to one document, so it is atomic, and no log-in with the old password succeeds
+    afterwards. Raises InvalidCredentials and InvalidRequest.
     """
     found = await _find({"_id": user.id})
     if found is None or not await passwords.verify_password(current, found["password_hash"]):
@@ -167,21 +167,21 @@ async def change_password(user: User, session_id: str, *, current: str, new: str
         },
     )
     if changed.matched_count == 0:
-        raise InvalidCredentials  # somebody else changed it a moment ago
-    _forget(user.id)
+        raise InvalidCredentials  # a concurrent change was first
+    _remove_from_cache(user.id)
 
 
 async def delete_user(user_id: str) -> None:
     """Remove the account; its tokens are refused from now on. Raises NotFound."""
     removed = await db.users.delete_one({"_id": user_id})
-    _forget(user_id)
+    _remove_from_cache(user_id)
     await sessions.revoke_sessions(user_id)
     if removed.deleted_count == 0:
         raise NotFound("There is no such user.")
 
 
 async def ensure_first_admin() -> None:
-    """Make the admin that the settings name, with a wallet, when there is no admin at all."""
+    """Create the admin that the settings name, with a wallet, when there is no admin."""
     chosen = config.settings()
     email, password = chosen.admin_email, chosen.admin_password.get_secret_value()
     if not (email and password) or await db.users.find_one({"role": "admin"}, {"_id": 1}):
@@ -192,7 +192,7 @@ async def ensure_first_admin() -> None:
         )
     except EmailTaken:
         if not await db.users.find_one({"role": "admin"}, {"_id": 1}):
-            # Whoever signed up with it chose its password: not a reason to hand over the service.
+            # Somebody else may have signed up with it and chosen its password: that must not make an admin.
             log.error("ADMIN_EMAIL is an ordinary account: run `python manage.py create-admin`")
     else:
         log.info("first admin made: %s", user.id)
@@ -223,7 +223,7 @@ async def create_admin(email: str, password: str) -> User:
         )
         if found is None:
             raise NotFound("The account was deleted a moment ago; try again.") from None
-        _forget(found["_id"])
+        _remove_from_cache(found["_id"])
         await wallet.ensure_wallet(found["_id"])
         return user_from(cast(UserRecord, found))
 
@@ -293,22 +293,22 @@ def user_from(record: UserRecord) -> User:
     )
 
 
-# --- remembered, as long as the change stream proves that nothing changed -----------------------
+# --- the cache, valid while the change stream reports that nothing changed ----------------------
 
-_remembered: dict[str, User] = {}
-_generation = 0  # counts the changes, so that an answer that was read before one is not kept
+_cache: dict[str, User] = {}
+_generation = 0  # counts the changes, so that a record that was read before one is not cached
 
 
 async def find_user_cached(user_id: str) -> User | None:
     """As `find_user`, without asking the database while nothing about the user has changed."""
-    if sessions.is_current() and (user := _remembered.get(user_id)) is not None:
+    if sessions.is_current() and (user := _cache.get(user_id)) is not None:
         return user
     generation = _generation
     user = await find_user(user_id)
     if user is not None and generation == _generation and sessions.is_current():
-        if len(_remembered) >= _REMEMBERED_MAX:
-            _remembered.clear()
-        _remembered[user_id] = user
+        if len(_cache) >= _CACHED_MAX:
+            _cache.clear()
+        _cache[user_id] = user
     return user
 
 
@@ -316,15 +316,15 @@ def _apply_change(change: Mapping[str, Any] | None) -> None:
     if change is None or "documentKey" not in change:
         global _generation
         _generation += 1
-        _remembered.clear()
+        _cache.clear()
     else:
-        _forget(change["documentKey"]["_id"])
+        _remove_from_cache(change["documentKey"]["_id"])
 
 
-def _forget(user_id: str) -> None:
+def _remove_from_cache(user_id: str) -> None:
     global _generation
     _generation += 1
-    _remembered.pop(user_id, None)
+    _cache.pop(user_id, None)
 
 
 sessions.on_change("users", _apply_change)

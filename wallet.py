@@ -78,7 +78,7 @@ class WalletRecord(_WalletFields):
     reserves: NotRequired[dict[str, Long]]  # wallets of 0.1 have none
 
 
-# What commits with a command that was applied; never asked for one that was replayed or refused.
+# The writes that commit with an applied command; not called for one that was replayed or refused.
 Companions = Callable[[Outcome], Iterable[Write]]
 
 
@@ -104,7 +104,7 @@ database.declare(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Balance:
-    """What a wallet holds at one moment."""
+    """A wallet's amounts at one moment."""
 
     balance_paise: int
     held_paise: int
@@ -118,13 +118,13 @@ class Balance:
 
     @property
     def low(self) -> bool:
-        """Whether calls are refused, or would be once the running ones are paid."""
+        """Whether calls are refused, or would be after the running ones are charged."""
         return self.available_paise < config.settings().minimum_balance_paise
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Posting:
-    """A command that waits for its commit, and the caller who waits for it."""
+    """A queued command, and the future that its caller awaits."""
 
     command: Command
     companions: Companions | None
@@ -135,7 +135,7 @@ class _Posting:
 
 
 async def post(command: Command, companions: Companions | None = None) -> Outcome:
-    """Apply `command` in the next group commit, with its companion writes, or find it done.
+    """Apply `command` in the next group commit, with its companion writes; a replay changes nothing.
 
     Raises what `ledger.apply` refuses with, and Unavailable (503) when the queue is full or
     MongoDB does not answer in time: then it is not known whether the command was applied, and
@@ -158,9 +158,9 @@ async def post(command: Command, companions: Companions | None = None) -> Outcom
 
 
 async def get_balance(user_id: str) -> Balance:
-    """The balance of this moment; a wallet that nothing has touched is at zero.
+    """The current balance; zero for a wallet that does not exist yet.
 
-    Balances that are asked for at the same moment are one query.
+    Concurrent calls are combined into one query.
     """
     found = await database.find_together("wallets", user_id, field="user_id")
     return Balance(0, 0, 0) if found is None else balance_from(cast(WalletRecord, found))
@@ -178,7 +178,8 @@ async def ensure_wallet(user_id: str) -> None:
 _waiting: collections.deque[_Posting] = collections.deque()
 _wake = asyncio.Event()
 _committer: asyncio.Task[None] | None = None
-_apart: set[asyncio.Task[None]] = set()  # what was taken out of a batch that could not commit
+# Commits of single wallets, split off from a batch that lost its race too often.
+_separate: set[asyncio.Task[None]] = set()
 _stopping = False
 
 
@@ -190,7 +191,7 @@ async def start() -> None:
 
 
 async def stop() -> None:
-    """Commit what waits, then stop."""
+    """Commit what is queued, then stop."""
     global _committer, _stopping
     if _committer is None:
         return
@@ -199,12 +200,12 @@ async def stop() -> None:
     with contextlib.suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(DEADLINE_SECONDS):
             await _committer
-            await asyncio.gather(*_apart)
+            await asyncio.gather(*_separate)
     _committer = None
 
 
 def is_running() -> bool:
-    """Whether this process's committer is alive (for `/ready`)."""
+    """Whether this process's committer runs (for `/ready`)."""
     return _committer is not None and not _committer.done()
 
 
@@ -214,9 +215,10 @@ async def _commit_for_ever() -> None:
             _wake.clear()
             await _wake.wait()
             continue
-        seen = 0
-        while seen < len(_waiting) < BATCH_MAX:  # a burst is arriving: let it come in
-            seen = len(_waiting)
+        # More postings are arriving: add them to this batch.
+        counted = 0
+        while counted < len(_waiting) < BATCH_MAX:
+            counted = len(_waiting)
             await asyncio.sleep(0)
         batch: list[_Posting] = []
         while _waiting and len(batch) < BATCH_MAX:
@@ -231,9 +233,9 @@ async def _commit_for_ever() -> None:
 
 
 async def _commit_or_fail(batch: Sequence[_Posting], *, apart: bool = False) -> None:
-    """Answer every posting of the batch. One that breaks the commit is found by halving, so that
+    """Answer every posting of the batch. One that makes the commit fail is found by halving, so that
     it fails alone. A wallet that stays locked (MongoDB keeps the locks of a killed process for some
-    seconds) holds nobody else up: after some attempts each wallet goes on for itself."""
+    seconds) delays no other: after some attempts each wallet is committed separately."""
     try:
         answers = await _commit(batch, apart=apart)
     except database.LostRace:
@@ -242,8 +244,8 @@ async def _commit_or_fail(batch: Sequence[_Posting], *, apart: bool = False) -> 
         for posting in batch:
             batches.setdefault(posting.command.user_id, []).append(posting)
         for one in batches.values():
-            _apart.add(task := asyncio.create_task(_commit_or_fail(one, apart=True)))
-            task.add_done_callback(_apart.discard)
+            _separate.add(task := asyncio.create_task(_commit_or_fail(one, apart=True)))
+            task.add_done_callback(_separate.discard)
     except Exception as problem:
         if database.is_away(problem) or isinstance(problem, Unavailable):
             log.warning("group commit of %d: MongoDB away: %s", len(batch), type(problem).__name__)
@@ -279,15 +281,15 @@ def _answer(batch: Sequence[_Posting], answers: Sequence[Outcome | Exception]) -
 
 
 async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | Exception]:
-    """Load, fold, write and commit, again and again while another process was first: until that
-    was so too often (LostRace) or, when `apart`, until everybody's deadline passed (Unavailable)."""
+    """Load, fold, write and commit; retried while another process commits first, until the attempts
+    are used up (LostRace) or, when `apart`, until the deadline has passed (Unavailable)."""
     deadline = asyncio.get_running_loop().time() + DEADLINE_SECONDS
     attempt = 0
     while True:
         try:
             async with database.transaction() as session:
-                # Almost every key is new, so the first attempt does not look for it: the primary key
-                # of the entries refuses one that is not, and a refusal is questioned once more.
+                # Almost every key is new, so the first attempt does not read it: the primary key of
+                # the entries refuses a known one, and a refused command is tried again with the keys.
                 fold = await _Fold.load(batch, session, look_up=attempt > 0)
                 fold.run(batch)
                 if attempt == 0 and fold.refused_a_key:
@@ -306,13 +308,13 @@ async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | E
                 await asyncio.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 6)))  # noqa: S311
             attempt += 1
             continue
-        if fold.wakes:
+        if fold.has_pending_events:
             outbox.wake()
         return fold.answers
 
 
 class _Fold:
-    """One attempt at a batch: what was loaded, what became of it, what has to be written."""
+    """One attempt at a batch: what was loaded, the results, and what has to be written."""
 
     def __init__(self, loaded: dict[str, Wallet], known: dict[str, Entry]) -> None:
         self.loaded = loaded
@@ -322,12 +324,12 @@ class _Fold:
         self.entries: list[Entry] = []
         self.companions: list[Write] = []
         self.answers: list[Outcome | Exception] = []
-        self.wakes = False
+        self.has_pending_events = False
         self.refused_a_key = False
 
     @classmethod
     async def load(cls, batch: Sequence[_Posting], session: Session, *, look_up: bool) -> "_Fold":
-        """Read the wallets and, with `look_up`, the entries that the batch's keys lead to."""
+        """Read the wallets and, with `look_up`, the entries that exist under the batch's keys."""
         user_ids = list({posting.command.user_id for posting in batch})
         found = db.wallets.find({"user_id": {"$in": user_ids}}, batch_size=1_000, session=session)
         records = cast(list[WalletRecord], await found.to_list(None))
@@ -367,15 +369,15 @@ class _Fold:
             self.entries.extend(outcome.entries)
             self.known.update((entry.id, entry) for entry in outcome.entries)
             self.companions += writes
-            self.companions += self._news(before, command, outcome)
+            self.companions += self._events(before, command, outcome)
 
-    def _news(self, before: Wallet, command: Command, outcome: Outcome) -> list[Write]:
-        """The events that the money itself makes."""
-        news: list[Write] = []
+    def _events(self, before: Wallet, command: Command, outcome: Outcome) -> list[Write]:
+        """The events of the change itself: a credit, a low balance."""
+        events: list[Write] = []
         after = outcome.wallet
         minimum_paise = config.settings().minimum_balance_paise
         if isinstance(command, ledger.Credit):
-            news.append(
+            events.append(
                 outbox.record_event(
                     "WalletCredited",
                     user_id=command.user_id,
@@ -385,14 +387,14 @@ class _Fold:
                     balance_paise=after.balance_paise,
                 )
             )
-            self.wakes = True
+            self.has_pending_events = True
         if before.balance_paise >= minimum_paise > after.balance_paise:
-            news.append(
+            events.append(
                 outbox.record_event(
                     "BalanceRanLow", user_id=command.user_id, balance_paise=after.balance_paise
                 )
             )
-        return news
+        return events
 
     async def write(self, session: Session) -> None:
         """Write the changed wallets (guarded by their version), the entries, the companions."""
@@ -408,7 +410,7 @@ class _Fold:
         if self.entries:
             await transactions.append(self.entries, session)
         if self.companions:
-            self.wakes = self.wakes or any(
+            self.has_pending_events = self.has_pending_events or any(
                 isinstance(w, Insert) and w.document.get("state") == "pending"
                 for w in self.companions
             )
@@ -484,7 +486,7 @@ def balance_from(record: WalletRecord) -> Balance:
 
 def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Write:
     """The write that turns `before` into `after`: only what differs, and of the reservations only
-    those that were touched."""
+    those that the commands changed."""
     if before is None:
         return Insert("wallets", record_of(after))
     was: Mapping[str, object] = _fields_of(before)
@@ -513,7 +515,7 @@ AdjustmentAction = Literal["credit", "debit", "freeze", "unfreeze"]
 
 
 class Adjustment(TypedDict):
-    """A record of `adjustments`: one thing that was done by hand."""
+    """A record of `adjustments`: one manual change."""
 
     _id: str
     user_id: str
@@ -542,9 +544,9 @@ database.declare(
 async def adjust(
     user_id: str, *, kind: Type, amount_paise: int, reason: str, by: str, seed: str
 ) -> tuple[Entry, int]:
-    """Put money into a wallet or take it out, once a `seed`; the entry and the balance after it.
+    """Credit or debit a wallet, once for each `seed`; the entry and the balance after it.
 
-    A debit takes what is available and nothing that is reserved. A credit pays what is due first.
+    A debit takes only what is available, not what is reserved. A credit pays dues first.
     The caller makes sure that the user exists. Raises InsufficientBalance and BalanceHeld.
     """
     posting = ledger.Credit if kind == "credit" else ledger.Debit
@@ -572,8 +574,8 @@ async def adjust(
 async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
     """Freeze or unfreeze a wallet; whether that changed anything. `by` is a user or `policy`.
 
-    Frozen: no call starts or is prolonged, the live ones are hung up, campaigns wait. Recharges,
-    charges, refunds go on: what happened has to be booked. The caller makes sure that the user exists.
+    Frozen: no call starts or is prolonged, live calls are hung up, campaigns wait. Recharges,
+    charges and refunds are still posted: they have happened. The caller makes sure that the user exists.
     """
     event = "WalletFrozen" if frozen else "WalletUnfrozen"
     action: AdjustmentAction = "freeze" if frozen else "unfreeze"
@@ -593,7 +595,7 @@ async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> boo
 async def list_adjustments(
     user_id: str, *, limit: int, cursor: str | None
 ) -> tuple[list[Adjustment], str | None]:
-    """What was done by hand to a wallet, the newest first, and the next cursor."""
+    """The manual changes of a wallet, the newest first, and the next cursor."""
     order = pagination.newest_first("at")
     where: Document = {"user_id": user_id} | order.behind(cursor)
     found = db.adjustments.find(where, sort=order.sort)

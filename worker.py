@@ -30,7 +30,7 @@ JOBS: dict[str, tuple[Job, float]] = {
     "reconcile": (reconcile.run_when_due, 30.0),
 }
 
-# The handlers of each event of the outbox. Each is harmless when repeated (core/outbox.py).
+# The handlers of each event of the outbox. Each is idempotent (core/outbox.py).
 HANDLERS: dict[str, list[outbox.Handler]] = {
     "CallEnded": [dialer.on_call_ended],
     "WalletCredited": [dialer.on_wallet_credited],
@@ -54,8 +54,8 @@ async def start() -> None:
 
 
 def register_handlers() -> None:
-    """Make the handlers known to the outbox; harmless when repeated. Whoever delivers events without
-    `start` calls this before."""
+    """Register the handlers at the outbox; idempotent. Code that delivers events without `start` calls
+    this before."""
     for name, handlers in HANDLERS.items():
         for handler in handlers:
             outbox.on(name, handler)
@@ -70,7 +70,7 @@ async def stop() -> None:
 
 
 def is_running() -> bool:
-    """Whether every job of this process is alive (for `/ready`)."""
+    """Whether every job of this process runs (for `/ready`)."""
     return bool(_tasks) and not any(task.done() for task in _tasks)
 
 
@@ -87,12 +87,12 @@ async def _deliver_events() -> None:
 async def _repeat(name: str, job: Job, pause_seconds: float) -> None:
     while True:
         await _guarded(name, job)
-        # A little jitter keeps processes from asking at the same moments.
+        # A little jitter keeps processes from querying at the same moments.
         await asyncio.sleep(pause_seconds * random.uniform(0.8, 1.2))  # noqa: S311
 
 
 async def _guarded(name: str, job: Job) -> None:
-    """Run a job; whatever goes wrong is logged and tried again, never the end of the worker."""
+    """Run a job; an exception is logged, and the job is repeated: it does not end the worker."""
     try:
         await job()
     except Exception as problem:

@@ -44,7 +44,7 @@ _START_WITHIN_DAYS: Final = 366
 middleware.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
 
 
-# The other fields and the boundaries of the form need some room beside the file.
+# The limit has some room for the other fields and the boundaries of the form.
 middleware.allow_large_body("/api/campaigns/upload", contact_import.FILE_BYTES_MAX + 64 * 1024)
 
 
@@ -77,7 +77,7 @@ def _not_yet(value: object) -> None:
 
 
 def _texts(values: object) -> object:
-    """One complaint about the first number that is no text, not one about each of 100,000."""
+    """Raise one error for the first number that is not a string, not one for each of 100,000."""
     if isinstance(values, list):
         for position, value in enumerate(values, 1):
             if not isinstance(value, str):
@@ -402,7 +402,7 @@ def _contact(contact: contacts.Contact) -> Contact:
 
 
 async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
-    """Campaigns as their owner sees them; of those that can still change the contacts are counted."""
+    """Campaigns as their owner sees them; the contacts of those that can still change are counted."""
     counted = await contacts.count_contacts([c["_id"] for c in campaigns if c["counts"] is None])
     return [CampaignOut(**_fields(c, counted.get(c["_id"]))) for c in campaigns]
 

@@ -15,7 +15,7 @@ from core import pagination
 from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
 
-# --- who is asking ------------------------------------------------------------------------------
+# --- the current user ---------------------------------------------------------------------------
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
 
@@ -50,12 +50,12 @@ Admin = Annotated[User, Depends(_admin)]
 
 
 def client_address(request: Request) -> str:
-    """The address that the request came from, which rate limits are counted by."""
+    """The client's address, which is the key of rate limits."""
     return request.client.host if request.client else "unknown"
 
 
 def scope_of(user: User) -> str | None:
-    """Whose records this user may see: their own by their id, everybody's (None) for an admin."""
+    """Whose records this user may see: their own, by their id; those of all users (None) for an admin."""
     return None if user.role == "admin" else user.id
 
 
@@ -64,7 +64,7 @@ def scope_of(user: User) -> str | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageParams:
-    """Which page of a list is asked for: at most `limit` rows, those behind the `cursor`."""
+    """The page of a list to return: at most `limit` rows, those after the `cursor`."""
 
     limit: int
     cursor: str | None
@@ -83,7 +83,7 @@ def _page_params(cursor_length_max: int | None) -> Callable[..., Awaitable[PageP
     return page_params
 
 
-# How long a cursor may be is published, so each list keeps its bound.
+# The longest cursor is published in OpenAPI, so each list keeps its own limit.
 Page = Annotated[PageParams, Depends(_page_params(500))]
 PageOfLongCursor = Annotated[PageParams, Depends(_page_params(1_000))]
 PageOfAnyCursor = Annotated[PageParams, Depends(_page_params(None))]

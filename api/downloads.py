@@ -7,8 +7,8 @@ from fastapi.responses import StreamingResponse
 
 
 async def attachment(pieces: AsyncGenerator[str, None], file_name: str) -> StreamingResponse:
-    """The pieces of a CSV file as a download; they are asked for as fast as they are taken."""
-    first = await anext(pieces)  # the database is there before the answer says 200
+    """The pieces of a CSV file as a download; each is read when the client has taken the one before."""
+    first = await anext(pieces)  # fails before the status 200 is sent if the database is away
 
     async def stream() -> AsyncGenerator[str, None]:
         async with contextlib.aclosing(pieces):

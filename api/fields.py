@@ -40,7 +40,7 @@ def span_of(field: str, text: str) -> tuple[dt.datetime, dt.datetime]:
             day = dt.date.fromisoformat(text)
             return clock.ist_day_start(day), clock.ist_day_end(day)
         if parts := _moment_form.fullmatch(text):
-            # An unescaped + of an offset reaches us as a space.
+            # An unescaped + of an offset is decoded to a space.
             written = dt.datetime.fromisoformat(parts[1] + parts[2].replace(" ", "+"))
             moment = written.astimezone(dt.UTC)
             moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
@@ -62,7 +62,7 @@ _rupees_schema = WithJsonSchema(
     {"type": "number", "multipleOf": 0.01, "examples": [150.5], "description": "Rupees"}
 )
 
-# A request field: JSON rupees outside, int paise inside.
+# A request field: rupees in JSON, parsed to int paise.
 RupeesIn = Annotated[int, BeforeValidator(money.paise_of), _rupees_schema]
 # The same, strictly positive.
 PositiveRupeesIn = Annotated[int, BeforeValidator(money.paise_of), Field(gt=0), _rupees_schema]
@@ -72,6 +72,6 @@ def _rupees_out(paise: Any) -> float:
     return money.rupees(paise)
 
 
-# A response field: int paise inside, JSON rupees outside.
+# A response field: int paise, written as rupees in JSON.
 RupeesOut = Annotated[int, PlainSerializer(_rupees_out, return_type=float), _rupees_schema]
 Phone = Annotated[str, Field(min_length=1, max_length=phone_numbers.TEXT_LENGTH_MAX)]

@@ -30,7 +30,7 @@ database.declare(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What `Once` sends and keeps: a status and a model."""
+    """What `Once` sends and stores: a status and a model."""
 
     status: int
     model: BaseModel
@@ -47,7 +47,7 @@ class IdempotencyKey(TypedDict):
     """A document of `idempotency_keys`: a key of one user at one address, and its answer.
 
     `body_digest` is of the query and the body. `answer` is None until the work is done;
-    `lease_until`, until then, is the end of the time in which one request may do it.
+    `lease_until` is the end of the lease of the request that does it.
     """
 
     _id: str
@@ -60,7 +60,7 @@ class IdempotencyKey(TypedDict):
 
 
 class Once:
-    """Answers a POST that creates something, and honours its `Idempotency-Key`."""
+    """Answers a POST that creates something, once for each `Idempotency-Key`."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -72,11 +72,11 @@ class Once:
         *,
         fingerprint: bytes | None = None,
     ) -> Response:
-        """The answer of `work`, or the one that was kept of an earlier request with the same key.
+        """The answer of `work`, or the stored one of an earlier request with the same key.
 
         `work(seed)` does it and gives the answer. `seed` is the same in every attempt with the same
         key, so ids made from it (`call_{seed}`) are found again after a crash between doing the work
-        and keeping the answer. Only answers that are no problem are kept: after a 402 the same key
+        and storing the answer. Only successful answers are stored: after a 402 the same key
         may be tried again once the wallet is recharged. `fingerprint` stands for the body where it is
         not JSON (uploads). Raises IdempotencyKeyReused and StillRunning.
         """
@@ -122,7 +122,7 @@ Idempotent = Annotated[Once, Depends(_once)]
 
 
 async def _do(work: Callable[[str], Awaitable[Answer]], record: IdempotencyKey) -> Response:
-    """Do the work and keep its answer; if it fails, the next request with the key may do it."""
+    """Do the work and store its answer; if it fails, the next request with the key may do it."""
     which = {"_id": record["_id"]}
     try:
         answer = await work(record["seed"])
@@ -162,7 +162,7 @@ async def _claim(record_id: str, digest: str, user_id: str) -> tuple[Idempotency
         if taken is not None:
             return cast(IdempotencyKey, taken), True
         existing = await db.idempotency_keys.find_one({"_id": record_id})
-        if existing is None:  # it expired in this very moment
+        if existing is None:  # MongoDB expired it between the two queries
             raise StillRunning("Please send the request again.") from None
         return cast(IdempotencyKey, existing), False
     return fresh, True

@@ -31,12 +31,12 @@ _request_id_form = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def allow_large_body(path: str, bytes_max: int) -> None:
-    """Let bodies of up to `bytes_max` through on exactly this path; elsewhere it is 1 MiB."""
+    """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 1 MiB."""
     _large_bodies[path] = bytes_max
 
 
 def install(app: FastAPI) -> None:
-    """Give `app` the problem handlers and the gate."""
+    """Add the problem handlers and the middleware to `app`."""
     app.add_exception_handler(Problem, problems.on_problem)
     app.add_exception_handler(RequestValidationError, problems.on_validation)
     app.add_exception_handler(HTTPException, problems.on_http)
@@ -45,7 +45,7 @@ def install(app: FastAPI) -> None:
     app.openapi = functools.partial(problems.described, app.openapi)  # type: ignore[method-assign]
 
 
-# --- the gate -----------------------------------------------------------------------------------
+# --- the middleware -----------------------------------------------------------------------------
 
 
 class _TooLarge(Exception):
@@ -53,7 +53,7 @@ class _TooLarge(Exception):
 
 
 class _CheckedRequest:
-    """One request: its id, how much of its body may still come, and the status it is answered with."""
+    """One request: its id, how many bytes of its body are still allowed, and the status of its answer."""
 
     __slots__ = ("_receive", "_send", "bytes_left", "bytes_max", "id", "scope", "status")
 
@@ -73,11 +73,11 @@ class _CheckedRequest:
         message = await self._receive()
         self.bytes_left -= len(message.get("body", b""))
         if self.bytes_left < 0:
-            raise _TooLarge  # the application may take it for a defect of the body
+            raise _TooLarge  # the application may have answered it as a defect of the body
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on a message of the answer, with the headers that every answer has."""
+        """Send a message of the answer, with the headers that every answer has."""
         if self.bytes_left < 0 and not self.status:
             raise _TooLarge
         if message["type"] == "http.response.start":
@@ -90,7 +90,7 @@ class _CheckedRequest:
         await self._send(message)
 
     def record(self, seconds: float) -> None:
-        """Count its duration, and write its line in the log."""
+        """Record its duration as a metric, and log its line."""
         method, path = self.scope["method"], self.scope["path"]
         route = getattr(self.scope.get("route"), "path", "none")
         _request_seconds.labels(method, route, self.status).observe(seconds)
@@ -98,7 +98,7 @@ class _CheckedRequest:
 
 
 class Gate:
-    """Outermost: a request id, an upper bound for bodies, a line in the log, and never a bare 500."""
+    """The outermost middleware: a request id, a body limit, a log line, and a problem for every defect."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

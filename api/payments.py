@@ -33,9 +33,9 @@ from refunds import Refund
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/payment", tags=["payment"], route_class=problems.Route)
-_LOOK_SECONDS = 3.0
+_CHECK_SECONDS = 3.0
 
-# What became of a payment. review: money was taken and a person decides what happens to it.
+# The outcome of a payment. review: money was taken, and a person decides about it.
 PaymentOutcome = Literal["credited", "pending", "failed", "review"]
 
 
@@ -288,7 +288,7 @@ async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
 
 @dataclass(frozen=True, slots=True)
 class _OrderHistory:
-    """An order, every attempt to pay it, and what went back (or may go back) of what paid it."""
+    """An order, every attempt to pay it, and the refunds and disputes of the payment that paid it."""
 
     order: Order
     payments: list[Payment]
@@ -297,14 +297,14 @@ class _OrderHistory:
 
 
 async def _get_order_history(order_id: str, user_id: str | None) -> _OrderHistory:
-    """An order, its payments, and what went back of them; an open one is checked first.
+    """An order with its payments, refunds and disputes; an open one is checked at Razorpay first.
 
-    `user_id` None: anybody's. While Razorpay cannot be reached it is what we know. Raises OrderNotFound.
+    `user_id` None: any user's. While Razorpay does not answer it is our record. Raises OrderNotFound.
     """
     order = await payments.get_order(order_id, user_id)
     if await payments.claim_order_check(order):
         try:
-            await payments.check_order(order, seconds=_LOOK_SECONDS)
+            await payments.check_order(order, seconds=_CHECK_SECONDS)
         except (GatewayUnavailable, GatewayRefused) as problem:
             log.info("order %s shown as last known: %s", order_id, problem.detail)
         order = await payments.get_order(order_id, user_id)
@@ -314,8 +314,8 @@ async def _get_order_history(order_id: str, user_id: str | None) -> _OrderHistor
 async def _list_order_histories(
     user_id: str | None, *, limit: int, cursor: str | None
 ) -> tuple[list[_OrderHistory], str | None]:
-    """Orders, newest first, each with its payments and what went back of them as we know it, and
-    the next cursor."""
+    """Orders, newest first, each with its payments, refunds and disputes as we have them, and the
+    next cursor."""
     page, next_cursor = await payments.list_orders(user_id, limit=limit, cursor=cursor)
     return await _histories(page), next_cursor
 
@@ -339,7 +339,7 @@ async def _histories(page: list[Order]) -> list[_OrderHistory]:
 async def _fetch_payment(
     payment_id: str, user_id: str | None
 ) -> tuple[entities.Payment, Payment | None]:
-    """A payment as Razorpay has it now, and our record of it; `user_id` None: anybody's.
+    """A payment as Razorpay has it now, and our record of it; `user_id` None: any user's.
 
     Raises NotFound, GatewayUnavailable, GatewayRefused.
     """
@@ -408,20 +408,20 @@ def _order_out(history: _OrderHistory) -> OrderOut:
 
 
 def _waits(record: Payment) -> bool:
-    """Whether a person has yet to deal with a payment that was not credited by itself."""
+    """Whether a payment that was not credited automatically is in review."""
     return "review" in record and record["review"].get("resolved_at") is None
 
 
 def _message(history: _OrderHistory, attempts: list[PaymentOut]) -> str:
-    """What happened and what happens next, in plain words."""
+    """A sentence about what happened and what happens next."""
     order = history.order
     amount = f"Rs {money.text(int(order['amount_paise']))}"
     if order["status"] == "paid":
-        went_back = [
+        returned = [
             *map(_refund_message, history.refunds),
             *map(_dispute_message, history.disputes),
         ]
-        return " ".join([f"Paid: {amount} were added to the wallet.", *went_back])
+        return " ".join([f"Paid: {amount} were added to the wallet.", *returned])
     again = ""
     if (until := payments.order_checked_until(order)) is not None:
         soon, last = clock.ist_text(order["next_check_at"]), clock.ist_date(until).isoformat()

@@ -32,7 +32,7 @@ log = logging.getLogger("api")
 
 Dependency = TypeVar("Dependency", bound=Callable[..., object])
 
-# In front of the name of a model, the packages that its module stands in.
+# The package prefix that FastAPI puts before the name of a model.
 _package_of_model = re.compile(r"\bapi__(?:[a-z_]+__)*(?=[a-z][a-z_]*__[A-Z])")
 
 
@@ -56,7 +56,7 @@ def _add(answers: dict[Any, dict[str, Any]], status: int | str, problem: type[Pr
 
 
 def raises(*problems: type[Problem]) -> Callable[[Dependency], Dependency]:
-    """Say which problems a dependency answers with: every `Route` that depends on it documents them."""
+    """Declare which problems a dependency raises: every `Route` that depends on it documents them."""
 
     def mark(dependency: Dependency) -> Dependency:
         _raised_by[dependency] = problems
@@ -80,8 +80,8 @@ def _problems_of(called: Callable[..., object]) -> list[type[Problem]]:
 
 
 class Route(APIRoute):
-    """A route that documents the problems that it names in `responses`, and behind them those of its
-    dependencies, which so need not be named."""
+    """A route that documents the problems that it names in `responses`, and after them those of its
+    dependencies, which need not be named there."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ async def on_validation(request: Request, problem: Exception) -> Response:
 
 
 async def on_http(_: Request, problem: Exception) -> Response:
-    """Answer what the framework refuses by itself (404, 405, a broken form) as a problem."""
+    """Answer the framework's own errors (404, 405, a broken form) as a problem."""
     assert isinstance(problem, HTTPException)
     known: dict[int, type[Problem]] = {
         404: NotFound,
@@ -180,7 +180,7 @@ async def on_defect(_: Request, problem: Exception) -> Response:
 
 
 def described(generated: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """OpenAPI with the errors as they are: problems, and those that every route may answer with."""
+    """OpenAPI with our errors: as problems, and with those that every route may answer with."""
     schema = _with_short_names(generated())
     for path, operations in schema["paths"].items():
         for operation in operations.values():
@@ -194,7 +194,7 @@ def _with_short_names(generated: dict[str, Any]) -> dict[str, Any]:
     """OpenAPI in which `api__admin__analytics__CallsOut` is `analytics__CallsOut`.
 
     Two models of one name are published with their modules; clients are generated from these names,
-    so they are the same whatever package a module stands in.
+    so they must not depend on the package of a module.
     """
     return cast(dict[str, Any], json.loads(_package_of_model.sub("", json.dumps(generated))))
 

@@ -136,7 +136,7 @@ def _out(record: Refund) -> RefundOut:
 
 
 def _message(record: Refund) -> str:
-    """What happened and what happens next, in plain words."""
+    """A sentence about what happened and what happens next."""
     amount = f"Rs {money.text(int(record['amount_paise']))}"
     match record["status"]:
         case "reserved":

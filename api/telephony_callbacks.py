@@ -16,7 +16,7 @@ from telephony import InvalidCallbackSignature, Report
 
 
 async def script_for(call_id: str, *, via: str) -> telephony.Script:
-    """What the network `via` shall do in this call now that somebody answered.
+    """What the network `via` is to do in this call, which was answered.
 
     Raises NotFound, also when the call is with another network.
     """
@@ -67,7 +67,7 @@ def _report_in(
 )
 async def status(request: Request) -> Response:
     """The telephone network reports how a call stands. Repeated and late reports change nothing."""
-    # Every call ends here, and a hundred may end at once: no model, no dependency, no query more.
+    # The busiest route: every call reports here, so it has no model, no dependency and no extra query.
     name, call_id, report = _report_in(request.scope, request.headers, await request.body())
     await lifecycle.apply_report(call_id, report, via=name)
     if report.answered_by == "machine":

@@ -82,7 +82,7 @@ async def _filter(
     call_id: Id = None,
     user_id: Annotated[Id, Query(description="Whose; admins only")] = None,
 ) -> Filter:
-    """The filter that the query asks for, within what the user may see."""
+    """The filter of the query parameters, limited to what the user may see."""
     if user.role != "admin":
         if user_id not in (None, user.id):
             raise Forbidden("Only an admin may look at another user's transactions.")
@@ -151,7 +151,7 @@ async def one(user: CurrentUser, transaction_id: str) -> TransactionOut:
 
 
 async def _shown(entries: Sequence[Entry], user: User) -> list[TransactionOut]:
-    """The entries as the reader sees them."""
+    """The entries as the user may see them."""
     emails: dict[str, str] | None = None
     if user.role == "admin":
         emails = await users.find_emails({entry.user_id for entry in entries})
@@ -204,9 +204,9 @@ _ADMINS_COLUMNS = frozenset({"user_id", "user_email"})
 async def csv_of(
     chosen: Filter, *, for_admin: bool, byte_order_mark: bool = False
 ) -> AsyncGenerator[str, None]:
-    """The entries of the filter as CSV (RFC 4180), a piece a batch: constant memory.
+    """The entries of the filter as CSV (RFC 4180), one piece for each batch, in constant memory.
 
-    The first piece needs the database, so whoever takes it before answering knows that it is there.
+    The first piece needs the database: take it before the status is sent, and an outage is a 503.
     """
     columns = {n: cell for n, cell in _COLUMNS.items() if for_admin or n not in _ADMINS_COLUMNS}
     head = (BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines([list(columns)])

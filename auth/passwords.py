@@ -19,8 +19,8 @@ T = TypeVar("T")
 PASSWORD_CHARACTERS_MIN: Final = 8
 PASSWORD_CHARACTERS_MAX: Final = 128
 
-# What everybody tries first: the heads of the published lists of leaked passwords, of 8 characters
-# or more, and India's own.
+# The most frequent of the published lists of leaked passwords, of 8 characters or more, and those
+# that are frequent in India.
 COMMON_PASSWORDS: Final = frozenset(
     Path(__file__).with_name("common_passwords.txt").read_text("utf-8").split()
 )
@@ -36,46 +36,46 @@ _hashes_waiting = 0
 
 
 async def hash_password(password: str) -> str:
-    """The argon2id hash of `password`. Unavailable when too many wait for one."""
+    """The argon2id hash of `password`. Raises Unavailable when too many are queued."""
     return await _in_threads(lambda: str(_hasher.hash(_canonical(password))))
 
 
 async def verify_password(password: str, password_hash: str | None) -> bool:
     """Whether `password` belongs to `password_hash`.
 
-    None stands for an account that does not exist: the same work is done against a hash that
-    nothing matches, so that the time of the answer does not tell which e-mail addresses are known.
+    None is passed for an account that does not exist: the same work is done against a hash that
+    nothing matches, so that the response time does not reveal which e-mail addresses are known.
     """
     known = password_hash is not None
-    return await _in_threads(lambda: _verify(password, password_hash or _nobody())) and known
+    return await _in_threads(lambda: _verify(password, password_hash or _dummy_hash())) and known
 
 
 def _verify(password: str, password_hash: str) -> bool:
     return bool(_hasher.verify(_canonical(password), password_hash))
 
 
-_nobodys_hash: str | None = None
+_dummy: str | None = None
 
 
-def _nobody() -> str:
-    global _nobodys_hash
-    if _nobodys_hash is None:
-        _nobodys_hash = str(_hasher.hash(database.new_id("nobody")))
-    return _nobodys_hash
+def _dummy_hash() -> str:
+    global _dummy
+    if _dummy is None:
+        _dummy = str(_hasher.hash(database.new_id("nobody")))
+    return _dummy
 
 
 async def warm_up() -> None:
-    """Make the hash that stands for unknown accounts, or the first of them would take twice the time."""
-    await _in_threads(_nobody)
+    """Compute the hash that is verified for unknown accounts: the first would else take twice the time."""
+    await _in_threads(_dummy_hash)
 
 
 def _canonical(password: str) -> str:
-    """One form for what two keyboards type differently (NIST SP 800-63B 3.1.1.2: normalise)."""
+    """The password in Unicode NFKC, whatever the keyboard sent (NIST SP 800-63B 3.1.1.2: normalise)."""
     return unicodedata.normalize("NFKC", password)
 
 
 async def _in_threads(work: Callable[[], T]) -> T:
-    """Run `work` in one of two threads: many log-ins at once neither block the loop nor fill the memory."""
+    """Run `work` in one of two threads, so that many log-ins at once do not exhaust the memory."""
     global _hashes_waiting
     if _hashes_waiting >= HASHES_WAITING_MAX:
         raise Unavailable("Too many people are logging in at this moment; try again shortly.")
@@ -90,7 +90,7 @@ async def _in_threads(work: Callable[[], T]) -> T:
 
 
 def refuse_weak(password: str, *, field: str = "password", about: Iterable[str] = ()) -> None:
-    """InvalidRequest for a password that is too short, too long, or the first that anybody tries.
+    """InvalidRequest for a password that is too short, too long, or among the most common.
 
     Length counts, composition rules do not (NIST SP 800-63B 3.1.1.2). `about` are texts that the
     password must not be: the e-mail address, the name.

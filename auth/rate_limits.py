@@ -13,7 +13,7 @@ from limits.limits import RateLimitItem
 from core import config, database
 from core.errors import TooManyRequests
 
-LOGIN_FAILURES_PER_ADDRESS: Final = 10  # times what one account may: an office shares an address
+LOGIN_FAILURES_PER_ADDRESS: Final = 10  # times the account's limit: an office shares an address
 
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -27,17 +27,16 @@ async def limit_signups(address: str) -> None:
 
 
 async def limit_logins(address: str, account: str) -> None:
-    """Count an attempt to log in, for the address and for the account, whichever it comes from.
+    """Count an attempt to log in, once for the address and once for the account.
 
-    TooManyRequests above the limit a minute. `forgive_login` takes the attempt back.
+    TooManyRequests above the limit a minute. `forgive_login` removes the attempt.
     """
     for limit, scope, name in _login_limits(address, account):
         await _count(limit, scope, name)
 
 
 async def forgive_login(address: str, account: str) -> None:
-    """Take back an attempt that was the account's owner: it counts neither for the address nor for the
-    account."""
+    """Remove an attempt that succeeded: it counts neither for the address nor for the account."""
     (address_limit, scope, name), (account_limit, account_scope, account_name) = _login_limits(
         address, account
     )
@@ -74,7 +73,7 @@ async def _count(limit: RateLimitItem, scope: str, name: str) -> None:
 
 
 def forget_connection() -> None:
-    """Forget the connections of a service that stops."""
+    """Drop the limiter of a client that is closed: the next one makes its own."""
     global _limiter_of_client
     _limiter_of_client = None
 
@@ -82,7 +81,7 @@ def forget_connection() -> None:
 class _Counters(MongoDBStorage):
     """The library's counters over this process's own connections.
 
-    As it comes, it opens a pool of its own and closes it when it is collected.
+    The library itself would open its own pool and close it when it is garbage-collected.
     """
 
     def __init__(self, client: object) -> None:
@@ -97,7 +96,7 @@ class _Counters(MongoDBStorage):
         self.storage = client
 
     def __del__(self) -> None:
-        """The connections are not ours to close."""
+        """Leave the client open: `core.database` closes it."""
 
 
 def _limiter() -> FixedWindowRateLimiter:
@@ -110,7 +109,7 @@ def _limiter() -> FixedWindowRateLimiter:
 
 
 def _network(address: str) -> str:
-    """The address, or for IPv6 its /64: one customer has all of it."""
+    """The address, or for IPv6 its /64, which one customer has as a whole."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 ISSUER: Final = "wallet"
-ALGORITHMS: Final = ["HS256"]  # the only ones ever accepted: a token does not choose its own
+ALGORITHMS: Final = ["HS256"]  # the only ones accepted: the token's header does not choose
 TOKEN_CHARACTERS_MAX: Final = 2_000
-# The stream answers every half second; after this long without an answer it proves nothing.
+# The stream answers every half second; after this long without an answer it counts as down.
 STREAM_SILENCE_SECONDS_MAX: Final = 2.0
 LOOK_UP_SECONDS_MAX: Final = 5.0
 
@@ -37,12 +37,12 @@ class SessionRecord(TypedDict):
     user_id: str
     created_at: dt.datetime
     expires_at: dt.datetime
-    revoked_at: dt.datetime | None  # None: it goes on
+    revoked_at: dt.datetime | None  # None: the session is valid
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claims:
-    """What a valid token says."""
+    """The claims of a valid token."""
 
     user_id: str
     session_id: str
@@ -53,12 +53,12 @@ class Claims:
 
 
 def token_seconds() -> int:
-    """How long a token lives."""
+    """How long a token is valid."""
     return config.settings().access_token_minutes * 60
 
 
 async def create_session(user_id: str, epoch: int) -> str:
-    """Begin a session; its signed token. `epoch` counts the user's password changes."""
+    """Create a session and return its signed token. `epoch` counts the user's password changes."""
     now = clock.now()
     session: SessionRecord = {
         "_id": database.new_id("ses"),
@@ -80,13 +80,13 @@ async def create_session(user_id: str, epoch: int) -> str:
 
 
 async def get_claims(token: str) -> Claims:
-    """What `token` says, when it is signed by us, in time, and its session is not revoked.
+    """The claims of `token`, if we signed it, it has not expired, and its session is not revoked.
 
-    Raises Unauthenticated; Unavailable when it cannot be found out whether it is revoked.
+    Raises Unauthenticated; Unavailable when MongoDB does not answer whether it is revoked.
     """
     claims = _decode(token)
     if not is_current():
-        await _look_up(claims.session_id)
+        await _require_not_revoked(claims.session_id)
     elif claims.session_id in _revoked:
         raise Unauthenticated("This session has ended. Log in again.")
     return claims
@@ -116,7 +116,7 @@ async def revoke_sessions(user_id: str) -> None:
         {"user_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": clock.now()}}
     )
     now = clock.now()
-    await _remember_revoked({"user_id": user_id, "expires_at": {"$gt": now}})
+    await _load_revoked({"user_id": user_id, "expires_at": {"$gt": now}})
 
 
 def _key() -> str:
@@ -149,7 +149,7 @@ def _decode(token: str) -> Claims:
 # --- revocations by every process ---------------------------------------------------------------
 
 # Each process follows one change stream of the sessions (and of the users, for users.py), so that
-# no request needs a look-up. While the stream gives no answer, each request looks its session up.
+# no request needs a look-up. While the stream is down, each request reads its session from the database.
 _revoked: dict[str, dt.datetime] = {}  # session id -> when its token expires by itself
 _answered_at = -math.inf  # time.monotonic() of the stream's last answer; -inf: not followed
 _listeners: dict[str, Callable[[Mapping[str, Any] | None], None]] = {}
@@ -163,12 +163,12 @@ def on_change(collection: str, callback: Callable[[Mapping[str, Any] | None], No
 
 
 def is_current() -> bool:
-    """Whether what this process remembers is what the database says, give or take two seconds."""
+    """Whether this process's cache is at most two seconds behind the database."""
     return time.monotonic() - _answered_at < STREAM_SILENCE_SECONDS_MAX
 
 
 async def start() -> None:
-    """Follow revocations from now on; until the stream is open, each session is looked up."""
+    """Follow revocations from now on; until the stream is open, each request reads its session."""
     global _follower, _stopping
     _stopping = False
     await passwords.warm_up()
@@ -183,8 +183,8 @@ async def stop() -> None:
     task, _follower = _follower, None
     if task is not None:
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-            # Not `wait_for`: in Python 3.11 it forgets to be cancelled when the task ends just then.
-            async with asyncio.timeout(1.5):  # a turn without a change takes half a second
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that coincides with the task's end.
+            async with asyncio.timeout(1.5):  # an answer without a change takes half a second
                 await task
     _revoked.clear()
 
@@ -203,14 +203,14 @@ async def _follow_always() -> None:
 
 async def _follow() -> None:
     global _answered_at
-    async with database.changes(_followed()) as turns:
-        # The stream is open: what was revoked before is in the collection, what comes is in it.
+    async with database.changes(_followed()) as answers:
+        # The stream is open: earlier revocations are in the collection, later ones in the stream.
         for callback in _listeners.values():
             callback(None)
-        await _remember_revoked({"revoked_at": {"$ne": None}, "expires_at": {"$gt": clock.now()}})
+        await _load_revoked({"revoked_at": {"$ne": None}, "expires_at": {"$gt": clock.now()}})
         forget_at = time.monotonic() + 60
         log.info("session stream up, %d revoked sessions remembered", len(_revoked))
-        async for change in turns:
+        async for change in answers:
             if _stopping:
                 return
             if change is not None:
@@ -222,7 +222,7 @@ async def _follow() -> None:
 
 
 def _followed() -> Document:
-    """Log-ins and expiries are left to the server: a crowd of them must not delay a revocation."""
+    """The server filters log-ins and expiries out: many of them must not delay a revocation."""
     return {
         "$or": [
             {"ns.coll": {"$in": list(_listeners)}},
@@ -236,7 +236,7 @@ def _followed() -> Document:
     }
 
 
-async def _remember_revoked(where: Document) -> None:
+async def _load_revoked(where: Document) -> None:
     async for session in db.sessions.find(where, {"expires_at": 1}):
         _revoked[session["_id"]] = session["expires_at"]
 
@@ -257,7 +257,7 @@ def _forget_expired() -> None:
         del _revoked[session_id]
 
 
-async def _look_up(session_id: str) -> None:
+async def _require_not_revoked(session_id: str) -> None:
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS_MAX):
             found = await database.find_together("sessions", session_id)

@@ -40,7 +40,7 @@ def _comma_separated(value: object) -> object:
     )
 
 
-# The kinds of numbers that phonenumbers tells apart. Not among them: those it does not know.
+# The kinds of numbers that phonenumbers distinguishes, without UNKNOWN.
 NumberType = Literal[
     "MOBILE",
     "FIXED_LINE",
@@ -57,7 +57,7 @@ NumberType = Literal[
 
 
 class Settings(BaseSettings):
-    """Every setting; each stands in `.env.example` with a line of explanation."""
+    """Every setting; `.env.example` lists each with a line of explanation."""
 
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True
@@ -149,28 +149,28 @@ class Settings(BaseSettings):
 
     @property
     def base_url(self) -> str:
-        """The URL that the outside sees, without a slash at its end."""
+        """The public URL of the service, without a trailing slash."""
         return self.public_base_url.rstrip("/") or self.own_url
 
     @property
     def own_url(self) -> str:
-        """Where this machine reaches the service."""
+        """The URL under which this machine reaches the service."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - a comparison
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def recharge_page_url(self) -> str:
-        """Where a 402 sends the user to recharge."""
+        """The page to recharge at that the answer 402 names."""
         return self.recharge_url or f"{self.base_url}/docs"
 
     def is_replaced(self, network: str) -> bool:
-        """Whether this telephone network is asked at another address than its own, as tests do."""
+        """Whether this telephone network's API is replaced by another address, as tests do."""
         return bool(getattr(self, f"{network}_base_url", ""))
 
     @property
     def signup_limit(self) -> int:
-        """Sign-ups an hour from one address. Unless set: room for an office behind one address in
-        production, and for tools that sign up a crowd on a developer's machine."""
+        """Sign-ups an hour from one address. Unless set: enough for an office behind one address in
+        production, and for load tests on a developer's machine."""
         return self.signups_per_hour or (100 if self.app_env == "production" else 10_000)
 
     @property
@@ -204,7 +204,7 @@ class Settings(BaseSettings):
 
     @property
     def gateway_mode(self) -> str:
-        """`sandbox`, `test` or `live`, told by the key's prefix; `unknown` for anything else."""
+        """`sandbox`, `test` or `live`, read from the key's prefix; `unknown` for anything else."""
         return next(
             (
                 mode
@@ -216,7 +216,7 @@ class Settings(BaseSettings):
 
     @property
     def gateway_base_url(self) -> str:
-        """Where the Razorpay API is."""
+        """The base URL of the Razorpay API."""
         if self.razorpay_base_url:
             return self.razorpay_base_url.rstrip("/")
         return (
@@ -275,12 +275,12 @@ def settings() -> Settings:
 
 
 def use(chosen: Settings | None) -> None:
-    """Put `chosen` in the place of what the environment says (tests); None reads it again."""
+    """Use `chosen` instead of the environment's settings (tests); None reads the environment again."""
     global _current
     _current = chosen
 
 
-# --- what is wrong with them --------------------------------------------------------------------
+# --- validation ---------------------------------------------------------------------------------
 
 
 def _is_weak(secret: SecretStr) -> bool:
@@ -289,7 +289,7 @@ def _is_weak(secret: SecretStr) -> bool:
 
 
 def problems(chosen: Settings) -> list[str]:
-    """What keeps the service from starting with these settings, a sentence each; empty when fine.
+    """Why the service refuses to start with these settings, a sentence each; empty when it starts.
 
     Development and test need a JWT secret, and the key's secret when there is a Razorpay key.
     Production refuses everything that is a default, a sandbox, a simulator or missing.
@@ -350,7 +350,7 @@ def _amount_problems(chosen: Settings) -> list[str]:
     return found
 
 
-# What each telephone network needs, besides an address under which it reaches us.
+# The settings that each telephone network needs, besides the public URL that it calls back.
 _CREDENTIALS = {
     "simulator": (),
     "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM"),

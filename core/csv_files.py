@@ -16,13 +16,13 @@ _RECORD_LINES_MAX: Final = 50
 _SAMPLE_RECORDS: Final = 20
 _DELIMITERS: Final = ",;\t|"
 
-# What a spreadsheet makes of a long number that it took for a quantity.
+# How a spreadsheet writes a long number that it read as a quantity.
 SCIENTIFIC: Final = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+?\d{1,2}")
-# Characters that nobody sees and that come with pasted text.
+# Invisible characters that come with pasted text.
 INVISIBLE: Final = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 BYTE_ORDER_MARK = "\ufeff"
-# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), also full-width.
+# What a spreadsheet reads as the beginning of a formula (OWASP, CSV injection), also full-width.
 _formula_form = re.compile(r"[\s\x00]*[=+\-@＝＋－＠]|[\t\r\n]")
 
 
@@ -36,7 +36,7 @@ class UnreadableFile(Problem):
 
 
 def decoded(content: bytes) -> str:
-    """The file as text. Raises UnreadableFile, which says what to do, for what is no text."""
+    """The file as text. Raises UnreadableFile, which says what to do, for a file that is not text."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UnreadableFile("The file is UTF-16. Save it as 'CSV UTF-8' and upload that.")
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -54,7 +54,7 @@ def decoded(content: bytes) -> str:
 def delimiter_of(text: str) -> tuple[str, int]:
     """The delimiter, and where the rows begin: the one that cuts the first records most evenly."""
     declared = re.match(r"sep=([,;\t|])\r?\n", text, re.IGNORECASE)
-    if declared:  # Excel's own way of saying it
+    if declared:  # Excel's `sep=` line
         return declared[1], declared.end()
     head = text[: 64 * 1024]
 
@@ -79,7 +79,7 @@ def delimiter_of(text: str) -> tuple[str, int]:
 def records(
     text: str, delimiter: str, text_from: int, *, is_whole: bool = True
 ) -> Iterator[tuple[int, list[str]]]:
-    """The records that hold anything, each with the physical line on which it begins."""
+    """The records that are not empty, each with the physical line on which it begins."""
     lines = io.StringIO(text, newline="")
     lines.seek(text_from)
     reader = csv.reader(lines, delimiter=delimiter)
@@ -126,5 +126,5 @@ def lines(rows: Iterable[Sequence[str]]) -> str:
 
 
 def harmless(text: str) -> str:
-    """`text` with an apostrophe before what a spreadsheet would run; a phone number stays whole."""
+    """`text` with an apostrophe before what a spreadsheet would run; a phone number is not changed."""
     return f"'{text}" if _formula_form.match(text) else text

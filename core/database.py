@@ -49,7 +49,7 @@ _NOT_PRIMARY_CODES = {91, 189, 10107, 11600, 11602, 13435, 13436}
 _DUPLICATE_KEY = 11000
 _SERVER_SELECTION_MS = 3_000
 _SOCKET_MS = 30_000
-_SESSION_IDLE_SECONDS = 300  # the server forgets a session after 30 minutes
+_SESSION_IDLE_SECONDS = 300  # the server ends a session that was idle for 30 minutes
 _ATOMIC_SECONDS = 10.0
 
 
@@ -92,7 +92,7 @@ class Index:
         given = {
             "unique": self.unique or None,
             "partialFilterExpression": self.only_where,
-            "expireAfterSeconds": self.expire_seconds,  # 0 is one: when the document says
+            "expireAfterSeconds": self.expire_seconds,  # 0 counts: at the time in the document
         }
         options = {name: value for name, value in given.items() if value is not None}
         keys = [(key.lstrip("-"), -1 if key[0] == "-" else 1) for key in self.keys]
@@ -103,7 +103,7 @@ class SchemaState(TypedDict):
     """The one record of `meta`: which declarations the database was prepared for."""
 
     _id: Literal["schema"]
-    fingerprint: NotRequired[str]  # not before the first process is done
+    fingerprint: NotRequired[str]  # absent until the first process has finished
     at: NotRequired[dt.datetime]
     lease_until: dt.datetime | None  # a process prepares it until then
 
@@ -114,7 +114,7 @@ _declared: dict[str, tuple[Document | None, tuple[Index, ...]]] = {}
 def declare(
     collection: str, *, indexes: Sequence[Index] = (), schema: Document | None = None
 ) -> None:
-    """Say, in the module that owns it, which indexes and which `$jsonSchema` a collection has."""
+    """Register a collection's indexes and `$jsonSchema`; called by the module that owns it."""
     _declared[collection] = (schema, tuple(indexes))
 
 
@@ -123,9 +123,9 @@ _migrations: dict[str, Migration] = {}
 
 
 def migrate(name: str, body: Migration) -> None:
-    """Say, in the module that owns the collections, what brings an older database up to date.
+    """Register a migration of an older database; called by the module that owns the collections.
 
-    `prepare` runs `body` once the collections are there. It must be harmless when repeated: it runs
+    `prepare` runs `body` when the collections exist. It must be idempotent: it runs
     again whenever the declarations change, and a second process may run it when the first is slow.
     """
     _migrations[name] = body
@@ -162,12 +162,12 @@ def long(paise: int) -> Long:
 
 
 def new_id(kind: str) -> str:
-    """A fresh identifier that carries its kind and sorts by time: `call_01J…`."""
+    """A new identifier that begins with its kind and sorts by time: `call_01J…`."""
     return f"{kind}_{ULID()}"
 
 
 def stable_id(kind: str, *facts: str) -> str:
-    """The one identifier that these facts always lead to (a hash): `txn_…`."""
+    """The identifier that is derived from these facts by a hash, always the same: `txn_…`."""
     return f"{kind}_{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}"
 
 
@@ -196,7 +196,7 @@ async def connect(uri: str, name: str) -> None:
 async def close() -> None:
     """Disconnect."""
     global _client, _database
-    _lanes.clear()
+    _look_ups.clear()
     _idle_sessions.clear()
     if _client is not None:
         _client.close()
@@ -209,12 +209,12 @@ def client() -> motor.AsyncIOMotorClient[Document]:
 
 
 def database_name() -> str:
-    """The name of the connected database (for libraries that bring their own collections)."""
+    """The name of the connected database (for libraries that have their own collections)."""
     return _connected().name
 
 
 async def ping() -> None:
-    """Ask the primary for a sign of life; raises one of `AWAY` when there is none."""
+    """Ping the primary; raises one of `AWAY` when it does not answer."""
     hello = await client().admin.command("hello", maxTimeMS=2_000)
     if not hello.get("isWritablePrimary"):
         raise ConnectionFailure("no primary")
@@ -235,10 +235,10 @@ async def refuse_standalone() -> None:
 
 
 async def prepare(*, wait_seconds: float = 60) -> None:
-    """Create what the modules declared, and migrate an older database: by one process, harmless
-    when repeated.
+    """Create what the modules declared, and migrate an older database: by one process at a time,
+    idempotent.
 
-    Their fingerprint is kept in `meta`, so a start that changes nothing asks one question. Other
+    Their fingerprint is stored in `meta`, so a start that changes nothing sends one query. Other
     processes wait until the one that holds the lease is done.
     """
     declared = (sorted(_declared.items()), sorted(_migrations))
@@ -273,7 +273,7 @@ async def _create_all() -> None:
     have = set(await database.list_collection_names())
     for name, (schema, indexes) in _declared.items():
         if name not in have:
-            with contextlib.suppress(CollectionInvalid):  # another process was faster
+            with contextlib.suppress(CollectionInvalid):  # another process created it first
                 await database.create_collection(name)
         if schema is not None:
             await database.command("collMod", name, validator={"$jsonSchema": schema})
@@ -281,7 +281,7 @@ async def _create_all() -> None:
             await database[name].create_indexes([index.model() for index in indexes])
 
 
-# --- what commits together ----------------------------------------------------------------------
+# --- transactions and companion writes ----------------------------------------------------------
 
 _TRANSACTION: Final[dict[str, Any]] = {
     "read_concern": ReadConcern("snapshot"),
@@ -294,7 +294,7 @@ _TRANSACTION: Final[dict[str, Any]] = {
 async def transaction() -> AsyncIterator[Session]:
     """One attempt at a transaction: snapshot reads, majority commit, abort when the block raises.
 
-    `is_transient` tells whether to try the block again. Speak to no other network inside it.
+    `is_transient` decides whether to try the block again. Make no other network calls inside it.
     """
     session = await _borrowed()
     try:
@@ -306,7 +306,7 @@ async def transaction() -> AsyncIterator[Session]:
     _idle_sessions.append((asyncio.get_running_loop().time(), session))
 
 
-# Beginning and ending a session are two trips through the driver: the committer keeps its own.
+# Starting and ending a session costs two round trips, so the committer reuses its own.
 _idle_sessions: list[tuple[float, Session]] = []
 
 
@@ -321,13 +321,13 @@ async def _borrowed() -> Session:
 
 @contextlib.asynccontextmanager
 async def snapshot() -> AsyncIterator[Session]:
-    """Reads of one moment; unlike a transaction's they may take minutes, and hold nobody up."""
+    """Reads of one moment; unlike a transaction's they may take minutes, and block no writer."""
     async with await client().start_session(snapshot=True) as session:
         yield session
 
 
 async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
-    """Run `body` in a transaction; it may run more than once and must not speak to a network."""
+    """Run `body` in a transaction; it may run more than once and must make no other network calls."""
     until = asyncio.get_running_loop().time() + _ATOMIC_SECONDS
 
     async def attempt(session: Session) -> T:
@@ -335,7 +335,7 @@ async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
             return await body(session)
         except AWAY as away:
             if asyncio.get_running_loop().time() < until:
-                raise  # the driver tries again, for two minutes: longer than anybody waits
+                raise  # the driver would retry for two minutes: longer than any caller waits
             raise Unavailable("The database cannot be reached right now; try again.") from away
 
     async with await client().start_session() as session:
@@ -344,7 +344,7 @@ async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
 
 def is_transient(problem: BaseException) -> bool:
     """Whether the same transaction, tried again, may well succeed: a write conflict, a race for a
-    unique key, an unknown commit result (the keys make it safe to fold again)."""
+    unique key, an unknown commit result (the keys make a repetition safe)."""
     if isinstance(problem, LostRace) or is_duplicate(problem):
         return True
     labels = ("TransientTransactionError", "UnknownTransactionCommitResult")
@@ -359,14 +359,14 @@ def is_duplicate(problem: BaseException) -> bool:
 
 
 def is_away(problem: BaseException) -> bool:
-    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing what was asked."""
+    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing a command."""
     return isinstance(problem, AWAY) or (
         isinstance(problem, OperationFailure) and problem.code in _NOT_PRIMARY_CODES
     )
 
 
 async def write_all(writes: Iterable[Write], session: Session | None = None) -> int:
-    """Carry out companion writes, one bulk a collection; how many documents were there to write."""
+    """Carry out companion writes, one bulk a collection; how many were inserted or matched."""
     bulks: dict[str, list[InsertOne[Document] | UpdateOne]] = {}
     for write in writes:
         bulk = bulks.setdefault(write.collection, [])
@@ -381,11 +381,11 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     return done
 
 
-# --- reads that are asked together --------------------------------------------------------------
+# --- batched reads ------------------------------------------------------------------------------
 
 
-class _Lane:
-    """The look-ups of one collection by one field: one query at a time, for all who wait."""
+class _LookUps:
+    """Batches the look-ups of one collection by one field: one query at a time, for all callers."""
 
     def __init__(self, collection: str, field: str) -> None:
         self.collection, self.field = collection, field
@@ -394,43 +394,43 @@ class _Lane:
 
     async def ask(self) -> None:
         while self.waiting:
-            seen = 0
-            while seen < len(self.waiting):  # a burst is arriving: let it come in
-                seen = len(self.waiting)
+            counted = 0
+            while counted < len(self.waiting):  # more look-ups are arriving: add them to this query
+                counted = len(self.waiting)
                 await asyncio.sleep(0)
-            asked, self.waiting = self.waiting, {}
-            where = {self.field: {"$in": list(asked)}}
+            batch, self.waiting = self.waiting, {}
+            where = {self.field: {"$in": list(batch)}}
             try:
                 rows = await db[self.collection].find(where, batch_size=1_000).to_list(None)
             except Exception as problem:
-                for future in itertools.chain(*asked.values()):
+                for future in itertools.chain(*batch.values()):
                     if not future.done():
                         future.set_exception(problem)
                 continue
             found = {row[self.field]: row for row in rows}
-            for value, futures in asked.items():
+            for value, futures in batch.items():
                 for future in futures:
                     if not future.done():
                         future.set_result(found.get(value))
         self.task = None
 
 
-_lanes: dict[tuple[str, str], _Lane] = {}
+_look_ups: dict[tuple[str, str], _LookUps] = {}
 
 
 async def find_together(collection: str, value: str, *, field: str = "_id") -> Document | None:
     """The document of `collection` whose uniquely indexed `field` is `value`, or None.
 
-    Look-ups that come while another one is under way are the next query together: a thousand
-    callbacks at once ask MongoDB a few times. Callers share the document: do not change it.
+    Look-ups that arrive while a query runs are combined into the next one: a thousand
+    simultaneous callbacks cause a few queries. Callers share the document: do not change it.
     """
-    lane = _lanes.get((collection, field))
-    if lane is None:
-        lane = _lanes[collection, field] = _Lane(collection, field)
+    look_ups = _look_ups.get((collection, field))
+    if look_ups is None:
+        look_ups = _look_ups[collection, field] = _LookUps(collection, field)
     future: asyncio.Future[Document | None] = asyncio.get_running_loop().create_future()
-    lane.waiting.setdefault(value, []).append(future)
-    if lane.task is None:
-        lane.task = asyncio.create_task(lane.ask())
+    look_ups.waiting.setdefault(value, []).append(future)
+    if look_ups.task is None:
+        look_ups.task = asyncio.create_task(look_ups.ask())
     return await future
 
 
@@ -439,27 +439,27 @@ async def find_together(collection: str, value: str, *, field: str = "_id") -> D
 
 @contextlib.asynccontextmanager
 async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, Any] | None]]:
-    """The changes from now on that `where` matches, updated documents looked up in full.
+    """The changes from now on that `where` matches, with the full document of an update.
 
     The stream is open on the server before the block is entered, so what is read inside the block
-    and what the stream tells leave no gap. Each turn is an answer of the server: a change, or None
-    when half a second passed without one. No turn for longer than that means that nothing is known.
+    and what the stream reports leave no gap. Each item is an answer of the server: a change, or None
+    when half a second passed without one. No item for longer than that means that the stream is down.
     """
     async with _connected().watch(
         [{"$match": where}], full_document="updateLookup", max_await_time_ms=500
     ) as stream:
-        first = await stream.try_next()  # Motor opens the stream with the first question
+        first = await stream.try_next()  # Motor opens the stream at the first call
 
-        async def turns() -> AsyncIterator[Mapping[str, Any] | None]:
+        async def answers() -> AsyncIterator[Mapping[str, Any] | None]:
             yield first
             while cast(bool, stream.alive):  # a property; the stubs call it a method
                 yield await stream.try_next()
             raise ConnectionFailure("the change stream ended")
 
-        yield turns()
+        yield answers()
 
 
-# --- one question to one server (the start command, before there is a connection) ---------------
+# --- one command to one server (the start command, before there is a connection) ----------------
 
 
 def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:

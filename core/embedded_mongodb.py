@@ -34,8 +34,8 @@ LOGS_KEPT = 3
 
 _ALREADY_INITIALIZED = 23
 
-# Below the range from which systems hand out ports to outgoing connections: a replica set
-# remembers its port, so nobody may be given it by accident between two runs.
+# Below the range of ephemeral ports: a replica set stores its port, so no other program may be
+# assigned it by accident between two runs.
 _PORTS = range(27_100, 29_900)
 
 _OPTIONS = (
@@ -59,7 +59,7 @@ _OPTIONS = (
     # A transaction whose process was killed keeps its wallets locked until it is this old.
     "--setParameter",
     "transactionLifetimeLimitSeconds=5",
-    # Nobody to hand over to: do not wait 15 seconds for them when it is told to stop.
+    # There is no secondary to step down to: do not wait 15 seconds for one at shutdown.
     "--setParameter",
     "shutdownTimeoutMillisForSignaledShutdown=100",
 )
@@ -71,7 +71,7 @@ class CannotStart(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Home:
-    """What lies where under `DATA_DIR/mongod`."""
+    """The files under `DATA_DIR/mongod`."""
 
     path: Path
 
@@ -93,10 +93,10 @@ class _Home:
 
 
 class Running:
-    """A mongod that answers. Whoever holds one uses it; the last one to `stop` ends it.
+    """A mongod that answers. Each `Running` is one user of it; the last one to `stop` ends the mongod.
 
-    Being a user is a shared lock on a file, so a user that was killed is none any more: a mongod
-    that outlived its starter is adopted by the next start, and stopped by it.
+    Each user holds a shared lock on a file, which ends with its process: a mongod whose starter was
+    killed is used by the next start, and stopped by it.
     """
 
     def __init__(self, home: _Home, *, port: int, pid: int, user: IO[str], adopted: bool) -> None:
@@ -107,16 +107,16 @@ class Running:
 
     @property
     def uri(self) -> str:
-        """What to put into `MONGODB_URI`."""
+        """The value for `MONGODB_URI`."""
         return f"mongodb://127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}"
 
     def guard(self) -> None:
-        """From now on start the mongod again when it dies, and keep its log small."""
+        """From now on restart the mongod when it ends, and rotate its log."""
         self._guard = threading.Thread(target=self._watch, name="mongod guard", daemon=True)
         self._guard.start()
 
     def stop(self) -> None:
-        """Stop using it. The mongod is stopped cleanly unless somebody else uses it as well."""
+        """Stop using it. The mongod is shut down cleanly unless another process uses it as well."""
         self._over.set()
         if self._guard is not None:
             self._guard.join()
@@ -138,7 +138,7 @@ class Running:
                     log.info("mongod runs again, pid %s", self.pid)
                 elif self._home.log.stat().st_size > LOG_BYTES_MAX:
                     _rotate(self._home.log)
-                    database.ask(self.port, {"logRotate": "server"})  # opens the new file
+                    database.ask(self.port, {"logRotate": "server"})  # makes it open the new file
             except (CannotStart, OSError, database.AnyError) as problem:
                 log.error("the guard of mongod: %s", problem)
                 self._over.wait(5)
@@ -150,8 +150,8 @@ class Running:
 def find_binary(made_by: str = "") -> Path:
     """The mongod to run: the one on PATH when it is 6.0 or newer, else the one from PyPI.
 
-    `made_by` is the version (`6.0`) that wrote the data: a mongod of that version comes first,
-    because MongoDB opens the files of its neighbour versions only.
+    `made_by` is the version (`6.0`) that wrote the data: a mongod of that version is preferred,
+    because MongoDB opens the files of adjacent versions only.
     """
     candidates = []
     on_path = shutil.which("mongod")
@@ -175,19 +175,19 @@ def find_binary(made_by: str = "") -> Path:
 def version_of(binary: Path) -> tuple[int, int]:
     """Its (major, minor) version; (0, 0) when it does not run."""
     try:
-        said = subprocess.run(  # noqa: S603 - the mongod itself
+        output = subprocess.run(  # noqa: S603 - the mongod itself
             [binary, "--version"], capture_output=True, text=True, timeout=30, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return (0, 0)
-    found = re.search(r"db version v(\d+)\.(\d+)", said)
+    found = re.search(r"db version v(\d+)\.(\d+)", output)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def start(data_dir: str | Path) -> Running:
     """Start the mongod of `data_dir`, or use the one that already runs there.
 
-    It comes back when the replica set has its primary. Raises `CannotStart`, in words.
+    Returns when the replica set has its primary. Raises `CannotStart` with what to do.
     """
     home = _Home(Path(data_dir).resolve() / "mongod")
     home.data.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ def start(data_dir: str | Path) -> Running:
         _locked(user, fcntl.LOCK_SH)
         try:
             port, pid, adopted = _ensure(home)
-        except BaseException:  # also a signal while we wait: leave nothing half started behind
+        except BaseException:  # also a signal while we wait: stop what was started
             if _locked(user, fcntl.LOCK_EX):
                 _end(home)
             user.close()
@@ -235,7 +235,7 @@ def _launch(home: _Home, port: int | None) -> int:
             )
         _rotate(home.log)
         for child in _children.values():
-            child.poll()  # take leave of the dead ones
+            child.poll()  # reap the ones that ended
         process = subprocess.Popen(  # noqa: S603 - the mongod itself
             [
                 binary,
@@ -259,7 +259,9 @@ def _launch(home: _Home, port: int | None) -> int:
             return chosen
         if port is not None or _is_free(chosen):
             break
-    raise CannotStart(f"{binary} did not start: {_last_words(home)} (the whole log: {home.log})")
+    raise CannotStart(
+        f"{binary} did not start: {_failure_in_log(home)} (the whole log: {home.log})"
+    )
 
 
 def _answers(home: _Home, port: int, process: subprocess.Popen[bytes]) -> bool:
@@ -284,7 +286,7 @@ def _await_primary(home: _Home, port: int) -> None:
             if hello.get("isreplicaset") and "setName" not in hello:
                 _initiate(port)
         if not _is_running(home):
-            raise CannotStart(f"mongod ended: {_last_words(home)} (the whole log: {home.log})")
+            raise CannotStart(f"mongod ended: {_failure_in_log(home)} (the whole log: {home.log})")
         time.sleep(0.05)
     raise CannotStart(f"the replica set has no primary yet; {home.log} says why")
 
@@ -296,14 +298,14 @@ def _initiate(port: int) -> None:
     except database.AnyError as problem:
         if getattr(problem, "code", None) != _ALREADY_INITIALIZED:
             raise
-        # The data was made on another port: its replica set does not find itself on this one.
+        # The data was made on another port: its replica set configuration does not name this one.
         known = database.ask(port, {"replSetGetConfig": 1})["config"]
         known |= {"version": known["version"] + 1, "members": members}
         database.ask(port, {"replSetReconfig": known, "force": True})
 
 
 def _is_there(home: _Home, port: int | None) -> bool:
-    """Whether the mongod that runs on this data answers; waits while it is coming or going."""
+    """Whether the mongod that runs on this data answers; waits while it starts or stops."""
     deadline = time.monotonic() + STOP_SECONDS_MAX
     while _is_running(home) and time.monotonic() < deadline:
         if port is not None and _is_ours(home, port):
@@ -345,7 +347,7 @@ def _end(home: _Home) -> None:
 
 
 def _is_running(home: _Home) -> bool:
-    """Whether a mongod has this data open: it holds a lock on a file there as long as it lives."""
+    """Whether a mongod has this data open: it holds a lock on a file there until it ends."""
     try:
         with (home.data / "mongod.lock").open() as file:
             return not _locked(file, fcntl.LOCK_SH)
@@ -354,7 +356,7 @@ def _is_running(home: _Home) -> bool:
 
 
 def _pid(home: _Home) -> int:
-    """The pid that the mongod of this data wrote down when it started; 0 when it stopped cleanly."""
+    """The pid that the mongod of this data wrote to its lock file; 0 when it stopped cleanly."""
     return int((home.data / "mongod.lock").read_text().strip() or 0)
 
 
@@ -363,7 +365,7 @@ def _pid(home: _Home) -> int:
 
 @contextlib.contextmanager
 def _starting(home: _Home) -> Iterator[None]:
-    """One at a time starts or stops the mongod of this data."""
+    """A lock: one process at a time starts or stops the mongod of this data."""
     with (home.path / "start.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -402,7 +404,7 @@ def _is_free(port: int) -> bool:
 
 
 def _rotate(log_file: Path) -> None:
-    """mongod.log becomes mongod.log.1, and so on; the last few are kept."""
+    """Rename mongod.log to mongod.log.1, and so on; `LOGS_KEPT` old files remain."""
     for n in range(LOGS_KEPT, 0, -1):
         older = log_file.with_name(f"{log_file.name}.{n}")
         newer = log_file.with_name(f"{log_file.name}.{n - 1}") if n > 1 else log_file
@@ -410,10 +412,10 @@ def _rotate(log_file: Path) -> None:
             newer.replace(older)
 
 
-def _last_words(home: _Home) -> str:
+def _failure_in_log(home: _Home) -> str:
     try:
         lines = home.log.read_text(errors="replace").splitlines()
     except OSError:
         return "it left no log"
-    told = [line for line in lines if '"s":"E"' in line or '"s":"F"' in line]
-    return (told or lines or ["it left an empty log"])[-1][:500]
+    errors = [line for line in lines if '"s":"E"' in line or '"s":"F"' in line]
+    return (errors or lines or ["it left an empty log"])[-1][:500]

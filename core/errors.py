@@ -117,7 +117,7 @@ class StillRunning(Problem):
     code, status, title = "request_in_progress", 409, "Still running"
 
 
-# --- who ----------------------------------------------------------------------------------------
+# --- authentication and roles -------------------------------------------------------------------
 
 
 class Unauthenticated(Problem):
@@ -213,7 +213,7 @@ class SpendCapReached(PaymentRequired):
         self.extra |= {"cap": money.rupees(cap_paise), "resets_at": clock.iso(resets_at)}
 
 
-# Why a call or a campaign may be refused with 402.
+# The reasons for which a call or a campaign is refused with 402.
 PAYMENT_REQUIRED: tuple[type[Problem], ...] = (
     InsufficientBalance,
     BalanceHeld,
@@ -234,7 +234,7 @@ class HoldNotFound(Problem):
     code, status, title = "hold_not_found", 409, "Hold not found"
 
 
-# --- us and those we depend on ------------------------------------------------------------------
+# --- failures of ours and of what we depend on --------------------------------------------------
 
 
 class Unavailable(Problem):

@@ -18,9 +18,9 @@ Result = TypeVar("Result")
 async def due_ids(
     collection: Collection, field: str, *, limit: int, where: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """The ids of at most `limit` documents whose `field` (a time) has come, the longest due first.
+    """The ids of at most `limit` documents whose `field` (a time) has passed, the longest due first.
 
-    Claims nothing; `where` narrows it. For work that `claim` takes one by one, when it is begun.
+    Claims nothing; `where` narrows it. For work that is claimed one by one, with `claim`, when it begins.
     """
     found = collection.find(_due(field, where), {"_id": 1}, sort=[(field, 1)], limit=limit)
     return [document["_id"] for document in await found.to_list(None)]
@@ -34,10 +34,10 @@ async def claim(
     until: dt.datetime,
     count: str | None = None,
 ) -> Document | None:
-    """The document as it was, for this caller until `until`; None when somebody else was faster.
+    """The document as it was, claimed until `until`; None when another caller claimed it first.
 
-    `field` is moved to `until` if it has come: a process that dies leaves the document due again.
-    With `count` that field of it is raised by one.
+    `field` is moved to `until` if it has passed: after a crash of the process it is due again then.
+    With `count` that field is incremented by one.
     """
     lease: Document = {"$set": {field: until}}
     if count is not None:
@@ -55,31 +55,31 @@ async def claim_due(
     limit: int,
     where: Mapping[str, Any] | None = None,
 ) -> list[Document]:
-    """At most `limit` documents whose `field` (a time) has come, taken by this caller alone.
+    """At most `limit` documents whose `field` (a time) has passed, claimed for this caller alone.
 
-    Each is claimed by moving `field` to `next_at(document)` before anything is done: a process that
-    dies loses a turn, never the document. None ends it: the field is removed. Who finds another
-    value in `field` than the one it read was not first, and leaves the document alone.
+    Each is claimed by moving `field` to `next_at(document)` before anything is done: after a
+    crash the document is due again at that time. None ends it: the field is removed. A document
+    whose `field` has changed since it was read was claimed by another caller, and is left out.
     """
     found = collection.find(_due(field, where), sort=[(field, 1)], limit=limit)
-    mine = []
+    claimed = []
     for document in await found.to_list(None):
         again_at = next_at(document)
-        taken = await collection.update_one(
+        moved = await collection.update_one(
             {"_id": document["_id"], field: document[field]},
             {"$unset": {field: ""}} if again_at is None else {"$set": {field: again_at}},
         )
-        if taken.modified_count:
-            mine.append(document)
-    return mine
+        if moved.modified_count:
+            claimed.append(document)
+    return claimed
 
 
 def _due(field: str, where: Mapping[str, Any] | None) -> Document:
-    # The type is named because only then MongoDB takes an index that holds dates alone.
+    # The type is named because only then MongoDB uses a partial index over dates.
     return {**(where or {}), field: {"$lte": clock.now(), "$type": "date"}}
 
 
-# --- some at once -------------------------------------------------------------------------------
+# --- bounded concurrency ------------------------------------------------------------------------
 
 
 async def gather_bounded(
@@ -87,7 +87,7 @@ async def gather_bounded(
 ) -> list[Result]:
     """`work` for every item, at most `limit` at a time; the results in the order of the items.
 
-    One that raises stops no other: when all are done, the first exception is raised.
+    An exception does not stop the others: when all are done, the first one is raised.
     """
     slots = asyncio.Semaphore(limit)
 

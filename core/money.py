@@ -6,7 +6,7 @@ from decimal import Decimal
 PAISE_MAX = 10**15  # ten thousand crore rupees: far above any wallet, far below 2**53 and int64
 
 
-# --- in and out ---------------------------------------------------------------------------------
+# --- rupees read and written --------------------------------------------------------------------
 
 
 def paise_of(rupees: object) -> int:
@@ -32,9 +32,9 @@ def paise_of(rupees: object) -> int:
 
 
 def paise_of_text(text: str) -> int:
-    """Rupees as they stand in a query string or a CSV cell (`15.0`) to paise; ValueError as above."""
+    """Rupees as written in a query string or a CSV cell (`15.0`) to paise; ValueError as above."""
     try:
-        if "_" in text or not text.isascii():  # Decimal takes `1_5` for 15
+        if "_" in text or not text.isascii():  # Decimal reads `1_5` as 15
             raise decimal.InvalidOperation
         amount = Decimal(text.strip())
     except decimal.InvalidOperation:
@@ -43,7 +43,7 @@ def paise_of_text(text: str) -> int:
 
 
 def rupees(paise: int) -> float:
-    """Paise as the JSON number the wire speaks: `15050` is `150.5`."""
+    """Paise as the JSON number of the API: `15050` is `150.5`."""
     return paise / 100
 
 

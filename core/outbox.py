@@ -16,27 +16,27 @@ log = logging.getLogger(__name__)
 # --- vocabulary ---------------------------------------------------------------------------------
 
 EventState = Literal[
-    "recorded",  # kept for people to read; no handler is called
+    "recorded",  # stored for people to read; no handler is called
     "pending",  # due at its time
     "done",
-    "dead",  # it failed too often, or cannot succeed: a person decides
+    "dead",  # it failed too often, or cannot succeed: a person has to decide
 ]
 
 
 class Event(TypedDict):
-    """A record of `events`: something that happened, and how far its handlers have come."""
+    """A record of `events`: something that happened, and the state of its delivery."""
 
     _id: str
     name: str  # past tense: `WalletCredited`
     user_id: str | None
-    data: dict[str, Any]  # what the name says
+    data: dict[str, Any]  # the fields that belong to the name
     at: dt.datetime
     state: EventState
     # of events with handlers
     due_at: NotRequired[dt.datetime]  # when a process claims it next
     attempts: NotRequired[int]
     claim: NotRequired[str]  # of the process that handles it, or did
-    outcome: NotRequired[str | None]  # what the last handler answered
+    outcome: NotRequired[str | None]  # what the last handler returned
     failure: NotRequired[str | None]  # why the last attempt failed
 
 
@@ -55,13 +55,13 @@ _wake = asyncio.Event()
 
 
 class CannotSucceed(Exception):
-    """Trying again cannot help: the event is dead, for the reason given."""
+    """A retry cannot succeed: the event becomes `dead`, for the reason given."""
 
 
 database.declare(
     "events",
     indexes=[
-        # Only what waits is in this index, so finding work costs nothing however long the history.
+        # A partial index over what is pending, so that finding work does not slow down with the history.
         Index(("due_at",), only_where={"state": "pending"}),
         Index(("user_id", "-at")),
         Index(("name", "state", "-at", "-_id")),
@@ -81,10 +81,10 @@ def record_event(
     event_id: str | None = None,
     **data: Any,
 ) -> Insert:
-    """A companion write that keeps the event `name` (past tense: `WalletCredited`).
+    """A companion write that stores the event `name` (past tense: `WalletCredited`).
 
-    With `pending` it is handed to the handlers of that name after the commit, at least once. With
-    an `event_id` made from a fact, it is kept once.
+    With `pending` it is passed to the handlers of that name after the commit, at least once. With
+    an `event_id` derived from a fact, it is stored once.
     """
     now = clock.now()
     event: Event = {
@@ -103,21 +103,21 @@ def record_event(
 
 def on(name: str, handler: Handler) -> None:
     """Call `handler(event)` for every pending event `name`. It may be called more than once for
-    one event and by any process, so it must be harmless when repeated."""
+    one event and by any process, so it must be idempotent."""
     known = _handlers.setdefault(name, [])
     if handler not in known:
         known.append(handler)
 
 
 def wake() -> None:
-    """Something pending was committed by this process: look now instead of at the next tick."""
+    """Deliver now, not at the next poll: this process has committed a pending event."""
     _wake.set()
 
 
 async def wait_for_work(seconds: float) -> None:
-    """Until `wake` is called, or `seconds` at most."""
+    """Wait until `wake` is called, `seconds` at most."""
     try:
-        # Not `wait_for`: in Python 3.11 it forgets to be cancelled when there is work at that moment.
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that coincides with `wake`.
         async with asyncio.timeout(seconds):
             await _wake.wait()
     except TimeoutError:
@@ -126,12 +126,12 @@ async def wait_for_work(seconds: float) -> None:
 
 
 async def deliver_due() -> int:
-    """Hand what is due to its handlers; the number of events that were handled.
+    """Pass the due events to their handlers; the number of events that were claimed.
 
-    A batch is claimed by moving `due_at` ahead in one conditional update a process; a process
-    that dies leaves its claims to be due again. A failing handler is tried again with a growing
-    pause, and after `_ATTEMPTS_MAX` the event is `dead`, with the reason, for a person to see. Where
-    somebody did not answer, that is not the event's fault: it is tried for a day. An event whose
+    A batch is claimed by moving `due_at` ahead in one conditional update; after a crash of the
+    process its claims are due again. A failing handler is retried with growing pauses, and after
+    `_ATTEMPTS_MAX` attempts the event is `dead`, with the reason, for a person to see. When the
+    database or another service did not answer, it is retried for at least a day. An event whose
     name has no handler in this process stays pending.
     """
     claimed = await _claim()
@@ -140,9 +140,9 @@ async def deliver_due() -> int:
 
 
 async def store_event(event: Insert) -> bool:
-    """Keep an event that belongs to no commit; False when it is kept already.
+    """Store an event that belongs to no other write; False when it is stored already.
 
-    When this returns, a crash loses nothing: it is on the majority's disks.
+    When this returns, a majority of the replica set has written it to disk.
     """
     try:
         await database.write_all([event])
@@ -166,7 +166,7 @@ async def list_events(
 
 
 async def retry_event(event_id: str, name: str) -> Event | None:
-    """Hand an event to its handlers once more, whatever became of it; None when there is none."""
+    """Pass an event to its handlers once more, whatever its state; None when there is no such event."""
     found = await db.events.find_one_and_update(
         {"_id": event_id, "name": name},
         {"$set": {"state": "pending", "due_at": clock.now(), "attempts": 0, "failure": None}},
@@ -179,21 +179,21 @@ async def retry_event(event_id: str, name: str) -> Event | None:
 async def _handle(event: Event) -> None:
     handlers = _handlers.get(event["name"])
     if not handlers:
-        await _leave_to_another(event)
+        await _postpone_without_handler(event)
         return
     outcome: object = None
     try:
         for handler in handlers:
             outcome = await handler(event)
     except Exception as problem:
-        await _put_back(event, problem)
+        await _record_failure(event, problem)
         return
     done = {
         "state": "done",
         "outcome": outcome if isinstance(outcome, str) else None,
         "failure": None,
     }
-    await db.events.update_one(_mine(event), {"$set": done, "$unset": {"due_at": ""}})
+    await db.events.update_one(_while_claimed(event), {"$set": done, "$unset": {"due_at": ""}})
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -219,23 +219,23 @@ async def _claim() -> list[Event]:
     return cast(list[Event], await claimed.to_list(None))
 
 
-def _mine(event: Event) -> Document:
-    """What finds the event only while this claim holds: one that was asked for again meanwhile stays
-    pending, and what another process did after the lease stays done."""
+def _while_claimed(event: Event) -> Document:
+    """The filter that matches the event only while this claim holds: one that was retried meanwhile
+    stays pending, and what another process did after the lease stays done."""
     return {"_id": event["_id"], "claim": event["claim"], "attempts": {"$gt": 0}}
 
 
-async def _leave_to_another(event: Event) -> None:
+async def _postpone_without_handler(event: Event) -> None:
     """Keep an event pending that this process has no handler for: another process, or the next
-    release, may have one. It does not count as an attempt, so the event never becomes dead by it."""
+    release, may have one. It does not count as an attempt, so the event does not become dead by it."""
     log.error("event %s %s: this process has no handler for it", event["_id"], event["name"])
     await db.events.update_one(
-        _mine(event),
+        _while_claimed(event),
         {"$set": {"due_at": clock.after(_NO_HANDLER_SECONDS)}, "$inc": {"attempts": -1}},
     )
 
 
-async def _put_back(event: Event, problem: Exception) -> None:
+async def _record_failure(event: Event, problem: Exception) -> None:
     dead = _is_dead(event, problem)
     log.log(
         logging.ERROR if dead else logging.WARNING,
@@ -249,7 +249,7 @@ async def _put_back(event: Event, problem: Exception) -> None:
     kind = "" if isinstance(problem, CannotSucceed) else f"{type(problem).__name__}: "
     pause_seconds = min(300, 2 ** event["attempts"])
     await db.events.update_one(
-        _mine(event),
+        _while_claimed(event),
         {
             "$set": {
                 "state": "dead" if dead else "pending",

@@ -25,14 +25,14 @@ def encode_cursor(*parts: str | int | dt.datetime) -> str:
 
 
 def decode_cursor(cursor: str, *kinds: type) -> list[Any]:
-    """The parts of a cursor, each of the kind asked for; InvalidCursor for anything else."""
+    """The parts of a cursor, each of the type in `kinds`; InvalidCursor for anything else."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         plain = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         parts = [_moment(p["t"]) if isinstance(p, dict) else p for p in plain]
         for part in parts:
             if isinstance(part, str):
-                part.encode()  # JSON can name half a character, which MongoDB cannot be asked for
+                part.encode()  # JSON can hold a lone surrogate, which BSON cannot
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, binascii.Error):
         raise _not_this_list() from None
     if len(parts) != len(kinds) or any(
@@ -75,7 +75,7 @@ class Order:
 
     @property
     def sort(self) -> list[tuple[str, int]]:
-        """What `find` and `sort` of the driver take."""
+        """The sort argument of the driver's `find` and `sort`."""
         return [(field, 1 if self.ascending else -1) for field, _ in self.keys]
 
     def position(self, cursor: str) -> list[Any]:
@@ -89,9 +89,9 @@ class Order:
         return values
 
     def behind(self, cursor: str | None) -> Document:
-        """What finds the rows that stand behind the cursor, all of them without one.
+        """The filter for the rows after the cursor; all rows without one.
 
-        By more than one key it is an `$or`: join it by `$and` with a filter that has one.
+        With more than one key it is an `$or`: join it by `$and` with a filter that has one.
         """
         if cursor is None:
             return {}
@@ -105,13 +105,13 @@ class Order:
         return ways[0] if len(ways) == 1 else {"$or": ways}
 
     def cut(self, rows: Sequence[Row], limit: int) -> tuple[list[Row], str | None]:
-        """The page, of rows of which one more than `limit` was asked for, and the next cursor."""
+        """The page and the next cursor, from rows that were read with one more than `limit`."""
         if len(rows) <= limit:
             return list(rows), None
         return list(rows[:limit]), self.cursor_of(rows[limit - 1])
 
     def cursor_of(self, row: Mapping[str, Any]) -> str:
-        """The cursor of the rows behind this one."""
+        """The cursor of the rows after this one."""
         values = [row[field] for field, _ in self.keys]
         return encode_cursor(*([] if self.name is None else [self.name]), *values)
 

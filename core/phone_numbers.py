@@ -36,7 +36,7 @@ def checked(text: str) -> str:
     the countries are `ALLOWED_COUNTRIES`, the kinds `ALLOWED_NUMBER_TYPES`.
     """
     chosen = config.settings()
-    # phonenumbers reads letters as a keypad does, and keeps an extension that no network dials.
+    # phonenumbers converts letters to keypad digits, and accepts an extension that no network dials.
     if len(text) > TEXT_LENGTH_MAX or any(c.isalpha() for c in text):
         raise InvalidNumber(
             "Send a telephone number such as +919876543210, without extension.",
@@ -68,7 +68,7 @@ def checked(text: str) -> str:
 
 
 def _is_service_number(number: phonenumbers.PhoneNumber) -> bool:
-    """Indian mobiles begin with 6 to 9; the metadata also takes the service series 1600 for one."""
+    """Indian mobiles begin with 6 to 9; the metadata also counts the service series 1600 as mobile."""
     return (
         number.country_code == 91
         and phonenumbers.number_type(number) == PhoneNumberType.MOBILE
@@ -80,14 +80,14 @@ def _shown(number: phonenumbers.PhoneNumber) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-# --- numbers that are only kept -----------------------------------------------------------------
+# --- numbers that are only stored ---------------------------------------------------------------
 
 
 def phone_of(text: str) -> str:
     """The phone number in `text` as E.164; ValueError when it cannot be one.
 
-    Numbers without a country are of `DEFAULT_REGION`. Nobody is called at it, so a number only has
-    to be possible: numbering plans change faster than their lists.
+    Numbers without a country code are of `DEFAULT_REGION`. The number is not called, so it only has
+    to be possible: numbering plans change faster than their published lists.
     """
     try:
         number = phonenumbers.parse(text, config.settings().default_region)

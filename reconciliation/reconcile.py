@@ -34,9 +34,9 @@ Item = TypeVar("Item")
 
 OLDER_THAN_MINUTES: Final = 15
 _EVERY_SECONDS: Final = 600.0
-_DEEP_DAYS: Final = 3  # Razorpay asks a bank for so long about a payment without an answer
+_DEEP_DAYS: Final = 3  # for so long Razorpay asks a bank about a payment without an answer
 _ASKED_DAYS: Final = 180  # an order may be paid late, a bank may dispute again
-_SENT_BACK_DAYS: Final = 30  # a bank that cannot book a refund says so within some days
+_SENT_BACK_DAYS: Final = 30  # within this time a bank returns a refund that it cannot book
 _OVERLAP_SECONDS: Final = 3_600.0
 _LEASE_SECONDS: Final = 120.0
 _WAIT_SECONDS: Final = 30.0
@@ -52,7 +52,7 @@ _findings = Gauge(
     multiprocess_mode="mostrecent",
 )
 
-Finding = dict[str, str | None]  # its `kind`, and the ids and words that say what it is
+Finding = dict[str, str | None]  # its `kind`, and the ids and texts that describe it
 
 
 class Reconciliation(TypedDict):
@@ -75,13 +75,13 @@ class Reconciliation(TypedDict):
 
 
 class Schedule(TypedDict):
-    """The one record of `reconciliations` that is no run (`schedule`): when to run, and who does."""
+    """The one record of `reconciliations` that is not a run (`schedule`): the lease, and when to run."""
 
     _id: str
     next_at: NotRequired[dt.datetime]
     lease_until: NotRequired[dt.datetime | None]  # until then another process runs
-    seen_until: NotRequired[dt.datetime]  # the end of the last window that was seen completely
-    deep_at: NotRequired[dt.datetime]  # when everything was looked at
+    seen_until: NotRequired[dt.datetime]  # the end of the last window that was compared completely
+    deep_at: NotRequired[dt.datetime]  # when everything was compared
 
 
 class _ScheduleChanges(TypedDict, total=False):
@@ -96,7 +96,7 @@ database.declare("reconciliations", indexes=[Index(("-started_at",))])
 
 @dataclass(slots=True)
 class Report:
-    """What a reconciliation looked at, what it repaired, and what it leaves to a person.
+    """What a reconciliation compared, what it repaired, and what it leaves to a person.
 
     Lists are cut at 200; the counts are not. Memory stays constant however much there is.
     """
@@ -114,18 +114,18 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether everything could be looked at and agreed."""
+        """Whether everything could be compared and agreed."""
         return not (self.repaired_count or self.findings_count or self.unanswered)
 
     def count(self, what: str, number: int = 1) -> None:
-        """So many more were looked at; progress goes to the log."""
+        """Add to the number compared; progress is logged."""
         before = self.checked.get(what, 0)
         self.checked[what] = before + number
         if before // _PROGRESS_EVERY != self.checked[what] // _PROGRESS_EVERY:
             log.info("reconciliation: %d %s looked at", self.checked[what], what)
 
     def repair(self, kind: str, **facts: str | None) -> None:
-        """Something was put right."""
+        """Record a repair."""
         self.repaired_count += 1
         _repairs.labels(kind).inc()
         log.warning("reconciliation repaired %s: %s", kind, facts)
@@ -133,14 +133,14 @@ class Report:
             self.repaired.append({"kind": kind, **facts})
 
     def find(self, kind: str, **facts: str | None) -> None:
-        """Something that only a person can decide."""
+        """Record a difference that a person has to decide."""
         self.findings_count += 1
         log.error("reconciliation found %s: %s", kind, facts)
         if len(self.findings) < _LISTED_MAX:
             self.findings.append({"kind": kind, **facts})
 
     def miss(self, entity_id: str) -> None:
-        """Razorpay lists something that we cannot read."""
+        """Record an entity of Razorpay's lists that cannot be parsed."""
         self.find("unreadable_at_razorpay", entity_id=entity_id)
 
 
@@ -148,10 +148,10 @@ class Report:
 
 
 async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> Report:
-    """Compare everything of the last days with Razorpay; the report, which is also kept.
+    """Compare the last days with Razorpay; the report, which is also stored.
 
     What is younger than `older_than_minutes` is left to the browser, the webhooks and the poller.
-    One run at a time, over all processes: another one is waited for. Raises StillRunning when that
+    One run at a time, over all processes: it waits for another one. Raises StillRunning when that
     takes too long.
     """
     deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
@@ -166,7 +166,7 @@ async def run(*, older_than_minutes: int = OLDER_THAN_MINUTES, trigger: str) -> 
 
 
 async def run_when_due() -> None:
-    """Run when it is time: every ten minutes; once a day over the last three days, and about every
+    """Run when a run is due: every ten minutes; once a day over the last three days, and over every
     order and dispute of half a year."""
     schedule = await _find_schedule()
     next_at = schedule.get("next_at") if schedule is not None else None
@@ -181,7 +181,7 @@ async def run_when_due() -> None:
 
 
 async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
-    """All steps, while the lease is kept; a step that Razorpay does not answer is tried next time."""
+    """All steps, while the lease is renewed; a step that Razorpay does not answer is retried next time."""
     schedule = await _find_schedule()
     seen_until = schedule.get("seen_until") if schedule is not None else None
     since = clock.after(-86_400 * _DEEP_DAYS, since=until)
@@ -194,10 +194,10 @@ async def _run(until: dt.datetime, *, deep: bool, trigger: str) -> Report:
     changes: _ScheduleChanges = {}
     try:
         await _run_step(_orders, report)
-        missed = len(report.unanswered)  # an order is asked about again wherever the window is
+        missed = len(report.unanswered)  # orders are checked again whatever the window is
         for step in _WINDOW_STEPS:
             await _run_step(step, report)
-        # Only here: a run that broke off, or whose process was stopped, has not checked its window.
+        # Only here: a run that failed, or whose process was stopped, has not compared its window.
         if len(report.unanswered) == missed:
             changes["seen_until"] = max(report.until, seen_until or report.until)
             if deep:
@@ -219,7 +219,7 @@ async def _run_step(step: Callable[[Report], Awaitable[None]], report: Report) -
         await step(report)
     except Exception as problem:
         what, why = step.__name__.strip("_"), type(problem).__name__
-        if isinstance(problem, Problem):  # Razorpay's, or our ledger that does not answer in time
+        if isinstance(problem, Problem):  # of Razorpay, or our ledger did not answer in time
             why = problem.detail
             log.warning("reconciliation of %s not finished: %s", what, why)
         else:
@@ -228,13 +228,13 @@ async def _run_step(step: Callable[[Report], Awaitable[None]], report: Report) -
 
 
 async def list_reports(limit: int) -> list[Reconciliation]:
-    """The latest reports."""
+    """The latest reports, newest first."""
     found = db.reconciliations.find({"started_at": {"$type": "date"}}).sort("started_at", -1)
     return cast(list[Reconciliation], await found.to_list(limit))
 
 
 async def get_report(run_id: str) -> Reconciliation:
-    """A report that was kept."""
+    """The stored report of a run that has ended."""
     found = await db.reconciliations.find_one({"_id": run_id})
     assert found is not None
     return cast(Reconciliation, found)
@@ -244,15 +244,15 @@ async def get_report(run_id: str) -> Reconciliation:
 
 
 async def _orders(report: Report) -> None:
-    """Orders that are not paid, by their payments: this is how the money of a closed browser and
-    of lost webhooks arrives. The older ones once a day: there are many, most were given up, and a
-    new payment of theirs is in the window."""
+    """Check orders that are not paid: this credits payments whose browser was closed and whose
+    webhook was lost. The older ones once a day: there are many, most were abandoned, and a new
+    payment of theirs is in the window."""
 
     async def one(order: Order) -> None:
         try:
             receipts = await payments.check_order(order)
             if not receipts and await payments.has_uncaptured_payment(order):
-                # Razorpay sends it back after three days: it must not look as if all were well.
+                # Razorpay refunds it after three days: the report must not be without findings.
                 report.unanswered.append(f"{order['order_id']}: authorized, not captured yet")
             for receipt in receipts:
                 report.repair(
@@ -271,7 +271,7 @@ async def _orders(report: Report) -> None:
 
 
 async def _payments(report: Report) -> None:
-    """Razorpay's payments of the window: each captured one is credited, or waits in review."""
+    """Razorpay's payments of the window: each captured one is credited, or is in review."""
 
     async def one(payment: entities.Payment) -> None:
         try:
@@ -283,7 +283,7 @@ async def _payments(report: Report) -> None:
         except PaymentMismatch as mismatch:
             reason = mismatch.extra.get("reason")
             return report.count(f"payments_not_credited_{reason}")
-        if receipt is None:  # the poller goes on with it
+        if receipt is None:  # the poller credits it later
             await payments.mark_payment_pending(order, payment.id)
         elif not receipt.already_processed:
             report.repair(
@@ -332,12 +332,12 @@ async def _credits(report: Report) -> None:
 
 
 async def _refunds(report: Report) -> None:
-    """Ours that are open are asked about; Razorpay's of the window are booked; what is booked exists
-    there, and once a day it is asked whether a bank has sent it back since."""
+    """Check our open refunds; apply Razorpay's of the window; check that those we have processed exist
+    there, and once a day whether a bank has returned one since."""
 
     async def one(refund: entities.Refund) -> None:
         before = await refunds.find_refund_by_gateway_id(refund.id)
-        # One that takes nothing is looked at again: its payment may have been credited since.
+        # One that debits nothing is applied again: its payment may have been credited since.
         if before is not None and before["status"] == refund.status and before["effect"] != "none":
             return
         await webhooks.apply_refund_update(refund)
@@ -373,8 +373,8 @@ async def _refunds(report: Report) -> None:
 
 
 async def _disputes(report: Report) -> None:
-    """Razorpay's disputes of the window; those that are open here however old they are; and once a
-    day the decided ones, because a bank may come again or think better of it."""
+    """Apply Razorpay's disputes of the window, those that are open here whatever their age, and once a
+    day the decided ones, because a bank may open one again or change its decision."""
 
     async def one(dispute: entities.Dispute) -> None:
         before = await disputes.find_dispute_state(dispute.id)
@@ -401,7 +401,7 @@ async def _disputes(report: Report) -> None:
 
 
 async def _settlements(report: Report) -> None:
-    """What was paid out on the days of the window, matched line by line."""
+    """Match what was paid out on the days of the window line by line."""
     day, last = clock.ist_date(report.since), clock.ist_date(clock.now())
     while day <= last:
         count, strangers = await settlements.match_day(day, report.miss)
@@ -418,8 +418,8 @@ _WINDOW_STEPS: Final = (_payments, _credits, _refunds, _disputes, _settlements)
 async def _all(
     report: Report, work: Callable[[Item], Awaitable[object]], batch: Sequence[Item]
 ) -> None:
-    """`work` for each, some at once. One that is not answered is left for the next run; when most
-    are not, Razorpay is away, and the step ends here. A defect that one meets stops no other."""
+    """Call `work` for each item, some in parallel. One without an answer is left for the next run; when
+    most have none, Razorpay is unreachable, and the step ends. A defect in one does not stop others."""
     missed: list[Exception] = []
 
     async def one(item: Item) -> None:
@@ -448,7 +448,7 @@ def _name_of(item: object) -> str:
 
 
 async def _lease() -> bool:
-    """Whether this process may run now, and no other."""
+    """Take the lease; whether this process may run now, and no other."""
     now = clock.now()
     try:
         await db.reconciliations.update_one(

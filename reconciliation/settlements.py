@@ -44,13 +44,13 @@ class Settlement(TypedDict):
     tax_paise: int
     refunded_paise: int
     net_paise: int
-    unmatched: list[str]  # the first of the ids that settle nothing of ours
+    unmatched: list[str]  # the first of the ids that match none of our records
     updated_at: dt.datetime
 
 
 @dataclass(slots=True)
 class _Sum:
-    """What the lines of one settlement add up to."""
+    """The sums over the lines of one settlement."""
 
     utr: str
     settled_at: dt.datetime | None
@@ -70,12 +70,12 @@ async def match_day(
     day: dt.date, missed: gateway.OnUnreadable | None = None
 ) -> tuple[int, list[str]]:
     """Match what was settled on a day in India; how many lines there were, and the ids of those
-    that settle nothing of ours.
+    that match none of our records.
 
-    Every payment keeps its fee (which includes the tax), its tax and its settlement; every
-    settlement keeps what its lines add up to. The fee is ours, not the user's, so no wallet is
-    touched. Harmless when repeated: the same lines lead to the same documents. A line that cannot be
-    read goes to `missed`. Raises GatewayUnavailable, GatewayRefused.
+    Every payment is stored with its fee (which includes the tax), its tax and its settlement; every
+    settlement with the sums of its lines. The fee is ours, not the user's, so no wallet changes.
+    Idempotent: the same lines lead to the same documents. A line that cannot be parsed is passed to
+    `missed`. Raises GatewayUnavailable, GatewayRefused.
     """
     sums: dict[str, _Sum] = {}
     count, unmatched = 0, []
@@ -115,7 +115,7 @@ def _add(total: _Sum, line: SettlementLine) -> None:
 
 
 async def _matches(line: SettlementLine) -> bool:
-    """Whether the line settles something that we know; then it is noted there."""
+    """Whether the line settles a record of ours; then the settlement is stored there."""
     if line.type == "payment":
         return await payments.record_settlement(
             line.entity_id,

@@ -27,11 +27,11 @@ WebhookState = Literal["pending", "done", "dead"]
 
 
 async def record_webhook(body: bytes, *, signature: str, event_id: str) -> bool:
-    """Verify and store a webhook; False when it is stored already. Nothing else happens before the
+    """Verify and store a webhook; False when it is stored already. Nothing else is done before the
     answer: Razorpay waits five seconds, and repeats for a day what was not answered with 2xx.
 
-    It is stored once by its bytes. Razorpay's event id stands outside the signature: whoever took
-    it for the key could be made to drop an event by sending an old one under a new one's id.
+    It is stored once by its bytes. The signature does not cover Razorpay's event id: if that were
+    the key, an old event sent again under a new event's id would suppress the new one.
     Raises InvalidSignature.
     """
     if not signatures.webhook_is_valid(body, signature):
@@ -60,18 +60,18 @@ async def record_webhook(body: bytes, *, signature: str, event_id: str) -> bool:
 def _name_of(body: bytes) -> str:
     try:
         name: str = json.loads(body)["event"]
-        name.encode()  # JSON can name half a character, which MongoDB cannot keep
+        name.encode()  # JSON can hold a lone surrogate, which BSON cannot
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "unreadable"
     return name[:_NAME_LENGTH_MAX]
 
 
 async def apply_webhook(event: Event) -> str:
-    """Do what a stored webhook asks for; in words, what it meant.
+    """Process a stored webhook; a description of its effect.
 
-    It says what to look at, not what is true: it is a snapshot that may be days old and come in any
-    order, so what it is about is fetched, and handled as every other report of it. Raises
-    CannotSucceed when trying again cannot help, and GatewayUnavailable to be tried again.
+    Only its ids are used: it is a snapshot that may be days old, and webhooks arrive in any order,
+    so its entity is fetched and applied like every other report of it. Raises CannotSucceed when a
+    retry cannot succeed, and GatewayUnavailable to be retried.
     """
     try:
         body = json.loads(event["data"]["body"])
@@ -101,11 +101,11 @@ async def apply_webhook(event: Event) -> str:
 
 
 async def apply_refund_update(refund: entities.Refund) -> str:
-    """Take in a refund as Razorpay has it now, and say in words what it meant: once, whoever reports
-    it. Everything that is reported of refunds enters here.
+    """Apply a refund as Razorpay has it now, and describe the effect: once, whoever reports it. Every
+    report of a refund is passed to this function.
 
-    Disputes are asked first, because the refund that pays a lost dispute back takes no money of its
-    own; what is no dispute's is `refundbook`'s.
+    `disputes` is called first, because the refund that pays a lost dispute back debits no money of
+    its own; all others are applied by `refunds`.
     """
     if await disputes.claim_refund(refund):
         return "refund of a dispute"
@@ -132,7 +132,7 @@ async def _payment(payment_id: str) -> str:
 
 
 def _entity_id(body: Any, name: str, kind: str) -> str:
-    """The id of what the payload is about; it may lack anything else."""
+    """The id of the payload's entity; the payload may lack anything else."""
     try:
         found = body["payload"][name]["entity"]["id"]
     except (TypeError, KeyError, IndexError):

@@ -14,10 +14,10 @@ from transactions import TYPES, Period
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 400
 
-# A commit may take some seconds: only then nothing is added to a day that is over.
+# A commit may take some seconds: later than this after its end, a day gets no more entries.
 _CLOSED_AFTER: Final = dt.timedelta(minutes=10)
 _DAYS_AT_ONCE: Final = 31
-# India has had no other offset since 1945, and a fixed one is faster to work out.
+# India has had no other offset since 1945, and a fixed one is faster to compute.
 _IST_OFFSET: Final = "+05:30"
 
 
@@ -41,7 +41,7 @@ database.declare("daily_metrics")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Day:
-    """What happened in a day in India: recharges, what was spent on calls, calls placed."""
+    """The figures of a day in India: recharges, what was spent on calls, calls placed."""
 
     recharge_count: int = 0
     recharged_paise: int = 0
@@ -49,7 +49,7 @@ class Day:
     call_count: int = 0
     answered_count: int = 0
     cost_paise: int = 0
-    # Calls of the day whose cost is not known yet: it cannot be kept as final.
+    # Calls of the day whose cost is not known yet: it cannot be stored as final.
     open_count: int = 0
 
 
@@ -58,14 +58,14 @@ _DAY_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Day))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
-    """A day of the range, or the part of it that the range covers."""
+    """A day of the range, or the part of it inside the range."""
 
     day: dt.date
     since: dt.datetime
     until: dt.datetime
 
     def is_closed(self, at: dt.datetime) -> bool:
-        """Whether it is a whole day to which nothing is added any more."""
+        """Whether it is a whole day that gets no more entries."""
         return (
             self.since == clock.ist_day_start(self.day)
             and self.until == clock.ist_day_end(self.day)
@@ -75,7 +75,7 @@ class Window:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Holdings:
-    """What all wallets hold together, now."""
+    """The sums over all wallets, now."""
 
     balance_paise: int = 0
     held_paise: int = 0
@@ -124,7 +124,7 @@ def windows_of(period: Period) -> list[Window]:
 
 
 async def metrics(windows: Sequence[Window]) -> Metrics:
-    """The figures of these days, and what the wallets hold now."""
+    """The figures of these days, and the sums over the wallets now."""
     user_count, holdings, days, failed = await asyncio.gather(
         db.users.count_documents({}),
         _holdings(),
@@ -153,7 +153,7 @@ async def _holdings() -> Holdings:
 
 async def _failed_payments(since: dt.datetime, until: dt.datetime) -> dict[dt.date, int]:
     """Payment attempts that failed, by the day they were made. They are few, and one that failed
-    may be captured later, so they are counted and not kept."""
+    may be captured later, so they are counted each time and not stored."""
     match = {"status": "failed", "created_at": {"$gte": since, "$lt": until}}
     return {
         day: int(found["count"])
@@ -162,10 +162,10 @@ async def _failed_payments(since: dt.datetime, until: dt.datetime) -> dict[dt.da
 
 
 async def _days(windows: Sequence[Window]) -> dict[dt.date, Day]:
-    """What each day came to: closed days as they were kept, the others from the collections.
+    """The figures of each day: stored ones of closed days, the others computed from the collections.
 
-    Empty days are not kept: they cost nothing to ask for, and history that is brought in from
-    another system for the time before the first entry is seen.
+    Empty days are not stored: they cost nothing to compute, and entries that are imported from
+    another system for the time before the first one are then counted.
     """
     now = clock.now()
     days = {window.day: Day() for window in windows}
@@ -176,14 +176,14 @@ async def _days(windows: Sequence[Window]) -> dict[dt.date, Day]:
         days[day] = sums
         known.add(day)
     for run in _runs(window for window in windows if window.day not in known):
-        found = await _worked_out(run[0].since, run[-1].until)
+        found = await _computed(run[0].since, run[-1].until)
         days |= found
-        await _keep({day: found[day] for day in closed if day in found})
+        await _store({day: found[day] for day in closed if day in found})
     return days
 
 
 def _runs(windows: Iterable[Window]) -> list[list[Window]]:
-    """Neighbouring days together, so that a run is one question, of bounded size."""
+    """Adjacent days together, so that each run is one query, of bounded size."""
     runs: list[list[Window]] = []
     for window in windows:
         if runs and runs[-1][-1].until == window.since and len(runs[-1]) < _DAYS_AT_ONCE:
@@ -193,11 +193,11 @@ def _runs(windows: Iterable[Window]) -> list[list[Window]]:
     return runs
 
 
-async def _worked_out(since: dt.datetime, until: dt.datetime) -> dict[dt.date, Day]:
-    """The days from `since` to `until` that something happened on."""
+async def _computed(since: dt.datetime, until: dt.datetime) -> dict[dt.date, Day]:
+    """The days from `since` to `until` that have entries or calls, with their figures."""
     sums: dict[dt.date, dict[str, int]] = {}
     within = {"$gte": since, "$lt": until}
-    # Named kinds in front of the time: the sum is read from an index alone.
+    # Type and category are in the filter, so that the sum is read from an index alone.
     entries = {
         "type": {"$in": TYPES},
         "category": {"$in": ["recharge", "call_charge", "due_recovery"]},
@@ -261,8 +261,8 @@ def _day_from(record: DailyMetrics) -> tuple[dt.date, Day]:
     )
 
 
-async def _keep(days: dict[dt.date, Day]) -> None:
-    """Keep closed days that are final. Whoever else worked one out found the same."""
+async def _store(days: dict[dt.date, Day]) -> None:
+    """Store closed days that are final. Another process would have computed the same."""
     now = clock.now()
     final = {day: sums for day, sums in days.items() if not sums.open_count}
     await database.write_all(

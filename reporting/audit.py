@@ -25,7 +25,7 @@ _HOLDING = ("held", "pending_duration", "review")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that must not be: which invariant, whose, at which entry, and what was found."""
+    """One violated invariant: which one, of which user, at which entry, and what was found."""
 
     invariant: str
     user_id: str | None
@@ -35,7 +35,7 @@ class Violation:
 
 @dataclasses.dataclass(slots=True)
 class Report:
-    """What an audit looked at and what it found."""
+    """The result of an audit: how much was checked, and the violations."""
 
     wallets: int = 0
     entries: int = 0
@@ -47,7 +47,7 @@ class Report:
         return not self.violations
 
     def add(self, found: Iterable[Violation]) -> None:
-        """Keep what was found, up to `VIOLATIONS_MAX`."""
+        """Add violations, up to `VIOLATIONS_MAX`."""
         room = VIOLATIONS_MAX - len(self.violations)
         self.violations += list(found)[:room]
 
@@ -56,7 +56,7 @@ async def audit(user_id: str | None = None) -> Report:
     """Check every invariant of one wallet, or of all and the trial balance.
 
     It may run beside live traffic: each wallet is compared with the entries up to its own `seq`,
-    and what looks wrong about a call is looked at again before it is reported. Memory stays
+    and a violation about a call is checked again before it is reported. Memory stays
     constant; the work is proportional to the number of entries.
     """
     report = Report()
@@ -224,9 +224,9 @@ async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violatio
         suspects |= {call["_id"] for call in found if call["_id"] not in state.holds}
     if not suspects:
         return
-    # Calls began and ended while we looked: look at both again, in one snapshot.
+    # Calls began and ended meanwhile: check both again, in one snapshot.
     async with database.snapshot() as session:
-        now, again = await _both(user_id, suspects, session)
+        now, again = await _wallet_and_calls(user_id, suspects, session)
     for call_id in sorted(suspects):
         status = _billing_status(again.get(call_id))
         if (call_id in now.holds) != (status in _HOLDING):
@@ -235,7 +235,7 @@ async def running_calls_and_holds_agree(state: Wallet) -> AsyncIterator[Violatio
             yield Violation("running_calls_and_holds_agree", user_id, None, detail)
 
 
-async def _both(
+async def _wallet_and_calls(
     user_id: str, call_ids: set[str], session: Session
 ) -> tuple[Wallet, dict[str, Call]]:
     record = cast(
@@ -290,7 +290,7 @@ async def reserves_have_their_reason(user_id: str) -> list[Violation]:
 
 
 async def what_went_back_is_taken_once(user_id: str) -> AsyncIterator[Violation]:
-    """4. every refund that went off and every lost dispute has its one debit, or an explicit due."""
+    """4. every processed refund and every lost dispute has its one debit, or an explicit due."""
     refunds = db.refunds.find({"user_id": user_id, "effect": "debit", "status": "processed"})
     disputes = db.disputes.find({"user_id": user_id, "state": "debited"})
     taken = [
@@ -327,7 +327,7 @@ async def books_balance() -> list[Violation]:
 
 
 async def trial_balance(session: Session | None = None) -> dict[str, int]:
-    """What each contra account gave to the wallets (positive) or took from them, in paise."""
+    """What each contra account paid to the wallets (positive) or received from them, in paise."""
     signed = {
         "$cond": [
             {"$eq": ["$type", "credit"]},
@@ -342,13 +342,13 @@ async def trial_balance(session: Session | None = None) -> dict[str, int]:
 
 
 async def _wallets(user_id: str | None) -> AsyncIterator[Wallet]:
-    """The wallets, in the order of their users, in batches that outlive a slow audit."""
+    """The wallets in the order of their users, in batches, so that no cursor expires in a slow audit."""
     last = ""
     while True:
         where: Document = {"user_id": user_id} if user_id else {"user_id": {"$gt": last}}
         found = await db.wallets.find(where, {"user_id": 1}).sort("user_id", 1).to_list(100)
         for each in found:
-            # Read by itself: its entries are compared with what it is now, not minutes ago.
+            # Read singly: its entries are compared with its current state, not with that of minutes ago.
             fresh = await db.wallets.find_one({"user_id": each["user_id"]})
             if fresh is not None:
                 yield wallet.wallet_from(cast(WalletRecord, fresh))

@@ -10,7 +10,7 @@ from core.database import Document, db
 from users import PublicUser
 from wallet import Balance, WalletRecord
 
-# Ids begin with their time, so their order is the order of signing up.
+# Ids begin with their time, so they sort by the time of sign-up.
 _ORDER: Final = pagination.Order((("_id", str),), name="usr")
 _PEOPLE_AT_ONCE: Final = 500
 _SHOWN: Final = ("email", "name", "phone", "role", "created_at")
@@ -44,7 +44,7 @@ async def list_customers(
 
 
 def _named(search: str | None) -> Document:
-    """What finds the people whom `search` may mean."""
+    """The filter for the users whom `search` may mean."""
     text = (search or "").strip()
     if not text:
         return {}

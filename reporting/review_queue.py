@@ -19,7 +19,7 @@ _SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for a person now: of each kind the oldest fifty."""
+    """What is in review now: of each kind the oldest fifty."""
 
     payments: list[Payment]
     webhooks: list[Event]
@@ -29,7 +29,7 @@ class Waiting:
 
 
 async def find_waiting() -> Waiting:
-    """What waits for a person now."""
+    """Find what is in review now."""
     disputed = await db.disputes.find({"state": "reserved"}).to_list(_SHOWN)
     dead, _ = await outbox.list_events(webhooks.EVENT, state="dead", limit=_SHOWN)
     refunds = db.refunds.find({"status": "reserved", "failure": {"$type": "string"}})

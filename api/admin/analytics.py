@@ -66,7 +66,7 @@ async def show_metrics(
     """The figures to watch, over a range of days: the last thirty unless given."""
     found = await analytics.metrics(analytics.windows_of(fields.period_of(from_, to)))
     total, held = found.total, found.holdings
-    # Who has no wallet yet has nothing in it.
+    # A user without a wallet has a balance of zero.
     without_wallet = max(0, found.user_count - held.wallet_count)
     return MetricsOut(
         users=found.user_count,

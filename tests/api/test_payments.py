@@ -131,7 +131,7 @@ async def test_an_order_is_shown_as_known_while_razorpay_is_away(service: Servic
 async def test_a_hanging_razorpay_holds_up_a_look_only_shortly(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payments_routes, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(payments_routes, "_CHECK_SECONDS", 0.2)
     person = await service.signup()
     order_id = await paying.open_order(service, person)
     await nobody_else_checks(order_id)

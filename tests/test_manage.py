@@ -410,8 +410,11 @@ def clone(tmp_path: Path) -> Path:
     """What a clone has, as far as the script's `check` needs it; nothing is installed."""
     path = tmp_path / "a fresh clone"
     path.mkdir()
-    for name in [".env.example", "setup_wallet.sh", *(p.name for p in ROOT.glob("*.py"))]:
-        shutil.copy2(ROOT / name, path / name)
+    for item in ROOT.iterdir():
+        if item.suffix == ".py" or item.name in (".env.example", "setup_wallet.sh"):
+            shutil.copy2(item, path / item.name)
+        elif (item / "__init__.py").exists() and item.name != "tests":
+            shutil.copytree(item, path / item.name, ignore=shutil.ignore_patterns("__pycache__"))
     return path
 
 

@@ -341,7 +341,7 @@ async def test_all_who_wait_for_an_absent_database_are_answered_and_the_next_cha
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "db", Away())
+        patch.setattr(limits, "db", Away())
         async with asyncio.timeout(10):
             answers = await asyncio.gather(*(take() for _ in range(5)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 5

@@ -228,13 +228,15 @@ def test_the_guide_has_every_setting_as_the_example_has_it() -> None:
 
 def test_the_guide_has_every_refusal_of_a_start() -> None:
     """By the variable that each refusal names, which is how a person looks it up."""
-    for function, title in (
-        (config.problems, "It does not start"),
-        (config._production_problems, "Going live"),
+    everywhere = (config._secret_problems, config._amount_problems)
+    for functions, title in (
+        ((config.problems, *everywhere), "It does not start"),
+        ((config._production_problems,), "Going live"),
     ):
+        source = "\n".join(map(inspect.getsource, functions))
         texts = [
             node.value
-            for node in ast.walk(ast.parse(inspect.getsource(function)))
+            for node in ast.walk(ast.parse(source))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
         names = {found[0] for text in texts if (found := re.match(r"[A-Z]+_[A-Z_]+", text))}

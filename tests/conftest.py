@@ -63,7 +63,7 @@ async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
         yield chosen
 
 
-# The files that take longest begin first: two at a time, the last ones are then short.
+# The files that take longest begin first: some at a time, the last ones are then short.
 SLOW = (
     "test_dialer",
     "test_payment_sequences",

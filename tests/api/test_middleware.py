@@ -1,9 +1,20 @@
 """Request ids, the size of bodies, bodies that cannot be read, addresses that are not there."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from core.database import db
-from tests.support.service import Service
+from tests.support.service import Service, running
+from tests.support.service import test_settings as settings_of_tests
+
+
+@pytest.fixture(scope="module")
+async def service(mongodb_uri: str) -> AsyncIterator[Service]:
+    """One service for all tests of this file; each test has users of its own."""
+    async with running(settings_of_tests(mongodb_uri, signups_per_hour=100_000)) as started:
+        yield started
+
 
 # --- the gate -----------------------------------------------------------------------------------
 

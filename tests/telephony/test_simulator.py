@@ -195,7 +195,8 @@ async def test_the_network_calls_back_again_until_the_service_takes_it(
 async def test_the_calls_of_a_process_that_died_go_on(service: Service) -> None:
     person = await service.signup()
     await service.fund(person, 10)
-    call = await calling.place(service, person, {"duration_seconds": 30, "wall_seconds": 1})
+    # It lasts, so that its process loses it before it has reported the end by itself.
+    call = await calling.place(service, person, {"duration_seconds": 30, "wall_seconds": 5})
     changed = await db.simulated_calls.update_one(
         {"reference": call["call_id"], "open": True}, {"$set": {"owner": "proc_DEAD"}}
     )

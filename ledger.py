@@ -170,7 +170,8 @@ class Reserve:
 class Collect(Movement):
     """Take what was reserved, and what that lacks from what is available; the rest becomes due.
 
-    The reserve is used up by it, so the same money is collected once.
+    The reserve is used up by it, so the same money is collected once. A replay takes nothing, and
+    releases what was reserved under this id meanwhile.
     """
 
     reserve_id: str
@@ -221,7 +222,8 @@ def key_of(command: Command) -> str | None:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of a command. When `replayed`, it was applied before and nothing changed now.
+    """The result of a command. When `replayed`, it was applied before and nothing changed now, except
+    that a replayed `Collect` releases its reserve.
 
     `held_paise` is what is reserved for the call, or was when it was settled.
     """
@@ -265,6 +267,9 @@ def apply(
     if key is not None:
         first = known.get(entry_id(command.user_id, key))
         if first is not None:
+            if isinstance(command, Collect):
+                # Reserved again beside a report that had collected already: nobody else would release it.
+                wallet = _release_reservation(wallet, "reserves", command.reserve_id, at).wallet
             charged = first.amount_paise if isinstance(command, Settle | Collect) else 0
             return Outcome(wallet=wallet, entries=(first,), replayed=True, charged_paise=charged)
     match command:

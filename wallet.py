@@ -78,7 +78,13 @@ class WalletRecord(_WalletFields):
     reserves: NotRequired[dict[str, Long]]  # wallets of 0.1 have none
 
 
+class RecordChanged(Unavailable):
+    """A companion write found no record to change: the command was decided on a record that has
+    changed since, and was refused. Read the record again and decide again."""
+
+
 # The writes that commit with an applied command; not called for one that was replayed or refused.
+# Every one has to find its record: an update that matches nothing refuses its command.
 Companions = Callable[[Outcome], Iterable[Write]]
 
 
@@ -137,9 +143,10 @@ class _Posting:
 async def post(command: Command, companions: Companions | None = None) -> Outcome:
     """Apply `command` in the next group commit, with its companion writes; a replay changes nothing.
 
-    Raises what `ledger.apply` refuses with, and Unavailable (503) when the queue is full or
-    MongoDB does not answer in time: then it is not known whether the command was applied, and
-    posting it again with the same key is safe.
+    Raises what `ledger.apply` refuses with; RecordChanged when a companion write matches nothing:
+    then nothing was applied; and Unavailable (503) when the queue is full or MongoDB does not
+    answer in time: then it is not known whether the command was applied, and posting it again
+    with the same key is safe.
     """
     if _committer is None or _committer.done():
         raise Unavailable("The service is starting or stopping; try again in a moment.")
@@ -246,6 +253,11 @@ async def _commit_or_fail(batch: Sequence[_Posting], *, apart: bool = False) -> 
         for one in batches.values():
             _separate.add(task := asyncio.create_task(_commit_or_fail(one, apart=True)))
             task.add_done_callback(_separate.discard)
+    except RecordChanged as refusal:
+        if len(batch) == 1:
+            _answer(batch, [refusal])
+        else:
+            await _commit_halves(batch, apart=apart)
     except Exception as problem:
         if database.is_away(problem) or isinstance(problem, Unavailable):
             log.warning("group commit of %d: MongoDB away: %s", len(batch), type(problem).__name__)
@@ -255,11 +267,15 @@ async def _commit_or_fail(batch: Sequence[_Posting], *, apart: bool = False) -> 
             log.error("posting failed: %r", batch[0].command, exc_info=problem)
             _answer(batch, [problem])
         else:
-            half = len(batch) // 2
-            await _commit_or_fail(batch[:half], apart=apart)
-            await _commit_or_fail(batch[half:], apart=apart)
+            await _commit_halves(batch, apart=apart)
     else:
         _answer(batch, answers)
+
+
+async def _commit_halves(batch: Sequence[_Posting], *, apart: bool) -> None:
+    half = len(batch) // 2
+    await _commit_or_fail(batch[:half], apart=apart)
+    await _commit_or_fail(batch[half:], apart=apart)
 
 
 def _answer(batch: Sequence[_Posting], answers: Sequence[Outcome | Exception]) -> None:
@@ -358,12 +374,14 @@ class _Fold:
                 self.refused_a_key |= ledger.key_of(command) is not None
                 continue
             self.answers.append(outcome)
-            if outcome.replayed:
+            if outcome.wallet is before:
                 continue
             self.current[command.user_id] = outcome.wallet
             touched = self.touched.setdefault(command.user_id, set())
             if (reservation_id := reservation_of(command)) is not None:
                 touched.add(reservation_id)
+            if outcome.replayed:
+                continue
             if outcome.wallet.dues is not before.dues:
                 touched.update(before.dues.keys(), outcome.wallet.dues.keys())
             self.entries.extend(outcome.entries)
@@ -414,7 +432,8 @@ class _Fold:
                 isinstance(w, Insert) and w.document.get("state") == "pending"
                 for w in self.companions
             )
-            await database.write_all(self.companions, session)
+            if await database.write_all(self.companions, session) != len(self.companions):
+                raise RecordChanged("The record that this was decided on has changed. Try again.")
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import wallet
 from core import clock, config, database, embedded_mongodb
 from core.database import Insert, Update, db
 from core.errors import BalanceHeld, InsufficientBalance, PaymentRequired, Unavailable
-from ledger import Credit, Debit, Hold, Outcome, Release, Settle
+from ledger import Collect, Credit, Debit, Hold, Outcome, Release, Reserve, Settle
 from reporting import audit
 from tests.support.service import ROOT, committer
 from transactions import EntryRecord
@@ -151,6 +151,57 @@ async def test_a_companion_that_cannot_be_written_takes_its_command_back_and_no_
     assert database.is_duplicate(answers[5])
     assert (await wallet.get_balance("usr_1")).balance_paise == 90_00
     assert not await db.transactions.find_one({"key": "bad"})
+    await assert_books_are_right()
+
+
+async def test_a_companion_that_matches_nothing_refuses_its_command_alone(
+    book: config.Settings,
+) -> None:
+    await db.notes.insert_one({"_id": "note_1", "revision": 1})
+
+    def decided_on(revision: int) -> wallet.Companions:
+        where = {"_id": "note_1", "revision": revision}
+        return lambda _: [Update("notes", where, {"$set": {"seen": True}})]
+
+    answers = await together(
+        wallet.post(recharge(10_00, "recharge:pay_1")),
+        wallet.post(recharge(20_00, "recharge:pay_2"), decided_on(0)),
+        wallet.post(recharge(40_00, "recharge:pay_3"), decided_on(1)),
+        wallet.post(recharge(80_00, "recharge:pay_4", "usr_2"), decided_on(7)),
+    )
+    assert [type(answer) for answer in answers] == [
+        Outcome,
+        wallet.RecordChanged,
+        Outcome,
+        wallet.RecordChanged,
+    ]
+    assert (await wallet.get_balance("usr_1")).balance_paise == 50_00
+    assert (await wallet.get_balance("usr_2")).balance_paise == 0
+    again = await wallet.post(recharge(20_00, "recharge:pay_2"), decided_on(1))
+    assert not again.replayed
+    assert again.wallet.balance_paise == 70_00
+    await assert_books_are_right()
+
+
+async def test_a_replayed_collect_gives_back_what_was_reserved_again(
+    book: config.Settings,
+) -> None:
+    collect = Collect(
+        user_id="usr_1",
+        key="dispute:disp_1",
+        category="refund",
+        amount_paise=20_00,
+        contra="gateway:razorpay",
+        description="Dispute",
+        reserve_id="disp_1",
+    )
+    reserve = Reserve(user_id="usr_1", reserve_id="disp_1", amount_paise=20_00, amount_paise_min=0)
+    await wallet.post(recharge(100_00))
+    for _ in range(3):
+        await wallet.post(reserve)
+        await wallet.post(collect)
+    balance = await wallet.get_balance("usr_1")
+    assert (balance.balance_paise, balance.held_paise) == (80_00, 0)
     await assert_books_are_right()
 
 

@@ -87,6 +87,7 @@ async def stop() -> None:
     await asyncio.gather(*_tasks.values(), return_exceptions=True)
     _tasks.clear()
     _deadlines.clear()
+    await reconcile.stop()
 
 
 def is_running() -> bool:

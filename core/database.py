@@ -8,7 +8,15 @@ import hashlib
 import itertools
 import logging
 import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, NotRequired, TypedDict, TypeVar, cast
 
@@ -63,7 +71,10 @@ _CONNECT_MS = 2_000
 _HEARTBEAT_MS = 500
 _SESSION_IDLE_SECONDS = 300  # the server ends a session that was idle for 30 minutes
 _ATOMIC_SECONDS = 10.0
+_COMMIT_SECONDS = 5.0
 _PING_SECONDS = 1.5
+_PREPARATION_SECONDS = 30
+_PROGRESS_SECONDS = 5.0
 
 
 class LostRace(Exception):
@@ -119,6 +130,7 @@ class SchemaState(TypedDict):
     fingerprint: NotRequired[str]  # absent until the first process has finished
     at: NotRequired[dt.datetime]
     lease_until: dt.datetime | None  # a process prepares it until then
+    owner: NotRequired[str]  # which one; 0.2.1 does not say it
 
 
 _declared: dict[str, tuple[Document | None, tuple[Index, ...]]] = {}
@@ -247,10 +259,10 @@ async def close() -> None:
     global _client, _database, _pools
     _look_ups.clear()
     _idle_sessions.clear()
-    if _client is not None:
-        _client.close()
     if _pools is not None:
         _pools.close()
+    if _client is not None:
+        _client.close()
     _client = _database = _pools = None
 
 
@@ -303,6 +315,12 @@ def long_work() -> AbstractContextManager[None]:
     return database_pools.use(database_pools.LONG)
 
 
+def only_showing() -> AbstractContextManager[None]:
+    """In the block, reads of many documents share a few threads of their own, and are refused when
+    these are taken (503): for requests that change nothing, so that many slow ones stop nothing else."""
+    return database_pools.use(database_pools.PAGE)
+
+
 async def refuse_standalone() -> None:
     """RuntimeError when the server is neither a replica set nor a mongos: it has no transactions."""
     hello = await client().admin.command("hello")
@@ -314,41 +332,114 @@ async def refuse_standalone() -> None:
         )
 
 
+async def transaction_lifetimes() -> set[int]:
+    """`transactionLifetimeLimitSeconds` of the primary and of one other member, in seconds.
+
+    Raises `AnyError` when this user may not read it.
+    """
+    asked = {"getParameter": 1, "transactionLifetimeLimitSeconds": 1}
+    members = (ReadPreference.PRIMARY, ReadPreference.SECONDARY_PREFERRED)
+    answers = [await client().admin.command(asked, read_preference=each) for each in members]
+    return {int(answer["transactionLifetimeLimitSeconds"]) for answer in answers}
+
+
 # --- collections and indexes --------------------------------------------------------------------
 
 
-async def prepare(*, wait_seconds: float = 60) -> None:
+async def prepare() -> None:
     """Create what the modules declared, and migrate an older database: by one process at a time,
     idempotent.
 
     Their fingerprint is stored in `meta`, so a start that changes nothing sends one query. Other
-    processes wait until the one that holds the lease is done.
+    processes wait until the one that holds the lease is done, and say so in the log: an index of
+    many documents takes minutes. A process that dies holds the lease for half a minute more.
     """
     declared = (sorted(_declared.items()), sorted(_migrations))
     fingerprint = hashlib.sha256(repr(declared).encode()).hexdigest()
-    deadline = asyncio.get_running_loop().time() + wait_seconds
+    me = new_id("process")
+    waiting = _Progress("another process prepares the database")
     while True:
         known = cast(SchemaState | None, await db.meta.find_one({"_id": "schema"}))
         if known and known.get("fingerprint") == fingerprint:
             return
-        now = clock.now()
-        try:
-            await db.meta.update_one(
-                {"_id": "schema", "$or": [{"lease_until": {"$lt": now}}, {"lease_until": None}]},
-                {"$set": {"lease_until": clock.after(30)}},
-                upsert=True,
-            )
-        except DuplicateKeyError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise RuntimeError("another process prepares the database, and is stuck") from None
+        if not await _take_preparation(me):
+            waiting.say()
             await asyncio.sleep(0.1)
             continue
-        await _create_all()
-        for body in _migrations.values():
-            await body()
-        done = {"fingerprint": fingerprint, "lease_until": None, "at": now}
+        renewing = asyncio.create_task(_keep_preparation(me))
+        try:
+            with database_pools.use(database_pools.BUILD):
+                await _create_all()
+                for body in _migrations.values():
+                    await body()
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+        done = {"fingerprint": fingerprint, "lease_until": None, "at": clock.now()}
         await db.meta.update_one({"_id": "schema"}, {"$set": done})
         return
+
+
+async def _take_preparation(me: str) -> bool:
+    free = [{"lease_until": {"$lt": clock.now()}}, {"lease_until": None}]
+    lease = {"owner": me, "lease_until": clock.after(_PREPARATION_SECONDS)}
+    try:
+        await db.meta.update_one({"_id": "schema", "$or": free}, {"$set": lease}, upsert=True)
+    except DuplicateKeyError:
+        return False
+    return True
+
+
+async def _keep_preparation(me: str) -> None:
+    """Renew the lease for as long as the preparation takes, and log that it goes on."""
+    working = _Progress("the database is being prepared (indexes, validators, migrations)")
+    renew_at = 0.0
+    while True:
+        await asyncio.sleep(1)
+        working.say()
+        if (now := asyncio.get_running_loop().time()) < renew_at:
+            continue
+        renew_at = now + _PREPARATION_SECONDS / 3
+        with contextlib.suppress(*AWAY):  # the preparation itself will say so
+            await db.meta.update_one(
+                {"_id": "schema", "owner": me},
+                {"$set": {"lease_until": clock.after(_PREPARATION_SECONDS)}},
+            )
+
+
+class _Progress:
+    """Logs what is being waited for, every few seconds, and for how long it has been."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since = self._said_at = asyncio.get_running_loop().time()
+
+    def say(self, more: str = "") -> None:
+        """Log it, unless that was done a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._said_at + _PROGRESS_SECONDS:
+            self._said_at = now
+            log.warning("waiting for %.0f s: %s%s", now - self._since, self._what, more)
+
+
+async def when_back(step: Callable[[], Awaitable[T]]) -> T:
+    """`await step()`, begun again until MongoDB is not away; the log says that it is waited for.
+
+    For the start of the service. `step` may run several times. Raises everything else that it raises.
+    """
+    waiting = _Progress("MongoDB cannot be reached, or has no primary")
+    while True:
+        try:
+            return await step()
+        except (*AWAY, Unavailable) as away:
+            last = str(away)[:200]
+        waiting.say(f": {last}")
+        await asyncio.sleep(0.2)
+
+
+def is_known_to_be_away() -> bool:
+    """Whether the driver has not known a primary for so long that operations are refused at once."""
+    return _pools is not None and _pools.primary.is_away
 
 
 async def _create_all() -> None:
@@ -361,7 +452,10 @@ async def _create_all() -> None:
         if schema is not None:
             await database.command("collMod", name, validator={"$jsonSchema": schema})
         if indexes:
-            await database[name].create_indexes([index.model() for index in indexes])
+            # A member that is down must not keep the others from starting: by default all have to build it.
+            await database[name].create_indexes(
+                [index.model() for index in indexes], commitQuorum="majority"
+            )
 
 
 # --- transactions and companion writes ----------------------------------------------------------
@@ -424,7 +518,12 @@ async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
             raise Unavailable("The database cannot be reached right now; try again.") from away
 
     async with await client().start_session() as session:
-        return cast(T, await session.with_transaction(attempt, **_TRANSACTION))
+        try:
+            # Motor repeats a commit whose result is unknown for two minutes, too.
+            async with asyncio.timeout(_ATOMIC_SECONDS + _COMMIT_SECONDS):
+                return cast(T, await session.with_transaction(attempt, **_TRANSACTION))
+        except TimeoutError as late:
+            raise Unavailable("The database does not answer in time; try again.") from late
 
 
 def is_transient(problem: BaseException) -> bool:

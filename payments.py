@@ -347,9 +347,15 @@ async def _create_at_gateway(receipt: str, user_id: str, amount_paise: int) -> e
 
 
 async def get_order(order_id: str, user_id: str | None) -> Order:
-    """The order with Razorpay's `order_id`; `user_id` None: any user's. Raises OrderNotFound."""
-    where = {"order_id": order_id} | ({} if user_id is None else {"user_id": user_id})
-    found = await _find_order(where) if entities.is_id("order", order_id) else None
+    """The order with Razorpay's `order_id`; `user_id` None: any user's. Raises OrderNotFound. Callers of
+    any user's share the document: it is not changed."""
+    found: Order | None = None
+    if user_id is None and entities.is_id("order", order_id):
+        found = cast(
+            "Order | None", await database.find_together("orders", order_id, field="order_id")
+        )
+    elif entities.is_id("order", order_id):
+        found = await _find_order({"order_id": order_id, "user_id": user_id})
     if found is None:
         raise OrderNotFound("There is no such order.")
     return found
@@ -934,8 +940,8 @@ async def check_order(order: Order, *, seconds: float | None = None) -> list[Rec
 
 
 async def find_payment(payment_id: str) -> Payment | None:
-    """The record of a payment, None when we do not know it."""
-    return cast(Payment | None, await db.payments.find_one({"_id": payment_id}))
+    """The record of a payment, None when we do not know it. Callers share it: it is not changed."""
+    return cast("Payment | None", await database.find_together("payments", payment_id))
 
 
 async def find_payments(payment_ids: list[str]) -> dict[str, Payment]:

@@ -15,8 +15,9 @@ import gateway
 import payments
 import refunds
 from core import clock, config, outbox
+from core.errors import Unavailable
 from core.outbox import CannotSucceed, Event
-from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
+from gateway import GatewayRefused, NoSuchEntity, entities, signatures
 from payments import InvalidSignature, OrderNotFound, PaymentMismatch
 from reconciliation import settlements
 
@@ -110,7 +111,7 @@ async def _apply(name: str, body: Any, event: Event) -> str:
             return f"{count} lines settled, {len(strangers)} of them not ours"
     except NoSuchEntity:
         if event["attempts"] < _UNKNOWN_ATTEMPTS:  # it may be a hiccup of Razorpay's
-            raise GatewayUnavailable("Razorpay does not know what this reports.") from None
+            raise Unavailable("Razorpay does not know what this reports.") from None
         raise CannotSucceed(
             "Razorpay does not know what this tells of. A webhook of another mode or account?"
         ) from None

@@ -1,6 +1,7 @@
 """Webhooks: stored by their bytes, answered at once, handled once, whatever order they come in."""
 
 import asyncio
+import collections
 import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -13,11 +14,11 @@ from core import clock, outbox
 from core.database import db
 from core.outbox import Event
 from gateway import client as gateway_client
-from gateway import signatures
+from gateway import entities, signatures
 from reconciliation import webhooks
 from sandbox import refunds as sandbox_refunds
 from tests.support import payments as paying
-from tests.support.service import Person, Service, running, test_settings
+from tests.support.service import Person, Service, running, test_settings, until
 
 OLD_SECRET = "the secret before the last change"
 
@@ -36,6 +37,7 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
 @pytest.fixture(autouse=True)
 async def quick(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(webhooks, "_UNKNOWN_ATTEMPTS", 2)
     yield
     await paying.all_faults_over(service)
 
@@ -45,10 +47,10 @@ async def admin(service: Service) -> Person:
     return await service.admin()
 
 
-def payload(event: str, **entities: Any) -> bytes:
-    told = {name: {"entity": entity} for name, entity in entities.items()}
+def payload(event: str, **named: Any) -> bytes:
+    told = {name: {"entity": entity} for name, entity in named.items()}
     body = {"entity": "event", "account_id": "acc_1", "event": event, "payload": told}
-    return json.dumps(body | {"contains": list(entities), "created_at": 1567675356}).encode()
+    return json.dumps(body | {"contains": list(named), "created_at": 1567675356}).encode()
 
 
 async def send(
@@ -423,6 +425,116 @@ async def test_while_razorpay_is_away_a_webhook_waits_and_is_handled_afterwards(
     assert (await handled(body))["outcome"] == "credited"  # after a pause, without anybody
     assert (await handled(body))["attempts"] == 2
     assert await rupees(service, person) == 100.0
+
+
+async def test_one_that_razorpay_does_not_know_for_a_moment_is_asked_again(
+    service: Service,
+) -> None:
+    """A 400 may be a hiccup of Razorpay's, and nobody would send the webhook again."""
+    person = await service.signup()
+    _, payment_id = await paid_and_forgotten(service, person)
+    await paying.fault(service, "captured_elsewhere", path=f"/payments/{payment_id}", method="GET")
+    body = payload("payment.captured", payment={"id": payment_id})
+    assert (await send(service, body)).status_code == 200
+    stored = await handled(body)
+    assert (stored["outcome"], stored["attempts"]) == ("credited", 2)
+
+
+async def test_webhooks_that_come_together_are_each_stored_once_whatever_is_there_already(
+    service: Service,
+) -> None:
+    bodies = [payload("payment.downtime.started", number={"id": n}) for n in range(20)]
+    assert (await send(service, bodies[7])).json() == {"status": "stored"}
+    sent = [body for body in bodies for _ in range(3)]
+    answers = await asyncio.gather(*(send(service, body) for body in sent))
+    assert {answer.status_code for answer in answers} == {200}
+    fresh = [answer for answer in answers if answer.json()["status"] == "stored"]
+    assert len(fresh) == 19
+    for body in bodies:
+        found = db.events.find({"name": webhooks.EVENT, "data.body": body.decode()})
+        assert len(await found.to_list(None)) == 1
+
+
+async def test_payments_that_wait_together_are_read_from_the_list_and_credited_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await service.signup()
+    ids = await paying.paid_and_forgotten([person.id], 40)
+    asked: collections.Counter[str] = collections.Counter()
+    fetch, listed = gateway.fetch_payment, gateway.payments_between
+
+    async def counted(payment_id: str) -> entities.Payment:
+        asked["fetched"] += 1
+        return await fetch(payment_id)
+
+    def counted_list(*window: Any) -> AsyncIterator[list[entities.Payment]]:
+        asked["listed"] += 1
+        return listed(*window)
+
+    monkeypatch.setattr(gateway, "fetch_payment", counted)
+    monkeypatch.setattr(gateway, "payments_between", counted_list)
+    made_at = int(clock.after(-3_600).timestamp())
+    for n, (order_id, payment_id) in enumerate(ids):
+        entity = {"id": payment_id, "order_id": order_id, "created_at": made_at + n // 200}
+        await outbox.store_event(
+            outbox.record_event(
+                webhooks.EVENT,
+                user_id=None,
+                pending=True,
+                event="payment.captured",
+                razorpay_event_id="",
+                mode="sandbox",
+                body=payload("payment.captured", payment=entity).decode(),
+            )
+        )
+
+    async def all_credited() -> bool:
+        return await rupees(service, person) == 4_000.0
+
+    await until(all_credited)
+    assert asked["fetched"] + asked["listed"] < 20
+    await paying.audited(service, person)
+
+
+class SlowRazorpay:
+    """Razorpay as `gateway` shows it: each request waits until it may be answered."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lists: list[asyncio.Event] = []
+        self.fetched: list[str] = []
+        monkeypatch.setattr(gateway, "fetch_payment", self.fetch_payment)
+        monkeypatch.setattr(gateway, "payments_between", self.payments_between)
+        monkeypatch.setattr(webhooks, "_LISTED_EVERY_SECONDS", 0.0)
+
+    async def fetch_payment(self, payment_id: str) -> entities.Payment:
+        self.fetched.append(payment_id)
+        raise gateway.NoSuchEntity("unknown", http_status=400)
+
+    async def payments_between(self, *_: Any) -> AsyncIterator[list[entities.Payment]]:
+        self.lists.append(asyncio.Event())
+        await self.lists[-1].wait()
+        yield []
+
+
+async def test_a_slow_list_delays_no_other_payment_and_what_it_lacks_is_fetched_by_its_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    razorpay, fetches = SlowRazorpay(monkeypatch), webhooks._Fetches()
+    made_at = clock.now()
+
+    def ask(*numbers: int) -> list["asyncio.Task[entities.Payment]"]:
+        return [asyncio.create_task(fetches.fetch(f"pay_{n}", made_at)) for n in numbers]
+
+    together = ask(*range(10))
+    await until(lambda: asyncio.sleep(0, len(razorpay.lists) == 1))
+    [alone] = ask(10)
+    with pytest.raises(gateway.NoSuchEntity):
+        await alone
+    assert razorpay.fetched == ["pay_10"]
+    razorpay.lists[0].set()
+    ends = await asyncio.gather(*together, return_exceptions=True)
+    assert {type(end) for end in ends} == {gateway.NoSuchEntity}
+    assert sorted(razorpay.fetched) == sorted(f"pay_{n}" for n in range(11))
 
 
 async def test_a_dead_webhook_is_seen_by_admins_and_replayed(

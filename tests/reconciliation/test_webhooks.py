@@ -422,7 +422,8 @@ async def test_while_razorpay_is_away_a_webhook_waits_and_is_handled_afterwards(
     await paying.fault(service, "502_html", path=f"/payments/{payment_id}")
     body = payload("payment.captured", payment={"id": payment_id})
     assert (await send(service, body)).status_code == 200
-    assert (await handled(body))["outcome"] == "credited"  # after a pause, without anybody
+    # After a pause, without anybody; the poller may have been first.
+    assert (await handled(body))["outcome"] in ("credited", "was credited before")
     assert (await handled(body))["attempts"] == 2
     assert await rupees(service, person) == 100.0
 

@@ -361,22 +361,23 @@ _alive: asyncio.Task[None] | None = None
 
 
 async def _stay_alive(process_id: str) -> None:
-    """Say that this process sends requests, and count those that do."""
+    """Say that this process sends requests, and count those that do; as many as before when the
+    database does not answer."""
     global _processes
     alive = {"$set": {"alive_until": clock.after(_ALIVE_SECONDS)}}
-    await db.gateway_processes.update_one({"_id": process_id}, alive, upsert=True)
     others = {"alive_until": {"$gt": clock.now()}}
-    _processes = max(1, await db.gateway_processes.count_documents(others))
+    try:
+        await db.gateway_processes.update_one({"_id": process_id}, alive, upsert=True)
+        _processes = max(1, await db.gateway_processes.count_documents(others))
+    except database.AnyError as problem:
+        log.warning("the budget of requests is not shared anew: %s", type(problem).__name__)
 
 
 async def _stay_alive_for_ever(process_id: str) -> None:
     try:
         while True:
             await asyncio.sleep(_ALIVE_AGAIN_SECONDS)
-            try:
-                await _stay_alive(process_id)
-            except database.AnyError as problem:  # the share stays as it is until it answers again
-                log.warning("the budget of requests is not shared anew: %s", type(problem).__name__)
+            await _stay_alive(process_id)
     finally:
         with contextlib.suppress(database.AnyError):
             await db.gateway_processes.delete_one({"_id": process_id})

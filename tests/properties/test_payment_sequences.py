@@ -149,7 +149,7 @@ class Machine:
 
     @step(who=st.integers(0, 1), rupees=st.integers(10, 500))
     def open_an_order(self, who: int, rupees: int) -> None:
-        if self.unpaid >= _UNPAID_MAX:  # reconciliation asks about each of them
+        if self.unpaid >= _UNPAID_MAX:  # the worker asks about each of them in its first minutes
             return
         person = self.people[who]
         path, body = "/api/payment/create-order", {"amount": rupees}

@@ -302,6 +302,26 @@ async def test_settlements_are_matched_and_their_fee_and_tax_booked(service: Ser
     assert known["tax_paise"] == 36
 
 
+async def test_a_refund_has_its_settlement_and_the_settlement_adds_up(service: Service) -> None:
+    admin, person = await service.admin(), await service.signup()
+    payment_id = await paying.recharge(service, person)
+    made = await paying.outside(
+        service, f"/payments/{payment_id}/refunds", amount=4_000, status="processed"
+    )
+    await run(service, admin)
+    await paying.outside(service, "/settle")
+    await run(service, admin)
+    [settlement] = (await service.get("/api/admin/settlements", admin)).json()["settlements"]
+    assert settlement["refunded"] == 40.0
+    assert settlement["unmatched"] == []
+    left = settlement["gross"] - settlement["fee"] - settlement["refunded"]
+    assert settlement["net"] == pytest.approx(left)
+    refund = await db.refunds.find_one({"gateway_id": {"$eq": made["id"], "$type": "string"}})
+    assert refund is not None
+    assert refund["settlement_id"] == settlement["settlement_id"]
+    assert refund["settled_at"] is not None
+
+
 async def test_where_razorpay_does_not_answer_it_is_said_and_looked_at_again(
     service: Service,
 ) -> None:

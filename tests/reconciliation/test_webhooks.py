@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import gateway
+import worker
 from core import clock, outbox
 from core.database import db
 from core.outbox import Event
@@ -23,15 +24,22 @@ from tests.support.service import Person, Service, running, test_settings, until
 OLD_SECRET = "the secret before the last change"
 
 
+async def nothing() -> None:
+    """A job that is switched off."""
+
+
 @pytest.fixture(scope="module")
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
     """One service for all tests of this file; the sandbox reports only what a test asks for."""
     settings = test_settings(
         mongodb_uri, signups_per_hour=100_000, razorpay_webhook_secret_previous=OLD_SECRET
     )
-    async with running(settings) as started:
-        await paying.webhooks(started, enabled=False)
-        yield started
+    with pytest.MonkeyPatch.context() as patient:
+        # Only the webhooks tell of a payment here.
+        patient.setitem(worker.JOBS, "poll payments", (nothing, 60.0))
+        async with running(settings) as started:
+            await paying.webhooks(started, enabled=False)
+            yield started
 
 
 @pytest.fixture(autouse=True)
@@ -475,19 +483,20 @@ async def test_payments_that_wait_together_are_read_from_the_list_and_credited_o
     monkeypatch.setattr(gateway, "fetch_payment", counted)
     monkeypatch.setattr(gateway, "payments_between", counted_list)
     made_at = int(clock.after(-3_600).timestamp())
+    stored = []
     for n, (order_id, payment_id) in enumerate(ids):
         entity = {"id": payment_id, "order_id": order_id, "created_at": made_at + n // 200}
-        await outbox.store_event(
-            outbox.record_event(
-                webhooks.EVENT,
-                user_id=None,
-                pending=True,
-                event="payment.captured",
-                razorpay_event_id="",
-                mode="sandbox",
-                body=payload("payment.captured", payment=entity).decode(),
-            )
+        event = outbox.record_event(
+            webhooks.EVENT,
+            user_id=None,
+            pending=True,
+            event="payment.captured",
+            razorpay_event_id="",
+            mode="sandbox",
+            body=payload("payment.captured", payment=entity).decode(),
         )
+        stored.append(outbox.store_event(event))
+    assert all(await asyncio.gather(*stored))
 
     async def all_credited() -> bool:
         return await rupees(service, person) == 4_000.0

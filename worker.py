@@ -41,8 +41,8 @@ LIMITS_SECONDS: Final = {"dial campaigns": 3_600.0, "reconcile": 7_200.0}
 
 # The lanes of events: none waits for another, whatever its handlers wait for.
 FREEZES: Final = Lane("freezes", at_once=8, limit_seconds=120)
-CALLS: Final = Lane("calls", at_once=16, limit_seconds=60)
-CREDITS: Final = Lane("credits", at_once=8, limit_seconds=60)
+CALLS: Final = Lane("calls", at_once=32, limit_seconds=60)
+CREDITS: Final = Lane("credits", at_once=32, limit_seconds=60)
 RAZORPAY: Final = Lane("razorpay", at_once=64, limit_seconds=120)
 
 # The lane and the handlers of each event of the outbox. Each is idempotent (core/outbox.py).

@@ -317,7 +317,7 @@ def reconcile(arguments: argparse.Namespace) -> int:
     print(f"{report.run_id}: {counts}")
     print(
         f"{report.repaired_count} repaired, {report.findings_count} for a person, "
-        f"{len(report.unanswered)} not answered"
+        f"{report.unanswered_count} not answered"
     )
     return 0 if report.ok else FAILED
 

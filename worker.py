@@ -68,6 +68,7 @@ async def stop() -> None:
         task.cancel()
     await asyncio.gather(*_tasks, return_exceptions=True)
     _tasks.clear()
+    await reconcile.stop()
 
 
 def is_running() -> bool:

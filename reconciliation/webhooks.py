@@ -77,7 +77,11 @@ async def apply_webhook(event: Event) -> str:
         body = json.loads(event["data"]["body"])
     except (ValueError, RecursionError):
         raise CannotSucceed("The body is no JSON.") from None
-    name = event["data"]["event"]
+    with gateway.on_behalf_of("webhook"):
+        return await _apply(event["data"]["event"], body, event)
+
+
+async def _apply(name: str, body: Any, event: Event) -> str:
     log.info("webhook %s: %s", event["_id"], name)
     try:
         if name.startswith("payment.dispute."):
@@ -120,7 +124,6 @@ async def _payment(payment_id: str) -> str:
         order = await payments.get_order(payment.order_id, None)
     except OrderNotFound:
         return "ignored: of an order that is not ours"
-    await payments.mark_order_attempted(order)
     try:
         receipt = await payments.credit(order, payment)
     except PaymentMismatch as mismatch:

@@ -7,6 +7,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from core import clock, database
 from core.database import db
+from gateway import traffic
 from reporting import audit
 from tests.support.service import Person, Service
 
@@ -46,7 +47,9 @@ async def fault(service: Service, kind: str, **options: Any) -> None:
 
 
 async def all_faults_over(service: Service) -> None:
+    """Razorpay answers again, and this process has forgotten that it did not."""
     assert (await service.client.delete("/sandbox/faults")).status_code == 204
+    traffic.forget()
 
 
 async def force_payment(service: Service, order_id: str, **facts: Any) -> dict[str, str]:
@@ -81,7 +84,7 @@ async def outside(service: Service, path: str, **body: Any) -> dict[str, Any]:
 # What payments leave behind, with us and at Razorpay.
 _LEDGER = ("wallets", "transactions")
 _BOTH = ("orders", "payments", "refunds", "disputes", "settlements")
-_OURS = (*_LEDGER, *_BOTH, "reconciliations")
+_OURS = (*_LEDGER, *_BOTH, "reconciliations", "payment_sweeps")
 _THEIRS = (*_BOTH, "refund_keys", "settlement_items", "faults")
 
 

@@ -102,8 +102,7 @@ class Processes:
 
     def mongodb_uri(self) -> str:
         """Where the embedded MongoDB is."""
-        port = (self.folder / "mongod" / "port").read_text().strip()
-        return f"mongodb://127.0.0.1:{port}/?replicaSet={embedded_mongodb.REPLICA_SET}"
+        return embedded_mongodb.uri_of(self.folder)
 
     def mongod_pid(self) -> int:
         """The embedded MongoDB's process."""

@@ -21,7 +21,7 @@ from tests.support import load_client
 from tests.support.service import ROOT, Person, Service, free_port
 from tests.support.service import test_settings as settings_of_tests
 
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 150
 STOP_SECONDS_MAX = 60
 
 

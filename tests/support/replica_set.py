@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ PATIENCE_SECONDS = 120
 class Member:
     """One mongod."""
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.number, self.port = number, free_port()
+    def __init__(self, folder: Path, number: int, parameters: Sequence[str] = ()) -> None:
+        self.number, self.port, self.parameters = number, free_port(), parameters
         self.data = folder / f"member{number}"
         self.data.mkdir(parents=True)
         self.process: subprocess.Popen[bytes] | None = None
@@ -41,7 +41,11 @@ class Member:
     def start(self) -> None:
         options = ["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet"]
         small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"]
-        parameters = ("transactionLifetimeLimitSeconds=5", "diagnosticDataCollectionEnabled=false")
+        parameters = (
+            "transactionLifetimeLimitSeconds=5",
+            "diagnosticDataCollectionEnabled=false",
+            *self.parameters,
+        )
         self.process = subprocess.Popen(
             [
                 embedded_mongodb.find_binary(),
@@ -79,10 +83,18 @@ class Member:
 
 
 class ReplicaSet:
-    """The three members."""
+    """The members; another primary is elected when one has been silent for `election_seconds`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.members = [Member(folder, number) for number in range(3)]
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        size: int = 3,
+        election_seconds: int = 3,
+        parameters: Sequence[str] = (),
+    ) -> None:
+        self.members = [Member(folder, number, parameters) for number in range(size)]
+        self._election_seconds = election_seconds
 
     @property
     def uri(self) -> str:
@@ -99,8 +111,7 @@ class ReplicaSet:
         for member in self.members:
             member.start()
         members = [{"_id": m.number, "host": m.address} for m in self.members]
-        # An election after three silent seconds instead of ten: nobody waits in a test.
-        settings = {"electionTimeoutMillis": 3_000}
+        settings = {"electionTimeoutMillis": self._election_seconds * 1_000}
         wanted = {"_id": "rs0", "members": members, "settings": settings}
         for member in reversed(self.members):  # all have to answer before one can begin
             with member.connect(serverSelectionTimeoutMS=PATIENCE_SECONDS * 1_000) as client:
@@ -119,7 +130,7 @@ class ReplicaSet:
                 if hello.get("isWritablePrimary")
             ]
             secondaries = [hello for hello in said if hello.get("secondary")]
-            if len(primaries) == 1 and len(secondaries) == 2:
+            if len(primaries) == 1 and len(secondaries) == len(self.members) - 1:
                 return primaries[0]
             await asyncio.sleep(0.2)
         raise AssertionError("the replica set did not become whole")
@@ -151,9 +162,9 @@ class ReplicaSet:
 
 
 @contextlib.asynccontextmanager
-async def replica_set(folder: Path) -> AsyncIterator[ReplicaSet]:
+async def replica_set(folder: Path, **options: Any) -> AsyncIterator[ReplicaSet]:
     """The set, started and whole; killed at the end."""
-    started = ReplicaSet(folder)
+    started = ReplicaSet(folder, **options)
     try:
         await asyncio.to_thread(started.start)
         await started.until_whole()

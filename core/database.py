@@ -640,8 +640,22 @@ async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, A
 # --- one command to one server (the start command, before there is a connection) ----------------
 
 
-def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Login:
+    """Who asks: a user of the database `source`."""
+
+    name: str
+    password: str
+    source: str
+
+
+def ask(
+    port: int, command: Document, *, login: Login | None = None, wait_seconds: float = 2
+) -> Document:
     """What the mongod on this machine's `port` answers to an admin `command`; raises `AnyError`."""
+    who: Document = {}
+    if login is not None:
+        who = {"username": login.name, "password": login.password, "authSource": login.source}
     with MongoClient[Document](
         "127.0.0.1",
         port,
@@ -650,5 +664,6 @@ def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:
         connectTimeoutMS=int(wait_seconds * 1_000),
         socketTimeoutMS=20_000,
         appname="wallet-start",
+        **who,
     ) as direct:
         return dict(direct.admin.command(command))

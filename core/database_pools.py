@@ -241,7 +241,16 @@ class Pools:
         self, loop: asyncio.AbstractEventLoop, method: Callable[..., T], *args: Any, **options: Any
     ) -> "asyncio.Future[T]":
         """Run a method of the driver in a thread of its kind, within the time of its kind."""
-        kind = _kind_of(method)
+        return self._run(loop, _kind_of(method), method, *args, **options)
+
+    def _run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        kind: Kind,
+        method: Callable[..., T],
+        *args: Any,
+        **options: Any,
+    ) -> "asyncio.Future[T]":
         context = contextvars.copy_context()
         work = functools.partial(context.run, _limited, kind.seconds, method, *args, **options)
         gate = self._gates[kind]
@@ -256,8 +265,7 @@ class Pools:
 
     async def run_as(self, kind: Kind, work: Callable[[], T]) -> T:
         """`work` in a thread of `kind`, within its time for each operation of the driver."""
-        with use(kind):
-            return await self.run(asyncio.get_running_loop(), work)
+        return await self._run(asyncio.get_running_loop(), kind, work)
 
     async def _run_later(
         self, loop: asyncio.AbstractEventLoop, gate: _Gate, work: Callable[[], T]

@@ -1,13 +1,17 @@
 """The shelf: indexes as declared, one preparation, look-ups that are asked together."""
 
 import asyncio
+import contextlib
+import datetime as dt
+from pathlib import Path
 
 import pytest
 from pymongo.errors import AutoReconnect
 
-from core import config, database
+from core import config, database, database_pools
 from core.database import Index, db
 from core.errors import Unavailable
+from tests.support.replica_set import replica_set
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +74,70 @@ async def test_what_a_dead_process_left_half_prepared_is_finished(
     await db.meta.update_one({"_id": "schema"}, {"$set": lost})
     await database.prepare()
     assert "name_1" in await db.more.index_information()
+
+
+async def test_a_preparation_that_takes_longer_than_its_lease_is_not_taken_over(
+    book: config.Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An index of many documents takes minutes: its process renews the lease, the others wait and say so."""
+    monkeypatch.setattr(database, "_PREPARATION_SECONDS", 2)
+    monkeypatch.setattr(database, "_PROGRESS_SECONDS", 0.1)
+    real, begun = database._create_all, 0
+
+    async def slow() -> None:
+        nonlocal begun
+        begun += 1
+        leases: set[dt.datetime] = set()
+        while len(leases) < 5:  # renewed four times: longer than one lease
+            leases.add((await db.meta.find_one({"_id": "schema"}) or {})["lease_until"])
+            await asyncio.sleep(0.05)
+        await real()
+
+    monkeypatch.setattr(database, "_create_all", slow)
+    database.declare("slowly", indexes=[Index(("name",))])
+    await asyncio.gather(*(database.prepare() for _ in range(3)))
+    assert begun == 1
+    assert "name_1" in await db.slowly.index_information()
+    assert "another process prepares the database" in caplog.text
+    assert "the database is being prepared" in caplog.text
+
+
+async def test_an_index_that_takes_longer_than_any_request_does_not_keep_the_service_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MongoDB holds the build of an index back until an operation would long have been too late."""
+    short = database_pools.Kind("short", 1, 3.0)
+    alone = replica_set(tmp_path / "set", size=1, parameters=["enableTestCommands=1"])
+    async with alone as members, contextlib.AsyncExitStack() as stack:
+        await database.connect(members.uri, "slow_index")
+        stack.push_async_callback(database.close)
+        gates = database._connected_pools()._gates
+        monkeypatch.setitem(gates, short, database_pools._Gate(short))
+        await db.people.insert_many([{"name": n} for n in range(10)])
+        database.declare("people", indexes=[Index(("name",))])
+        fail_point = {"configureFailPoint": "hangAfterStartingIndexBuild"}
+        with members.members[0].connect() as client:
+            client.admin.command(fail_point | {"mode": "alwaysOn"})
+            preparing = asyncio.create_task(database.prepare())
+            with database_pools.use(short), pytest.raises(database.AWAY):
+                await db.people.create_index("name")  # too long for an operation of a request
+            assert not preparing.done()
+            client.admin.command(fail_point | {"mode": "off"})
+        await preparing
+        assert "name_1" in await db.people.index_information()
+
+
+async def test_when_mongodb_is_back_the_start_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    tries = 0
+
+    async def step() -> int:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise database.Away("no primary")
+        return tries
+
+    assert await database.when_back(step) == 3
 
 
 async def test_a_thousand_look_ups_at_once_are_a_few_queries(

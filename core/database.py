@@ -535,10 +535,15 @@ def is_transient(problem: BaseException) -> bool:
     return isinstance(problem, PyMongoError) and any(map(problem.has_error_label, labels))
 
 
+def is_duplicate_error(error: Mapping[str, Any]) -> bool:
+    """Whether this is the error of a bulk's write that a unique index refused."""
+    return error.get("code") == _DUPLICATE_KEY
+
+
 def is_duplicate(problem: BaseException) -> bool:
     """Whether a unique index refused the write."""
     if isinstance(problem, BulkWriteError):
-        return any(e.get("code") == _DUPLICATE_KEY for e in problem.details.get("writeErrors", ()))
+        return any(map(is_duplicate_error, problem.details.get("writeErrors", ())))
     return isinstance(problem, DuplicateKeyError)
 
 

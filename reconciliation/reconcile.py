@@ -384,8 +384,7 @@ async def _orders(report: Report, window: Window) -> None:
         try:
             receipts = await payments.check_order(order)
             if not receipts and await payments.has_uncaptured_payment(order):
-                # Razorpay refunds it after three days: the report must not be without findings.
-                report.leave(_not_captured(order))
+                report.leave(_not_captured(order["order_id"]))
             for receipt in receipts:
                 report.repair(
                     "payment_credited",
@@ -412,11 +411,10 @@ async def _payments(report: Report, window: Window) -> None:
         try:
             receipt = await payments.credit(order, await gateway.fetch_payment(payment.id))
         except PaymentMismatch as mismatch:
-            reason = mismatch.extra.get("reason")
-            return report.count(f"payments_not_credited_{reason}")
+            return _count_in_review(report, payment, str(mismatch.extra.get("reason")))
         if receipt is None:  # the poller credits it later
             await payments.mark_payment_pending(order, payment.id)
-            report.leave(_not_captured(order))
+            report.leave(_not_captured(order["order_id"]))
         elif not receipt.already_processed:
             report.repair(
                 "payment_credited",
@@ -428,21 +426,36 @@ async def _payments(report: Report, window: Window) -> None:
 
     for since, until in window.slices():
         async for page in gateway.payments_between(since, until, report.miss):
-            report.count("payments", len(page))
-            taken = [each for each in page if each.status in ("authorized", "captured")]
-            credited = await payments.mark_confirmed(report.run_id, [each.id for each in taken])
-            left = [each for each in taken if each.id not in credited]
-            known = await payments.find_payments([each.id for each in left])
-            for payment in left:
-                record = known.get(payment.id)
-                if record is not None and payments.is_known(payment, record):
-                    report.count(f"payments_not_credited_{record['review']['reason']}")
-            news = [each for each in left if not payments.is_known(each, known.get(each.id))]
-            await _all(report, window, one, news)
+            await _all(report, window, one, await _uncredited(report, page))
 
 
-def _not_captured(order: Order) -> str:
-    return f"{order['order_id']}: authorized, not captured yet"
+async def _uncredited(report: Report, page: list[entities.Payment]) -> list[entities.Payment]:
+    """Those of these payments that were taken, and are neither credited nor in review as they are now."""
+    report.count("payments", len(page))
+    taken = [each for each in page if each.status in ("authorized", "captured")]
+    credited = await payments.mark_confirmed(report.run_id, [each.id for each in taken])
+    left = [each for each in taken if each.id not in credited]
+    known = await payments.find_payments([each.id for each in left])
+    found = []
+    for payment in left:
+        record = known.get(payment.id)
+        if record is not None and payments.is_known(payment, record):
+            if "review" in record:  # else it was credited meanwhile
+                _count_in_review(report, payment, record["review"]["reason"])
+        else:
+            found.append(payment)
+    return found
+
+
+def _count_in_review(report: Report, payment: entities.Payment, reason: str) -> None:
+    report.count(f"payments_not_credited_{reason}")
+    if payment.status == "authorized" and reason != "second_payment":
+        report.leave(_not_captured(payment.order_id))
+
+
+def _not_captured(order_id: str) -> str:
+    """Razorpay refunds it after some days: until then the report is not without findings."""
+    return f"{order_id}: authorized, not captured yet"
 
 
 async def _credits(report: Report, window: Window) -> None:

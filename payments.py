@@ -1132,7 +1132,7 @@ database.declare(
         Index(("order_id",)),
         Index(("user_id", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
-        Index(("status", "created_at", "_id")),
+        Index(("mode", "status", "created_at", "_id")),
         # Partial indexes over what is still expected: they do not grow with the history.
         Index(("mode", "next_check_at"), only_where={"next_check_at": {"$type": "date"}}),
         Index(("mode", "pending_since", "_id"), only_where={"pending_since": {"$type": "date"}}),

@@ -64,6 +64,8 @@ class Once:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        # Whether the seed was made in this request, so that nothing can exist that was made from it.
+        self.seed_is_new = "idempotency-key" not in request.headers
 
     async def __call__(
         self,

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
-import itertools
 import logging
 import types
 from collections.abc import (
@@ -18,7 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, NotRequired, TypedDict, TypeVar, cast
+from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from bson import Int64
 from motor import core as motor_core
@@ -26,6 +26,7 @@ from motor import motor_asyncio as motor
 from motor.frameworks import asyncio as asyncio_framework
 from motor.metaprogramming import create_class_with_framework
 from pymongo import IndexModel, InsertOne, MongoClient, UpdateOne
+from pymongo import collection as pymongo_collection
 from pymongo import database as pymongo_database
 from pymongo.errors import (
     BulkWriteError,
@@ -34,6 +35,7 @@ from pymongo.errors import (
     DuplicateKeyError,
     ExecutionTimeout,
     PyMongoError,
+    WriteError,
 )
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
@@ -51,10 +53,13 @@ Document = dict[str, Any]
 Collection = motor.AsyncIOMotorCollection[Document]
 Session = motor.AsyncIOMotorClientSession
 SynchronousDatabase = pymongo_database.Database[Document]
+SynchronousCollection = pymongo_collection.Collection[Document]
 
 # BSON's 64-bit integer, which the validators ask for: the driver stores a small int as 32 bits.
 Long = Int64
 T = TypeVar("T")
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 DuplicateKey: Final = DuplicateKeyError
 AnyError: Final = PyMongoError
@@ -199,6 +204,10 @@ def _run_in_our_threads(
 _Client = _client_class()
 
 
+_collections: dict[str, Collection] = {}
+_synchronous_collections: dict[str, SynchronousCollection] = {}
+
+
 class _Database:
     """`db.wallets` is the collection `wallets` of the connected database."""
 
@@ -206,7 +215,10 @@ class _Database:
         return self[name]
 
     def __getitem__(self, name: str) -> Collection:
-        return _connected()[name]
+        found = _collections.get(name)
+        if found is None:  # the driver makes a new object for each access, which is slow
+            found = _collections[name] = _connected()[name]
+        return found
 
 
 db = _Database()
@@ -231,6 +243,7 @@ async def connect(uri: str, name: str) -> None:
     """Connect this process. Majority-committed, journaled writes; reads from the primary of what a
     majority has; every operation bounded (core/database_pools.py)."""
     global _client, _database, _pools
+    _forget_connection()
     _pools = database_pools.Pools()
     _client = _Client(
         uri,
@@ -257,13 +270,21 @@ async def connect(uri: str, name: str) -> None:
 async def close() -> None:
     """Disconnect."""
     global _client, _database, _pools
-    _look_ups.clear()
-    _idle_sessions.clear()
+    _forget_connection()
     if _pools is not None:
         _pools.close()
     if _client is not None:
         _client.close()
     _client = _database = _pools = None
+
+
+def _forget_connection() -> None:
+    """Forget what belongs to the connection before."""
+    for kept in (_look_ups, _looks_at_several, _single_writes):
+        kept.clear()
+    _collections.clear()
+    _synchronous_collections.clear()
+    _idle_sessions.clear()
 
 
 def client() -> motor.AsyncIOMotorClient[Document]:
@@ -298,6 +319,13 @@ def synchronous() -> SynchronousDatabase:
     """The connected database for code that runs in a thread of its own (`in_commit_thread`): the
     driver's synchronous interface, over the same connections and with the same concerns."""
     return cast(SynchronousDatabase, _connected().delegate)
+
+
+def _synchronous(name: str) -> SynchronousCollection:
+    found = _synchronous_collections.get(name)
+    if found is None:
+        found = _synchronous_collections[name] = synchronous()[name]
+    return found
 
 
 async def in_commit_thread(work: Callable[[], T]) -> T:
@@ -551,11 +579,7 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     """Carry out companion writes, one bulk a collection; how many were inserted or matched."""
     bulks: dict[str, list[InsertOne[Document] | UpdateOne]] = {}
     for write in writes:
-        bulk = bulks.setdefault(write.collection, [])
-        if isinstance(write, Insert):
-            bulk.append(InsertOne(cast(Document, write.document)))
-        else:
-            bulk.append(UpdateOne(write.where, write.update, upsert=write.upsert))
+        bulks.setdefault(write.collection, []).append(_operation(write))
     done = 0
     for collection, operations in bulks.items():
         result = await db[collection].bulk_write(operations, ordered=False, session=session)
@@ -563,42 +587,75 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     return done
 
 
-# --- batched reads ------------------------------------------------------------------------------
+def _operation(write: Write) -> InsertOne[Document] | UpdateOne:
+    if isinstance(write, Insert):
+        return InsertOne(cast(Document, write.document))
+    return UpdateOne(write.where, write.update, upsert=write.upsert)
 
 
-class _LookUps:
-    """Batches the look-ups of one collection by one field: one query at a time, for all callers."""
+# --- batched reads and writes -------------------------------------------------------------------
 
-    def __init__(self, collection: str, field: str) -> None:
-        self.collection, self.field = collection, field
-        self.waiting: dict[str, list[asyncio.Future[Document | None]]] = {}
-        self.task: asyncio.Task[None] | None = None
 
-    async def ask(self) -> None:
-        while self.waiting:
+class _Batches(Generic[Q, A]):
+    """Requests of one kind: those that arrive while a batch is carried out go together in the next."""
+
+    def __init__(self, carry_out: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
+        self._carry_out = carry_out  # runs in a thread; one answer for each request
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._batch: list[tuple[Q, asyncio.Future[A]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, request: Q) -> A:
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+            self._task.add_done_callback(self._refuse_when_cancelled)
+        return await future
+
+    async def _work(self) -> None:
+        while self._waiting:
             counted = 0
-            while counted < len(self.waiting):  # more look-ups are arriving: add them to this query
-                counted = len(self.waiting)
+            while counted < len(self._waiting):  # more are arriving: add them to this batch
+                counted = len(self._waiting)
                 await asyncio.sleep(0)
-            batch, self.waiting = self.waiting, {}
-            where = {self.field: {"$in": list(batch)}}
-            try:
-                with database_pools.use(database_pools.POINT):
-                    rows = await db[self.collection].find(where, batch_size=1_000).to_list(None)
-            except Exception as problem:
-                for future in itertools.chain(*batch.values()):
-                    if not future.done():
-                        future.set_exception(problem)
+            self._batch, self._waiting = self._waiting, []
+            await self._answer(self._batch)
+        self._task = None
+
+    def _refuse_when_cancelled(self, task: asyncio.Task[None]) -> None:
+        """Nobody waits for ever, and whoever asks next is answered."""
+        if not task.cancelled():
+            return
+        refused, self._batch, self._waiting, self._task = (
+            [*self._batch, *self._waiting],
+            [],
+            [],
+            None,
+        )
+        for _, future in refused:
+            if not future.done():
+                future.set_exception(Unavailable("The service is stopping; try again."))
+
+    async def _answer(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
+        work = functools.partial(self._carry_out, [request for request, _ in batch])
+        answers: Sequence[A | Exception]
+        try:
+            answers = await _connected_pools().run_as(database_pools.POINT, work)
+        except Exception as problem:
+            answers = [problem] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
                 continue
-            found = {row[self.field]: row for row in rows}
-            for value, futures in batch.items():
-                for future in futures:
-                    if not future.done():
-                        future.set_result(found.get(value))
-        self.task = None
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
 
-_look_ups: dict[tuple[str, str], _LookUps] = {}
+_look_ups: dict[tuple[str, str], _Batches[str, Document | None]] = {}
+_looks_at_several: dict[tuple[str, ...], _Batches[tuple[str, ...], list[Document | None]]] = {}
+_single_writes: dict[str, _Batches[Write, bool]] = {}
 
 
 async def find_together(collection: str, value: str, *, field: str = "_id") -> Document | None:
@@ -609,12 +666,77 @@ async def find_together(collection: str, value: str, *, field: str = "_id") -> D
     """
     look_ups = _look_ups.get((collection, field))
     if look_ups is None:
-        look_ups = _look_ups[collection, field] = _LookUps(collection, field)
-    future: asyncio.Future[Document | None] = asyncio.get_running_loop().create_future()
-    look_ups.waiting.setdefault(value, []).append(future)
-    if look_ups.task is None:
-        look_ups.task = asyncio.create_task(look_ups.ask())
-    return await future
+
+        def look_up(values: Sequence[str]) -> Sequence[Document | None]:
+            where = {field: {"$in": list(dict.fromkeys(values))}}
+            rows = _synchronous(collection).find(where, batch_size=1_000)
+            found = {row[field]: row for row in rows}
+            return [found.get(value) for value in values]
+
+        look_ups = _look_ups[collection, field] = _Batches(look_up)
+    return await look_ups.ask(value)
+
+
+async def find_all_together(ids: Mapping[str, str]) -> list[Document | None]:
+    """Of each collection in `ids` the document with this `_id`, or None, in their order.
+
+    One query for all of them and for all callers that ask while another one runs, so that what is read
+    for every call costs one round trip. Callers share the documents: do not change them.
+    """
+    names = tuple(ids)
+    look_ups = _looks_at_several.get(names)
+    if look_ups is None:
+
+        def look_up(wanted: Sequence[tuple[str, ...]]) -> Sequence[list[Document | None]]:
+            first, *others = [
+                _tagged(place, {values[place] for values in wanted}) for place in range(len(names))
+            ]
+            for name, stages in zip(names[1:], others, strict=True):
+                first.append({"$unionWith": {"coll": name, "pipeline": stages}})
+            rows = _synchronous(names[0]).aggregate(first, batchSize=1_000)
+            found = {(row["place"], row["found"]["_id"]): row["found"] for row in rows}
+            return [[found.get(key) for key in enumerate(values)] for values in wanted]
+
+        look_ups = _looks_at_several[names] = _Batches(look_up)
+    return await look_ups.ask(tuple(ids.values()))
+
+
+def _tagged(place: int, ids: Iterable[str]) -> list[Document]:
+    """The stages that find documents and say from which of several collections they are."""
+    shown = {"_id": 0, "place": {"$literal": place}, "found": "$$ROOT"}
+    return [{"$match": {"_id": {"$in": sorted(ids)}}}, {"$project": shown}]
+
+
+async def write_together(write: Write) -> bool:
+    """Carry out a single write, in one bulk with those that others ask for while another one runs.
+
+    True: it was inserted, or it matched a document. False: it may have matched nothing (a bulk does
+    not say which did not): read the document. Raises DuplicateKey for an insert whose id exists.
+    """
+    writes = _single_writes.get(write.collection)
+    if writes is None:
+        carry_out = functools.partial(_write_singly, write.collection)
+        writes = _single_writes[write.collection] = _Batches(carry_out)
+    return await writes.ask(write)
+
+
+def _write_singly(name: str, writes: Sequence[Write]) -> Sequence[bool | Exception]:
+    collection = _synchronous(name)
+    failed: dict[int, Exception] = {}
+    done = 0
+    try:
+        result = collection.bulk_write([_operation(write) for write in writes], ordered=False)
+        done = result.inserted_count + result.matched_count + result.upserted_count
+    except BulkWriteError as problem:
+        if is_away(problem) or problem.details.get("writeConcernErrors"):
+            raise
+        for error in problem.details["writeErrors"]:
+            kind = DuplicateKeyError if error["code"] == _DUPLICATE_KEY else WriteError
+            failed[error["index"]] = kind(error["errmsg"], error["code"], error)
+    return [
+        failed.get(place) or isinstance(write, Insert) or done == len(writes)
+        for place, write in enumerate(writes)
+    ]
 
 
 # --- change streams -----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from core import config, database, database_pools
-from core.database import Index, db
+from core.database import Index, Insert, Update, db
 from core.errors import Unavailable
 from tests.support.replica_set import replica_set
 
@@ -205,3 +205,90 @@ def test_a_fact_leads_to_one_id_and_ids_sort_by_time() -> None:
     assert database.stable_id("x", "a", "b") == database.stable_id("x", "a", "b")
     assert database.stable_id("x", "ab") != database.stable_id("x", "a", "b")
     assert database.new_id("call").startswith("call_")
+
+
+async def test_many_look_ups_in_several_collections_are_a_few_queries(
+    book: config.Settings,
+) -> None:
+    await db.things.insert_many([{"_id": f"t{n}", "n": n} for n in range(100)])
+    await db.others.insert_one({"_id": "o", "n": -1})
+    profiled = database.client()[book.mongodb_db]
+    await profiled.command("profile", 2)
+    found = await asyncio.gather(
+        *(database.find_all_together({"things": f"t{n}", "others": "o"}) for n in range(100)),
+        database.find_all_together({"things": "o", "others": "t0"}),
+    )
+    await profiled.command("profile", 0)
+    assert [row and row["n"] for rows in found[:100] for row in rows] == [
+        value for n in range(100) for value in (n, -1)
+    ]
+    assert found[100] == [None, None], "an id of one collection is none of another"
+    # MongoDB 6.0 notes an aggregate, and the query of each other collection in it.
+    queries = await profiled["system.profile"].count_documents({"op": "command"})
+    assert queries <= 5
+
+
+async def test_single_writes_of_many_are_a_few_bulks_and_each_learns_its_own_end(
+    book: config.Settings,
+) -> None:
+    await db.things.insert_many([{"_id": n, "paise": 0} for n in range(100)])
+    profiled = database.client()[book.mongodb_db]
+    await profiled.command("profile", 2)
+    all_match = await asyncio.gather(
+        *(
+            database.write_together(Update("things", {"_id": n}, {"$inc": {"paise": n}}))
+            for n in range(100)
+        )
+    )
+    await profiled.command("profile", 0)
+    assert all_match == [True] * 100
+    assert [row["paise"] async for row in db.things.find({}, sort=[("_id", 1)])] == [*range(100)]
+    noted = profiled["system.profile"]
+    bulks = await noted.distinct(
+        "command.lsid.id", {"op": "update", "ns": f"{book.mongodb_db}.things"}
+    )
+    assert len(bulks) <= 5
+
+
+async def test_a_write_that_fails_or_matches_nothing_does_so_alone(book: config.Settings) -> None:
+    await db.things.insert_many([{"_id": 1, "paise": 0}, {"_id": 2, "paise": "x"}])
+    found = await asyncio.gather(
+        database.write_together(Insert("things", {"_id": 1})),
+        database.write_together(Insert("things", {"_id": 3})),
+        database.write_together(Update("things", {"_id": 1}, {"$inc": {"paise": 1}})),
+        database.write_together(Update("things", {"_id": 2}, {"$inc": {"paise": 1}})),
+        return_exceptions=True,
+    )
+    assert isinstance(found[0], database.DuplicateKey)
+    assert found[1] is True
+    # It did match, which nobody can say of a bulk of which another write failed.
+    assert found[2] is False
+    assert isinstance(found[3], database.AnyError)
+    assert [row["_id"] async for row in db.things.find({}, sort=[("_id", 1)])] == [1, 2, 3]
+    kept = await db.things.find_one({"_id": 1})
+    assert kept == {"_id": 1, "paise": 1}
+    nobody = Update("things", {"_id": "nobody"}, {"$set": {"paise": 1}})
+    assert await database.write_together(nobody) is False
+
+
+async def test_grouped_writes_without_a_connection_fail_and_the_next_ones_work(
+    book: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Insert("things", {"_id": "a"})
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_pools", None)
+        answers = await asyncio.gather(
+            *(database.write_together(write) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [Unavailable] * 3
+        with pytest.raises(Unavailable):
+            await database.find_all_together({"things": "a", "others": "b"})
+    breaks_off = asyncio.create_task(database.write_together(write))
+    await asyncio.sleep(0)
+    writer = database._single_writes["things"]._task
+    assert writer is not None
+    writer.cancel()
+    with pytest.raises(Unavailable):
+        await breaks_off
+    assert await database.write_together(write) is True
+    assert await database.find_all_together({"things": "a", "others": "b"}) == [{"_id": "a"}, None]

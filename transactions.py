@@ -208,11 +208,33 @@ async def find_transactions(ids: Iterable[str], session: Session | None = None) 
     return {row["_id"]: entry_from(cast(EntryRecord, row)) async for row in found}
 
 
-async def read_chain(user_id: str, *, seq_max: int) -> AsyncGenerator[Entry, None]:
-    """A wallet's entries in the order of their `seq`, up to `seq_max`, from one server cursor."""
-    found = db.transactions.find({"user_id": user_id, "seq": {"$lte": seq_max}}, sort=[("seq", 1)])
-    async for row in found.batch_size(1_000):
-        yield entry_from(cast(EntryRecord, row))
+async def find_of_categories(
+    user_ids: Sequence[str], categories: Sequence[Category], session: Session | None = None
+) -> list[Entry]:
+    """The entries of these users in these categories, in no order: for those that are few."""
+    where = {
+        "user_id": {"$in": list(user_ids)},
+        "type": {"$in": TYPES},
+        "category": {"$in": list(categories)},
+    }
+    found = db.transactions.find(where, hint=_name(_BY_USER_AND_KIND), session=session)
+    return [entry_from(cast(EntryRecord, row)) for row in await found.to_list(None)]
+
+
+async def read_chains(
+    after: tuple[str, int], *, until: tuple[str, int] | None, limit: int
+) -> list[Entry]:
+    """At most `limit` entries behind the user and `seq` of `after`, in the order of user and `seq`;
+    up to those of `until`, these included. A seek in the index: no server cursor stays open."""
+    if until is not None and after >= until:
+        return []
+    user_id, seq = after
+    found = db.transactions.find({}).hint([("user_id", 1), ("seq", 1)])
+    found = found.min([("user_id", user_id), ("seq", seq + 1)])
+    if until is not None:
+        found = found.max([("user_id", until[0]), ("seq", until[1] + 1)])
+    rows = await found.limit(limit).to_list(None)
+    return [entry_from(cast(EntryRecord, row)) for row in rows]
 
 
 def record_of(entry: Entry) -> EntryRecord:

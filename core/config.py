@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     razorpay_webhook_secret_previous: SecretStr = SecretStr("")
     razorpay_base_url: str = ""
     dispute_freezes_wallet: bool = False
+    adjustment_confirm_above: Rupees | None = None
 
     default_call_rate: Rupees = Decimal(10)
     minimum_balance: Rupees = Decimal(10)
@@ -249,6 +250,12 @@ class Settings(BaseSettings):
     def connection_fee_paise(self) -> int:
         """Charged once for an answered call."""
         return int(self.connection_fee.scaleb(2))
+
+    @property
+    def adjustment_confirm_above_paise(self) -> int | None:
+        """Above what amount a second admin confirms an adjustment; None: never."""
+        above = self.adjustment_confirm_above
+        return None if above is None else int(above.scaleb(2))
 
     @property
     def spend_cap_paise(self) -> int | None:

@@ -130,7 +130,7 @@ async def test_a_frozen_wallet_calls_nobody_and_says_why(service: Service, admin
     assert (await service.post("/api/call", person, json={"to": "+919876543210"})).is_success
     path = f"/api/admin/users/{person.id}/adjustments"
     by_hand = (await service.get(path, admin)).json()["adjustments"]
-    assert [each["action"] for each in by_hand] == ["unfreeze", "freeze"]
+    assert [each["action"] for each in by_hand] == ["unfreeze", "freeze", "credit"]
 
 
 async def test_freezing_ends_the_calls_that_are_live_and_charges_what_was_talked(

@@ -12,6 +12,7 @@ from calls import monitor
 from campaigns import dialer
 from core import database, outbox
 from reconciliation import reconcile, webhooks
+from reporting import audit_runs
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ async def stop() -> None:
         task.cancel()
     await asyncio.gather(*_tasks, return_exceptions=True)
     _tasks.clear()
+    await audit_runs.stop()
 
 
 def is_running() -> bool:

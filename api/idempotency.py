@@ -14,7 +14,12 @@ from ulid import ULID
 from api import problems
 from core import clock, database
 from core.database import Document, Index, db
-from core.errors import IdempotencyKeyReused, StillRunning, invalid
+from core.errors import (
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+    StillRunning,
+    invalid,
+)
 
 _LEASE_SECONDS = 60
 _KEPT_DAYS = 7
@@ -62,8 +67,9 @@ class IdempotencyKey(TypedDict):
 class Once:
     """Answers a POST that creates something, once for each `Idempotency-Key`."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, required: bool = False) -> None:
         self._request = request
+        self._required = required
 
     async def __call__(
         self,
@@ -78,9 +84,15 @@ class Once:
         key, so ids made from it (`call_{seed}`) are found again after a crash between doing the work
         and storing the answer. Only successful answers are stored: after a 402 the same key
         may be tried again once the wallet is recharged. `fingerprint` stands for the body where it is
-        not JSON (uploads). Raises IdempotencyKeyReused and StillRunning.
+        not JSON (uploads). Raises IdempotencyKeyReused and StillRunning, and IdempotencyKeyRequired
+        where the route requires a key and there is none.
         """
         key = self._request.headers.get("idempotency-key")
+        if key is None and self._required:
+            raise IdempotencyKeyRequired(
+                "Send an Idempotency-Key: 1 to 255 printable ASCII characters, a new one for each new "
+                "request and the same one to repeat it."
+            )
         if key is None:
             answer = await work(str(ULID()))
             return _json(answer.status, answer.model.model_dump_json())
@@ -117,8 +129,15 @@ async def _once(request: Request) -> Once:
     return Once(request)
 
 
+@problems.raises(IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning)
+async def _once_required(request: Request) -> Once:
+    return Once(request, required=True)
+
+
 # `once: Idempotent` in a route that creates something: `return await once(user.id, work)`.
 Idempotent = Annotated[Once, Depends(_once)]
+# The same in a route that refuses a request without a key.
+IdempotentRequired = Annotated[Once, Depends(_once_required)]
 
 
 async def _do(work: Callable[[str], Awaitable[Answer]], record: IdempotencyKey) -> Response:

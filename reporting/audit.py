@@ -781,6 +781,20 @@ def _of(invariant: str, entry: Entry, detail: str) -> Violation:
 # --- reading ------------------------------------------------------------------------------------
 
 
+async def trial_balance() -> dict[str, int]:
+    """What each contra account paid to the wallets (positive) or received from them, in paise. One
+    pass over all entries: an audit of very many has it in its report."""
+    signed = {
+        "$cond": [
+            {"$eq": ["$type", "credit"]},
+            "$amount_paise",
+            {"$subtract": [0, "$amount_paise"]},
+        ]
+    }
+    found = db.transactions.aggregate([{"$group": {"_id": "$contra", "paise": {"$sum": signed}}}])
+    return {row["_id"]: int(row["paise"]) async for row in found}
+
+
 async def _wallets(where: Document, session: Session | None = None) -> list[Wallet]:
     """The first wallets in the order of their users."""
     found = db.wallets.find(where, session=session).sort("user_id", 1).limit(_WALLETS_AT_ONCE)

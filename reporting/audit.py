@@ -331,15 +331,17 @@ class Chain:
         debited_paise = self.debited_paise + (0 if is_credit else entry.amount_paise)
         balance_paise = self.balance_paise + (1 if is_credit else -1) * entry.amount_paise
         checks = (
-            (entry.seq == self.seq + 1, f"follows {self.seq}"),
-            (entry.prev_hash == self.head_hash, "does not name the hash before it"),
-            (entry.hash == ledger.hash_of(entry), "was changed after it was written"),
-            (entry.amount_paise > 0, "has no amount"),
+            ("seq", entry.seq == self.seq + 1, f"follows {self.seq}"),
+            ("link", entry.prev_hash == self.head_hash, "does not name the hash before it"),
+            ("hash", entry.hash == ledger.hash_of(entry), "was changed after it was written"),
+            ("amount", entry.amount_paise > 0, "has no amount"),
             (
+                "balance",
                 entry.balance_after_paise == balance_paise,
                 f"balance after is {entry.balance_after_paise}, not {balance_paise}",
             ),
             (
+                "totals",
                 (entry.credited_paise, entry.debited_paise) == (credited_paise, debited_paise),
                 "running totals do not add up",
             ),
@@ -348,8 +350,10 @@ class Chain:
         self.balance_paise = entry.balance_after_paise
         self.credited_paise, self.debited_paise = entry.credited_paise, entry.debited_paise
         return [
-            _of("chain_follows", entry, f"{entry.id}: {detail}")
-            for holds, detail in checks
+            dataclasses.replace(
+                _of("chain_follows", entry, f"{entry.id}: {detail}"), subject=f"{entry.id}: {name}"
+            )
+            for name, holds, detail in checks
             if not holds
         ]
 

@@ -100,6 +100,11 @@ class Service:
         return await self.client.request(method, path, headers=headers, **options)
 
 
+def new_key() -> dict[str, str]:
+    """The header of a request that is made once."""
+    return {"Idempotency-Key": database.new_id("key")}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ from calls import monitor
 from campaigns import dialer
 from core import database, outbox
 from reconciliation import reconcile, webhooks
-from reporting import audit_runs
+from reporting import audit_runs, totals
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ JOBS: dict[str, tuple[Job, float]] = {
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll_due_refunds, 2.0),
     "reconcile": (reconcile.run_when_due, 30.0),
+    "keep totals": (totals.keep_closed_days, 300.0),
 }
 
 # The handlers of each event of the outbox. Each is idempotent (core/outbox.py).

@@ -63,6 +63,7 @@ ROUTERS = (
     telephony_callbacks.router,
     campaigns.router,
     customers.router,
+    customers.adjustments,
     rate_cards.router,
     analytics.router,
     reconciliation.router,

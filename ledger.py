@@ -98,6 +98,11 @@ class Wallet:
         """The balance less what is held."""
         return self.balance_paise - self.held_paise
 
+    @property
+    def reserved_paise(self) -> int:
+        """The part of what is held that is not for calls, but for refunds and disputes."""
+        return sum(self.reserves.values())
+
 
 # --- commands -----------------------------------------------------------------------------------
 
@@ -373,7 +378,7 @@ def _extend(wallet: Wallet, command: ExtendHold, at: dt.datetime) -> Outcome:
     wanted_paise = max(command.amount_paise, before_paise)
     amount_paise = min(wanted_paise, before_paise + wallet.available_paise)
     if wallet.frozen or amount_paise < command.amount_paise_min:
-        raise refusal(wallet, command.amount_paise_min - before_paise)
+        raise refusal(wallet, command.amount_paise_min - before_paise, own_paise=before_paise)
     if amount_paise == before_paise:
         return Outcome(wallet=wallet, replayed=True, held_paise=before_paise)
     return _set_reservation(wallet, "holds", command.call_id, amount_paise, at)
@@ -565,6 +570,10 @@ class Funds(Protocol):
         """The part of it that is reserved."""
 
     @property
+    def reserved_paise(self) -> int:
+        """The part of what is reserved that is for refunds and disputes: no end of a call frees it."""
+
+    @property
     def available_paise(self) -> int:
         """The part of it that is not."""
 
@@ -573,11 +582,12 @@ class Funds(Protocol):
         """Whether an admin has frozen the wallet."""
 
 
-def refusal(balance: Funds, required_paise: int) -> PaymentRequired:
+def refusal(balance: Funds, required_paise: int, *, own_paise: int = 0) -> PaymentRequired:
     """Why a call is refused that needs `required_paise`: WalletFrozen, else BalanceHeld when
-    there is enough money and running calls have reserved it, else InsufficientBalance.
+    there will be enough money as soon as other calls end, else InsufficientBalance.
 
-    For a wallet that is frozen or has less than `required_paise` available; it raises nothing.
+    `own_paise` is what the call itself has reserved already. For a wallet that is frozen or has less
+    than `required_paise` available; it raises nothing.
     """
     if balance.frozen:
         return WalletFrozen(
@@ -585,24 +595,29 @@ def refusal(balance: Funds, required_paise: int) -> PaymentRequired:
             required_paise=max(0, required_paise),
             available_paise=balance.available_paise,
         )
-    return _shortage(balance, required_paise)
+    return _shortage(balance, required_paise, own_paise=own_paise)
 
 
-def _shortage(balance: Funds, required_paise: int) -> PaymentRequired:
-    """Why `required_paise` is not available: not enough money, or enough that is reserved."""
-    available_paise = balance.available_paise
+def _shortage(balance: Funds, required_paise: int, *, own_paise: int = 0) -> PaymentRequired:
+    """Why `required_paise` is not available: not enough money, or enough that running calls hold.
+
+    What is reserved for a refund or a dispute may stay so for weeks: it counts as not being there.
+    """
+    available_paise, reserved_paise = balance.available_paise, balance.reserved_paise
     needs = f"This needs Rs {money.text(required_paise)}"
-    if balance.balance_paise >= required_paise:
+    calls_paise = balance.held_paise - reserved_paise
+    if available_paise + calls_paise - own_paise >= required_paise:
         return BalanceHeld(
-            f"{needs}; the wallet holds Rs {money.text(balance.balance_paise)}, but Rs "
-            f"{money.text(balance.held_paise)} of it are reserved, for running calls or a refund. "
-            "Try again when one has ended.",
+            f"{needs}; the wallet holds Rs {money.text(balance.balance_paise)}, but running calls "
+            f"have reserved Rs {money.text(calls_paise)}. Try again when one has ended.",
             required_paise=required_paise,
             available_paise=available_paise,
             retry_after_seconds=5,
         )
+    kept = f", Rs {money.text(reserved_paise)} are reserved for refunds or disputes"
     return InsufficientBalance(
-        f"{needs}; the wallet has Rs {money.text(available_paise)} available. "
+        f"{needs}; the wallet has Rs {money.text(available_paise)} available"
+        f"{kept if reserved_paise else ''}. "
         f"Recharge at least Rs {money.text(required_paise - available_paise)}.",
         required_paise=required_paise,
         available_paise=available_paise,

@@ -116,6 +116,7 @@ class Balance:
     held_paise: int
     due_paise: int
     frozen: bool = False
+    reserved_paise: int = 0  # the part of what is held that is for refunds and disputes
 
     @property
     def available_paise(self) -> int:
@@ -500,6 +501,7 @@ def balance_from(record: WalletRecord) -> Balance:
         record["held_paise"],
         record["due_paise"],
         frozen=record.get("frozen", False),
+        reserved_paise=sum(record.get("reserves", {}).values()),
     )
 
 

@@ -328,7 +328,7 @@ def test_reserved_money_pays_for_no_call_and_is_taken_once() -> None:
     book.do(credit(100_00))
     assert book.do(reserve("refund_1", 60_00, 60_00)).held_paise == 60_00
     assert book.wallet.available_paise == 40_00
-    with pytest.raises(BalanceHeld):
+    with pytest.raises(InsufficientBalance):
         book.do(hold("call_1", 50_00))
     outcome = book.do(collect("refund_1", 60_00))
     assert (outcome.charged_paise, outcome.due_paise) == (60_00, 0)
@@ -401,6 +401,38 @@ def test_a_frozen_wallet_starts_and_prolongs_no_call_but_books_what_happened() -
     book.do(freeze(False))
     assert book.do(hold("call_2", 10_00)).held_paise == 10_00
     check_invariants(book.wallet, book.entries)
+
+
+def test_what_a_dispute_reserves_is_lacking_and_not_held_by_calls() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    book.do(reserve("disp_1:chargeback", 70_00))
+    book.do(hold("call_1", 25_00))
+    with pytest.raises(BalanceHeld) as held:
+        book.do(hold("call_2", 30_00))  # all that is not disputed: there when call_1 ends
+    assert "running calls have reserved Rs 25.00" in held.value.detail
+    assert held.value.headers["Retry-After"] == "5"
+    for command in (hold("call_2", 30_01), debit(30_01), reserve("refund_1", 30_01, 30_01)):
+        with pytest.raises(InsufficientBalance) as lacking:
+            book.do(command)
+        assert "has Rs 5.00 available, Rs 70.00 are reserved for refunds or" in lacking.value.detail
+        assert "Recharge at least Rs 25.01." in lacking.value.detail
+        assert "Retry-After" not in lacking.value.headers
+
+
+def test_a_call_does_not_wait_for_its_own_end() -> None:
+    book = Book()
+    book.do(credit(20_00))
+    book.do(hold("call_1", 20_00))
+    with pytest.raises(InsufficientBalance):
+        book.do(extend("call_1", 30_00, 20_01))
+    book.do(release("call_1"))
+    book.do(hold("call_1", 15_00))
+    book.do(hold("call_2", 5_00))
+    with pytest.raises(BalanceHeld):
+        book.do(extend("call_1", 30_00, 20_00))
+    with pytest.raises(InsufficientBalance):
+        book.do(extend("call_1", 30_00, 20_01))
 
 
 def test_refunds_do_not_count_as_calls_that_run() -> None:

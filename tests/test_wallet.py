@@ -205,6 +205,22 @@ async def test_a_replayed_collect_gives_back_what_was_reserved_again(
     await assert_books_are_right()
 
 
+async def test_a_balance_says_what_of_it_refunds_and_disputes_reserve(
+    book: config.Settings,
+) -> None:
+    await wallet.post(recharge(100_00))
+    for n, paise in enumerate((20_00, 30_00)):
+        reserve_id = f"refund_{n}"
+        await wallet.post(
+            Reserve(user_id="usr_1", reserve_id=reserve_id, amount_paise=paise, amount_paise_min=0)
+        )
+    await wallet.post(hold("call_1", 40_00))
+    balance = await wallet.get_balance("usr_1")
+    assert (balance.held_paise, balance.reserved_paise) == (90_00, 50_00)
+    assert isinstance(ledger.refusal(balance, 50_00), BalanceHeld)
+    assert isinstance(ledger.refusal(balance, 50_01), InsufficientBalance)
+
+
 async def test_a_refused_command_writes_no_companion(book: config.Settings) -> None:
     with pytest.raises(PaymentRequired):
         await wallet.post(hold("call_1", 10_00), lambda _: [Insert("notes", {"_id": "call_1"})])

@@ -2,10 +2,11 @@
 
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
-import json
 from collections.abc import Mapping
-from typing import Final, Literal, Protocol
+from json.encoder import encode_basestring_ascii
+from typing import Final, Literal, NamedTuple, Protocol
 
 from immutables import Map
 
@@ -36,28 +37,26 @@ Category = Literal[
 Contra = Literal["gateway:razorpay", "revenue:calls", "adjustment"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Movement:
-    """How much, why, and the business fact (`key`) that makes it unique for its user."""
+# What a fold makes by the thousand are named tuples: as immutable as the commands, and made in a
+# fraction of the time that a frozen dataclass takes.
 
+
+class Entry(NamedTuple):
+    """One immutable movement: how much, why, and the business fact (`key`) that makes it unique for
+    its user. The totals are the wallet's running totals after it."""
+
+    id: str
     user_id: str
     key: str
     category: Category
     amount_paise: int
     contra: Contra
     description: str
-    call_id: str | None = None
-    campaign_id: str | None = None
-    order_id: str | None = None
-    payment_id: str | None = None
-    refund_id: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Movement):
-    """One immutable movement. The totals are the wallet's running totals after it."""
-
-    id: str
+    call_id: str | None
+    campaign_id: str | None
+    order_id: str | None
+    payment_id: str | None
+    refund_id: str | None
     seq: int
     type: Type
     balance_after_paise: int
@@ -70,28 +69,27 @@ class Entry(Movement):
     hash: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Wallet:
+class Wallet(NamedTuple):
     """One user's money. `available_paise` is what a new call may reserve."""
 
     user_id: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
     currency: str = "INR"
     balance_paise: int = 0
     held_paise: int = 0
-    holds: Map[str, int] = Map()  # call_id -> paise  # noqa: RUF009 - immutable
     due_paise: int = 0
-    dues: Map[str, int] = Map()  # call_id or reserve_id -> paise owed  # noqa: RUF009
-    reserves: Map[str, int] = Map()  # reserve_id -> paise; part of what is held  # noqa: RUF009
-    frozen: bool = False
-    seq: int = 0
-    version: int = 0
-    head_hash: str = GENESIS_HASH
     credited_paise: int = 0
     debited_paise: int = 0
+    seq: int = 0
+    version: int = 0
     credit_count: int = 0
     debit_count: int = 0
-    created_at: dt.datetime
-    updated_at: dt.datetime
+    head_hash: str = GENESIS_HASH
+    frozen: bool = False
+    holds: Map[str, int] = Map()  # call_id -> paise
+    dues: Map[str, int] = Map()  # call_id or reserve_id -> paise owed
+    reserves: Map[str, int] = Map()  # reserve_id -> paise; part of what is held
 
     @property
     def available_paise(self) -> int:
@@ -105,6 +103,24 @@ class Wallet:
 
 
 # --- commands -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """A command that makes an entry: how much, why, and the business fact (`key`) that makes it unique
+    for its user."""
+
+    user_id: str
+    key: str
+    category: Category
+    amount_paise: int
+    contra: Contra
+    description: str
+    call_id: str | None = None
+    campaign_id: str | None = None
+    order_id: str | None = None
+    payment_id: str | None = None
+    refund_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,8 +241,7 @@ def key_of(command: Command) -> str | None:
 # --- rules: a command folded over a wallet ------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result of a command. When `replayed`, it was applied before and nothing changed now, except
     that a replayed `Collect` releases its reserve.
 
@@ -251,6 +266,7 @@ def opened(user_id: str, at: dt.datetime) -> Wallet:
     return Wallet(user_id=user_id, created_at=at, updated_at=at)
 
 
+@functools.lru_cache(maxsize=4_096)  # asked for once to look for a replay, once for the entry
 def entry_id(user_id: str, key: str) -> str:
     """The id of the entry of this key: as the primary key it makes posting idempotent."""
     digest = hashlib.sha256(f"{user_id} {key}".encode()).hexdigest()
@@ -323,7 +339,7 @@ def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
         rest_paise = wallet.dues[owed_for] - amount_paise
         dues = wallet.dues
         dues = dues.set(owed_for, rest_paise) if rest_paise else dues.delete(owed_for)
-        wallet = dataclasses.replace(wallet, dues=dues, due_paise=wallet.due_paise - amount_paise)
+        wallet = wallet._replace(dues=dues, due_paise=wallet.due_paise - amount_paise)
         entries.append(paid)
     return Outcome(wallet=wallet, entries=tuple(entries))
 
@@ -410,7 +426,7 @@ def _settle(wallet: Wallet, command: Settle, at: dt.datetime) -> Outcome:
         wallet, entry = _append_entry(wallet, charge, at)
         entries = (entry,)
     outcome = _outcome_with_due(wallet, command.call_id, missing_paise, entries)
-    return dataclasses.replace(outcome, held_paise=reserved_paise)
+    return outcome._replace(held_paise=reserved_paise)
 
 
 def _reserve(wallet: Wallet, command: Reserve, at: dt.datetime) -> Outcome:
@@ -446,9 +462,7 @@ def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
 def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
     if wallet.frozen == command.frozen:
         return Outcome(wallet=wallet, replayed=True)
-    wallet = dataclasses.replace(
-        wallet, frozen=command.frozen, version=wallet.version + 1, updated_at=at
-    )
+    wallet = wallet._replace(frozen=command.frozen, version=wallet.version + 1, updated_at=at)
     return Outcome(wallet=wallet)
 
 
@@ -480,8 +494,7 @@ def _held(
     wallet: Wallet, kind: _Earmarks, amounts: Map[str, int], added_paise: int, at: dt.datetime
 ) -> Wallet:
     is_holds = kind == "holds"
-    return dataclasses.replace(
-        wallet,
+    return wallet._replace(
         holds=amounts if is_holds else wallet.holds,
         reserves=wallet.reserves if is_holds else amounts,
         held_paise=wallet.held_paise + added_paise,
@@ -496,8 +509,7 @@ def _outcome_with_due(
     """The outcome of a charge, with what could not be collected as a due."""
     if missing_paise:
         owed_paise = wallet.dues.get(owed_for, 0) + missing_paise
-        wallet = dataclasses.replace(
-            wallet,
+        wallet = wallet._replace(
             dues=wallet.dues.set(owed_for, owed_paise),
             due_paise=wallet.due_paise + missing_paise,
         )
@@ -519,19 +531,19 @@ def _append_entry(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[W
     entry = Entry(
         id=entry_id(posting.user_id, posting.key),
         user_id=posting.user_id,
-        seq=seq,
-        type=kind,
+        key=posting.key,
         category=posting.category,
         amount_paise=amount_paise,
-        balance_after_paise=balance_paise,
         contra=posting.contra,
-        key=posting.key,
         description=posting.description,
         call_id=posting.call_id,
         campaign_id=posting.campaign_id,
         order_id=posting.order_id,
         payment_id=posting.payment_id,
         refund_id=posting.refund_id,
+        seq=seq,
+        type=kind,
+        balance_after_paise=balance_paise,
         credited_paise=wallet.credited_paise + (amount_paise if is_credit else 0),
         debited_paise=wallet.debited_paise + (0 if is_credit else amount_paise),
         credit_count=wallet.credit_count + is_credit,
@@ -540,8 +552,7 @@ def _append_entry(wallet: Wallet, posting: Movement, at: dt.datetime) -> tuple[W
         prev_hash=wallet.head_hash,
         hash=_digest(posting, kind, seq, balance_paise, at, wallet.head_hash),
     )
-    after = dataclasses.replace(
-        wallet,
+    after = wallet._replace(
         balance_paise=balance_paise,
         seq=seq,
         version=wallet.version + 1,
@@ -626,8 +637,6 @@ def _shortage(balance: Funds, required_paise: int, *, own_paise: int = 0) -> Pay
 
 # --- the chain of hashes ------------------------------------------------------------------------
 
-_plain_json = json.JSONEncoder(separators=(",", ":")).encode
-
 
 def hash_of(entry: Entry) -> str:
     """SHA-256 over the entry's facts and the hash before it, in hexadecimal.
@@ -641,21 +650,26 @@ def hash_of(entry: Entry) -> str:
 
 
 def _digest(
-    movement: Movement,
+    facts: Movement | Entry,
     kind: Type,
     seq: int,
     balance_after_paise: int,
     created_at: dt.datetime,
     prev_hash: str,
 ) -> str:
-    place = (prev_hash, movement.user_id, seq, kind, movement.category, movement.amount_paise)
-    why = (balance_after_paise, movement.contra, movement.key, movement.description)
-    refs = (
-        movement.call_id,
-        movement.campaign_id,
-        movement.order_id,
-        movement.payment_id,
-        movement.refund_id,
+    # The array is written out: a JSON encoder takes three times as long for it.
+    text = (
+        f"[{_json(prev_hash)},{_json(facts.user_id)},{seq},{_json(kind)},{_json(facts.category)},"
+        f"{facts.amount_paise},{balance_after_paise},{_json(facts.contra)},{_json(facts.key)},"
+        f"{_json(facts.description)},{_json(facts.call_id)},{_json(facts.campaign_id)},"
+        f"{_json(facts.order_id)},{_json(facts.payment_id)},{_json(facts.refund_id)},"
+        f"{_json(_iso(created_at))}]"
     )
-    facts = [*place, *why, *refs, clock.iso(created_at)]
-    return hashlib.sha256(_plain_json(facts).encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _json(text: str | None) -> str:
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
+_iso = functools.lru_cache(maxsize=64)(clock.iso)  # the entries of a commit have one time

@@ -6,35 +6,43 @@ import dataclasses
 import datetime as dt
 import hashlib
 import itertools
+import logging
+import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from bson import Int64
+from motor import core as motor_core
 from motor import motor_asyncio as motor
+from motor.frameworks import asyncio as asyncio_framework
+from motor.metaprogramming import create_class_with_framework
 from pymongo import IndexModel, InsertOne, MongoClient, UpdateOne
+from pymongo import database as pymongo_database
 from pymongo.errors import (
     BulkWriteError,
     CollectionInvalid,
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
-    OperationFailure,
     PyMongoError,
-    WTimeoutError,
 )
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 from ulid import ULID
 
-from core import clock
+from core import clock, database_pools
 from core.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 Document = dict[str, Any]
 Collection = motor.AsyncIOMotorCollection[Document]
 Session = motor.AsyncIOMotorClientSession
+SynchronousDatabase = pymongo_database.Database[Document]
 
 # BSON's 64-bit integer, which the validators ask for: the driver stores a small int as 32 bits.
 Long = Int64
@@ -43,14 +51,19 @@ T = TypeVar("T")
 DuplicateKey: Final = DuplicateKeyError
 AnyError: Final = PyMongoError
 # MongoDB cannot be reached, or does not answer in time: 503, never "not found" and never zero.
-AWAY: Final = (ConnectionFailure, ExecutionTimeout, WTimeoutError)
+# Every operation of `db` that fails because MongoDB is away raises one of these (`is_away`).
+AWAY: Final = (ConnectionFailure, ExecutionTimeout)
+Away = database_pools.Away
+is_away = database_pools.is_away
 
-_NOT_PRIMARY_CODES = {91, 189, 10107, 11600, 11602, 13435, 13436}
 _DUPLICATE_KEY = 11000
+# The operations have limits of their own (core/database_pools.py); this is for what has none.
 _SERVER_SELECTION_MS = 3_000
-_SOCKET_MS = 30_000
+_CONNECT_MS = 2_000
+_HEARTBEAT_MS = 500
 _SESSION_IDLE_SECONDS = 300  # the server ends a session that was idle for 30 minutes
 _ATOMIC_SECONDS = 10.0
+_PING_SECONDS = 1.5
 
 
 class LostRace(Exception):
@@ -135,12 +148,43 @@ def migrate(name: str, body: Migration) -> None:
 
 _client: motor.AsyncIOMotorClient[Document] | None = None
 _database: motor.AsyncIOMotorDatabase[Document] | None = None
+_pools: database_pools.Pools | None = None
 
 
 def _connected() -> motor.AsyncIOMotorDatabase[Document]:
     if _database is None:
         raise Unavailable("The database is not connected yet; try again in a moment.")
     return _database
+
+
+def _connected_pools() -> database_pools.Pools:
+    if _pools is None:
+        raise Unavailable("The database is not connected yet; try again in a moment.")
+    return _pools
+
+
+def _client_class() -> type[motor.AsyncIOMotorClient[Document]]:
+    """Motor's client, whose operations run in our threads.
+
+    Motor makes its classes for a framework, a module of functions; with its own one for asyncio every
+    operation of every client runs in one pool of five threads a processor, where slow reads stop money.
+    """
+    framework = types.ModuleType("wallet_framework")
+    vars(framework).update(vars(asyncio_framework))
+    vars(framework)["run_on_executor"] = _run_in_our_threads
+    made = create_class_with_framework(motor_core.AgnosticClient, framework, __name__)
+    return cast(type[motor.AsyncIOMotorClient[Document]], made)
+
+
+def _run_in_our_threads(
+    loop: asyncio.AbstractEventLoop, method: Callable[..., Any], *args: Any, **options: Any
+) -> "asyncio.Future[Any]":
+    if _pools is None:
+        raise Unavailable("The database is not connected yet; try again in a moment.")
+    return _pools.run(loop, method, *args, **options)
+
+
+_Client = _client_class()
 
 
 class _Database:
@@ -172,35 +216,42 @@ def stable_id(kind: str, *facts: str) -> str:
 
 
 async def connect(uri: str, name: str) -> None:
-    """Connect this process. Majority-committed, journaled writes, primary reads, bounded waits."""
-    global _client, _database
-    _client = motor.AsyncIOMotorClient(
+    """Connect this process. Majority-committed, journaled writes; reads from the primary of what a
+    majority has; every operation bounded (core/database_pools.py)."""
+    global _client, _database, _pools
+    _pools = database_pools.Pools()
+    _client = _Client(
         uri,
         tz_aware=True,
-        maxPoolSize=50,
+        maxPoolSize=database_pools.THREADS_MAX,  # no thread waits for a connection
         serverSelectionTimeoutMS=_SERVER_SELECTION_MS,
-        connectTimeoutMS=_SERVER_SELECTION_MS,
-        socketTimeoutMS=_SOCKET_MS,
+        connectTimeoutMS=_CONNECT_MS,
+        heartbeatFrequencyMS=_HEARTBEAT_MS,
         waitQueueTimeoutMS=_SERVER_SELECTION_MS,
         retryWrites=True,
         retryReads=True,
         appname="wallet",
+        event_listeners=[_pools.primary],
     )
     _database = _client.get_database(
         name,
         write_concern=WriteConcern(w="majority", j=True, wtimeout=10_000),
+        # What was read stays, whatever happens: an answer may rest on it (docs/adr/0004-group-commit.md).
+        read_concern=ReadConcern("majority"),
         read_preference=ReadPreference.PRIMARY,
     )
 
 
 async def close() -> None:
     """Disconnect."""
-    global _client, _database
+    global _client, _database, _pools
     _look_ups.clear()
     _idle_sessions.clear()
     if _client is not None:
         _client.close()
-    _client = _database = None
+    if _pools is not None:
+        _pools.close()
+    _client = _database = _pools = None
 
 
 def client() -> motor.AsyncIOMotorClient[Document]:
@@ -214,10 +265,42 @@ def database_name() -> str:
 
 
 async def ping() -> None:
-    """Ping the primary; raises one of `AWAY` when it does not answer."""
-    hello = await client().admin.command("hello", maxTimeMS=2_000)
+    """Ping the primary; raises one of `AWAY` when it does not answer within two seconds."""
+    pools = _connected_pools()
+    if pools.primary.is_away:
+        raise Away("MongoDB has no primary")
+    try:
+        async with asyncio.timeout(_PING_SECONDS):
+            hello = await pools.run_as(database_pools.PROBE, _hello)
+    except TimeoutError:
+        raise Away("the primary does not answer") from None
     if not hello.get("isWritablePrimary"):
-        raise ConnectionFailure("no primary")
+        raise Away("MongoDB has no primary")
+
+
+def _hello() -> Document:
+    return dict(synchronous().client.admin.command("hello"))
+
+
+def synchronous() -> SynchronousDatabase:
+    """The connected database for code that runs in a thread of its own (`in_commit_thread`): the
+    driver's synchronous interface, over the same connections and with the same concerns."""
+    return cast(SynchronousDatabase, _connected().delegate)
+
+
+async def in_commit_thread(work: Callable[[], T]) -> T:
+    """`work()` in a thread that only the group commit uses, so that nothing else delays it.
+
+    `work` calls the driver through `synchronous()`; all of its operations together take at most
+    `database_pools.COMMIT.seconds`. Raises what it raises, and one of `AWAY` when MongoDB is away.
+    """
+    return await _connected_pools().commit(work)
+
+
+def long_work() -> AbstractContextManager[None]:
+    """In the block, reads of many documents (`find`, `aggregate`) may take as long as they need, a
+    few at a time: for exports, audits, and what else no one waits for. Elsewhere they have seconds."""
+    return database_pools.use(database_pools.LONG)
 
 
 async def refuse_standalone() -> None:
@@ -296,13 +379,14 @@ async def transaction() -> AsyncIterator[Session]:
 
     `is_transient` decides whether to try the block again. Make no other network calls inside it.
     """
-    session = await _borrowed()
-    try:
-        async with session.start_transaction(**_TRANSACTION):
-            yield session
-    except BaseException:
-        await session.end_session()
-        raise
+    with database_pools.use(database_pools.COMMIT):
+        session = await _borrowed()
+        try:
+            async with session.start_transaction(**_TRANSACTION):
+                yield session
+        except BaseException:
+            await session.end_session()
+            raise
     _idle_sessions.append((asyncio.get_running_loop().time(), session))
 
 
@@ -322,8 +406,9 @@ async def _borrowed() -> Session:
 @contextlib.asynccontextmanager
 async def snapshot() -> AsyncIterator[Session]:
     """Reads of one moment; unlike a transaction's they may take minutes, and block no writer."""
-    async with await client().start_session(snapshot=True) as session:
-        yield session
+    with long_work():
+        async with await client().start_session(snapshot=True) as session:
+            yield session
 
 
 async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
@@ -356,13 +441,6 @@ def is_duplicate(problem: BaseException) -> bool:
     if isinstance(problem, BulkWriteError):
         return any(e.get("code") == _DUPLICATE_KEY for e in problem.details.get("writeErrors", ()))
     return isinstance(problem, DuplicateKeyError)
-
-
-def is_away(problem: BaseException) -> bool:
-    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing a command."""
-    return isinstance(problem, AWAY) or (
-        isinstance(problem, OperationFailure) and problem.code in _NOT_PRIMARY_CODES
-    )
 
 
 async def write_all(writes: Iterable[Write], session: Session | None = None) -> int:
@@ -401,7 +479,8 @@ class _LookUps:
             batch, self.waiting = self.waiting, {}
             where = {self.field: {"$in": list(batch)}}
             try:
-                rows = await db[self.collection].find(where, batch_size=1_000).to_list(None)
+                with database_pools.use(database_pools.POINT):
+                    rows = await db[self.collection].find(where, batch_size=1_000).to_list(None)
             except Exception as problem:
                 for future in itertools.chain(*batch.values()):
                     if not future.done():

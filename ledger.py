@@ -52,11 +52,6 @@ class Entry(NamedTuple):
     amount_paise: int
     contra: Contra
     description: str
-    call_id: str | None
-    campaign_id: str | None
-    order_id: str | None
-    payment_id: str | None
-    refund_id: str | None
     seq: int
     type: Type
     balance_after_paise: int
@@ -67,6 +62,11 @@ class Entry(NamedTuple):
     created_at: dt.datetime
     prev_hash: str
     hash: str
+    call_id: str | None = None
+    campaign_id: str | None = None
+    order_id: str | None = None
+    payment_id: str | None = None
+    refund_id: str | None = None
 
 
 class Wallet(NamedTuple):

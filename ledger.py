@@ -4,8 +4,8 @@ import dataclasses
 import datetime as dt
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
-from json.encoder import encode_basestring_ascii
 from typing import Final, Literal, NamedTuple, Protocol
 
 from immutables import Map
@@ -637,6 +637,9 @@ def _shortage(balance: Funds, required_paise: int, *, own_paise: int = 0) -> Pay
 
 # --- the chain of hashes ------------------------------------------------------------------------
 
+_plain_json = json.JSONEncoder(separators=(",", ":")).encode
+_iso = functools.lru_cache(maxsize=64)(clock.iso)  # the entries of a commit have one time
+
 
 def hash_of(entry: Entry) -> str:
     """SHA-256 over the entry's facts and the hash before it, in hexadecimal.
@@ -657,19 +660,8 @@ def _digest(
     created_at: dt.datetime,
     prev_hash: str,
 ) -> str:
-    # The array is written out: a JSON encoder takes three times as long for it.
-    text = (
-        f"[{_json(prev_hash)},{_json(facts.user_id)},{seq},{_json(kind)},{_json(facts.category)},"
-        f"{facts.amount_paise},{balance_after_paise},{_json(facts.contra)},{_json(facts.key)},"
-        f"{_json(facts.description)},{_json(facts.call_id)},{_json(facts.campaign_id)},"
-        f"{_json(facts.order_id)},{_json(facts.payment_id)},{_json(facts.refund_id)},"
-        f"{_json(_iso(created_at))}]"
-    )
+    place = (prev_hash, facts.user_id, seq, kind, facts.category, facts.amount_paise)
+    why = (balance_after_paise, facts.contra, facts.key, facts.description)
+    refs = (facts.call_id, facts.campaign_id, facts.order_id, facts.payment_id, facts.refund_id)
+    text = _plain_json([*place, *why, *refs, _iso(created_at)])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _json(text: str | None) -> str:
-    return "null" if text is None else encode_basestring_ascii(text)
-
-
-_iso = functools.lru_cache(maxsize=64)(clock.iso)  # the entries of a commit have one time

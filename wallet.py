@@ -28,12 +28,11 @@ log = logging.getLogger(__name__)
 BATCH_MAX: Final = 256
 QUEUE_MAX: Final = 10_000
 DEADLINE_SECONDS: Final = 10.0
-_SWEEP_SECONDS: Final = 0.25
 _REMEMBERED_MAX: Final = 10_000
 _DISTRUST_SECONDS: Final = 5.0
 _ATTEMPTS_TOGETHER: Final = 12
 _DUPLICATES_MAX: Final = 4
-_LONGS = (
+_LONGS: Final = (
     "balance_paise",
     "held_paise",
     "due_paise",
@@ -45,6 +44,8 @@ _LONGS = (
     "debit_count",
 )
 
+_RESERVATIONS: Final = ("holds", "dues", "reserves")
+
 _postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
 _batch_size = Histogram(
     "wallet_batch_size", "Commands in one group commit", buckets=[2**n for n in range(9)]
@@ -55,7 +56,9 @@ _queue_length = Gauge(
 )
 
 
-class _WalletFields(TypedDict):
+class WalletRecord(TypedDict):
+    """A record of `wallets`: a `ledger.Wallet` as it is stored; the keys of its maps are ids."""
+
     user_id: str
     currency: str
     balance_paise: Long
@@ -71,11 +74,6 @@ class _WalletFields(TypedDict):
     frozen: NotRequired[bool]  # wallets of 0.1 have none
     created_at: dt.datetime
     updated_at: dt.datetime
-
-
-class WalletRecord(_WalletFields):
-    """A record of `wallets`: a `ledger.Wallet` as it is stored; the keys of its maps are ids."""
-
     holds: dict[str, Long]
     dues: dict[str, Long]
     reserves: NotRequired[dict[str, Long]]  # wallets of 0.1 have none
@@ -161,6 +159,8 @@ async def post(command: Command, companions: Companions | None = None) -> Outcom
     late_at = loop.time() + DEADLINE_SECONDS
     posting = _Posting(command, companions, loop.create_future(), late_at)
     _unanswered[posting] = None
+    if _deadline is None:
+        _set_deadline(loop)
     _waiting.append(posting)
     _wake.set()
     try:
@@ -191,7 +191,8 @@ _waiting: collections.deque[_Posting] = collections.deque()
 _unanswered: dict[_Posting, None] = {}  # waiting or in a commit, the oldest first
 _wake = asyncio.Event()
 _committer: asyncio.Task[None] | None = None
-_sweeper: asyncio.Task[None] | None = None
+# When the oldest of the unanswered is late: one timer, because a timer for each takes as long as the rules.
+_deadline: asyncio.TimerHandle | None = None
 # Commits of single wallets, split off from a batch that lost its race too often.
 _separate: set[asyncio.Task[None]] = set()
 _stopping = False
@@ -199,16 +200,16 @@ _stopping = False
 
 async def start() -> None:
     """Start this process's committer."""
-    global _committer, _sweeper, _stopping
+    global _committer, _stopping
     _stopping = False
     _memory.clear()
+    _clear_deadline()
     _committer = asyncio.create_task(_commit_for_ever(), name="committer")
-    _sweeper = asyncio.create_task(_refuse_what_is_late(), name="deadlines")
 
 
 async def stop() -> None:
     """Commit what is queued, then stop."""
-    global _committer, _sweeper, _stopping
+    global _committer, _stopping
     if _committer is None:
         return
     _stopping = True
@@ -217,9 +218,8 @@ async def stop() -> None:
         async with asyncio.timeout(DEADLINE_SECONDS):
             await _committer
             await asyncio.gather(*_separate)
-    if _sweeper is not None:
-        _sweeper.cancel()
-    _committer = _sweeper = None
+    _clear_deadline()
+    _committer = None
 
 
 def is_running() -> bool:
@@ -250,17 +250,29 @@ async def _commit_for_ever() -> None:
                 await _commit_or_fail(batch)
 
 
-async def _refuse_what_is_late() -> None:
-    """Answer the postings whose deadline has passed: one sweep, instead of a timer for each."""
-    while True:
-        await asyncio.sleep(_SWEEP_SECONDS)
-        now = asyncio.get_running_loop().time()
-        for posting in list(_unanswered):
-            if posting.late_at > now:
-                break
-            if not posting.answer.done():
-                late = "The ledger did not answer in time. Try again; nothing is lost."
-                posting.answer.set_exception(Unavailable(late))
+def _set_deadline(loop: asyncio.AbstractEventLoop) -> None:
+    global _deadline
+    oldest = next(iter(_unanswered), None)
+    _deadline = loop.call_at(oldest.late_at, _refuse_what_is_late) if oldest else None
+
+
+def _clear_deadline() -> None:
+    global _deadline
+    if _deadline is not None:
+        _deadline.cancel()
+    _deadline = None
+
+
+def _refuse_what_is_late() -> None:
+    """Answer the postings whose deadline has passed; the committer goes on without them."""
+    loop = asyncio.get_running_loop()
+    for posting in _unanswered:
+        if posting.late_at > loop.time():
+            break
+        if not posting.answer.done():
+            late = "The ledger did not answer in time. Try again; nothing is lost."
+            posting.answer.set_exception(Unavailable(late))
+    _set_deadline(loop)
 
 
 async def _commit_or_fail(batch: Sequence[_Posting], *, apart: bool = False) -> None:
@@ -537,15 +549,6 @@ class _Fold:
 def record_of(state: Wallet) -> WalletRecord:
     """How a wallet is stored."""
     return {
-        **_fields_of(state),
-        "holds": {key: Long(paise) for key, paise in state.holds.items()},
-        "dues": {key: Long(paise) for key, paise in state.dues.items()},
-        "reserves": {key: Long(paise) for key, paise in state.reserves.items()},
-    }
-
-
-def _fields_of(state: Wallet) -> _WalletFields:
-    return {
         "user_id": state.user_id,
         "currency": state.currency,
         "balance_paise": Long(state.balance_paise),
@@ -561,6 +564,9 @@ def _fields_of(state: Wallet) -> _WalletFields:
         "frozen": state.frozen,
         "created_at": state.created_at,
         "updated_at": state.updated_at,
+        "holds": {key: Long(paise) for key, paise in state.holds.items()},
+        "dues": {key: Long(paise) for key, paise in state.dues.items()},
+        "reserves": {key: Long(paise) for key, paise in state.reserves.items()},
     }
 
 
@@ -604,15 +610,14 @@ def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Wri
     those that the commands changed."""
     if before is None:
         return Insert("wallets", record_of(after))
-    was: Mapping[str, object] = _fields_of(before)
-    changed = {name: value for name, value in _fields_of(after).items() if value != was[name]}
+    changed: Document = {
+        name: Long(cast(int, value)) if name in _LONGS else value
+        for name, was, value in zip(Wallet._fields, before, after, strict=True)
+        if name not in _RESERVATIONS and value != was
+    }
     gone: dict[str, str] = {}
-    reservations = (
-        ("holds", before.holds, after.holds),
-        ("dues", before.dues, after.dues),
-        ("reserves", before.reserves, after.reserves),
-    )
-    for name, known, amounts in reservations:
+    for name in _RESERVATIONS:
+        known, amounts = getattr(before, name), getattr(after, name)
         if amounts is known:
             continue
         for key in touched:

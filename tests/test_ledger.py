@@ -355,6 +355,12 @@ def test_an_entry_of_nothing_or_less_is_a_defect(paise: int) -> None:
         Book().do(credit(paise))
 
 
+def test_the_largest_amount_is_an_entry() -> None:
+    book = Book()
+    book.do(credit(10**15))
+    assert book.wallet.balance_paise == 10**15
+
+
 # --- what goes back -----------------------------------------------------------------------------
 
 
@@ -392,6 +398,24 @@ def test_a_reserve_with_a_minimum_is_all_or_nothing_and_without_one_never_refuse
     assert book.do(reserve("disp_1:chargeback", 60_00)).held_paise == 0
     assert book.do(reserve("disp_1:chargeback", 60_00)).replayed
     assert "disp_1:chargeback" in book.wallet.reserves
+
+
+@pytest.mark.parametrize(("paise", "paise_min"), [(0, 0), (10_00, 10_01), (10_00, -1)])
+def test_a_reserve_whose_amounts_make_no_sense_is_a_defect(paise: int, paise_min: int) -> None:
+    book = Book()
+    book.do(credit(100_00))
+    with pytest.raises(ValueError, match="a reserve needs"):
+        book.do(reserve("refund_1", paise, paise_min))
+    assert not book.wallet.reserves
+
+
+@pytest.mark.parametrize(("paise", "paise_min"), [(10_00, 0), (10_00, 10_01)])
+def test_a_hold_whose_amounts_make_no_sense_is_a_defect(paise: int, paise_min: int) -> None:
+    book = Book()
+    book.do(credit(100_00))
+    with pytest.raises(ValueError, match="a hold needs"):
+        book.do(hold("call_1", paise, paise_min))
+    assert not book.wallet.holds
 
 
 def test_what_a_lost_dispute_finds_missing_is_due_and_the_next_recharge_pays_it_first() -> None:

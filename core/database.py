@@ -7,6 +7,7 @@ import datetime as dt
 import functools
 import hashlib
 import logging
+import threading
 import types
 from collections.abc import (
     AsyncIterator,
@@ -28,6 +29,7 @@ from motor.metaprogramming import create_class_with_framework
 from pymongo import IndexModel, InsertOne, MongoClient, UpdateOne
 from pymongo import collection as pymongo_collection
 from pymongo import database as pymongo_database
+from pymongo.client_session import ClientSession
 from pymongo.errors import (
     BulkWriteError,
     CollectionInvalid,
@@ -74,7 +76,6 @@ _DUPLICATE_KEY = 11000
 _SERVER_SELECTION_MS = 3_000
 _CONNECT_MS = 2_000
 _HEARTBEAT_MS = 500
-_SESSION_IDLE_SECONDS = 300  # the server ends a session that was idle for 30 minutes
 _ATOMIC_SECONDS = 10.0
 _COMMIT_SECONDS = 5.0
 _PING_SECONDS = 1.5
@@ -284,7 +285,6 @@ def _forget_connection() -> None:
         kept.clear()
     _collections.clear()
     _synchronous_collections.clear()
-    _idle_sessions.clear()
 
 
 def client() -> motor.AsyncIOMotorClient[Document]:
@@ -495,34 +495,113 @@ _TRANSACTION: Final[dict[str, Any]] = {
 }
 
 
+class Transaction:
+    """One attempt at a transaction, in the threads of the group commit.
+
+    `find`, `insert` and `write_all` block: they are for the functions that `run` and `commit` carry
+    out in such a thread. The way there and back costs as much as a fast command of MongoDB, so what
+    can be done in one go is.
+    """
+
+    def __init__(self) -> None:
+        self._session: ClientSession | None = None
+        # A task that is cancelled leaves its thread at work: what comes next waits for that.
+        self._lock = threading.Lock()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Carry out `work` in the transaction, which stays open."""
+        return await self._in_thread(lambda: self._begun(work))
+
+    async def commit(self, work: Callable[[], None]) -> None:
+        """Carry out `work` in the transaction, and commit it, also when it only read: what was read
+        is then what a majority has."""
+
+        def carry_out_and_commit() -> None:
+            self._begun(work)
+            assert self._session is not None
+            self._session.commit_transaction()
+            self._end()
+
+        await self._in_thread(carry_out_and_commit)
+
+    async def abort(self) -> None:
+        """Undo everything; there is nothing to undo after `commit`."""
+        if self._session is not None or self._lock.locked():
+            await self._in_thread(self._end)
+
+    def find(self, collection: str, where: Document) -> list[Document]:
+        """All documents that `where` finds."""
+        documents = synchronous()[collection]
+        return documents.find(where, batch_size=1_000, session=self._session).to_list()
+
+    def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Insert all of `documents`."""
+        self._write({"insert": collection, "documents": documents})
+
+    def write_all(self, writes: Iterable[Write]) -> int:
+        """Carry out writes, those of a kind and a collection together; how many were inserted or matched."""
+        inserts: dict[str, list[Mapping[str, Any]]] = {}
+        updates: dict[str, list[Document]] = {}
+        for write in writes:
+            if isinstance(write, Insert):
+                inserts.setdefault(write.collection, []).append(write.document)
+            else:
+                statement = {"q": write.where, "u": write.update, "upsert": write.upsert}
+                updates.setdefault(write.collection, []).append(statement)
+        done = 0
+        for collection, documents in inserts.items():
+            done += self._write({"insert": collection, "documents": documents})
+        for collection, statements in updates.items():
+            done += self._write({"update": collection, "updates": statements})
+        return done
+
+    def _write(self, command: Document) -> int:
+        # Not by `bulk_write`: the driver spends more time on each operation of it than on encoding it.
+        reply = synchronous().command({**command, "ordered": False}, session=self._session)
+        if reply.get("writeErrors"):
+            raise BulkWriteError(reply)
+        return int(reply["n"])
+
+    def _begun(self, work: Callable[[], T]) -> T:
+        if self._session is None:
+            self._session = synchronous().client.start_session()
+            self._session.start_transaction(**_TRANSACTION)
+        return work()
+
+    def _end(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.end_session()  # aborts what is not committed
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def alone() -> T:
+            with self._lock:
+                return work()
+
+        return await in_commit_thread(alone)
+
+
 @contextlib.asynccontextmanager
-async def transaction() -> AsyncIterator[Session]:
-    """One attempt at a transaction: snapshot reads, majority commit, abort when the block raises.
+async def transaction() -> AsyncIterator[Transaction]:
+    """One attempt at a transaction: snapshot reads, majority commit; aborted when the block raises.
 
     `is_transient` decides whether to try the block again. Make no other network calls inside it.
     """
-    with database_pools.use(database_pools.COMMIT):
-        session = await _borrowed()
-        try:
-            async with session.start_transaction(**_TRANSACTION):
-                yield session
-        except BaseException:
-            await session.end_session()
-            raise
-    _idle_sessions.append((asyncio.get_running_loop().time(), session))
+    attempt = Transaction()
+    try:
+        yield attempt
+    except BaseException as problem:
+        aborting = asyncio.create_task(attempt.abort())
+        _aborting.add(aborting)
+        aborting.add_done_callback(_aborting.discard)
+        # The next attempt needs what this one has locked; without a server there is nothing to wait for.
+        if isinstance(problem, Exception) and not is_away(problem):
+            with contextlib.suppress(*AWAY):
+                await asyncio.shield(aborting)
+        raise
 
 
-# Starting and ending a session costs two round trips, so the committer reuses its own.
-_idle_sessions: list[tuple[float, Session]] = []
-
-
-async def _borrowed() -> Session:
-    while _idle_sessions:
-        since, session = _idle_sessions.pop()
-        if asyncio.get_running_loop().time() < since + _SESSION_IDLE_SECONDS:
-            return session
-        await session.end_session()
-    return await client().start_session()
+_aborting: set[asyncio.Task[None]] = set()
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import threading
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,76 @@ async def test_a_snapshot_reads_one_moment_whatever_is_written_meanwhile(
     assert first == {"_id": 1, "paise": 5}
     assert second == [first]
     assert await db.things.count_documents({}) == 2
+
+
+async def test_what_a_transaction_does_is_there_after_its_commit_and_not_without(
+    book: config.Settings,
+) -> None:
+    await db.things.insert_one({"_id": 0, "paise": 1})
+    writes: list[database.Write] = [
+        database.Insert("things", {"_id": 1}),
+        database.Insert("others", {"_id": 1}),
+        database.Update("things", {"_id": 0}, {"$inc": {"paise": 1}}),
+        database.Update("things", {"_id": 7}, {"$inc": {"paise": 1}}),
+        database.Update("things", {"_id": 2}, {"$set": {"paise": 5}}, upsert=True),
+    ]
+    counted = []
+
+    async def attempt(*, fails: bool) -> None:
+        async with database.transaction() as transaction:
+            found = await transaction.run(lambda: transaction.find("things", {"_id": 0}))
+            assert found[0]["paise"] == 1
+            await transaction.run(lambda: counted.append(transaction.write_all(writes)))
+            if fails:
+                raise database.LostRace("on purpose")
+            await transaction.commit(lambda: transaction.insert("things", [{"_id": 3}]))
+
+    with pytest.raises(database.LostRace):
+        await attempt(fails=True)
+    assert await db.things.find({}).to_list(None) == [{"_id": 0, "paise": 1}]
+    await attempt(fails=False)
+    assert counted == [4, 4]
+    ids = [row["_id"] async for row in db.things.find({}, sort=[("_id", 1)])]
+    assert ids == [0, 1, 2, 3]
+
+
+async def test_a_duplicate_in_a_transaction_is_known_as_one_and_undoes_all(
+    book: config.Settings,
+) -> None:
+    await db.things.insert_one({"_id": 1})
+    with pytest.raises(database.AnyError) as refused:
+        async with database.transaction() as transaction:
+            await transaction.commit(
+                lambda: transaction.insert("things", [{"_id": 0}, {"_id": 1}, {"_id": 2}])
+            )
+    assert database.is_duplicate(refused.value)
+    assert database.is_transient(refused.value)
+    assert await db.things.count_documents({}) == 1
+
+
+async def test_a_cancelled_transaction_leaves_no_lock(book: config.Settings) -> None:
+    await db.things.insert_one({"_id": 1, "paise": 1})
+    change = database.Update("things", {"_id": 1}, {"$inc": {"paise": 1}})
+    written, go_on = threading.Event(), threading.Event()
+
+    async def attempt() -> None:
+        async with database.transaction() as transaction:
+
+            def work() -> None:
+                transaction.write_all([change])
+                written.set()
+                go_on.wait(60)
+
+            await transaction.run(work)
+
+    task = asyncio.create_task(attempt())
+    await asyncio.to_thread(written.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await db.things.update_one({"_id": 1}, {"$inc": {"paise": 10}})  # waits for the abort
+    assert await db.things.find_one({"_id": 1}) == {"_id": 1, "paise": 11}
 
 
 async def test_a_transaction_does_not_wait_for_minutes_for_a_database_that_stays_away(

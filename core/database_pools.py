@@ -69,12 +69,11 @@ _FINDS: Final = {"_refresh"}
 _SUMS: Final = {"aggregate", "count_documents", "distinct"}
 _STREAMS: Final = {"_try_next", "_lazy_init"}
 
-_AWAY_CODES: Final = {
-    *(6, 7, 89, 9001),  # a host or a network that does not answer
-    *(91, 189, 10107, 11600, 11602, 13435, 13436),  # not the primary, or not any more
-    *(50, 64, 262),  # out of time: the operation, or its write concern
-    134,  # the majority is not known yet
-}
+_UNREACHABLE: Final = {6, 7, 89, 9001}  # a host or a network that does not answer
+_NOT_PRIMARY: Final = {91, 189, 10107, 11600, 11602, 13435, 13436}  # or not any more
+_OUT_OF_TIME: Final = {50, 64, 262}  # the operation, or its write concern
+_MAJORITY_UNKNOWN: Final = {134}
+_AWAY_CODES: Final = _UNREACHABLE | _NOT_PRIMARY | _OUT_OF_TIME | _MAJORITY_UNKNOWN
 # Methods of a session: what comes after them uses the session, so they have to have ended.
 _OF_SESSIONS: Final = {"start_session", "end_session", "commit_transaction", "abort_transaction"}
 _LABELS: Final = (
@@ -241,7 +240,16 @@ class Pools:
         self, loop: asyncio.AbstractEventLoop, method: Callable[..., T], *args: Any, **options: Any
     ) -> "asyncio.Future[T]":
         """Run a method of the driver in a thread of its kind, within the time of its kind."""
-        kind = _kind_of(method)
+        return self._run(loop, _kind_of(method), method, *args, **options)
+
+    def _run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        kind: Kind,
+        method: Callable[..., T],
+        *args: Any,
+        **options: Any,
+    ) -> "asyncio.Future[T]":
         context = contextvars.copy_context()
         work = functools.partial(context.run, _limited, kind.seconds, method, *args, **options)
         gate = self._gates[kind]
@@ -256,8 +264,7 @@ class Pools:
 
     async def run_as(self, kind: Kind, work: Callable[[], T]) -> T:
         """`work` in a thread of `kind`, within its time for each operation of the driver."""
-        with use(kind):
-            return await self.run(asyncio.get_running_loop(), work)
+        return await self._run(asyncio.get_running_loop(), kind, work)
 
     async def _run_later(
         self, loop: asyncio.AbstractEventLoop, gate: _Gate, work: Callable[[], T]

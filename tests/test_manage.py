@@ -302,6 +302,7 @@ def test_a_start_without_a_mongodb_waits_for_it_and_says_so(tmp_path: Path) -> N
             env=environment(MONGODB_URI=uri, PORT=str(free_port())),
             stdout=file,
             stderr=subprocess.STDOUT,
+            text=True,
         )
     try:
         started = Started(process, 0, tmp_path, output)

@@ -51,7 +51,7 @@ def checked(text: str) -> str:
     # Each of these searches the plan of a country: once is enough.
     country = phonenumbers.region_code_for_number(number)
     kind = phonenumbers.number_type(number)
-    is_valid = phonenumbers.is_valid_number_for_region(number, country)
+    is_valid = country is not None and phonenumbers.is_valid_number_for_region(number, country)
     if number.extension or not is_valid or _is_service_number(number, kind):
         raise InvalidNumber(f"There is no number {_shown(number)}.", reason="invalid_number")
     if country not in chosen.allowed_countries:

@@ -7,8 +7,17 @@ import datetime as dt
 import functools
 import hashlib
 import logging
+import threading
 import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager
 from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar, cast
 
@@ -20,6 +29,7 @@ from motor.metaprogramming import create_class_with_framework
 from pymongo import IndexModel, InsertOne, MongoClient, UpdateOne
 from pymongo import collection as pymongo_collection
 from pymongo import database as pymongo_database
+from pymongo.client_session import ClientSession
 from pymongo.errors import (
     BulkWriteError,
     CollectionInvalid,
@@ -66,9 +76,11 @@ _DUPLICATE_KEY = 11000
 _SERVER_SELECTION_MS = 3_000
 _CONNECT_MS = 2_000
 _HEARTBEAT_MS = 500
-_SESSION_IDLE_SECONDS = 300  # the server ends a session that was idle for 30 minutes
 _ATOMIC_SECONDS = 10.0
+_COMMIT_SECONDS = 5.0
 _PING_SECONDS = 1.5
+_PREPARATION_SECONDS = 30
+_PROGRESS_SECONDS = 5.0
 
 
 class LostRace(Exception):
@@ -124,6 +136,7 @@ class SchemaState(TypedDict):
     fingerprint: NotRequired[str]  # absent until the first process has finished
     at: NotRequired[dt.datetime]
     lease_until: dt.datetime | None  # a process prepares it until then
+    owner: NotRequired[str]  # which one; 0.2.1 does not say it
 
 
 _declared: dict[str, tuple[Document | None, tuple[Index, ...]]] = {}
@@ -259,10 +272,10 @@ async def close() -> None:
     """Disconnect."""
     global _client, _database, _pools
     _forget_connection()
-    if _client is not None:
-        _client.close()
     if _pools is not None:
         _pools.close()
+    if _client is not None:
+        _client.close()
     _client = _database = _pools = None
 
 
@@ -272,7 +285,6 @@ def _forget_connection() -> None:
         kept.clear()
     _collections.clear()
     _synchronous_collections.clear()
-    _idle_sessions.clear()
 
 
 def client() -> motor.AsyncIOMotorClient[Document]:
@@ -331,6 +343,12 @@ def long_work() -> AbstractContextManager[None]:
     return database_pools.use(database_pools.LONG)
 
 
+def only_showing() -> AbstractContextManager[None]:
+    """In the block, reads of many documents share a few threads of their own, and are refused when
+    these are taken (503): for requests that change nothing, so that many slow ones stop nothing else."""
+    return database_pools.use(database_pools.PAGE)
+
+
 async def refuse_standalone() -> None:
     """RuntimeError when the server is neither a replica set nor a mongos: it has no transactions."""
     hello = await client().admin.command("hello")
@@ -342,41 +360,114 @@ async def refuse_standalone() -> None:
         )
 
 
+async def transaction_lifetimes() -> set[int]:
+    """`transactionLifetimeLimitSeconds` of the primary and of one other member, in seconds.
+
+    Raises `AnyError` when this user may not read it.
+    """
+    asked = {"getParameter": 1, "transactionLifetimeLimitSeconds": 1}
+    members = (ReadPreference.PRIMARY, ReadPreference.SECONDARY_PREFERRED)
+    answers = [await client().admin.command(asked, read_preference=each) for each in members]
+    return {int(answer["transactionLifetimeLimitSeconds"]) for answer in answers}
+
+
 # --- collections and indexes --------------------------------------------------------------------
 
 
-async def prepare(*, wait_seconds: float = 60) -> None:
+async def prepare() -> None:
     """Create what the modules declared, and migrate an older database: by one process at a time,
     idempotent.
 
     Their fingerprint is stored in `meta`, so a start that changes nothing sends one query. Other
-    processes wait until the one that holds the lease is done.
+    processes wait until the one that holds the lease is done, and say so in the log: an index of
+    many documents takes minutes. A process that dies holds the lease for half a minute more.
     """
     declared = (sorted(_declared.items()), sorted(_migrations))
     fingerprint = hashlib.sha256(repr(declared).encode()).hexdigest()
-    deadline = asyncio.get_running_loop().time() + wait_seconds
+    me = new_id("process")
+    waiting = _Progress("another process prepares the database")
     while True:
         known = cast(SchemaState | None, await db.meta.find_one({"_id": "schema"}))
         if known and known.get("fingerprint") == fingerprint:
             return
-        now = clock.now()
-        try:
-            await db.meta.update_one(
-                {"_id": "schema", "$or": [{"lease_until": {"$lt": now}}, {"lease_until": None}]},
-                {"$set": {"lease_until": clock.after(30)}},
-                upsert=True,
-            )
-        except DuplicateKeyError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise RuntimeError("another process prepares the database, and is stuck") from None
+        if not await _take_preparation(me):
+            waiting.say()
             await asyncio.sleep(0.1)
             continue
-        await _create_all()
-        for body in _migrations.values():
-            await body()
-        done = {"fingerprint": fingerprint, "lease_until": None, "at": now}
+        renewing = asyncio.create_task(_keep_preparation(me))
+        try:
+            with database_pools.use(database_pools.BUILD):
+                await _create_all()
+                for body in _migrations.values():
+                    await body()
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+        done = {"fingerprint": fingerprint, "lease_until": None, "at": clock.now()}
         await db.meta.update_one({"_id": "schema"}, {"$set": done})
         return
+
+
+async def _take_preparation(me: str) -> bool:
+    free = [{"lease_until": {"$lt": clock.now()}}, {"lease_until": None}]
+    lease = {"owner": me, "lease_until": clock.after(_PREPARATION_SECONDS)}
+    try:
+        await db.meta.update_one({"_id": "schema", "$or": free}, {"$set": lease}, upsert=True)
+    except DuplicateKeyError:
+        return False
+    return True
+
+
+async def _keep_preparation(me: str) -> None:
+    """Renew the lease for as long as the preparation takes, and log that it goes on."""
+    working = _Progress("the database is being prepared (indexes, validators, migrations)")
+    renew_at = 0.0
+    while True:
+        await asyncio.sleep(1)
+        working.say()
+        if (now := asyncio.get_running_loop().time()) < renew_at:
+            continue
+        renew_at = now + _PREPARATION_SECONDS / 3
+        with contextlib.suppress(*AWAY):  # the preparation itself will say so
+            await db.meta.update_one(
+                {"_id": "schema", "owner": me},
+                {"$set": {"lease_until": clock.after(_PREPARATION_SECONDS)}},
+            )
+
+
+class _Progress:
+    """Logs what is being waited for, every few seconds, and for how long it has been."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since = self._said_at = asyncio.get_running_loop().time()
+
+    def say(self, more: str = "") -> None:
+        """Log it, unless that was done a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._said_at + _PROGRESS_SECONDS:
+            self._said_at = now
+            log.warning("waiting for %.0f s: %s%s", now - self._since, self._what, more)
+
+
+async def when_back(step: Callable[[], Awaitable[T]]) -> T:
+    """`await step()`, begun again until MongoDB is not away; the log says that it is waited for.
+
+    For the start of the service. `step` may run several times. Raises everything else that it raises.
+    """
+    waiting = _Progress("MongoDB cannot be reached, or has no primary")
+    while True:
+        try:
+            return await step()
+        except (*AWAY, Unavailable) as away:
+            last = str(away)[:200]
+        waiting.say(f": {last}")
+        await asyncio.sleep(0.2)
+
+
+def is_known_to_be_away() -> bool:
+    """Whether the driver has not known a primary for so long that operations are refused at once."""
+    return _pools is not None and _pools.primary.is_away
 
 
 async def _create_all() -> None:
@@ -389,7 +480,10 @@ async def _create_all() -> None:
         if schema is not None:
             await database.command("collMod", name, validator={"$jsonSchema": schema})
         if indexes:
-            await database[name].create_indexes([index.model() for index in indexes])
+            # A member that is down must not keep the others from starting: by default all have to build it.
+            await database[name].create_indexes(
+                [index.model() for index in indexes], commitQuorum="majority"
+            )
 
 
 # --- transactions and companion writes ----------------------------------------------------------
@@ -401,34 +495,113 @@ _TRANSACTION: Final[dict[str, Any]] = {
 }
 
 
+class Transaction:
+    """One attempt at a transaction, in the threads of the group commit.
+
+    `find`, `insert` and `write_all` block: they are for the functions that `run` and `commit` carry
+    out in such a thread. The way there and back costs as much as a fast command of MongoDB, so what
+    can be done in one go is.
+    """
+
+    def __init__(self) -> None:
+        self._session: ClientSession | None = None
+        # A task that is cancelled leaves its thread at work: what comes next waits for that.
+        self._lock = threading.Lock()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Carry out `work` in the transaction, which stays open."""
+        return await self._in_thread(lambda: self._begun(work))
+
+    async def commit(self, work: Callable[[], None]) -> None:
+        """Carry out `work` in the transaction, and commit it, also when it only read: what was read
+        is then what a majority has."""
+
+        def carry_out_and_commit() -> None:
+            self._begun(work)
+            assert self._session is not None
+            self._session.commit_transaction()
+            self._end()
+
+        await self._in_thread(carry_out_and_commit)
+
+    async def abort(self) -> None:
+        """Undo everything; there is nothing to undo after `commit`."""
+        if self._session is not None or self._lock.locked():
+            await self._in_thread(self._end)
+
+    def find(self, collection: str, where: Document) -> list[Document]:
+        """All documents that `where` finds."""
+        documents = synchronous()[collection]
+        return documents.find(where, batch_size=1_000, session=self._session).to_list()
+
+    def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Insert all of `documents`."""
+        self._write({"insert": collection, "documents": documents})
+
+    def write_all(self, writes: Iterable[Write]) -> int:
+        """Carry out writes, those of a kind and a collection together; how many were inserted or matched."""
+        inserts: dict[str, list[Mapping[str, Any]]] = {}
+        updates: dict[str, list[Document]] = {}
+        for write in writes:
+            if isinstance(write, Insert):
+                inserts.setdefault(write.collection, []).append(write.document)
+            else:
+                statement = {"q": write.where, "u": write.update, "upsert": write.upsert}
+                updates.setdefault(write.collection, []).append(statement)
+        done = 0
+        for collection, documents in inserts.items():
+            done += self._write({"insert": collection, "documents": documents})
+        for collection, statements in updates.items():
+            done += self._write({"update": collection, "updates": statements})
+        return done
+
+    def _write(self, command: Document) -> int:
+        # Not by `bulk_write`: the driver spends more time on each operation of it than on encoding it.
+        reply = synchronous().command({**command, "ordered": False}, session=self._session)
+        if reply.get("writeErrors"):
+            raise BulkWriteError(reply)
+        return int(reply["n"])
+
+    def _begun(self, work: Callable[[], T]) -> T:
+        if self._session is None:
+            self._session = synchronous().client.start_session()
+            self._session.start_transaction(**_TRANSACTION)
+        return work()
+
+    def _end(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.end_session()  # aborts what is not committed
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def alone() -> T:
+            with self._lock:
+                return work()
+
+        return await in_commit_thread(alone)
+
+
 @contextlib.asynccontextmanager
-async def transaction() -> AsyncIterator[Session]:
-    """One attempt at a transaction: snapshot reads, majority commit, abort when the block raises.
+async def transaction() -> AsyncIterator[Transaction]:
+    """One attempt at a transaction: snapshot reads, majority commit; aborted when the block raises.
 
     `is_transient` decides whether to try the block again. Make no other network calls inside it.
     """
-    with database_pools.use(database_pools.COMMIT):
-        session = await _borrowed()
-        try:
-            async with session.start_transaction(**_TRANSACTION):
-                yield session
-        except BaseException:
-            await session.end_session()
-            raise
-    _idle_sessions.append((asyncio.get_running_loop().time(), session))
+    attempt = Transaction()
+    try:
+        yield attempt
+    except BaseException as problem:
+        aborting = asyncio.create_task(attempt.abort())
+        _aborting.add(aborting)
+        aborting.add_done_callback(_aborting.discard)
+        # The next attempt needs what this one has locked; without a server there is nothing to wait for.
+        if isinstance(problem, Exception) and not is_away(problem):
+            with contextlib.suppress(*AWAY):
+                await asyncio.shield(aborting)
+        raise
 
 
-# Starting and ending a session costs two round trips, so the committer reuses its own.
-_idle_sessions: list[tuple[float, Session]] = []
-
-
-async def _borrowed() -> Session:
-    while _idle_sessions:
-        since, session = _idle_sessions.pop()
-        if asyncio.get_running_loop().time() < since + _SESSION_IDLE_SECONDS:
-            return session
-        await session.end_session()
-    return await client().start_session()
+_aborting: set[asyncio.Task[None]] = set()
 
 
 @contextlib.asynccontextmanager
@@ -452,7 +625,12 @@ async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
             raise Unavailable("The database cannot be reached right now; try again.") from away
 
     async with await client().start_session() as session:
-        return cast(T, await session.with_transaction(attempt, **_TRANSACTION))
+        try:
+            # Motor repeats a commit whose result is unknown for two minutes, too.
+            async with asyncio.timeout(_ATOMIC_SECONDS + _COMMIT_SECONDS):
+                return cast(T, await session.with_transaction(attempt, **_TRANSACTION))
+        except TimeoutError as late:
+            raise Unavailable("The database does not answer in time; try again.") from late
 
 
 def is_transient(problem: BaseException) -> bool:
@@ -464,10 +642,15 @@ def is_transient(problem: BaseException) -> bool:
     return isinstance(problem, PyMongoError) and any(map(problem.has_error_label, labels))
 
 
+def is_duplicate_error(error: Mapping[str, Any]) -> bool:
+    """Whether this is the error of a bulk's write that a unique index refused."""
+    return error.get("code") == _DUPLICATE_KEY
+
+
 def is_duplicate(problem: BaseException) -> bool:
     """Whether a unique index refused the write."""
     if isinstance(problem, BulkWriteError):
-        return any(e.get("code") == _DUPLICATE_KEY for e in problem.details.get("writeErrors", ()))
+        return any(map(is_duplicate_error, problem.details.get("writeErrors", ())))
     return isinstance(problem, DuplicateKeyError)
 
 
@@ -663,8 +846,22 @@ async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, A
 # --- one command to one server (the start command, before there is a connection) ----------------
 
 
-def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Login:
+    """Who asks: a user of the database `source`."""
+
+    name: str
+    password: str
+    source: str
+
+
+def ask(
+    port: int, command: Document, *, login: Login | None = None, wait_seconds: float = 2
+) -> Document:
     """What the mongod on this machine's `port` answers to an admin `command`; raises `AnyError`."""
+    who: Document = {}
+    if login is not None:
+        who = {"username": login.name, "password": login.password, "authSource": login.source}
     with MongoClient[Document](
         "127.0.0.1",
         port,
@@ -673,5 +870,6 @@ def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:
         connectTimeoutMS=int(wait_seconds * 1_000),
         socketTimeoutMS=20_000,
         appname="wallet-start",
+        **who,
     ) as direct:
         return dict(direct.admin.command(command))

@@ -48,9 +48,12 @@ def checked(text: str) -> str:
         raise InvalidNumber(
             "Send a telephone number such as +919876543210.", reason="unparseable"
         ) from None
-    if number.extension or not phonenumbers.is_valid_number(number) or _is_service_number(number):
-        raise InvalidNumber(f"There is no number {_shown(number)}.", reason="invalid_number")
+    # Each of these searches the plan of a country: once is enough.
     country = phonenumbers.region_code_for_number(number)
+    kind = phonenumbers.number_type(number)
+    is_valid = country is not None and phonenumbers.is_valid_number_for_region(number, country)
+    if number.extension or not is_valid or _is_service_number(number, kind):
+        raise InvalidNumber(f"There is no number {_shown(number)}.", reason="invalid_number")
     if country not in chosen.allowed_countries:
         raise DestinationNotAllowed(
             f"Calls to {country or 'this country'} are not allowed; "
@@ -58,7 +61,7 @@ def checked(text: str) -> str:
             reason="country_not_allowed",
         )
     allowed = {getattr(PhoneNumberType, name) for name in chosen.allowed_number_types}
-    if phonenumbers.number_type(number) not in allowed:
+    if kind not in allowed:
         raise DestinationNotAllowed(
             "Calls to this kind of number are not allowed; "
             f"allowed are {', '.join(chosen.allowed_number_types)}.",
@@ -67,11 +70,11 @@ def checked(text: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def _is_service_number(number: phonenumbers.PhoneNumber) -> bool:
+def _is_service_number(number: phonenumbers.PhoneNumber, kind: int) -> bool:
     """Indian mobiles begin with 6 to 9; the metadata also counts the service series 1600 as mobile."""
     return (
         number.country_code == 91
-        and phonenumbers.number_type(number) == PhoneNumberType.MOBILE
+        and kind == PhoneNumberType.MOBILE
         and phonenumbers.national_significant_number(number)[0] not in "6789"
     )
 

@@ -103,6 +103,23 @@ async def test_the_outlook_of_a_user_says_what_they_can_pay_for(service: Service
     assert later.limits.concurrent_calls == service.settings.max_concurrent_calls
 
 
+async def test_a_user_may_have_one_call_at_once_and_no_more_than_the_account_may(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    await service.fund(person, 20)
+    poor = await charging.get_outlook(person.id, "+919876543210")
+    assert poor.capacity(14_400) == 1  # less than a slice, enough for a call
+    await service.fund(person, 980)
+    config.use(service.settings.model_copy(update={"max_concurrent_calls": 3}))
+    try:
+        rich = await charging.get_outlook(person.id, "+919876543210")
+    finally:
+        config.use(service.settings)
+    assert rich.capacity(14_400) == 3
+    assert rich.affordable_calls == 100
+
+
 async def test_a_hold_takes_what_is_there_between_the_minimum_and_the_slice(
     service: Service,
 ) -> None:

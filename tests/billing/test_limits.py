@@ -156,6 +156,37 @@ def test_a_call_is_counted_once_when_its_end_is_told_twice() -> None:
     assert (day.spent_paise, day.held) == (500, {})
 
 
+@pytest.mark.parametrize(
+    ("held", "spent", "asked", "least", "granted"),
+    [
+        (100, 0, 400, 101, 400),
+        (100, 700, 400, 101, 300),  # the cap leaves 200 more
+        (100, 700, 400, 300, 300),  # exactly the least
+        (100, 700, 400, 301, None),
+        (100, 900, 400, 101, None),
+        (100, 900, 100, 100, 100),  # no more than it has: also when the cap is used up
+        (300, 0, 200, 101, 300),  # and never less
+    ],
+)
+def test_a_running_call_is_granted_at_least_the_least_or_the_day_stays_as_it_is(
+    held: int, spent: int, asked: int, least: int, granted: int | None
+) -> None:
+    day = Day(held={"c": held}, spent_paise=spent)
+
+    def extend() -> int:
+        return limits.extend(
+            day, 1_000, call_id="c", amount_paise=asked, amount_paise_min=least, at=AT
+        )
+
+    if granted is None:
+        with pytest.raises(SpendCapReached):
+            extend()
+        assert (day.held, day.spent_paise) == ({"c": held}, spent)
+    else:
+        assert extend() == granted
+        assert (day.held, day.spent_paise) == ({"c": granted}, spent)
+
+
 # --- where the money is reserved ----------------------------------------------------------------
 
 

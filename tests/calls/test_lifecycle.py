@@ -14,7 +14,7 @@ from calls.records import RESOLVED, Call
 from core import clock
 from core.database import Document, db
 from reporting import audit
-from telephony import OVER, Ambiguous, Report
+from telephony import OVER, RANK, Ambiguous, Report
 from telephony.simulator import Simulator
 from tests.support import calls as calling
 from tests.support.service import Person, Service, running, test_settings
@@ -97,6 +97,36 @@ async def test_news_that_was_overtaken_by_the_end_does_not_bring_the_call_back(
     assert await kept(call_id) == before
     await lifecycle._end(stale, dataclasses.replace(news, status="completed", duration_seconds=30))
     assert await calling.debits(service, person) == [5.0]
+
+
+async def test_calls_that_are_queued_together_each_know_how_they_are(service: Service) -> None:
+    """Their writes are one bulk, of which some match nothing because a callback was earlier."""
+    ids = [(await with_call(service))[1] for _ in range(3)]
+    submitting = {"status": "submitting", "rank": RANK["submitting"], "provider_call_id": None}
+    await db.calls.update_many({"_id": {"$in": ids}}, {"$set": submitting})
+    calls = [await kept(call_id) for call_id in ids]
+    earlier = {"status": "ringing", "rank": RANK["ringing"]}
+    await db.calls.update_one({"_id": ids[1]}, {"$set": earlier})
+    await db.calls.update_one({"_id": ids[2]}, {"$set": earlier | {"provider_call_id": "earlier"}})
+    told = await asyncio.gather(
+        *(lifecycle.mark_queued(call, f"sim_{n}") for n, call in enumerate(calls))
+    )
+    assert [(call["status"], call["provider_call_id"]) for call in told] == [
+        ("queued", "sim_0"),
+        ("ringing", "sim_1"),
+        ("ringing", "earlier"),
+    ]
+    assert told == [await kept(call_id) for call_id in ids]
+    alone = await lifecycle.mark_queued({**calls[0], "_id": ids[0]}, "sim_again")
+    assert alone == await kept(ids[0])
+    assert alone["provider_call_id"] == "sim_0"
+
+
+async def test_a_call_that_is_queued_is_answered_as_it_is_stored(service: Service) -> None:
+    _, call_id = await with_call(service)
+    submitting = {"status": "submitting", "rank": RANK["submitting"], "provider_call_id": None}
+    await db.calls.update_one({"_id": call_id}, {"$set": submitting})
+    assert await lifecycle.mark_queued(await kept(call_id), "sim_1") == await kept(call_id)
 
 
 async def test_one_end_reported_twenty_times_at_once_is_charged_once(service: Service) -> None:

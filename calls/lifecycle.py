@@ -238,7 +238,7 @@ async def mark_queued(call: Call, provider_call_id: str) -> Call:
     its_id = {"provider_call_id": provider_call_id}
     changes = _check_times(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
     found = await db.calls.find_one_and_update(
-        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
+        {"_id": call["_id"], "user_id": call["user_id"], "rank": {"$lt": RANK["queued"]}},
         {"$set": changes},
         return_document=True,
     )
@@ -470,8 +470,10 @@ database.declare(
         Index(("user_id", "-created_at", "-_id")),
         Index(("user_id", "status", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
+        Index(("status", "-created_at", "-_id")),
         # These hold only calls that are open or need a review, so their queries read no others.
         Index(("created_at",), only_where=IN_REVIEW),
+        Index(("user_id", "created_at", "_id"), only_where={"rank": {"$lt": OVER}}),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
     ],

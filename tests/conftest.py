@@ -1,12 +1,15 @@
 """One real mongod for the run, one database and one real server for each test that asks."""
 
 import datetime as dt
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from core import clock, config, embedded_mongodb
+from tests.support import queries
 from tests.support.service import Service, committer, running, test_settings
 
 # How long an example takes says more of what else the machine does than of the code.
@@ -16,6 +19,19 @@ hypothesis.settings.register_profile(
 
 
 hypothesis.settings.load_profile("wallet")
+
+# A folder: the queries of the product are recorded into it (docs/testing.md, "Queries and their plans").
+RECORDED = os.environ.get("RECORD_QUERIES")
+
+
+def pytest_configure() -> None:
+    recording = queries.recorder()
+    recording.is_on = bool(RECORDED)
+
+
+def pytest_unconfigure() -> None:
+    if RECORDED:
+        queries.recorder().write(Path(RECORDED))
 
 
 @pytest.fixture(scope="session")

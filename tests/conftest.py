@@ -36,7 +36,11 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a real one-node replica set that lives as long as the test run."""
+    """The URI of a real one-node replica set that lives as long as the test run, or of the one that
+    `TEST_MONGODB_URI` names: many short runs share it (tests/mutation)."""
+    if given := os.environ.get("TEST_MONGODB_URI"):
+        yield given
+        return
     running = embedded_mongodb.start(tmp_path_factory.mktemp("mongod"))
     yield running.uri
     running.stop()

@@ -396,7 +396,9 @@ def problems(entries: Mapping[str, Document], plans: Mapping[str, Plan]) -> list
         if list(plan.indexes) != entry.get("indexes") and not said:
             found.append(f"{text}\n    uses {list(plan.indexes)}, not {entry.get('indexes')}")
         for name in sorted(plan.needs() - said):
-            found.append(f"{text}\n    {REASONS[name]} ({plan.reads_more} too many): {entry['asks']}")
+            found.append(
+                f"{text}\n    {REASONS[name]} ({plan.reads_more} too many): {entry['asks']}"
+            )
     return found
 
 

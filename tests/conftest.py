@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from core import clock, config, embedded_mongodb
+from gateway import traffic
 from tests.support import queries
 from tests.support.service import Service, committer, running, test_settings
 
@@ -32,6 +33,12 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     if RECORDED:
         queries.recorder().write(Path(RECORDED))
+
+
+@pytest.fixture(autouse=True)
+def closed_circuit() -> None:
+    """A Razorpay that did not answer in one test opens no circuit in the next."""
+    traffic.forget()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 The driver itself says what it sends, so a query is seen whichever way the product sends it. Queries of
 tests and of the sandbox are left out: the first file of this repository on the stack, apart from
-`core/database.py`, is the one that asks.
+`core/database.py` and its threads, is the one that asks.
 """
 
 import contextvars
@@ -18,17 +18,16 @@ from types import FrameType
 from typing import Any
 
 from bson import json_util
-from motor.frameworks import asyncio as motor_asyncio
 from pymongo import monitoring
 
-from core import database
+from core import database, database_pools
 
 Document = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _COMMANDS = {"find", "aggregate", "count", "distinct", "update", "delete", "findAndModify"}
 _NOT_THE_PRODUCT = ("tests/", "sandbox/")
-_FACE = "core/database.py"  # whoever calls it is the one that asks
+_FACE = ("core/database.py", "core/database_pools.py")  # whoever calls it is the one that asks
 _UNKNOWN = "core.database"
 _EXAMPLE_VALUES = 3  # of a long `$in`
 
@@ -92,17 +91,17 @@ def recorder() -> Recorder:
     if _recorder is None:
         _recorder = Recorder()
         monitoring.register(_recorder)
-        sends: Any = motor_asyncio.run_on_executor
+        sends: Any = database_pools.Pools._run
 
-        def sends_for(loop: Any, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        def sends_for(pools: Any, *args: Any, **options: Any) -> Any:
             # The thread that sends has another stack, and a copy of this context.
             token = _asking.set(_who_asks(sys._getframe()) or _asking.get())
             try:
-                return sends(loop, fn, *args, **kwargs)
+                return sends(pools, *args, **options)
             finally:
                 _asking.reset(token)
 
-        motor_asyncio.run_on_executor = sends_for
+        database_pools.Pools._run = sends_for  # type: ignore[method-assign]
     return _recorder
 
 
@@ -128,7 +127,7 @@ def _who_asks(frame: FrameType | None) -> str | None:
                 own = path == "tests/support/queries.py"
                 if not own:
                     return path
-            elif path != _FACE:
+            elif path not in _FACE:
                 module = path.removesuffix(".py").replace("/", ".")
                 name = frame.f_code.co_qualname.replace(".<locals>", "")
                 return f"{module}.{name}"

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import bson
 from bson import json_util
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import BulkWriteError, OperationFailure
 
@@ -349,7 +350,9 @@ def _command(query: Document) -> Document:
 
 
 def _explained(kept: Any, command: Document) -> Any:
-    return kept.command("explain", command, verbosity="executionStats")
+    # It has dates that Python does not have: the ends of a range.
+    options: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+    return kept.command("explain", command, verbosity="executionStats", codec_options=options)
 
 
 def _plan_of(explanation: Any) -> Plan:
@@ -454,6 +457,21 @@ def merged(
     return entries
 
 
+def _is_asked(entry: Document) -> bool:
+    """Whether the function that asks is still there, and the index that its query demands."""
+    example = entry["example"]
+    hint = example.get("hint")
+    if hint and queries.keys_of_hint(example["collection"], hint) is None:
+        return False
+    parts = entry["asks"].split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        path = queries.ROOT.joinpath(*parts[:length]).with_suffix(".py")
+        if path.is_file():
+            name = parts[length]
+            return name.startswith("<") or f" {name}" in path.read_text(encoding="utf-8")
+    return True  # by the access to the database itself
+
+
 def _record(arguments: argparse.Namespace) -> dict[str, Document]:
     if arguments.record is not True:
         return queries.recorded(Path(arguments.record))
@@ -476,6 +494,7 @@ def main() -> int:
     entries = known = listed()
     if arguments.record:
         entries = merged(known, _record(arguments), prune=arguments.prune)
+        entries = {text: entry for text, entry in entries.items() if _is_asked(entry)}
     with tempfile.TemporaryDirectory() as folder:
         running = embedded_mongodb.start(folder)
         try:

@@ -101,7 +101,7 @@ def recorder() -> Recorder:
             finally:
                 _asking.reset(token)
 
-        database_pools.Pools._run = sends_for  # type: ignore[method-assign]
+        database_pools.Pools._run = sends_for  # type: ignore[assignment, method-assign]
     return _recorder
 
 
@@ -196,7 +196,7 @@ def text_of(query: Document) -> str:
     literals = _literals_of(query["collection"])
     where = shape_of(query["filter"], literals)
     if hint := query.get("hint"):
-        inside = _fields_of_index(query["collection"], str(hint))
+        inside = set(keys_of_hint(query["collection"], hint) or ())
         where = {} if inside.issuperset(_fields(where)) else "and fields beside the index"
     words.append(_written(where))
     if "pipeline" in query:
@@ -216,12 +216,14 @@ def _fields(where: Any) -> set[str]:
     return names.union(*(_fields(v) for k, v in where.items() if k in ("$or", "$and")))
 
 
-def _fields_of_index(collection: str, name: str) -> set[str]:
+def keys_of_hint(collection: str, hint: Any) -> tuple[str, ...] | None:
+    """The fields of the declared index that a hint names (by its name or its keys); None: there is none."""
     _, indexes = database._declared.get(collection, (None, ()))
     for index in indexes:
-        if index.model().document["name"] == name:
-            return {key.lstrip("-") for key in index.keys}
-    return set()
+        model = index.model().document
+        if hint in (model["name"], dict(model["key"])) or hint == list(model["key"].items()):
+            return tuple(key.lstrip("-") for key in index.keys)
+    return None
 
 
 def shortened(query: Document) -> Document:
@@ -279,7 +281,7 @@ def shape_of(
     if isinstance(value, Mapping):
         shaped = {
             _RANGE.get(k, _key(k)): v
-            if k == "$type"
+            if k in ("$type", "coll", "from")  # the last two name collections
             else shape_of(v, literals, is_expression=is_expression or k == "$expr")
             for k, v in value.items()
         }

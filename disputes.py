@@ -61,6 +61,7 @@ class Dispute(TypedDict):
 database.declare(
     "disputes",
     indexes=[
+        Index(("user_id",)),
         Index(("payment_id",)),
         Index(("state", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),

@@ -397,7 +397,8 @@ def _cursor_over(chosen: Filter, *, after: str | None = None) -> Any:
             {"user_id": user_id, "seq": {"$lt": seq}},
         ]
     order = _ORDER.sort
-    if chosen.user_id is not None:
+    # The index of campaigns has the user between the time and `seq`: without it MongoDB would sort.
+    if chosen.user_id is not None and hint != _name(_BY_CAMPAIGN):
         del order[1]
     return db.transactions.find(where, sort=order, hint=hint)
 

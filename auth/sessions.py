@@ -235,7 +235,7 @@ async def _follow() -> None:
         # The stream is open: earlier revocations are in the collection, later ones in the stream.
         for callback in _listeners.values():
             callback(None)
-        await _load_revoked({"revoked_at": {"$ne": None}, "expires_at": {"$gt": clock.now()}})
+        await _load_revoked({"revoked_at": {"$type": "date"}, "expires_at": {"$gt": clock.now()}})
         forget_at = time.monotonic() + 60
         log.info("session stream up, %d revoked sessions remembered", len(_revoked))
         async for change in answers:
@@ -298,7 +298,11 @@ async def _require_not_revoked(session_id: str) -> None:
 
 database.declare(
     "sessions",
-    indexes=[Index(("user_id",)), Index(("expires_at",), expire_seconds=0)],
+    indexes=[
+        Index(("user_id",)),
+        Index(("revoked_at",), only_where={"revoked_at": {"$type": "date"}}),
+        Index(("expires_at",), expire_seconds=0),
+    ],
     schema={
         "bsonType": "object",
         "required": ["user_id", "created_at", "expires_at", "revoked_at"],

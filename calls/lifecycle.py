@@ -497,8 +497,10 @@ database.declare(
         Index(("user_id", "-created_at", "-_id")),
         Index(("user_id", "status", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
+        Index(("status", "-created_at", "-_id")),
         # These hold only calls that are open or need a review, so their queries read no others.
         Index(("created_at",), only_where=IN_REVIEW),
+        Index(("user_id", "created_at", "_id"), only_where={"rank": {"$lt": OVER}}),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
     ],

@@ -356,6 +356,7 @@ database.declare(
     indexes=[
         _TALLY,
         Index(("campaign_id", "row"), unique=True),
+        Index(("campaign_id", "lease_until"), only_where={"lease_until": {"$type": "date"}}),
         Index(("call_id",), unique=True, only_where={"call_id": {"$type": "string"}}),
     ],
     schema={

@@ -515,7 +515,8 @@ database.declare(
     indexes=[
         Index(("user_id", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
-        Index(("user_id", "status")),
+        Index(("user_id", "status", "-created_at", "-_id")),
+        Index(("status", "-created_at", "-_id")),
         # It holds only the campaigns that the dialer has to work on.
         Index(("look_at",), only_where={"look_at": {"$type": "date"}}),
     ],

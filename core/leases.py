@@ -48,9 +48,12 @@ async def claim(
     lease: Document = {"$set": {field: until}}
     if count is not None:
         lease["$inc"] = {count: 1}
-    return await collection.find_one_and_update(
-        {"_id": document_id, field: {"$lte": clock.now()}}, lease
-    )
+    found = await collection.find_one({"_id": document_id, field: {"$lte": clock.now()}})
+    if found is None:
+        return None
+    # Not one findAndModify: on shards that has to name the shard key.
+    claimed = await collection.update_one({"_id": document_id, field: found[field]}, lease)
+    return found if claimed.modified_count else None
 
 
 async def claim_due(

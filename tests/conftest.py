@@ -1,13 +1,16 @@
 """One real mongod for the run, one database and one real server for each test that asks."""
 
 import datetime as dt
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from core import clock, config, embedded_mongodb
 from gateway import traffic
+from tests.support import queries
 from tests.support.service import Service, committer, running, test_settings
 
 # How long an example takes says more of what else the machine does than of the code.
@@ -18,6 +21,19 @@ hypothesis.settings.register_profile(
 
 hypothesis.settings.load_profile("wallet")
 
+# A folder: the queries of the product are recorded into it (docs/testing.md, "Queries and their plans").
+RECORDED = os.environ.get("RECORD_QUERIES")
+
+
+def pytest_configure() -> None:
+    recording = queries.recorder()
+    recording.is_on = bool(RECORDED)
+
+
+def pytest_unconfigure() -> None:
+    if RECORDED:
+        queries.recorder().write(Path(RECORDED))
+
 
 @pytest.fixture(autouse=True)
 def closed_circuit() -> None:
@@ -27,7 +43,11 @@ def closed_circuit() -> None:
 
 @pytest.fixture(scope="session")
 def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a real one-node replica set that lives as long as the test run."""
+    """The URI of a real one-node replica set that lives as long as the test run, or of the one that
+    `TEST_MONGODB_URI` names: many short runs share it (tests/mutation)."""
+    if given := os.environ.get("TEST_MONGODB_URI"):
+        yield given
+        return
     running = embedded_mongodb.start(tmp_path_factory.mktemp("mongod"))
     yield running.uri
     running.stop()

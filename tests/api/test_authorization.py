@@ -200,8 +200,8 @@ async def doubtful_call(service: Service, owner: Person) -> str:
     return str(call["call_id"])
 
 
-@pytest.fixture
-async def world(service: Service) -> World:
+async def built(service: Service) -> World:
+    """The world in which every route of the table has something to act on."""
     owner, other = await service.signup("owner@example.org"), await service.signup()
     await service.fund(owner, 1_000)
     order_id = await paying.open_order(service, owner)
@@ -239,6 +239,11 @@ async def world(service: Service) -> World:
     )
     found.place["campaign_id"] = await found.campaign(start=False)
     return found
+
+
+@pytest.fixture
+async def world(service: Service) -> World:
+    return await built(service)
 
 
 def test_every_route_is_in_the_table() -> None:

@@ -214,9 +214,26 @@ class Freeze:
     frozen: bool
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOff:
+    """Give up `amount_paise` of what is due for `owed_for`, at most all of it; no money moves."""
+
+    user_id: str
+    owed_for: str
+    amount_paise: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Recount:
+    """Make what is held and what is due, in all, the sums of the holds, reserves and dues again."""
+
+    user_id: str
+
+
 CallCommand = Hold | ExtendHold | Settle | Release
 ReserveCommand = Reserve | Collect | Unreserve
-Command = Credit | Debit | Freeze | CallCommand | ReserveCommand
+CorrectionCommand = WriteOff | Recount
+Command = Credit | Debit | Freeze | CallCommand | ReserveCommand | CorrectionCommand
 
 
 def reservation_of(command: Command) -> str | None:
@@ -304,6 +321,8 @@ def apply(
             return _debit(wallet, command, at)
         case Freeze():
             return _freeze(wallet, command, at)
+        case WriteOff() | Recount():
+            return _correct(wallet, command, at)
 
 
 def _apply_to_hold(wallet: Wallet, command: CallCommand, at: dt.datetime) -> Outcome:
@@ -326,6 +345,14 @@ def _apply_to_reserve(wallet: Wallet, command: ReserveCommand, at: dt.datetime) 
             return _collect(wallet, command, at)
         case Unreserve():
             return _release_reservation(wallet, "reserves", command.reserve_id, at)
+
+
+def _correct(wallet: Wallet, command: CorrectionCommand, at: dt.datetime) -> Outcome:
+    match command:
+        case WriteOff():
+            return _write_off(wallet, command, at)
+        case Recount():
+            return _recount(wallet, at)
 
 
 def _credit(wallet: Wallet, command: Credit, at: dt.datetime) -> Outcome:
@@ -463,6 +490,40 @@ def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
     if wallet.frozen == command.frozen:
         return Outcome(wallet=wallet, replayed=True)
     wallet = wallet._replace(frozen=command.frozen, version=wallet.version + 1, updated_at=at)
+    return Outcome(wallet=wallet)
+
+
+def _write_off(wallet: Wallet, command: WriteOff, at: dt.datetime) -> Outcome:
+    due_paise = wallet.dues.get(command.owed_for)
+    if due_paise is None:
+        return Outcome(wallet=wallet, replayed=True)
+    if command.amount_paise <= 0:
+        raise ValueError("what is written off has an amount")
+    amount_paise = min(command.amount_paise, due_paise)
+    rest_paise = due_paise - amount_paise
+    dues = wallet.dues
+    wallet = wallet._replace(
+        dues=dues.set(command.owed_for, rest_paise)
+        if rest_paise
+        else dues.delete(command.owed_for),
+        due_paise=wallet.due_paise - amount_paise,
+        version=wallet.version + 1,
+        updated_at=at,
+    )
+    return Outcome(wallet=wallet, due_paise=amount_paise)
+
+
+def _recount(wallet: Wallet, at: dt.datetime) -> Outcome:
+    held_paise = sum(wallet.holds.values()) + sum(wallet.reserves.values())
+    due_paise = sum(wallet.dues.values())
+    if (wallet.held_paise, wallet.due_paise) == (held_paise, due_paise):
+        return Outcome(wallet=wallet, replayed=True)
+    wallet = wallet._replace(
+        held_paise=held_paise,
+        due_paise=due_paise,
+        version=wallet.version + 1,
+        updated_at=at,
+    )
     return Outcome(wallet=wallet)
 
 

@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal, NotRequired, TypedDict, cast
+from typing import Final, Literal, NotRequired, TypedDict, cast, get_args
 
 from immutables import Map
 from prometheus_client import Counter, Gauge, Histogram
@@ -17,7 +17,7 @@ import ledger
 import transactions
 from core import clock, config, database, outbox, pagination
 from core.database import Document, Index, Insert, Long, Transaction, Update, Write, db
-from core.errors import Problem, Unavailable
+from core.errors import NotFound, Problem, Unavailable
 from ledger import Command, Entry, Outcome, Type, Wallet, reservation_of
 
 log = logging.getLogger(__name__)
@@ -633,7 +633,20 @@ def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Wri
 
 # --- what admins do to a wallet -----------------------------------------------------------------
 
-AdjustmentAction = Literal["credit", "debit", "freeze", "unfreeze"]
+AdjustmentAction = Literal[
+    "credit",
+    "debit",
+    "freeze",
+    "unfreeze",
+    "release",  # a hold or reserve that belongs to nothing open
+    "reserve",  # what is open, and had lost its hold or reserve
+    "write_off",  # of a due
+    "recount",  # what is held and due in all
+    "post",  # the credit of a captured payment that was missing
+    "acknowledge",  # a finding of the audit that nothing can undo
+]
+# An adjustment above the limit waits for another admin, who confirms or rejects it.
+AdjustmentStatus = Literal["waiting", "posted", "rejected"]
 
 
 class Adjustment(TypedDict):
@@ -646,18 +659,48 @@ class Adjustment(TypedDict):
     by: str  # the id of an admin, or `policy`
     transaction_id: str | None  # None: it moved no money
     at: dt.datetime
+    subject_id: NotRequired[str]  # what it is about: a call, a refund, a payment, a finding
+    amount_paise: NotRequired[Long]
+    status: NotRequired[AdjustmentStatus]  # absent: it was made at once
+    decided_by: NotRequired[str]  # the second admin
+    decided_at: NotRequired[dt.datetime]
 
+
+class OwnWallet(Problem):
+    """An admin cannot change a wallet of his own; another one can."""
+
+    code, status, title = "own_wallet", 403, "Own wallet"
+
+
+class SameAdmin(Problem):
+    """The admin who asked for an adjustment cannot confirm it."""
+
+    code, status, title = "same_admin", 403, "A second admin is needed"
+
+
+class AlreadyDecided(Problem):
+    """The adjustment does not wait any more: it was posted or rejected before."""
+
+    code, status, title = "already_decided", 409, "Already decided"
+
+
+_WAITING: Final[Document] = {"status": "waiting"}
+_WAITING_ORDER: Final = pagination.Order((("at", dt.datetime), ("_id", str)), ascending=True)
 
 database.declare(
     "adjustments",
-    indexes=[Index(("user_id", "-at", "-_id"))],
+    indexes=[
+        Index(("user_id", "-at", "-_id")),
+        Index(("at", "_id"), only_where=_WAITING),
+    ],
     schema={
         "bsonType": "object",
         "required": ["user_id", "action", "reason", "by", "at"],
         "properties": {
-            "action": {"enum": ["credit", "debit", "freeze", "unfreeze"]},
+            "action": {"enum": list(get_args(AdjustmentAction))},
             "reason": {"bsonType": "string", "minLength": 1},
             "by": {"bsonType": "string"},
+            "status": {"enum": list(get_args(AdjustmentStatus))},
         },
     },
 )
@@ -669,13 +712,34 @@ async def adjust(
     """Credit or debit a wallet, once for each `seed`; the entry and the balance after it.
 
     A debit takes only what is available, not what is reserved. A credit pays dues first.
-    The caller makes sure that the user exists. Raises InsufficientBalance and BalanceHeld.
+    The caller makes sure that the user exists. Raises InsufficientBalance, BalanceHeld and OwnWallet.
     """
+    _refuse_own(user_id, by)
+    outcome = await _post_adjustment(
+        user_id,
+        kind,
+        amount_paise,
+        reason,
+        seed,
+        lambda entry: _adjustment(seed, user_id, kind, reason, by, transaction_id=entry.id),
+    )
+    log.info("%s adjusted by %s: %s %d paise", user_id, by, kind, amount_paise)
+    return outcome
+
+
+async def _post_adjustment(
+    user_id: str,
+    kind: Type,
+    amount_paise: int,
+    reason: str,
+    seed: str,
+    with_record: Callable[[Entry], Write],
+) -> tuple[Entry, int]:
     posting = ledger.Credit if kind == "credit" else ledger.Debit
 
-    def with_record(outcome: Outcome) -> list[Write]:
+    def companions(outcome: Outcome) -> list[Write]:
         assert outcome.entry is not None
-        return [_adjustment(seed, user_id, kind, reason, by, transaction_id=outcome.entry.id)]
+        return [with_record(outcome.entry)]
 
     outcome = await post(
         posting(
@@ -686,11 +750,166 @@ async def adjust(
             contra="adjustment",
             description=reason,
         ),
-        with_record,
+        companions,
     )
     assert outcome.entry is not None
-    log.info("%s adjusted by %s: %s %d paise", user_id, by, kind, amount_paise)
     return outcome.entry, outcome.wallet.balance_paise
+
+
+def _refuse_own(user_id: str, by: str) -> None:
+    if user_id == by:
+        raise OwnWallet("This is your own wallet. Another admin can do it.")
+
+
+# --- adjustments that a second admin confirms ---------------------------------------------------
+
+
+def needs_second_admin(amount_paise: int) -> bool:
+    """Whether an adjustment over this amount waits for another admin."""
+    limit_paise = config.settings().adjustment_confirm_above_paise
+    return limit_paise is not None and amount_paise > limit_paise
+
+
+async def propose_adjustment(
+    user_id: str, *, kind: Type, amount_paise: int, reason: str, by: str, seed: str
+) -> Adjustment:
+    """Record an adjustment that waits for another admin, once for each `seed`; its record as it is now.
+
+    Raises OwnWallet.
+    """
+    _refuse_own(user_id, by)
+    record = _adjustment_record(seed, user_id, kind, reason, by)
+    record["amount_paise"] = database.long(amount_paise)
+    record["status"] = "waiting"
+    with contextlib.suppress(database.DuplicateKey):
+        await db.adjustments.insert_one(cast(Document, record))
+        log.warning("%s: %s of %d paise waits for a second admin", user_id, kind, amount_paise)
+    return await get_adjustment(seed)
+
+
+async def confirm_adjustment(adjustment_id: str, *, by: str) -> tuple[Adjustment, Entry, int]:
+    """Post an adjustment that waits; its record, the entry, the balance after it. Harmless when it
+    was confirmed before: it is posted once.
+
+    Raises NotFound, SameAdmin, OwnWallet, AlreadyDecided (it was rejected), InsufficientBalance,
+    BalanceHeld.
+    """
+    record = await get_adjustment(adjustment_id)
+    _refuse_second(record, by)
+    if record.get("status") == "rejected":
+        raise AlreadyDecided("This adjustment was rejected.", decision="rejected")
+    facts = {"status": "posted", "decided_by": by, "decided_at": clock.now()}
+
+    def posted(entry: Entry) -> Update:
+        where = {"_id": adjustment_id, **_WAITING}
+        return Update("adjustments", where, {"$set": facts | {"transaction_id": entry.id}})
+
+    kind = cast(Type, record["action"])
+    amount_paise, user_id = int(record["amount_paise"]), record["user_id"]
+    try:
+        entry, balance_paise = await _post_adjustment(
+            user_id, kind, amount_paise, record["reason"], adjustment_id, posted
+        )
+    except RecordChanged:  # another admin has decided meanwhile
+        return await confirm_adjustment(adjustment_id, by=by)
+    log.info("%s: %s of %d paise confirmed by %s", user_id, kind, amount_paise, by)
+    return await get_adjustment(adjustment_id), entry, balance_paise
+
+
+async def reject_adjustment(adjustment_id: str, *, by: str) -> Adjustment:
+    """End an adjustment that waits without posting it; harmless when repeated.
+
+    Raises NotFound, SameAdmin, OwnWallet, AlreadyDecided (it was posted).
+    """
+    record = await get_adjustment(adjustment_id)
+    _refuse_second(record, by)
+    facts = {"status": "rejected", "decided_by": by, "decided_at": clock.now()}
+    await db.adjustments.update_one({"_id": adjustment_id, **_WAITING}, {"$set": facts})
+    record = await get_adjustment(adjustment_id)
+    if record["status"] != "rejected":
+        raise AlreadyDecided("This adjustment was posted.", decision="posted")
+    return record
+
+
+async def get_adjustment(adjustment_id: str) -> Adjustment:
+    """The record of a manual change. Raises NotFound."""
+    found = await db.adjustments.find_one({"_id": adjustment_id})
+    if found is None:
+        raise NotFound("There is no such adjustment.")
+    return cast(Adjustment, found)
+
+
+async def list_waiting_adjustments(
+    *, limit: int, cursor: str | None = None
+) -> tuple[list[Adjustment], str | None]:
+    """The adjustments that wait for a second admin, the oldest first, and the next cursor."""
+    where = _WAITING | _WAITING_ORDER.behind(cursor)
+    found = db.adjustments.find(where, sort=_WAITING_ORDER.sort)
+    return _WAITING_ORDER.cut(cast(list[Adjustment], await found.to_list(limit + 1)), limit)
+
+
+def _refuse_second(record: Adjustment, by: str) -> None:
+    if record.get("status") is None:
+        raise NotFound("This adjustment was made at once; there is nothing to decide.")
+    _refuse_own(record["user_id"], by)
+    if record["by"] == by:
+        raise SameAdmin("You asked for this adjustment. Another admin has to decide.")
+
+
+# --- repairs ------------------------------------------------------------------------------------
+
+
+async def repair(
+    command: Command,
+    *,
+    action: AdjustmentAction,
+    subject_id: str,
+    reason: str,
+    by: str,
+    seed: str,
+    conditions: Sequence[Update] = (),
+) -> Adjustment | None:
+    """Post a correction with the record that says who did it and why, once for each `seed`; the
+    record, or None when there is nothing to correct any more.
+
+    `conditions` have to find their records in the same commit, else RecordChanged. Raises OwnWallet
+    and what the ledger refuses with.
+    """
+    _refuse_own(command.user_id, by)
+
+    def companions(outcome: Outcome) -> list[Write]:
+        record = _adjustment_record(seed, command.user_id, action, reason, by)
+        record["subject_id"] = subject_id
+        if isinstance(command, ledger.WriteOff):
+            record["amount_paise"] = database.long(outcome.due_paise)
+        return [Insert("adjustments", record), *conditions]
+
+    outcome = await post(command, companions)
+    if not outcome.replayed:
+        log.warning("%s: %s of %s by %s", command.user_id, action, subject_id, by)
+    return cast(Adjustment | None, await db.adjustments.find_one({"_id": seed}))
+
+
+async def record_act(
+    user_id: str,
+    *,
+    action: AdjustmentAction,
+    subject_id: str,
+    reason: str,
+    by: str,
+    seed: str,
+    transaction_id: str | None = None,
+) -> Adjustment:
+    """Record what an admin did that changes no wallet by itself, once for each `seed`. Raises OwnWallet."""
+    _refuse_own(user_id, by)
+    record = _adjustment_record(seed, user_id, action, reason, by, transaction_id=transaction_id)
+    record["subject_id"] = subject_id
+    with contextlib.suppress(database.DuplicateKey):
+        await db.adjustments.insert_one(cast(Document, record))
+    return await get_adjustment(seed)
+
+
+# --- freezing -----------------------------------------------------------------------------------
 
 
 async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
@@ -733,7 +952,22 @@ def _adjustment(
     *,
     transaction_id: str | None = None,
 ) -> Insert:
-    record: Adjustment = {
+    record = _adjustment_record(
+        record_id, user_id, action, reason, by, transaction_id=transaction_id
+    )
+    return Insert("adjustments", record)
+
+
+def _adjustment_record(
+    record_id: str,
+    user_id: str,
+    action: AdjustmentAction,
+    reason: str,
+    by: str,
+    *,
+    transaction_id: str | None = None,
+) -> Adjustment:
+    return {
         "_id": record_id,
         "user_id": user_id,
         "action": action,
@@ -742,4 +976,3 @@ def _adjustment(
         "transaction_id": transaction_id,
         "at": clock.now(),
     }
-    return Insert("adjustments", record)

@@ -41,33 +41,33 @@ class Kind:
     name: str
     at_once: int
     seconds: float | None  # None: as long as it takes
-    is_cursor: bool = False  # a read of many documents, which `long_work` may run without a limit
 
 
 POINT: Final = Kind("point", 32, 8.0)  # one document, and every write
-PAGE: Final = Kind("page", 12, 10.0, is_cursor=True)
-SUM: Final = Kind("sum", 4, 20.0, is_cursor=True)
-LONG: Final = Kind("long", 6, 3_600.0)  # exports, audits, index builds: who asks for it says so
+WORK: Final = Kind(
+    "work", 16, 20.0
+)  # reads of many documents, for jobs and for requests that change
+PAGE: Final = Kind("page", 12, 10.0)  # the same for requests that only show: `find`
+SUM: Final = Kind("sum", 4, 20.0)  # the same: `aggregate`, `count_documents`, `distinct`
+LONG: Final = Kind("long", 6, 3_600.0)  # the same for exports and audits: who asks for it says so
+BUILD: Final = Kind("build", 2, None)  # indexes, validators, migrations
 STREAM: Final = Kind("stream", 8, None)  # change streams, which wait by themselves
 PROBE: Final = Kind("probe", 2, 1.5)  # is there a primary?
 COMMIT: Final = Kind("commit", 8, 8.0)  # the group commit
 
-KINDS: Final = (POINT, PAGE, SUM, LONG, STREAM, PROBE, COMMIT)
+KINDS: Final = (POINT, WORK, PAGE, SUM, LONG, BUILD, STREAM, PROBE, COMMIT)
 THREADS_MAX: Final = sum(kind.at_once for kind in KINDS)
 
 PATIENCE_SECONDS: Final = 2.0  # an operation waits that long for its turn
 # So long there may be no primary before operations are refused at once, and no longer wait for one.
 AWAY_AFTER_SECONDS: Final = 1.5
+_CONNECT_SECONDS: Final = 4.0  # the same, when there has not been one yet
 _LOOK_SECONDS: Final = 0.5  # and one that begins then still waits that long
 
-_KIND_OF_METHOD: Final = {
-    "_refresh": PAGE,  # the batches of a cursor, the first one of `find` too
-    "aggregate": SUM,
-    "count_documents": SUM,
-    "distinct": SUM,
-    "_try_next": STREAM,
-    "_lazy_init": STREAM,
-}
+# The methods of the driver that read many documents; `_refresh` gets a batch of a cursor.
+_FINDS: Final = {"_refresh"}
+_SUMS: Final = {"aggregate", "count_documents", "distinct"}
+_STREAMS: Final = {"_try_next", "_lazy_init"}
 
 _AWAY_CODES: Final = {
     *(6, 7, 89, 9001),  # a host or a network that does not answer
@@ -116,9 +116,9 @@ _chosen: contextvars.ContextVar[Kind | None] = contextvars.ContextVar("kind", de
 
 @contextlib.contextmanager
 def use(kind: Kind) -> Iterator[None]:
-    """In the block, operations of this task are of `kind`, whatever they do.
+    """In the block, operations of this task are of `kind`.
 
-    Of `LONG`, only those that read many documents are: the others stay as they are.
+    `PAGE` and `LONG` concern only the reads of many documents; in `PAGE` sums are `SUM`.
     """
     before = _chosen.get()
     _chosen.set(kind)
@@ -131,11 +131,14 @@ def use(kind: Kind) -> Iterator[None]:
 
 def _kind_of(method: Callable[..., object]) -> Kind:
     name = getattr(method, "__name__", "")
-    by_name = _KIND_OF_METHOD.get(name, POINT)
     chosen = _chosen.get()
-    if chosen is None or (chosen is LONG and not by_name.is_cursor):
-        return by_name
-    return chosen
+    if name in _STREAMS:
+        return STREAM
+    if name not in _FINDS and name not in _SUMS:
+        return POINT if chosen is None or chosen in (PAGE, LONG) else chosen
+    if chosen is None:
+        return WORK
+    return SUM if chosen is PAGE and name in _SUMS else chosen
 
 
 # --- the primary --------------------------------------------------------------------------------
@@ -145,7 +148,9 @@ class Primary(monitoring.TopologyListener):
     """Whether the driver knows a primary, and since when it knows none."""
 
     def __init__(self) -> None:
-        self.lost_at: float | None = time.monotonic()
+        self.lost_at: float | None = None
+        self._had_one = False
+        self.is_closing = False
 
     def opened(self, event: monitoring.TopologyOpenedEvent) -> None:
         """The client has begun to look."""
@@ -155,9 +160,10 @@ class Primary(monitoring.TopologyListener):
         if event.new_description.has_writable_server():
             if self.lost_at is not None:
                 log.info("MongoDB: there is a primary")
-            self.lost_at = None
+            self.lost_at, self._had_one = None, True
         elif self.lost_at is None:
-            log.warning("MongoDB: there is no primary")
+            if self._had_one and not self.is_closing:
+                log.warning("MongoDB: there is no primary")
             self.lost_at = time.monotonic()
 
     def closed(self, event: monitoring.TopologyClosedEvent) -> None:
@@ -166,7 +172,9 @@ class Primary(monitoring.TopologyListener):
     @property
     def is_away(self) -> bool:
         """Whether there has been none for so long that it is not worth waiting for."""
-        return self.lost_at is not None and time.monotonic() - self.lost_at > AWAY_AFTER_SECONDS
+        lost_at = self.lost_at
+        patience = AWAY_AFTER_SECONDS if self._had_one else _CONNECT_SECONDS
+        return lost_at is not None and time.monotonic() - lost_at > patience
 
 
 # --- threads ------------------------------------------------------------------------------------
@@ -223,6 +231,7 @@ class Pools:
 
     def close(self) -> None:
         """No new operations; the threads end with what they do."""
+        self.primary.is_closing = True
         if self._watch is not None:
             self._watch.cancel()
         for gate in self._gates.values():
@@ -232,7 +241,16 @@ class Pools:
         self, loop: asyncio.AbstractEventLoop, method: Callable[..., T], *args: Any, **options: Any
     ) -> "asyncio.Future[T]":
         """Run a method of the driver in a thread of its kind, within the time of its kind."""
-        kind = _kind_of(method)
+        return self._run(loop, _kind_of(method), method, *args, **options)
+
+    def _run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        kind: Kind,
+        method: Callable[..., T],
+        *args: Any,
+        **options: Any,
+    ) -> "asyncio.Future[T]":
         context = contextvars.copy_context()
         work = functools.partial(context.run, _limited, kind.seconds, method, *args, **options)
         gate = self._gates[kind]
@@ -247,8 +265,7 @@ class Pools:
 
     async def run_as(self, kind: Kind, work: Callable[[], T]) -> T:
         """`work` in a thread of `kind`, within its time for each operation of the driver."""
-        with use(kind):
-            return await self.run(asyncio.get_running_loop(), work)
+        return await self._run(asyncio.get_running_loop(), kind, work)
 
     async def _run_later(
         self, loop: asyncio.AbstractEventLoop, gate: _Gate, work: Callable[[], T]
@@ -297,7 +314,7 @@ class Pools:
             gate.leave()
             raise Away("the database is disconnected") from None
         done.add_done_callback(from_thread)
-        if may_give_up and gate.kind not in (STREAM, COMMIT):
+        if may_give_up and gate.kind not in (STREAM, BUILD, COMMIT):
             self._open.add(answer)
             if self._watch is None:
                 self._watch = loop.create_task(self._give_up_when_away())

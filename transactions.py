@@ -270,6 +270,13 @@ async def sums_by_day(chosen: Filter, *, by_contra: bool) -> dict[dt.date, list[
     return days
 
 
+async def are_few(chosen: Filter, limit: int) -> bool:
+    """Whether the filter has at most `limit` entries; of more than that no more are counted."""
+    where, hint = _plan(chosen, CATEGORIES)
+    count: int = await db.transactions.count_documents(where, hint=hint, limit=limit + 1)
+    return count <= limit
+
+
 async def first_moment(chosen: Filter) -> dt.datetime | None:
     """When the first entry of the filter was made; None when there is none."""
     where, hint = _plan(chosen, CATEGORIES)

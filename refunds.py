@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
 from ulid import ULID
@@ -58,6 +58,15 @@ class Refund(TypedDict):
     updated_at: dt.datetime
     next_check_at: dt.datetime | None  # None: it has ended
     told_at: NotRequired[dt.datetime]  # when it was made at Razorpay
+    settlement_id: NotRequired[str]
+    settled_at: NotRequired[dt.datetime | None]
+
+
+class Settled(TypedDict):
+    """How Razorpay settled a refund."""
+
+    settlement_id: str
+    settled_at: dt.datetime | None
 
 
 class RefundExceedsUnspent(Problem):
@@ -446,10 +455,11 @@ def _event(record: Refund, name: str) -> Insert:
 
 async def poll_due_refunds() -> int:
     """Check the refunds that are due; how many there were. Any number of processes may run it."""
-    mine = await claim_due_refunds(_POLL_BATCH)
-    for record in mine:
-        await check_refund(record)
-    return len(mine)
+    with gateway.on_behalf_of("poller"):
+        mine = await claim_due_refunds(_POLL_BATCH)
+        for record in mine:
+            await check_refund(record)
+        return len(mine)
 
 
 async def check_refund(record: Refund) -> Refund:
@@ -546,6 +556,18 @@ async def find_refund(refund_id: str) -> Refund | None:
 async def find_refund_by_gateway_id(gateway_id: str) -> Refund | None:
     """The record of a refund by Razorpay's id, if there is one."""
     return await _find_one({"gateway_id": gateway_id})
+
+
+async def record_settlements(lines: Mapping[str, Settled]) -> set[str]:
+    """Store how these refunds (by Razorpay's id) were settled, where it is not stored yet; the ids that
+    we know."""
+    ids = {"gateway_id": {"$in": list(lines), "$type": "string"}}
+    known = cast(list[Refund], await db.refunds.find(ids).to_list(None))
+    for record in known:
+        facts = lines[record["gateway_id"] or ""]
+        if any(record.get(name) != value for name, value in facts.items()):
+            await db.refunds.update_one({"_id": record["_id"]}, {"$set": facts})
+    return {record["gateway_id"] or "" for record in known}
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Final, TypedDict, cast, get_args
 
 from core import clock, database, pagination
-from core.database import Document, Index, Long, Session, db
+from core.database import Document, Index, Long, Session, Transaction, db
 from core.errors import NotFound
 from ledger import Category, Contra, Entry, Type
 
@@ -290,16 +290,20 @@ async def first_moment(chosen: Filter) -> dt.datetime | None:
 # --- storage ------------------------------------------------------------------------------------
 
 
-async def append(entries: Sequence[Entry], session: Session) -> None:
+def append(entries: Iterable[Entry], transaction: Transaction) -> None:
     """Insert new entries; only wallet.py calls this, inside its commit."""
-    await db.transactions.insert_many(
-        [cast(Document, record_of(entry)) for entry in entries], ordered=False, session=session
-    )
+    transaction.insert("transactions", [record_of(entry) for entry in entries])
 
 
-async def find_transactions(ids: Iterable[str], session: Session | None = None) -> dict[str, Entry]:
+def read_known(ids: Iterable[str], transaction: Transaction) -> dict[str, Entry]:
+    """The entries among `ids` that exist, as a commit reads them."""
+    found = transaction.find("transactions", {"_id": {"$in": list(ids)}})
+    return {row["_id"]: entry_from(cast(EntryRecord, row)) for row in found}
+
+
+async def find_transactions(ids: Iterable[str]) -> dict[str, Entry]:
     """The entries among `ids` that exist."""
-    found = db.transactions.find({"_id": {"$in": list(ids)}}, batch_size=1_000, session=session)
+    found = db.transactions.find({"_id": {"$in": list(ids)}}, batch_size=1_000)
     return {row["_id"]: entry_from(cast(EntryRecord, row)) async for row in found}
 
 

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram
 import ledger
 import transactions
 from core import clock, config, database, outbox, pagination
-from core.database import Document, Index, Insert, Long, Session, Update, Write, db
+from core.database import Document, Index, Insert, Long, Transaction, Update, Write, db
 from core.errors import NotFound, Problem, Unavailable
 from ledger import Command, Entry, Outcome, Type, Wallet, reservation_of
 
@@ -28,9 +28,11 @@ log = logging.getLogger(__name__)
 BATCH_MAX: Final = 256
 QUEUE_MAX: Final = 10_000
 DEADLINE_SECONDS: Final = 10.0
+_REMEMBERED_MAX: Final = 10_000
+_DISTRUST_SECONDS: Final = 5.0
 _ATTEMPTS_TOGETHER: Final = 12
 _DUPLICATES_MAX: Final = 4
-_LONGS = (
+_LONGS: Final = (
     "balance_paise",
     "held_paise",
     "due_paise",
@@ -42,6 +44,8 @@ _LONGS = (
     "debit_count",
 )
 
+_RESERVATIONS: Final = ("holds", "dues", "reserves")
+
 _postings = Counter("wallet_postings_total", "Commands posted", ["command", "result"])
 _batch_size = Histogram(
     "wallet_batch_size", "Commands in one group commit", buckets=[2**n for n in range(9)]
@@ -52,7 +56,9 @@ _queue_length = Gauge(
 )
 
 
-class _WalletFields(TypedDict):
+class WalletRecord(TypedDict):
+    """A record of `wallets`: a `ledger.Wallet` as it is stored; the keys of its maps are ids."""
+
     user_id: str
     currency: str
     balance_paise: Long
@@ -68,11 +74,6 @@ class _WalletFields(TypedDict):
     frozen: NotRequired[bool]  # wallets of 0.1 have none
     created_at: dt.datetime
     updated_at: dt.datetime
-
-
-class WalletRecord(_WalletFields):
-    """A record of `wallets`: a `ledger.Wallet` as it is stored; the keys of its maps are ids."""
-
     holds: dict[str, Long]
     dues: dict[str, Long]
     reserves: NotRequired[dict[str, Long]]  # wallets of 0.1 have none
@@ -116,6 +117,7 @@ class Balance:
     held_paise: int
     due_paise: int
     frozen: bool = False
+    reserved_paise: int = 0  # the part of what is held that is for refunds and disputes
 
     @property
     def available_paise(self) -> int:
@@ -135,6 +137,7 @@ class _Posting:
     command: Command
     companions: Companions | None
     answer: asyncio.Future[Outcome]
+    late_at: float  # on the clock of the event loop
 
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -152,16 +155,18 @@ async def post(command: Command, companions: Companions | None = None) -> Outcom
         raise Unavailable("The service is starting or stopping; try again in a moment.")
     if len(_waiting) >= QUEUE_MAX:
         raise Unavailable("More is waiting than can be handled right now; try again.")
-    posting = _Posting(command, companions, asyncio.get_running_loop().create_future())
+    loop = asyncio.get_running_loop()
+    late_at = loop.time() + DEADLINE_SECONDS
+    posting = _Posting(command, companions, loop.create_future(), late_at)
+    _unanswered[posting] = None
+    if _deadline is None:
+        _set_deadline(loop)
     _waiting.append(posting)
     _wake.set()
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            return await posting.answer
-    except TimeoutError:
-        raise Unavailable(
-            "The ledger did not answer in time. Try again; nothing is lost."
-        ) from None
+        return await posting.answer
+    finally:
+        del _unanswered[posting]
 
 
 async def get_balance(user_id: str) -> Balance:
@@ -183,8 +188,11 @@ async def ensure_wallet(user_id: str) -> None:
 # --- the group commit ---------------------------------------------------------------------------
 
 _waiting: collections.deque[_Posting] = collections.deque()
+_unanswered: dict[_Posting, None] = {}  # waiting or in a commit, the oldest first
 _wake = asyncio.Event()
 _committer: asyncio.Task[None] | None = None
+# When the oldest of the unanswered is late: one timer, because a timer for each takes as long as the rules.
+_deadline: asyncio.TimerHandle | None = None
 # Commits of single wallets, split off from a batch that lost its race too often.
 _separate: set[asyncio.Task[None]] = set()
 _stopping = False
@@ -194,6 +202,8 @@ async def start() -> None:
     """Start this process's committer."""
     global _committer, _stopping
     _stopping = False
+    _memory.clear()
+    _clear_deadline()
     _committer = asyncio.create_task(_commit_for_ever(), name="committer")
 
 
@@ -208,6 +218,7 @@ async def stop() -> None:
         async with asyncio.timeout(DEADLINE_SECONDS):
             await _committer
             await asyncio.gather(*_separate)
+    _clear_deadline()
     _committer = None
 
 
@@ -237,6 +248,31 @@ async def _commit_for_ever() -> None:
             _batch_size.observe(len(batch))
             with _commit_seconds.time():
                 await _commit_or_fail(batch)
+
+
+def _set_deadline(loop: asyncio.AbstractEventLoop) -> None:
+    global _deadline
+    oldest = next(iter(_unanswered), None)
+    _deadline = loop.call_at(oldest.late_at, _refuse_what_is_late) if oldest else None
+
+
+def _clear_deadline() -> None:
+    global _deadline
+    if _deadline is not None:
+        _deadline.cancel()
+    _deadline = None
+
+
+def _refuse_what_is_late() -> None:
+    """Answer the postings whose deadline has passed; the committer goes on without them."""
+    loop = asyncio.get_running_loop()
+    for posting in _unanswered:
+        if posting.late_at > loop.time():
+            break
+        if not posting.answer.done():
+            late = "The ledger did not answer in time. Try again; nothing is lost."
+            posting.answer.set_exception(Unavailable(late))
+    _set_deadline(loop)
 
 
 async def _commit_or_fail(batch: Sequence[_Posting], *, apart: bool = False) -> None:
@@ -303,14 +339,7 @@ async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | E
     attempt = 0
     while True:
         try:
-            async with database.transaction() as session:
-                # Almost every key is new, so the first attempt does not read it: the primary key of
-                # the entries refuses a known one, and a refused command is tried again with the keys.
-                fold = await _Fold.load(batch, session, look_up=attempt > 0)
-                fold.run(batch)
-                if attempt == 0 and fold.refused_a_key:
-                    raise database.LostRace("is what was refused a replay?")
-                await fold.write(session)
+            fold = await _attempt(batch, expects_news=attempt == 0)
         except Exception as problem:
             if not database.is_transient(problem):
                 raise
@@ -329,71 +358,147 @@ async def _commit(batch: Sequence[_Posting], *, apart: bool) -> list[Outcome | E
         return fold.answers
 
 
-class _Fold:
-    """One attempt at a batch: what was loaded, the results, and what has to be written."""
+async def _attempt(batch: Sequence[_Posting], *, expects_news: bool) -> "_Fold":
+    """Fold the batch and commit what it changes.
 
-    def __init__(self, loaded: dict[str, Wallet], known: dict[str, Entry]) -> None:
-        self.loaded = loaded
+    With `expects_news` nearly all commands are taken to be new and to change their wallet, as they
+    do: then what this process remembers of a wallet will do, because a change is guarded by the
+    wallet's version, and keys are not looked up, because the primary key of the entries refuses a known
+    one. An answer that no such guard confirms (a refusal, a replay) raises LostRace, and the next attempt
+    reads the wallets and the keys.
+    """
+    user_ids = {posting.command.user_id for posting in batch}
+    remembered = _memory.take(user_ids) if expects_news else {}
+    async with database.transaction() as transaction:
+        wallets, known = dict(remembered), dict[str, Entry]()
+        unread = user_ids - remembered.keys()
+        keys = [] if expects_news else _entry_ids(batch)
+
+        def read() -> None:
+            found = transaction.find("wallets", {"user_id": {"$in": list(unread)}})
+            wallets.update((row["user_id"], wallet_from(cast(WalletRecord, row))) for row in found)
+            if keys:
+                known.update(transactions.read_known(keys, transaction))
+
+        if unread or keys:
+            await transaction.run(read)
+        fold = _Fold(wallets, known)
+        fold.run(batch)
+        if expects_news and not fold.is_confirmed_by_its_writes(remembered):
+            raise database.LostRace("what was not read may be otherwise")
+        try:
+            await transaction.commit(lambda: fold.write(transaction))
+        except database.LostRace:
+            _memory.distrust(remembered)
+            raise
+    _memory.keep(fold.wallets)
+    return fold
+
+
+def _entry_ids(batch: Sequence[_Posting]) -> list[str]:
+    """The ids of the entries that the commands make, or have made."""
+    keyed = ((posting.command, ledger.key_of(posting.command)) for posting in batch)
+    return [ledger.entry_id(command.user_id, key) for command, key in keyed if key is not None]
+
+
+class _Memory:
+    """Wallets as this process has committed them last: their next commit need not read them."""
+
+    def __init__(self) -> None:
+        self._wallets: dict[str, Wallet] = {}  # the one that was committed last stands last
+        self._distrusted_until = 0.0
+
+    def take(self, user_ids: Iterable[str]) -> dict[str, Wallet]:
+        """The wallets that are known. They are forgotten until `keep`: what a commit leaves that
+        fails, or whose result stays unknown, has to be read."""
+        found = {user_id: self._wallets.pop(user_id, None) for user_id in user_ids}
+        if asyncio.get_running_loop().time() < self._distrusted_until:
+            return {}
+        return {user_id: known for user_id, known in found.items() if known is not None}
+
+    def keep(self, wallets: Mapping[str, Wallet]) -> None:
+        """Remember what was committed just now."""
+        self._wallets.update(wallets)
+        while len(self._wallets) > _REMEMBERED_MAX:
+            del self._wallets[next(iter(self._wallets))]
+
+    def distrust(self, remembered: Mapping[str, Wallet]) -> None:
+        """One of these had changed: another process commits, too. For a while reading them costs less
+        than a commit that fails."""
+        if remembered:
+            self._distrusted_until = asyncio.get_running_loop().time() + _DISTRUST_SECONDS
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._wallets.clear()
+        self._distrusted_until = 0.0
+
+
+_memory = _Memory()
+
+
+class _Fold:
+    """A batch folded over its wallets: the answers, and what has to be written."""
+
+    def __init__(self, wallets: Mapping[str, Wallet], known: dict[str, Entry]) -> None:
+        self.loaded = wallets
+        self.wallets = dict(wallets)
         self.known = known
-        self.current = dict(loaded)
         self.touched: dict[str, set[str]] = {}
         self.entries: list[Entry] = []
         self.companions: list[Write] = []
         self.answers: list[Outcome | Exception] = []
         self.has_pending_events = False
-        self.refused_a_key = False
-
-    @classmethod
-    async def load(cls, batch: Sequence[_Posting], session: Session, *, look_up: bool) -> "_Fold":
-        """Read the wallets and, with `look_up`, the entries that exist under the batch's keys."""
-        user_ids = list({posting.command.user_id for posting in batch})
-        found = db.wallets.find({"user_id": {"$in": user_ids}}, batch_size=1_000, session=session)
-        records = cast(list[WalletRecord], await found.to_list(None))
-        loaded = {record["user_id"]: wallet_from(record) for record in records}
-        if not look_up:
-            return cls(loaded, {})
-        keyed = ((posting.command, ledger.key_of(posting.command)) for posting in batch)
-        ids = [ledger.entry_id(command.user_id, key) for command, key in keyed if key is not None]
-        return cls(loaded, await transactions.find_transactions(ids, session) if ids else {})
+        self._unguarded: set[str] = set()
+        self._refused_a_key = False
 
     def run(self, batch: Sequence[_Posting]) -> None:
         """Apply the commands in their order; a refusal concerns its own command alone."""
         now = clock.now()
+        minimum_paise = config.settings().minimum_balance_paise
         for posting in batch:
             command = posting.command
-            before = self.current.get(command.user_id) or ledger.opened(command.user_id, now)
+            user_id = command.user_id
+            before = self.wallets.get(user_id) or ledger.opened(user_id, now)
+            writes: Iterable[Write] = ()
             try:
                 outcome = ledger.apply(before, command, at=now, known=self.known)
-                writes = (
-                    list(posting.companions(outcome))
-                    if posting.companions is not None and not outcome.replayed
-                    else []
-                )
+                if posting.companions is not None and not outcome.replayed:
+                    writes = list(posting.companions(outcome))
             except (Problem, ValueError) as refusal:
                 self.answers.append(refusal)
-                self.refused_a_key |= ledger.key_of(command) is not None
+                self._unguarded.add(user_id)
+                self._refused_a_key |= ledger.key_of(command) is not None
                 continue
             self.answers.append(outcome)
-            if outcome.wallet is before:
-                continue
-            self.current[command.user_id] = outcome.wallet
-            touched = self.touched.setdefault(command.user_id, set())
-            if (reservation_id := reservation_of(command)) is not None:
-                touched.add(reservation_id)
             if outcome.replayed:
-                continue
-            if outcome.wallet.dues is not before.dues:
-                touched.update(before.dues.keys(), outcome.wallet.dues.keys())
-            self.entries.extend(outcome.entries)
-            self.known.update((entry.id, entry) for entry in outcome.entries)
-            self.companions += writes
-            self.companions += self._events(before, command, outcome)
+                self._unguarded.add(user_id)
+            if outcome.wallet is not before:
+                self._add(before, command, outcome)
+                self.companions += writes
+                self.companions += self._events(before, command, outcome, minimum_paise)
 
-    def _events(self, before: Wallet, command: Command, outcome: Outcome) -> list[Write]:
+    def _add(self, before: Wallet, command: Command, outcome: Outcome) -> None:
+        after = outcome.wallet
+        self.wallets[command.user_id] = after
+        touched = self.touched.setdefault(command.user_id, set())
+        if (reservation_id := reservation_of(command)) is not None:
+            touched.add(reservation_id)
+        if outcome.replayed:
+            return
+        if after.dues is not before.dues:
+            touched.update(before.dues.keys(), after.dues.keys())
+        self.entries += outcome.entries
+        self.known.update((entry.id, entry) for entry in outcome.entries)
+
+    def _events(
+        self, before: Wallet, command: Command, outcome: Outcome, minimum_paise: int
+    ) -> list[Write]:
         """The events of the change itself: a credit, a low balance."""
         events: list[Write] = []
         after = outcome.wallet
-        minimum_paise = config.settings().minimum_balance_paise
+        if outcome.replayed:
+            return events
         if isinstance(command, ledger.Credit):
             events.append(
                 outbox.record_event(
@@ -405,7 +510,6 @@ class _Fold:
                     balance_paise=after.balance_paise,
                 )
             )
-            self.has_pending_events = True
         if before.balance_paise >= minimum_paise > after.balance_paise:
             events.append(
                 outbox.record_event(
@@ -414,26 +518,29 @@ class _Fold:
             )
         return events
 
-    async def write(self, session: Session) -> None:
+    def is_confirmed_by_its_writes(self, remembered: Mapping[str, Wallet]) -> bool:
+        """Whether the answers are right if the writes succeed: no command was refused whose key was
+        not looked up, and what was refused or replayed on a remembered wallet is confirmed by a
+        write that this very state guards."""
+        unguarded = self._unguarded - self.touched.keys()
+        return not self._refused_a_key and unguarded.isdisjoint(remembered)
+
+    def write(self, transaction: Transaction) -> None:
         """Write the changed wallets (guarded by their version), the entries, the companions."""
         writes = [
-            _change(self.loaded.get(user_id), self.current[user_id], touched)
+            _change(self.loaded.get(user_id), self.wallets[user_id], touched)
             for user_id, touched in self.touched.items()
         ]
-        if not writes:
-            return
-        matched = await database.write_all(writes, session)
-        if matched != len(writes):
+        if transaction.write_all(writes) != len(writes):
             raise database.LostRace("a wallet changed since it was loaded")
         if self.entries:
-            await transactions.append(self.entries, session)
-        if self.companions:
-            self.has_pending_events = self.has_pending_events or any(
-                isinstance(w, Insert) and w.document.get("state") == "pending"
-                for w in self.companions
-            )
-            if await database.write_all(self.companions, session) != len(self.companions):
-                raise RecordChanged("The record that this was decided on has changed. Try again.")
+            transactions.append(self.entries, transaction)
+        if transaction.write_all(self.companions) != len(self.companions):
+            raise RecordChanged("The record that this was decided on has changed. Try again.")
+        self.has_pending_events = any(
+            isinstance(write, Insert) and write.document.get("state") == "pending"
+            for write in self.companions
+        )
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -441,15 +548,6 @@ class _Fold:
 
 def record_of(state: Wallet) -> WalletRecord:
     """How a wallet is stored."""
-    return {
-        **_fields_of(state),
-        "holds": {key: Long(paise) for key, paise in state.holds.items()},
-        "dues": {key: Long(paise) for key, paise in state.dues.items()},
-        "reserves": {key: Long(paise) for key, paise in state.reserves.items()},
-    }
-
-
-def _fields_of(state: Wallet) -> _WalletFields:
     return {
         "user_id": state.user_id,
         "currency": state.currency,
@@ -466,6 +564,9 @@ def _fields_of(state: Wallet) -> _WalletFields:
         "frozen": state.frozen,
         "created_at": state.created_at,
         "updated_at": state.updated_at,
+        "holds": {key: Long(paise) for key, paise in state.holds.items()},
+        "dues": {key: Long(paise) for key, paise in state.dues.items()},
+        "reserves": {key: Long(paise) for key, paise in state.reserves.items()},
     }
 
 
@@ -500,6 +601,7 @@ def balance_from(record: WalletRecord) -> Balance:
         record["held_paise"],
         record["due_paise"],
         frozen=record.get("frozen", False),
+        reserved_paise=sum(record.get("reserves", {}).values()),
     )
 
 
@@ -508,15 +610,16 @@ def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Wri
     those that the commands changed."""
     if before is None:
         return Insert("wallets", record_of(after))
-    was: Mapping[str, object] = _fields_of(before)
-    changed = {name: value for name, value in _fields_of(after).items() if value != was[name]}
+    changed: Document = {
+        name: Long(cast(int, value)) if name in _LONGS else value
+        for name, was, value in zip(Wallet._fields, before, after, strict=True)
+        if name not in _RESERVATIONS and value != was
+    }
     gone: dict[str, str] = {}
-    reservations = (
-        ("holds", before.holds, after.holds),
-        ("dues", before.dues, after.dues),
-        ("reserves", before.reserves, after.reserves),
-    )
-    for name, known, amounts in reservations:
+    for name in _RESERVATIONS:
+        known, amounts = getattr(before, name), getattr(after, name)
+        if amounts is known:
+            continue
         for key in touched:
             if key in amounts:
                 changed[f"{name}.{key}"] = Long(amounts[key])

@@ -97,7 +97,12 @@ class Settings(BaseSettings):
     razorpay_webhook_secret: SecretStr = SecretStr("")
     razorpay_webhook_secret_previous: SecretStr = SecretStr("")
     razorpay_base_url: str = ""
+    razorpay_requests_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     dispute_freezes_wallet: bool = False
+    # What one user may do to bound what their orders cost in requests to Razorpay.
+    unpaid_orders_per_hour: Annotated[int, Field(ge=1)] = 20
+    unpaid_orders_per_day: Annotated[int, Field(ge=1)] = 60
+    payment_lookups_per_minute: Annotated[int, Field(ge=1)] = 60
     adjustment_confirm_above: Rupees | None = None
 
     default_call_rate: Rupees = Decimal(10)
@@ -225,6 +230,14 @@ class Settings(BaseSettings):
             if self.gateway_mode == "sandbox"
             else "https://api.razorpay.com"
         )
+
+    @property
+    def gateway_requests_per_second(self) -> float | None:
+        """What all processes together send to Razorpay in a second; None, no limit: the sandbox's.
+        Razorpay publishes no number."""
+        if self.razorpay_requests_per_second is not None:
+            return self.razorpay_requests_per_second
+        return None if self.gateway_mode == "sandbox" else 50.0
 
     @property
     def default_call_rate_paise(self) -> int:

@@ -1,5 +1,6 @@
 """Transactions: the entries of the ledger, appended once, never changed; pages and sums of them."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -50,6 +51,9 @@ _TOTALS = ("credited_paise", "debited_paise", "credit_count", "debit_count")
 _ORDER: Final = pagination.Order(
     (("created_at", dt.datetime), ("user_id", str), ("seq", int)), name="txn"
 )
+
+# Where a page ends: the values of `_ORDER`.
+_Position = tuple[dt.datetime, str, int]
 
 # `amount_paise` and `type` at an index's end let a sum be read from the index alone.
 _BY_SEQ = Index(("user_id", "seq"), unique=True)
@@ -184,6 +188,41 @@ async def batches(chosen: Filter, *, size: int = 1_000) -> AsyncGenerator[list[E
         await cursor.close()
 
 
+async def rows(
+    chosen: Filter, fields: Sequence[str], *, size: int = 2_000
+) -> AsyncGenerator[list[Document], None]:
+    """All entries of the filter, newest first, `size` at a time, as stored documents with these fields;
+    their moments are in UTC and do not say so.
+
+    Each batch is a query of its own from where the one before ended, so nothing at the database
+    waits for a slow reader. The next one is read while the caller works on this one.
+    """
+    shown = dict.fromkeys((*fields, "created_at", "user_id", "seq"), 1)
+    reading = asyncio.create_task(_read_raw(chosen, None, shown, size))
+    try:
+        while True:
+            batch = await asyncio.to_thread(database.decode_raw, await reading)
+            if len(batch) == size:
+                last = batch[-1]
+                at = last["created_at"].replace(tzinfo=dt.UTC)
+                position = (at, last["user_id"], int(last["seq"]))
+                reading = asyncio.create_task(_read_raw(chosen, position, shown, size))
+            if batch:
+                yield batch
+            if len(batch) < size:
+                return
+    finally:
+        reading.cancel()
+
+
+async def _read_raw(chosen: Filter, after: _Position | None, shown: Document, size: int) -> bytes:
+    where, order, hint = _query_over(chosen, after)
+    found = db.transactions.find_raw_batches(
+        where, shown, sort=order, hint=hint, limit=size, batch_size=size
+    )
+    return await database.read_raw(found)
+
+
 async def summary(chosen: Filter) -> Summary:
     """The sums over the whole filter, independent of the page.
 
@@ -229,6 +268,13 @@ async def sums_by_day(chosen: Filter, *, by_contra: bool) -> dict[dt.date, list[
             }
             days.setdefault(clock.ist_date(key["day"]), []).append(found)
     return days
+
+
+async def are_few(chosen: Filter, limit: int) -> bool:
+    """Whether the filter has at most `limit` entries; of more than that no more are counted."""
+    where, hint = _plan(chosen, CATEGORIES)
+    count: int = await db.transactions.count_documents(where, hint=hint, limit=limit + 1)
+    return count <= limit
 
 
 async def first_moment(chosen: Filter) -> dt.datetime | None:
@@ -387,9 +433,18 @@ def _index_for(chosen: Filter, *, has_kind: bool) -> Index:
 
 def _cursor_over(chosen: Filter, *, after: str | None = None) -> Any:
     """The server cursor over the filter in the order of all lists, after the page cursor `after`."""
+    position = None if after is None else cast(_Position, tuple(_ORDER.position(after)))
+    where, order, hint = _query_over(chosen, position)
+    return db.transactions.find(where, sort=order, hint=hint)
+
+
+def _query_over(
+    chosen: Filter, after: _Position | None
+) -> tuple[Document, list[tuple[str, int]], str]:
+    """The MongoDB filter, the order of all lists and the index, for what comes after a position."""
     where, hint = _plan(chosen)
     if after is not None:
-        at, user_id, seq = _ORDER.position(after)
+        at, user_id, seq = after
         where["created_at"] = {**where.get("created_at", {}), "$lte": at}
         where["$or"] = [
             {"created_at": {"$lt": at}},
@@ -400,7 +455,7 @@ def _cursor_over(chosen: Filter, *, after: str | None = None) -> Any:
     # The index of campaigns has the user between the time and `seq`: without it MongoDB would sort.
     if chosen.user_id is not None and hint != _name(_BY_CAMPAIGN):
         del order[1]
-    return db.transactions.find(where, sort=order, hint=hint)
+    return where, order, hint
 
 
 def _name(index: Index) -> str:

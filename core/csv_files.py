@@ -127,4 +127,6 @@ def lines(rows: Iterable[Sequence[str]]) -> str:
 
 def harmless(text: str) -> str:
     """`text` with an apostrophe before what a spreadsheet would run; a phone number is not changed."""
+    if text[:1].isalnum():
+        return text  # nearly every cell
     return f"'{text}" if _formula_form.match(text) else text

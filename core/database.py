@@ -21,7 +21,9 @@ from collections.abc import (
 from contextlib import AbstractContextManager
 from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar, cast
 
+import bson
 from bson import Int64
+from bson.codec_options import CodecOptions
 from motor import core as motor_core
 from motor import motor_asyncio as motor
 from motor.frameworks import asyncio as asyncio_framework
@@ -873,3 +875,19 @@ def ask(
         **who,
     ) as direct:
         return dict(direct.admin.command(command))
+
+
+# --- raw reads ----------------------------------------------------------------------------------
+
+_RAW: Final[CodecOptions[Document]] = CodecOptions(tz_aware=False)
+
+
+async def read_raw(found: Any) -> bytes:
+    """The documents of a raw cursor (`find_raw_batches`), as they are stored, not decoded."""
+    return b"".join([batch async for batch in found])
+
+
+def decode_raw(documents: bytes) -> list[Document]:
+    """The documents that `read_raw` has read; moments in them are in UTC and do not say so. It needs no
+    event loop: for exports of very many documents, in a thread."""
+    return bson.decode_all(documents, _RAW)

@@ -1,8 +1,10 @@
 """Totals: the sums of the ledger by day, kept once a day is closed, so that no sum reads all entries."""
 
 import asyncio
+import calendar
 import dataclasses
 import datetime as dt
+import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, TypedDict, cast
 
@@ -17,16 +19,17 @@ from transactions import Filter, Period, Sum, Summary
 CLOSED_AFTER: Final = dt.timedelta(minutes=10)
 _DAYS_AT_ONCE: Final = 7
 _HOUR: Final = dt.timedelta(hours=1)
+# So many entries are added up sooner than the sums of their days are found.
+_FEW: Final = 2_000
 _EVERYBODY: Final = "all"
 
 
 class KeptTotals(TypedDict):
-    """A record of `entry_totals`: the sums of a closed day in India or hour. Entries are never
-    changed, so they are added up once."""
+    """A record of `entry_totals`: the sums of a closed month or day in India, or hour. Entries
+    are never changed, so they are added up once."""
 
-    _id: (
-        str  # whose, and the day or hour: `all/2026-11-24`, `all/2026-11-24T13`, `cmp_…/2026-11-24`
-    )
+    # Whose, and when: `all/2026-11`, `all/2026-11-24`, `all/2026-11-24T13`, `cmp_…/2026-11`.
+    _id: str
     sums: list[Sum]
     worked_out_at: dt.datetime
 
@@ -42,6 +45,7 @@ class Part:
     since: dt.datetime | None
     until: dt.datetime | None
     key: str | None = None
+    days: tuple["Part", ...] = ()  # of a month
 
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -53,14 +57,19 @@ async def summary(chosen: Filter) -> Summary:
     What a wallet's running totals do not answer (everybody's entries, a campaign's, a category) is
     added up from the sums of closed days, and of the entries before and after them.
     """
+    period = chosen.period
+    if period.since is not None and period.until is not None and period.since >= period.until:
+        return Summary()
     is_of_a_wallet = chosen.user_id is not None and chosen.campaign_id is None
     if chosen.call_id is not None or (is_of_a_wallet and chosen.category is None):
         return await transactions.summary(chosen)
     if is_of_a_wallet and chosen.category == "call_charge":
         return await transactions.summary(chosen)
     whole = dataclasses.replace(chosen, type=None, category=None)
+    if await transactions.are_few(whole, _FEW):
+        return await transactions.summary(chosen)
     found = Summary()
-    async for _, sums in _days(whole):
+    async for _, sums in _sums(whole, has_months=True):
         found = _added(found, sums, chosen)
     return found
 
@@ -68,7 +77,7 @@ async def summary(chosen: Filter) -> Summary:
 async def days(period: Period) -> dict[dt.date, list[Sum]]:
     """The sums over everybody's entries of each day (in India) of a period that has both ends."""
     found: dict[dt.date, list[Sum]] = {}
-    async for since, sums in _days(Filter(period=period)):
+    async for since, sums in _sums(Filter(period=period), has_months=False):
         assert since is not None
         found.setdefault(clock.ist_date(since), []).extend(sums)
     return found
@@ -77,21 +86,26 @@ async def days(period: Period) -> dict[dt.date, list[Sum]]:
 async def keep_closed_days() -> None:
     """Add up the days and hours of everybody's entries that have been closed since, so that nobody
     has to wait for it. Any number of processes may run it."""
-    async for _ in _days(Filter()):
+    async for _ in _sums(Filter(), has_months=True):
         await asyncio.sleep(0)
 
 
 # --- a period in parts --------------------------------------------------------------------------
 
 
-async def _days(whole: Filter) -> AsyncIterator[tuple[dt.datetime | None, list[Sum]]]:
-    """The beginning and the sums of every part of a filter's period."""
+async def _sums(
+    whole: Filter, *, has_months: bool
+) -> AsyncIterator[tuple[dt.datetime | None, list[Sum]]]:
+    """The beginning and the sums of every part of a filter's period: of months if `has_months`, days,
+    hours, and of what is not closed."""
     first = await transactions.first_moment(dataclasses.replace(whole, period=Period()))
     if first is None:
         return
     period = Period(max(first, whole.period.since or first), whole.period.until)
     scope = "/".join(filter(None, (whole.user_id, whole.campaign_id))) or _EVERYBODY
     parts = list(_parts(period, scope, has_hours=scope == _EVERYBODY))
+    if has_months:
+        parts = _months(parts, scope)
     keys = [part.key for part in parts if part.key is not None]
     kept: dict[str, list[Sum]] = {}
     async for record in db.entry_totals.find({"_id": {"$in": keys}}, batch_size=1_000):
@@ -103,9 +117,12 @@ async def _days(whole: Filter) -> AsyncIterator[tuple[dt.datetime | None, list[S
             yield part.since, kept[str(part.key)]
         else:
             missing.append(part)
-    for run in _runs(missing):
+    for run in _runs(part for part in missing if not part.days):
         async for worked_out in _worked_out(whole, run):
             yield worked_out
+    for month in missing:
+        if month.days:
+            yield month.since, await _of_month(whole, month)
 
 
 def _parts(period: Period, scope: str, *, has_hours: bool) -> list[Part]:
@@ -133,6 +150,51 @@ def _parts(period: Period, scope: str, *, has_hours: bool) -> list[Part]:
             parts += _hours(since, end, day, scope, closed_at)
         since = end
     return parts
+
+
+def _months(parts: Sequence[Part], scope: str) -> list[Part]:
+    """The parts, the days of a month that is whole together."""
+    found: list[Part] = []
+    for month, some in itertools.groupby(parts, _month_of):
+        days = list(some)
+        whole = month is not None and len(days) == calendar.monthrange(*month)[1]
+        if month is None or not whole:
+            found += days
+        else:
+            key = f"{scope}/{month[0]}-{month[1]:02d}"
+            found.append(Part(days[0].since, days[-1].until, key, tuple(days)))
+    return found
+
+
+def _month_of(part: Part) -> tuple[int, int] | None:
+    """The month of a whole day; None of what is no whole day."""
+    if part.since is None or not _is_day(part):
+        return None
+    day = clock.ist_date(part.since)
+    return day.year, day.month
+
+
+async def _of_month(whole: Filter, month: Part) -> list[Sum]:
+    """Add up the days of a month, which are kept as well, and keep the sum."""
+    days = dataclasses.replace(whole, period=Period(month.since, month.until))
+    sums = _together([each async for _, some in _sums(days, has_months=False) for each in some])
+    await _keep([(month, sums)])
+    return sums
+
+
+async def _keep(sums_of: Iterable[tuple[Part, list[Sum]]]) -> None:
+    """Keep the sums of closed parts. Another process would have found the same."""
+    now = clock.now()
+    await database.write_all(
+        Update(
+            "entry_totals",
+            {"_id": part.key},
+            {"$setOnInsert": {"sums": sums, "worked_out_at": now}},
+            upsert=True,
+        )
+        for part, sums in sums_of
+        if part.key is not None
+    )
 
 
 def _hours(
@@ -173,8 +235,8 @@ def _is_day(part: Part) -> bool:
 async def _worked_out(
     whole: Filter, run: Sequence[Part]
 ) -> AsyncIterator[tuple[dt.datetime | None, list[Sum]]]:
-    """Add up the entries of adjacent parts, and keep the sums of those that are closed. Empty ones
-    are not kept: they cost nothing, and what is imported for that time later is then counted."""
+    """Add up the entries of adjacent parts, and keep the sums of those that are closed. (What is
+    imported for the time before the first entry is counted: it comes before every part.)"""
     period = Period(run[0].since, run[-1].until)
     chosen = dataclasses.replace(whole, period=period)
     found = await transactions.sums_by_day(chosen, by_contra=True)
@@ -186,17 +248,7 @@ async def _worked_out(
         by_part = [
             (part, found.get(clock.ist_date(cast(dt.datetime, part.since)), [])) for part in run
         ]
-    now = clock.now()
-    await database.write_all(
-        Update(
-            "entry_totals",
-            {"_id": part.key},
-            {"$setOnInsert": {"sums": sums, "worked_out_at": now}},
-            upsert=True,
-        )
-        for part, sums in by_part
-        if part.key is not None and sums
-    )
+    await _keep(by_part)
     for part, sums in by_part:
         yield part.since, sums
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 import main
+import wallet
 from core import clock, database, outbox
 from reconciliation import webhooks
 from tests.support import calls as calling
 from tests.support import payments as paying
-from tests.support.service import PASSWORD, Person, Service
+from tests.support.service import PASSWORD, Person, Service, new_key
 
 ACTORS = ("nobody", "owner", "other", "admin")
 
@@ -71,6 +72,16 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "GET /api/admin/metrics": (401, 403, 403, 200),
     "GET /api/admin/users": (401, 403, 403, 200),
     "GET /api/admin/audit": (401, 403, 403, 200),
+    "POST /api/admin/audit": (401, 403, 403, 202),
+    "POST /api/admin/audit/repairs": (401, 403, 403, 409),  # there is nothing to repair
+    "GET /api/admin/adjustments": (401, 403, 403, 200),
+    "POST /api/admin/adjustments/{waiting_id}/confirm": (
+        401,
+        403,
+        403,
+        403,
+    ),  # it is the admin's own
+    "POST /api/admin/adjustments/{waiting_id}/reject": (401, 403, 403, 403),
     "POST /api/payment/webhook": (400, 400, 400, 400),  # Razorpay's signature opens it, no token
     "POST /api/payment/webhook/{mode}": (404, 404, 404, 404),
     "POST /api/payment/refunds": (401, 403, 403, 201),
@@ -138,7 +149,17 @@ class World:
                 }
             },
             "POST /api/admin/users/{owner_id}/adjustments": {
-                "json": {"type": "credit", "amount": 1, "reason": "goodwill"}
+                "json": {"type": "credit", "amount": 1, "reason": "goodwill"},
+                "headers": new_key(),
+            },
+            "POST /api/admin/audit/repairs": {
+                "json": {
+                    "action": "release",
+                    "user_id": self.place["owner_id"],
+                    "subject": "call_never",
+                    "reason": "a test",
+                },
+                "headers": new_key(),
             },
             "POST /api/admin/users/{owner_id}/freeze": {"json": {"reason": "a test"}},
             "POST /api/admin/users/{owner_id}/unfreeze": {"json": {"reason": "a test"}},
@@ -217,6 +238,10 @@ async def built(service: Service) -> World:
         "/api/call", owner, json={"to": NUMBER, "simulate": {"outcome": "busy"}}
     )
     history = await service.get("/api/transactions", owner)
+    admin = await service.admin()
+    waiting = await wallet.propose_adjustment(
+        owner.id, kind="credit", amount_paise=100, reason="a test", by=admin.id, seed="adj_waits"
+    )
     found = World(
         service,
         {"nobody": None, "owner": owner, "other": other, "admin": await service.admin()},
@@ -233,6 +258,7 @@ async def built(service: Service) -> World:
             "refund_id": refund.json()["refund_id"],
             "review_id": forced["razorpay_payment_id"],
             "doubtful_id": await doubtful_call(service, owner),
+            "waiting_id": waiting["_id"],
             "webhook_id": await stored_webhook(),
             "version": "1",
         },
@@ -250,7 +276,7 @@ def test_every_route_is_in_the_table() -> None:
     paths = main.create_app().openapi()["paths"]
     routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     place = {"{owner_id}": "{user_id}", "{review_id}": "{payment_id}"}
-    place["{doubtful_id}"] = "{call_id}"
+    place |= {"{doubtful_id}": "{call_id}", "{waiting_id}": "{adjustment_id}"}
     rows = {row.split("?")[0] for row in MATRIX}
     assert routes == {reduce(lambda r, p: r.replace(*p), place.items(), row) for row in rows}
 

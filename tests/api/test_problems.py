@@ -42,6 +42,12 @@ BODIES: dict[str, dict[str, Any]] = {
         "amount": 10.0,
         "reason": "a mistake",
     },
+    "/api/admin/audit/repairs": {
+        "action": "release",
+        "user_id": "usr_nobody",
+        "subject": "call_never",
+        "reason": "a mistake",
+    },
     "/api/admin/users/{user_id}/freeze": {"reason": "looks like fraud"},
     "/api/admin/users/{user_id}/unfreeze": {"reason": "all is well"},
     "/api/admin/payments/{payment_id}/resolve": {"note": "refunded"},

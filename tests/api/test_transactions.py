@@ -3,7 +3,7 @@
 import csv
 import datetime as dt
 import io
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -13,7 +13,7 @@ import ledger
 import transactions
 import wallet
 from core import clock, database, pagination
-from core.database import db
+from core.database import Document, db
 from ledger import Credit, Debit, Entry, Settle
 from tests.support.service import Person, Service, running
 from tests.support.service import test_settings as settings_of_tests
@@ -315,14 +315,16 @@ async def test_a_download_that_breaks_off_does_not_look_complete(
 ) -> None:
     asha = await service.signup()
     await service.fund(asha, 10)
-    whole = transactions.batches
+    whole = transactions.rows
 
-    async def broken(chosen: transactions.Filter) -> AsyncGenerator[list[Entry], None]:
-        async for batch in whole(chosen):
+    async def broken(
+        chosen: transactions.Filter, fields: Sequence[str]
+    ) -> AsyncGenerator[list[Document], None]:
+        async for batch in whole(chosen, fields):
             yield batch
         raise database.AWAY[0]("the database is gone")
 
-    monkeypatch.setattr(transactions, "batches", broken)
+    monkeypatch.setattr(transactions, "rows", broken)
     with pytest.raises(httpx.RemoteProtocolError):
         await service.get("/api/transactions/download", asha)
 
@@ -332,12 +334,14 @@ async def test_a_download_without_a_database_is_503(
 ) -> None:
     asha = await service.signup()
 
-    async def gone(chosen: transactions.Filter) -> AsyncGenerator[list[Entry], None]:
+    async def gone(
+        chosen: transactions.Filter, fields: Sequence[str]
+    ) -> AsyncGenerator[list[Document], None]:
         if chosen is not None:
             raise database.AWAY[0]("the database is gone")
         yield []
 
-    monkeypatch.setattr(transactions, "batches", gone)
+    monkeypatch.setattr(transactions, "rows", gone)
     answer = await service.get("/api/transactions/download", asha)
     assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
 

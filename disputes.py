@@ -402,3 +402,11 @@ async def _mark_paid_back(record: Dispute, refund_id: str) -> bool:
         {"$set": {"refund_id": refund_id}},
     )
     return paired.matched_count == 1
+
+
+def as_it_was_read(record: Dispute) -> Update:
+    """A companion write that finds the record only as long as its money is where it was read: what
+    reserves or releases for it outside of this file rests on that."""
+    fields = ("state", "amount_paise", "transaction_id", "revision")
+    where = {name: record.get(name) for name in fields} | {"_id": record["_id"]}
+    return Update("disputes", where, {"$set": {"reservation_repaired_at": clock.now()}})

@@ -664,3 +664,11 @@ def _update_of(record: Refund, changes: Document) -> Update:
     return Update(
         "refunds", {"_id": record["_id"]}, {"$set": {**changes, "updated_at": clock.now()}}
     )
+
+
+def as_it_was_read(record: Refund) -> Update:
+    """A companion write that finds the record only as long as its money is where it was read: what
+    reserves or releases for it outside of this file rests on that."""
+    fields = ("status", "amount_paise", "transaction_id", "revision")
+    where = {name: record.get(name) for name in fields} | {"_id": record["_id"]}
+    return Update("refunds", where, {"$set": {"reservation_repaired_at": clock.now()}})

@@ -1,7 +1,7 @@
 """Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, cast, get_args
 
 from billing import charging, pricing
@@ -70,9 +70,12 @@ async def _advance(call: Call, report: Report) -> None:
             changes["next_extend_at"] = timing.next_balance_check_at(
                 call, changes["answered_at"], seconds=call["limit_seconds"]
             )
-    await db.calls.update_one(
-        {"_id": call["_id"], "rank": {"$lt": report.rank}},
-        {"$set": changes, "$push": push_of_report(report)},
+    await database.write_together(
+        Update(
+            "calls",
+            {"_id": call["_id"], "rank": {"$lt": report.rank}},
+            {"$set": changes, "$push": push_of_report(report)},
+        )
     )
 
 
@@ -233,18 +236,42 @@ def written(call: Call) -> Insert:
     return Insert("calls", call)
 
 
+async def claim_submission(call_id: str, attempt: str, *, others: set[str]) -> Call | None:
+    """Give `attempt` a call that nobody submits any more: its attempt is one of `others`, or was
+    released. The call as it is then; None when another attempt has it, or it was submitted."""
+    nobody = [{"attempt": {"$type": "null"}}, {"attempt": {"$in": sorted(others)}}]
+    found = await db.calls.find_one_and_update(
+        {"_id": call_id, "status": "submitting", "$or": nobody},
+        {"$set": {"attempt": attempt}},
+        return_document=True,
+    )
+    return cast("Call | None", found)
+
+
+async def release_submissions(attempts: Mapping[str, str]) -> None:
+    """Release the calls that these attempts (and the ids of their calls) stored and do not submit."""
+    await db.calls.update_many(
+        {
+            "_id": {"$in": sorted(set(attempts.values()))},
+            "attempt": {"$in": sorted(attempts)},
+            "status": "submitting",
+        },
+        {"$set": {"attempt": None}},
+    )
+
+
 async def mark_queued(call: Call, provider_call_id: str) -> Call:
     """Record that the network accepted the call; the call as it is then (a callback may be earlier)."""
     its_id = {"provider_call_id": provider_call_id}
     changes = _check_times(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
-    found = await db.calls.find_one_and_update(
-        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
-        {"$set": changes},
-        return_document=True,
-    )
-    if found is None:  # not every callback carries the network's id
+    not_yet = {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}}
+    if await database.write_together(Update("calls", not_yet, {"$set": changes})):
+        return cast(Call, call | changes)
+    found = await records.get_call(call["_id"])
+    if found["provider_call_id"] is None:  # not every callback carries the network's id
         await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
-    return cast(Call, found) if found is not None else await records.get_call(call["_id"])
+        return await records.get_call(call["_id"])
+    return found
 
 
 def _check_times(call: Call) -> Document:

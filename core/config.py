@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     unpaid_orders_per_hour: Annotated[int, Field(ge=1)] = 20
     unpaid_orders_per_day: Annotated[int, Field(ge=1)] = 60
     payment_lookups_per_minute: Annotated[int, Field(ge=1)] = 60
+    adjustment_confirm_above: Rupees | None = None
 
     default_call_rate: Rupees = Decimal(10)
     minimum_balance: Rupees = Decimal(10)
@@ -262,6 +263,12 @@ class Settings(BaseSettings):
     def connection_fee_paise(self) -> int:
         """Charged once for an answered call."""
         return int(self.connection_fee.scaleb(2))
+
+    @property
+    def adjustment_confirm_above_paise(self) -> int | None:
+        """Above what amount a second admin confirms an adjustment; None: never."""
+        above = self.adjustment_confirm_above
+        return None if above is None else int(above.scaleb(2))
 
     @property
     def spend_cap_paise(self) -> int | None:

@@ -103,24 +103,26 @@ async def audited(service: Service, person: Person) -> None:
 
 
 async def paid_and_forgotten(user_ids: list[str], count: int) -> list[tuple[str, str]]:
-    """Payments that were captured an hour ago and that nobody told us of: order and payment ids.
+    """Payments that were captured an hour ago, 200 a second, and that nobody told us of: order and payment
+    ids.
 
     Written into both databases, because a thousand customers at the checkout take their time.
     """
     run = database.new_id("lost").removeprefix("lost_")
     ids = [(f"order_{run}{n}", f"pay_{run}{n}") for n in range(count)]
     at = clock.after(-3_600)
-    whole = {"amount": 10_000, "currency": "INR", "created_at": at}
+    times = [clock.after(n / 200, since=at) for n in range(count)]
+    whole = {"amount": 10_000, "currency": "INR"}
     there = database.client()[f"{database.database_name()}_sandbox"]
     await there["orders"].insert_many(
         {"_id": order_id, "receipt": None, "notes": {}, "captures": True, "attempts": 1}
-        | {"status": "paid", **whole}
-        for order_id, _ in ids
+        | {"status": "paid", "created_at": made_at, **whole}
+        for (order_id, _), made_at in zip(ids, times, strict=True)
     )
     await there["payments"].insert_many(
         {"_id": payment_id, "order_id": order_id, "amount_refunded": 0}
-        | {"status": "captured", "captured_at": at, **whole}
-        for order_id, payment_id in ids
+        | {"status": "captured", "captured_at": made_at, "created_at": made_at, **whole}
+        for (order_id, payment_id), made_at in zip(ids, times, strict=True)
     )
     await db.orders.insert_many(
         {

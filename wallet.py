@@ -164,6 +164,22 @@ async def post(command: Command, companions: Companions | None = None) -> Outcom
         ) from None
 
 
+async def write_companions(writes: Sequence[Write]) -> None:
+    """Carry out the writes of a decision that moves no money: all of them or none.
+
+    Raises RecordChanged when one matches nothing, as `post` does.
+    """
+
+    async def body(session: Session | None = None) -> None:
+        if await database.write_all(writes, session) != len(writes):
+            raise RecordChanged("The record that this was decided on has changed. Try again.")
+
+    if len(writes) == 1:
+        await body()
+    else:
+        await database.atomic(body)
+
+
 async def get_balance(user_id: str) -> Balance:
     """The current balance; zero for a wallet that does not exist yet.
 

@@ -358,7 +358,8 @@ async def _refunds(report: Report) -> None:
         try:
             await one(await gateway.fetch_refund(record["gateway_id"]))
         except NoSuchEntity:
-            report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
+            if await refunds.mark_unknown(record):
+                report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
 
     async for batch in refunds.open_refunds_before(report.until):
         report.count("open_refunds", len(batch))
@@ -389,7 +390,8 @@ async def _disputes(report: Report) -> None:
         try:
             await one(await gateway.fetch_dispute(record["_id"]))
         except NoSuchEntity:
-            report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
+            if await disputes.mark_unknown(record):
+                report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
 
     async for page in gateway.disputes_between(report.since, report.until, report.miss):
         report.count("disputes", len(page))

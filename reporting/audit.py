@@ -269,11 +269,16 @@ async def reserves_have_their_reason(user_id: str) -> list[Violation]:
     """4. every reserve belongs to a refund or dispute that is open, every such one has its reserve."""
     async with database.snapshot() as session:
         refunds = db.refunds.find(
-            {"user_id": user_id, "effect": "debit", "status": {"$in": ["reserved", "pending"]}},
+            {
+                "user_id": user_id,
+                "effect": "debit",
+                "status": {"$in": ["reserved", "pending"]},
+                "taken_paise": {"$not": {"$gt": 0}},  # a dispute took it, and handed it over
+            },
             session=session,
         )
         disputes = db.disputes.find({"user_id": user_id, "state": "reserved"}, session=session)
-        wanted = {record["_id"] async for record in refunds}
+        wanted = {record.get("reserve_id", record["_id"]) async for record in refunds}
         wanted |= {record["reserve_id"] async for record in disputes}
         document = await db.wallets.find_one({"user_id": user_id}, session=session)
     reserves = set((document or {}).get("reserves", {}))
@@ -302,10 +307,10 @@ async def what_went_back_is_taken_once(user_id: str) -> AsyncIterator[Violation]
         for record in await disputes.to_list(None)
     ]
     entries = await transactions.find_transactions(
-        ledger.entry_id(user_id, key) for key, _, _ in taken
+        record["transaction_id"] for _, _, record in taken if record["transaction_id"]
     )
     for key, amount_paise, record in taken:
-        entry = entries.get(ledger.entry_id(user_id, key))
+        entry = entries.get(record["transaction_id"])
         taken_paise = entry.amount_paise if entry else 0
         if taken_paise + record["due_paise"] != amount_paise:
             detail = f"{key} is over {amount_paise}: taken {taken_paise}, due {record['due_paise']}"

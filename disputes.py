@@ -1,6 +1,7 @@
 """Disputes (chargebacks): money reserved when opened, taken when lost, given back when won."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import random
@@ -214,8 +215,13 @@ def decide(case: Case) -> Decision:
     alone. Where two steps are needed, each decides anew.
     """
     record, reported = case.record, case.reported
-    if _rank(reported.phase, reported.status) < _rank(record["phase"], record["status"]):
-        return Decision()
+    if _phase_rank(reported.phase) < _phase_rank(record["phase"]):
+        if not case.is_fresh:
+            return Decision(ask_again=True)
+    elif reported.phase == record["phase"] and (
+        _STATUSES[reported.status] < _STATUSES[record["status"]]
+    ):
+        return Decision()  # an older report: within a phase nothing is opened again
     if not case.is_credited:
         return Decision(changes=case.facts)
     if record.get("decided_for") == [reported.phase, reported.status]:
@@ -356,7 +362,7 @@ def _pair(case: Case, refund: Refund) -> Decision:
     with_refund = refunds.pair(refund, record["_id"])
     if record["state"] == "reserved":
         if not refunds.taken_paise_of(refund):
-            return _hand_over(case, refund, changes, {"reserve_id": record["reserve_id"]})
+            return _hand_over(case, refund, changes, refunds.reserved_as(record["reserve_id"]))
         if refund["due_paise"]:
             return _take(case, case.loss_paise)  # given back next: it pays what is due
         command = ledger.Unreserve(user_id=record["user_id"], reserve_id=record["reserve_id"])
@@ -378,6 +384,7 @@ def _hand_over(case: Case, refund: Refund, changes: Document, handed: Document) 
     """What the dispute has reserved or debited is from now on the refund's. What the refund has
     reserved itself is free again."""
     record = case.record
+    handed = handed | {"attempt": max(1, refunds.attempt_of(refund))}
     if refund is case.newcomer:
         first = refunds.first_paired(refund, record["_id"], handed)
         return Decision(changes=changes, refund=first)
@@ -467,9 +474,9 @@ def _facts(reported: entities.Dispute) -> Document:
     }
 
 
-def _rank(phase: str, status: str) -> tuple[int, int]:
-    """The order of a dispute's phases and statuses: it never moves back."""
-    return (_PHASES.index(phase) if phase in _PHASES else 0, _STATUSES.get(status, 0))
+def _phase_rank(phase: str) -> int:
+    """The order of the phases; one that is not known comes first."""
+    return _PHASES.index(phase) if phase in _PHASES else -1
 
 
 def attempt_of(record: Dispute) -> int:
@@ -507,6 +514,8 @@ async def settle_paid_back_by(refund: entities.Refund) -> list[str]:
     payment = await payments.find_payment(refund.payment_id)
     if payment is None or refund.receipt or refund.status == "failed":
         return await _doubt_failed(refund, payment)
+    if not payment.get("transaction_id"):
+        return []
     known = await refunds.find_refund_by_gateway_id(refund.id)
     newcomer = refunds.made_at_gateway(refund, payment) if known is None else None
     record = known or newcomer
@@ -545,40 +554,49 @@ async def _settle(
     """
     last: RecordChanged | None = None
     for _ in range(_DECISIONS_MAX):
-        case, is_new = await _read_case(reported, payment, newcomer)
+        case = await _read_case(reported, payment, newcomer)
         decision = decide(case)
         if decision.ask_again:
             reported = await gateway.fetch_dispute(reported.id)
             case = Case(**{**_fields_of(case), "reported": reported, "is_fresh": True})
             decision = decide(case)
-        if decision.is_rest and not is_new:
+        if decision.is_rest:
             return case.record
         try:
-            await _carry_out(case.record, decision, is_new=is_new)
+            await _carry_out(case.record, decision)
         except RecordChanged as changed:
             last = changed
             await _pause()
     raise last or RecordChanged("The dispute does not come to rest. Try again.")
 
 
-async def _read_case(
-    reported: entities.Dispute, payment: Payment, newcomer: Refund | None
-) -> tuple[Case, bool]:
-    """What a decision about the dispute depends on, as it is stored, and whether it is new."""
+async def _read_case(reported: entities.Dispute, payment: Payment, newcomer: Refund | None) -> Case:
+    """What a decision about the dispute depends on, as it is stored. A dispute that is not known yet
+    is recorded first: then nothing has happened to its money."""
     beside = await find_disputes_of_payments([payment["_id"]])
     about = await refunds.find_refunds_of_payments([payment["_id"]])
     mine = [each for each in beside if each["_id"] == reported.id]
+    if not mine:
+        mine = [await _record(_new_dispute(reported, payment))]
     if newcomer is not None and any(each["_id"] == newcomer["_id"] for each in about):
         newcomer = None
-    case = Case(
-        record=mine[0] if mine else _new_dispute(reported, payment),
+    return Case(
+        record=mine[0],
         reported=reported,
         is_credited=bool(payment.get("transaction_id")),
         refunds=about if newcomer is None else [*about, newcomer],
         others=[each for each in beside if each["_id"] != reported.id],
         newcomer=newcomer,
     )
-    return case, not mine
+
+
+async def _record(new: Dispute) -> Dispute:
+    """The record of this dispute as it is stored, by whomever first."""
+    with contextlib.suppress(database.DuplicateKey):
+        await db.disputes.update_one({"_id": new["_id"]}, {"$setOnInsert": new}, upsert=True)
+    found = await _find(new["_id"])
+    assert found is not None
+    return found
 
 
 def _fields_of(case: Case) -> Document:
@@ -586,7 +604,7 @@ def _fields_of(case: Case) -> Document:
 
 
 def _new_dispute(reported: entities.Dispute, payment: Payment) -> Dispute:
-    """The record, not stored, of a dispute whose money nothing has happened to yet."""
+    """The first record of a dispute: nothing has happened to its money."""
     return {
         "_id": reported.id,
         "payment_id": reported.payment_id,
@@ -611,7 +629,7 @@ def _new_dispute(reported: entities.Dispute, payment: Payment) -> Dispute:
     }
 
 
-async def _carry_out(record: Dispute, decision: Decision, *, is_new: bool = False) -> None:
+async def _carry_out(record: Dispute, decision: Decision) -> None:
     """Post the command with the changes of the records in one commit, or change the records alone.
 
     Raises RecordChanged when a record is not the one any more that the decision was made for.
@@ -625,11 +643,9 @@ async def _carry_out(record: Dispute, decision: Decision, *, is_new: bool = Fals
 
     def writes(outcome: Outcome | None) -> list[Write]:
         changes = {**decision.changes, **_facts_of(command, outcome), "updated_at": clock.now()}
-        own: Write = Insert("disputes", {**record, **changes})
-        if not is_new:
-            where: Document = {"_id": record["_id"], "state": record["state"]}
-            where["revision"] = record.get("revision")
-            own = Update("disputes", where, {"$set": changes, "$inc": {"revision": 1}})
+        where: Document = {"_id": record["_id"], "state": record["state"]}
+        where["revision"] = record.get("revision")
+        own = Update("disputes", where, {"$set": changes, "$inc": {"revision": 1}})
         events = [_event(record, decision.event)] if decision.event is not None else []
         return [own, *([decision.refund] if decision.refund is not None else []), *events]
 
@@ -739,9 +755,10 @@ async def resolve(
 ) -> Dispute:
     """Carry out a person's decision about a dispute. Harmless when repeated.
 
-    `pair` names the refund that paid the loss back, `unpair` says that none did: what follows is
-    applied to all disputes of the payment, as Razorpay has them. `release` and `take` decide about
-    the money itself, until Razorpay reports another phase or status. Raises NotFound and NotPairable.
+    `pair` names the refund that paid the loss back, `unpair` says that none did, or not this one:
+    what follows is applied to all disputes of the payment, as Razorpay has them. `release` and `take`
+    decide about the money itself, until Razorpay reports another phase or status. Raises NotFound
+    and NotPairable.
     """
     decided: Decided = {"action": action, "by": by, "reason": reason, "at": clock.now()}
     last: RecordChanged | None = None
@@ -775,7 +792,11 @@ async def _resolve_step(
     if action == "pair":
         return await _pair_step(record, await _pairable(record, refund_id), noted)
     about = await refunds.find_refunds_of_payments([record["payment_id"]])
-    paired = [each for each in about if each["dispute_id"] == record["_id"]]
+    paired = [
+        each
+        for each in about
+        if each["dispute_id"] == record["_id"] and refund_id in (None, each["_id"])
+    ]
     if action == "unpair" and paired:
         await _unpair(record, paired[0], noted)
         return len(paired) == 1

@@ -1,6 +1,7 @@
 """Refunds: asked for by an admin or made at Razorpay, reserved, followed to their end."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import random
@@ -574,25 +575,23 @@ async def _is_credited(record: Refund) -> bool:
 
 
 async def _record_made_at_gateway(reported: entities.Refund) -> Refund | None:
-    """A record of a refund that was made at Razorpay, its money reserved; None if it is not ours."""
+    """The record of a refund that was made at Razorpay; None if it is not ours."""
     payment = await payments.find_payment(reported.payment_id)
     if payment is None:
         return None
     record = made_at_gateway(reported, payment)
-    try:
-        await insert_refund(record, amount_paise_min=0)
-    except database.AnyError as problem:
-        if not database.is_duplicate(problem):
-            raise
-        return await find_refund_by_gateway_id(reported.id)  # another report of it was first
-    fail_points.reach("refund.recorded")
-    log.warning("refund %s of %s was made at Razorpay", reported.id, reported.payment_id)
+    with contextlib.suppress(database.DuplicateKey):  # another report of it was first
+        await db.refunds.insert_one(dict(record))
+        fail_points.reach("refund.recorded")
+        log.warning("refund %s of %s was made at Razorpay", reported.id, reported.payment_id)
     return await find_refund_by_gateway_id(reported.id)
 
 
 def made_at_gateway(reported: entities.Refund, payment: Payment) -> Refund:
-    """The record, not stored, of a refund that somebody made at Razorpay."""
+    """The record, not stored, of a refund that somebody made at Razorpay: it debits nothing yet."""
     record = new_refund(reported.id, payment, reported.amount_paise)
+    record["effect"] = "none"
+    record["attempt"] = 0
     record["gateway_id"] = reported.id
     record["reason"] = "Made at Razorpay"
     record["told_at"] = reported.created_at or clock.now()
@@ -649,7 +648,6 @@ def could_pay_back(record: Refund, dispute_id: str, opened_at: dt.datetime) -> b
     return (
         record["requested_by"] is None
         and record["status"] != "failed"
-        and record["effect"] != "none"
         and record.get("told_at", record["created_at"]) >= opened_at
         and dispute_id not in record.get("not_for", [])
     )
@@ -668,6 +666,13 @@ def pair(record: Refund, dispute_id: str | None, changes: Document | None = None
 def first_paired(record: Refund, dispute_id: str, changes: Document) -> Insert:
     """The companion write that records a new refund together with the dispute that it pays back."""
     return Insert("refunds", {**record, "dispute_id": dispute_id, **changes})
+
+
+def reserved_as(reserve_id: str) -> Document:
+    """The changes of a refund that takes over a reserve."""
+    next_check_at = clock.after(_CHECK_PAUSE_SECONDS_MIN)
+    changes: Document = {"effect": "debit", "reserve_id": reserve_id}
+    return changes | {"status": "reserved", "failure": None, "next_check_at": next_check_at}
 
 
 async def rule_out(refund_ids: Iterable[str], dispute_ids: Iterable[str]) -> None:

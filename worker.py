@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import payments
 import refunds
-from calls import monitor
+from calls import monitor, submissions
 from campaigns import dialer
 from core import database, outbox
 from reconciliation import reconcile, webhooks
@@ -24,6 +24,7 @@ Job = Callable[[], Awaitable[object]]
 JOBS: dict[str, tuple[Job, float]] = {
     "extend calls": (monitor.extend_due_calls, 0.25),
     "sweep calls": (monitor.sweep_overdue_calls, 2.0),
+    "release submissions": (submissions.release_abandoned, 0.5),
     "dial campaigns": (dialer.dial_due_campaigns, 0.5),
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll_due_refunds, 2.0),

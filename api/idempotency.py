@@ -1,22 +1,36 @@
 """Idempotency keys: the answer of a POST kept for a week and given again."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
+import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 from ulid import ULID
 
 from api import problems
-from core import clock, database
+from core import clock, database, leases
 from core.database import Document, Index, db
-from core.errors import IdempotencyKeyReused, StillRunning, invalid
+from core.errors import (
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+    StillRunning,
+    Unavailable,
+    invalid,
+)
+from core.leases import Lease
 
-_LEASE_SECONDS = 60
+log = logging.getLogger(__name__)
+
+# Renewed while the work goes on; so long a key answers 409 after the process died that had it.
+_LEASE_SECONDS = 5
+# The answer is not delayed by a database that does not confirm the end of the lease.
+_CONFIRM_SECONDS = 1.0
 _KEPT_DAYS = 7
 _idempotency_key_form = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -47,7 +61,8 @@ class IdempotencyKey(TypedDict):
     """A document of `idempotency_keys`: a key of one user at one address, and its answer.
 
     `body_digest` is of the query and the body. `answer` is None until the work is done;
-    `lease_until` is the end of the lease of the request that does it.
+    `lease_until` is the end of the lease of the request that does it, `lease_owner` the mark of
+    that request (older versions wrote none).
     """
 
     _id: str
@@ -56,14 +71,16 @@ class IdempotencyKey(TypedDict):
     seed: str
     answer: KeptAnswer | None
     lease_until: dt.datetime | None
+    lease_owner: NotRequired[str | None]
     created_at: dt.datetime
 
 
 class Once:
     """Answers a POST that creates something, once for each `Idempotency-Key`."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, required: bool = False) -> None:
         self._request = request
+        self._required = required
 
     async def __call__(
         self,
@@ -78,38 +95,44 @@ class Once:
         key, so ids made from it (`call_{seed}`) are found again after a crash between doing the work
         and storing the answer. Only successful answers are stored: after a 402 the same key
         may be tried again once the wallet is recharged. `fingerprint` stands for the body where it is
-        not JSON (uploads). Raises IdempotencyKeyReused and StillRunning.
+        not JSON (uploads). Raises IdempotencyKeyReused and StillRunning, and IdempotencyKeyRequired
+        where the route requires a key and there is none.
         """
         key = self._request.headers.get("idempotency-key")
+        if key is None and self._required:
+            raise IdempotencyKeyRequired(
+                "Send an Idempotency-Key: 1 to 255 printable ASCII characters, a new one for each new "
+                "request and the same one to repeat it."
+            )
         if key is None:
             answer = await work(str(ULID()))
             return _json(answer.status, answer.model.model_dump_json())
-        record, is_mine = await self._record_of(key, user_id, fingerprint)
+        record, lease = await self._record_of(key, user_id, fingerprint)
         if (kept := record["answer"]) is not None:
             return _json(kept["status"], kept["body"], {"Idempotency-Replayed": "true"})
-        if not is_mine:
+        if lease is None:
             raise StillRunning(
                 "The first request with this Idempotency-Key is still running; ask again shortly.",
                 headers={"Retry-After": "1"},
             )
-        return await _do(work, record)
+        return await _do(work, record, lease)
 
     async def _record_of(
         self, key: str, user_id: str, fingerprint: bytes | None
-    ) -> tuple[IdempotencyKey, bool]:
-        """The record of this key, and whether this request may do the work."""
+    ) -> tuple[IdempotencyKey, Lease | None]:
+        """The record of this key, and the lease with which this request does the work."""
         request = self._request
         if not _idempotency_key_form.fullmatch(key):
             raise invalid("Idempotency-Key", "1 to 255 printable ASCII characters without spaces")
         body = fingerprint if fingerprint is not None else await request.body()
         digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
         record_id = database.stable_id("idem", user_id, request.method, request.url.path, key)
-        record, is_mine = await _claim(record_id, digest, user_id)
+        record, lease = await _claim(record_id, digest, user_id)
         if record["body_digest"] != digest:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used with another body. Use a new key for a new request."
             )
-        return record, is_mine
+        return record, lease
 
 
 @problems.raises(IdempotencyKeyReused, StillRunning)
@@ -117,27 +140,61 @@ async def _once(request: Request) -> Once:
     return Once(request)
 
 
+@problems.raises(IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning)
+async def _once_required(request: Request) -> Once:
+    return Once(request, required=True)
+
+
 # `once: Idempotent` in a route that creates something: `return await once(user.id, work)`.
 Idempotent = Annotated[Once, Depends(_once)]
+# The same in a route that refuses a request without a key.
+IdempotentRequired = Annotated[Once, Depends(_once_required)]
 
 
-async def _do(work: Callable[[str], Awaitable[Answer]], record: IdempotencyKey) -> Response:
-    """Do the work and store its answer; if it fails, the next request with the key may do it."""
-    which = {"_id": record["_id"]}
+async def _do(
+    work: Callable[[str], Awaitable[Answer]], record: IdempotencyKey, lease: Lease
+) -> Response:
+    """Do the work and store its answer; if it fails, the next request with the key may do it.
+
+    Where the database does not confirm either, this request is answered all the same, and a
+    repetition does the work again with the same seed when the lease is over.
+    """
     try:
-        answer = await work(record["seed"])
+        async with leases.renewing(lease.renew, seconds=lease.seconds):
+            answer = await work(record["seed"])
     except BaseException:
-        await db.idempotency_keys.update_one(which, {"$set": {"lease_until": None}})
+        await _finish(lease.release())
         raise
     text = answer.model.model_dump_json()
     kept: KeptAnswer = {"status": answer.status, "body": text}
-    await db.idempotency_keys.update_one(which, {"$set": {"answer": kept}})
+    await _finish(db.idempotency_keys.update_one(lease.mine, {"$set": {"answer": kept}}))
     return _json(answer.status, text)
 
 
-async def _claim(record_id: str, digest: str, user_id: str) -> tuple[IdempotencyKey, bool]:
-    """The record of this key, and whether this request may do the work."""
+# Ends of leases that go on after their request was answered.
+_finishing: set[asyncio.Task[None]] = set()
+
+
+async def _finish(write: Awaitable[Any]) -> None:
+    """Carry out the last write of a request, and wait for it `_CONFIRM_SECONDS` at most."""
+
+    async def carried_out() -> None:
+        try:
+            await write
+        except (Unavailable, database.AnyError) as problem:
+            log.warning("an Idempotency-Key runs out by itself: %s", type(problem).__name__)
+
+    task = asyncio.create_task(carried_out())
+    _finishing.add(task)
+    task.add_done_callback(_finishing.discard)
+    await asyncio.wait([task], timeout=_CONFIRM_SECONDS)
+
+
+async def _claim(record_id: str, digest: str, user_id: str) -> tuple[IdempotencyKey, Lease | None]:
+    """The record of this key, and its lease, if this request may do the work."""
     now = clock.now()
+    owner = database.new_id("owner")
+    lease = Lease(db.idempotency_keys, record_id, owner, _LEASE_SECONDS)
     fresh: IdempotencyKey = {
         "_id": record_id,
         "user_id": user_id,
@@ -145,6 +202,7 @@ async def _claim(record_id: str, digest: str, user_id: str) -> tuple[Idempotency
         "seed": str(ULID()),
         "answer": None,
         "lease_until": clock.after(_LEASE_SECONDS),
+        "lease_owner": owner,
         "created_at": now,
     }
     try:
@@ -157,15 +215,16 @@ async def _claim(record_id: str, digest: str, user_id: str) -> tuple[Idempotency
                 "answer": None,
                 "$or": [{"lease_until": None}, {"lease_until": {"$lt": now}}],
             },
-            {"$set": {"lease_until": clock.after(_LEASE_SECONDS)}},
+            {"$set": {"lease_until": clock.after(_LEASE_SECONDS), "lease_owner": owner}},
         )
         if taken is not None:
-            return cast(IdempotencyKey, taken), True
+            return cast(IdempotencyKey, taken), lease
+        # Of what a majority has (`database.connect`): an answer that is given again stays.
         existing = await db.idempotency_keys.find_one({"_id": record_id})
         if existing is None:  # MongoDB expired it between the two queries
             raise StillRunning("Please send the request again.") from None
-        return cast(IdempotencyKey, existing), False
-    return fresh, True
+        return cast(IdempotencyKey, existing), None
+    return fresh, lease
 
 
 def _json(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

@@ -1,7 +1,7 @@
 """Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, cast, get_args
 
 from billing import charging, pricing
@@ -231,6 +231,30 @@ async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str,
 def written(call: Call) -> Insert:
     """The companion write that stores a new call."""
     return Insert("calls", call)
+
+
+async def claim_submission(call_id: str, attempt: str, *, others: set[str]) -> Call | None:
+    """Give `attempt` a call that nobody submits any more: its attempt is one of `others`, or was
+    released. The call as it is then; None when another attempt has it, or it was submitted."""
+    nobody = [{"attempt": {"$type": "null"}}, {"attempt": {"$in": sorted(others)}}]
+    found = await db.calls.find_one_and_update(
+        {"_id": call_id, "status": "submitting", "$or": nobody},
+        {"$set": {"attempt": attempt}},
+        return_document=True,
+    )
+    return cast("Call | None", found)
+
+
+async def release_submissions(attempts: Mapping[str, str]) -> None:
+    """Release the calls that these attempts (and the ids of their calls) stored and do not submit."""
+    await db.calls.update_many(
+        {
+            "_id": {"$in": sorted(set(attempts.values()))},
+            "attempt": {"$in": sorted(attempts)},
+            "status": "submitting",
+        },
+        {"$set": {"attempt": None}},
+    )
 
 
 async def mark_queued(call: Call, provider_call_id: str) -> Call:

@@ -10,7 +10,7 @@ import telephony
 from billing import charging, rates
 from billing.charging import Reservation
 from billing.pricing import Rate
-from calls import lifecycle, records, timing
+from calls import lifecycle, records, submissions, timing
 from calls.records import Call
 from core import clock, config, database, phone_numbers
 from core.database import Document, Write
@@ -122,18 +122,20 @@ async def place_call(
 ) -> Call:
     """Reserve the money for a call, then ask the network for it; the call as it is then.
 
-    With the `call_id` of a call that exists, returns that call: nothing is dialled twice. The call
-    waits for its turn at the network: that of `turn_at`, or the next. Raises InvalidRequest,
-    InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, TooManyCalls, and
-    Unavailable; then there is no call. A call that the network refuses is returned as `failed`, its
-    money released.
+    With the `call_id` of a call that exists, returns that call: nothing is dialled twice, and what an
+    attempt without an answer left behind is submitted (`submissions.take_over`). The call waits for
+    its turn at the network: that of `turn_at`, or the next. Raises InvalidRequest, InvalidNumber,
+    DestinationNotAllowed, DestinationNotRated, the 402s and TooManyCalls; then there is no call. After
+    Unavailable there may be one, and the same `call_id` finds out. A call that the network refuses
+    is returned as `failed`, its money released.
     """
+    attempt = database.new_id("attempt")
     known = await records.find_call(call_id)
     if known is not None:
-        return known
+        return await _repeat(known, attempt, spec, turn_at)
     network = telephony.get_chosen_provider()
     spec.check(network)
-    script = (spec.simulate or Simulate()) if network.can.can_simulate else None
+    script = _script_of(spec, network)
     longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
     number = phone_numbers.checked(to)
     rate = await rates.get_rate(user_id, number)
@@ -146,6 +148,7 @@ async def place_call(
         "machine_detection": spec.machine_detection,
         "campaign_id": campaign_id,
         "provider": network.name,
+        "attempt": attempt,
     }
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
@@ -153,18 +156,32 @@ async def place_call(
             lifecycle.written(cast(Call, call | _fields_of_reservation(reservation, network.can)))
         ]
 
-    reservation = await charging.reserve(
-        user_id,
-        call_id=call_id,
-        rate=rate,
-        seconds_max=call["max_duration_seconds"],
-        whole=network.can.reserves_whole,
-        companions=with_call,
-    )
-    if reservation.repeated:  # another attempt with this id is placing it
-        return await records.get_call(call_id)
+    async with submissions.attempted(call_id, attempt):
+        reservation = await charging.reserve(
+            user_id,
+            call_id=call_id,
+            rate=rate,
+            seconds_max=call["max_duration_seconds"],
+            whole=network.can.reserves_whole,
+            companions=with_call,
+        )
+    if reservation.repeated:  # by another attempt with this id, or by this one after a lost answer
+        return await _repeat(await records.get_call(call_id), attempt, spec, turn_at)
     held = cast(Call, call | _fields_of_reservation(reservation, network.can))
     return await _submit(held, script, turn_at)
+
+
+async def _repeat(known: Call, attempt: str, spec: CallSpec, turn_at: dt.datetime | None) -> Call:
+    """The call that exists already; submitted now, if its attempt ended before it asked the network."""
+    call = await submissions.take_over(known, attempt)
+    if call["status"] != "submitting" or call.get("attempt") != attempt:
+        return call
+    network = telephony.get_provider(call["provider"])
+    return await _submit(call, _script_of(spec, network), turn_at)
+
+
+def _script_of(spec: CallSpec, network: Provider) -> Simulate | None:
+    return (spec.simulate or Simulate()) if network.can.can_simulate else None
 
 
 def _new_call(
@@ -238,16 +255,19 @@ async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | No
         machine_detection=call["machine_detection"],
         simulate=script,
     )
+    attempt = call.get("attempt") or ""
     try:
-        await throttle.wait_for_turn(network, turn_at)
+        async with submissions.attempted(call_id, attempt):
+            await throttle.wait_for_turn(network, turn_at)
         if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
             raise telephony.NotSent(telephony.TOO_SLOW)
         provider_call_id = await network.place(dial)
     except (telephony.Refused, telephony.NotSent) as refusal:
         log.warning("call %s was not placed: %s", call_id, refusal)
-        await lifecycle.end_call(
-            call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200]
-        )
+        async with submissions.attempted(call_id, attempt):
+            await lifecycle.end_call(
+                call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200]
+            )
         return await records.get_call(call_id)
     except telephony.Ambiguous as problem:
         log.warning("call %s: unknown whether it was placed: %s", call_id, problem)

@@ -71,6 +71,7 @@ class Call(BilledCall):
     max_duration_seconds: int
     machine_detection: NotRequired[Literal["report", "hang_up"] | None]
     # its state
+    attempt: NotRequired[str | None]  # which attempt submits it; None: none does, one may
     status: Status
     rank: int  # of the status, in `telephony.RANK`
     billing_status: BillingStatus

@@ -111,6 +111,12 @@ class IdempotencyKeyReused(Problem):
     code, status, title = "idempotency_key_reused", 422, "Idempotency key reused"
 
 
+class IdempotencyKeyRequired(Problem):
+    """This request moves money by hand and needs an `Idempotency-Key`, so that it can be repeated."""
+
+    code, status, title = "idempotency_key_required", 422, "Idempotency key required"
+
+
 class StillRunning(Problem):
     """The first request with this `Idempotency-Key` has not been answered yet."""
 

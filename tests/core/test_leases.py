@@ -8,6 +8,8 @@ import pytest
 
 from core import clock, leases
 from core.database import Collection, Document, db
+from core.errors import Unavailable
+from tests.support.service import until
 
 FIELD: Final = "next_check_at"
 
@@ -111,3 +113,56 @@ async def test_one_that_fails_stops_no_other_and_is_raised_at_the_end() -> None:
     with pytest.raises(ValueError, match="no 2"):
         await leases.gather_bounded(work, range(8), 2)
     assert sorted(done) == [0, 1, 3, 4, 6, 7]
+
+
+# --- leases that have an owner ------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("book")
+async def test_a_lease_is_acquired_by_one_owner_and_given_to_the_next_when_it_is_over() -> None:
+    jobs = await stored(10)
+    offers = await asyncio.gather(*(leases.acquire(jobs, "job_0", seconds=60) for _ in range(8)))
+    [first] = [lease for lease in offers if lease is not None]
+    assert await first.renew()
+    await jobs.update_one({"_id": "job_0"}, {"$set": {"lease_until": clock.after(-1)}})
+    second = await leases.acquire(jobs, "job_0", seconds=60)
+    assert second is not None
+    assert not await first.renew()
+    await first.release()  # it is not its own any more
+    assert await leases.acquire(jobs, "job_0", seconds=60) is None
+    await second.release()
+    assert await leases.acquire(jobs, "job_0", seconds=60) is not None
+    assert await leases.acquire(jobs, "job_unknown", seconds=60) is None
+
+
+@pytest.mark.usefixtures("book")
+async def test_a_renewed_lease_outlasts_its_seconds_and_says_when_it_was_lost() -> None:
+    jobs = await stored(10)
+    lease = await leases.acquire(jobs, "job_0", seconds=0.3)
+    assert lease is not None
+    began = clock.now()
+    async with leases.renewing(lease.renew, seconds=lease.seconds) as renewal:
+        while clock.now() < clock.after(0.9, since=began):
+            assert await leases.acquire(jobs, "job_0", seconds=60) is None
+            await asyncio.sleep(0.02)
+        assert not renewal.is_lost
+        await jobs.update_one({"_id": "job_0"}, {"$set": {"lease_owner": "another"}})
+        await until(lambda: asyncio.sleep(0, renewal.is_lost))
+
+
+async def test_a_renewal_goes_on_after_an_outage_and_ends_with_its_block() -> None:
+    asked = 0
+
+    async def renew() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise Unavailable("away")
+        return True
+
+    async with leases.renewing(renew, seconds=0.03) as renewal:
+        await until(lambda: asyncio.sleep(0, asked >= 4))
+    assert not renewal.is_lost
+    ended_at = asked
+    await asyncio.sleep(0.1)
+    assert asked == ended_at

@@ -511,7 +511,8 @@ async def settle_paid_back_by(refund: entities.Refund) -> list[str]:
     Called before the refund is applied, and after it: what the one misses because a process is
     between two steps, the other finds. Raises GatewayUnavailable.
     """
-    payment = await payments.find_payment(refund.payment_id)
+    known_disputes = await find_disputes_of_payments([refund.payment_id])
+    payment = await payments.find_payment(refund.payment_id) if known_disputes else None
     if payment is None or refund.receipt or refund.status == "failed":
         return await _doubt_failed(refund, payment)
     if not payment.get("transaction_id"):
@@ -522,7 +523,7 @@ async def settle_paid_back_by(refund: entities.Refund) -> list[str]:
     if record is None or record["requested_by"] is not None or record["dispute_id"] is not None:
         return []
     not_lost = []
-    for dispute in await find_disputes_of_payments([refund.payment_id]):
+    for dispute in known_disputes:
         if dispute["_id"] in record.get("not_for", []) or dispute["refund_id"] is not None:
             continue
         if not refunds.could_pay_back(record, dispute["_id"], dispute["created_at"]):

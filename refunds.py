@@ -495,6 +495,7 @@ async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
     report of the refund was first, it is read and decided again.
     """
     last: RecordChanged | None = None
+    is_known = record["status"] == "processed"
     for _ in range(_DECISIONS_MAX):
         is_credited = record["effect"] == "none" and await _is_credited(record)
         decision = decide(record, reported, is_credited=is_credited, is_fresh=False)
@@ -502,7 +503,8 @@ async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
             reported = await gateway.fetch_refund(reported.id)
             decision = decide(record, reported, is_credited=is_credited, is_fresh=True)
         if decision.is_rest:
-            await _follow_up(record)
+            if not is_known or record["effect"] != "debit" or record["status"] != "processed":
+                await _follow_up(record)
             return record
         try:
             await _carry_out(record, decision)

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+from pathlib import Path
 from typing import Final
 
 from core import config
@@ -35,9 +36,15 @@ _reached = itertools.count(1)
 def reach(point: str) -> None:
     """Nothing, except in a test that has armed this point: then this process ends as by `kill -9`.
 
-    It is armed by `FAIL_POINT=point`, or `FAIL_POINT=point:3` for the third time that it is
-    reached. The service refuses to start with it unless `APP_ENV` is `test`.
+    It is armed by the file that `FAIL_POINTS_FILE` names: its text is the point, or `point:3` for
+    the third time that it is reached. The file is removed with the process, which may start again
+    at once. The service refuses to start with that setting unless `APP_ENV` is `test`.
     """
-    armed, _, number = config.settings().fail_point.partition(":")
+    path = config.settings().fail_points_file
+    if not path:
+        return
+    file = Path(path)
+    armed, _, number = file.read_text().partition(":") if file.exists() else ("", "", "")
     if point == armed and next(_reached) == int(number or 1):
+        file.unlink()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ from ulid import ULID
 import gateway
 import payments
 import refunds
-from core import clock, config
+from core import clock, config, database
 from core.database import db
 from gateway import client as gateway_client
 from refunds import Refund
@@ -42,7 +42,7 @@ async def admin(service: Service) -> Person:
 
 
 async def refund(service: Service, admin: Person, payment_id: str, **body: Any) -> httpx.Response:
-    headers = body.pop("headers", {})
+    headers = {"Idempotency-Key": database.new_id("key")} | body.pop("headers", {})
     body = {"payment_id": payment_id, "reason": "asked by mail"} | body
     return await service.post("/api/payment/refunds", admin, json=body, headers=headers)
 
@@ -576,7 +576,7 @@ async def test_no_odd_amount_is_refunded(service: Service, admin: Person, amount
     payment_id = await paying.recharge(service, person)
     if amount != amount:
         text = f'{{"payment_id": "{payment_id}", "amount": NaN, "reason": "why"}}'
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", "Idempotency-Key": "not-a-number"}
         answer = await service.post("/api/payment/refunds", admin, content=text, headers=headers)
     else:
         answer = await refund(service, admin, payment_id, amount=amount)

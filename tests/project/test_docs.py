@@ -653,7 +653,8 @@ async def money_goes_back(service: Service, person: Person, admin: Person) -> No
         "/api/admin/reconciliation/run": (200, {"older_than_minutes": 0}),
     }
     for path, (status, body) in posts.items():
-        answer = await service.post(path, admin, json=body)
+        key = {"Idempotency-Key": f"once-{path}"}
+        answer = await service.post(path, admin, json=body, headers=key)
         assert answer.status_code == status, answer.text
     assert answer.json()["unanswered"] == []
     for path in ("disputes", "settlements", "reconciliation"):

@@ -11,6 +11,7 @@ twice more, a person decides what is unclear as it really was, and wallet and mo
 import asyncio
 import contextlib
 import contextvars
+import logging
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,6 +27,7 @@ import refunds
 import wallet
 from core import clock, config, database, leases
 from core.database import db
+from core.errors import Unavailable
 from disputes import NotPairable
 from gateway import entities
 from reconciliation import webhooks
@@ -41,7 +43,7 @@ from tests.support.service import committer
 
 RUNS = int(os.environ.get("RACE_RUNS", "500"))
 SEED = int(os.environ.get("RACE_SEED", "1"))
-AT_ONCE = 24
+AT_ONCE = 16
 LATE_SECONDS = 0.02
 
 _rng: contextvars.ContextVar[random.Random] = contextvars.ContextVar("rng")
@@ -75,6 +77,7 @@ class Razorpay:
 async def razorpay(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Razorpay]:
     """Our wallet and Razorpay's records in this process, with delays in every step of ours."""
     monkeypatch.setattr(sandbox_refunds, "PROCESSED_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.ERROR)  # thousands of disputes
     async with committer(mongodb_uri) as chosen:
         there = Razorpay(mongodb_uri, f"{chosen.mongodb_db}_sandbox")
         await there.start()
@@ -182,10 +185,16 @@ class Run:
             self.told.append(asyncio.create_task(once(self.rng.random() * 0.06)))
 
     async def hear(self, kind: str, entity_id: str) -> None:
-        if kind == "refund":
-            await webhooks.apply_refund_update(await gateway.fetch_refund(entity_id))
-        else:
-            await disputes.apply_update(await gateway.fetch_dispute(entity_id))
+        while True:
+            try:
+                if kind == "refund":
+                    await webhooks.apply_refund_update(await gateway.fetch_refund(entity_id))
+                else:
+                    await disputes.apply_update(await gateway.fetch_dispute(entity_id))
+            except Unavailable:  # 503: the outbox brings it again
+                await asyncio.sleep(0.1)
+            else:
+                return
 
     async def happen(self) -> None:
         """Three to seven things happen at Razorpay; what it refuses does not."""

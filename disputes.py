@@ -162,7 +162,7 @@ class Case:
     refunds and other disputes.
 
     `newcomer` is among the refunds, and not recorded yet. `is_fresh`: `reported` was fetched after
-    the rest was read.
+    the rest was read. `by_hand`: a person decides, who knows better than what was ruled out.
     """
 
     record: Dispute
@@ -172,6 +172,7 @@ class Case:
     others: list[Dispute]
     newcomer: Refund | None = None
     is_fresh: bool = False
+    by_hand: bool = False
 
     @property
     def loss_paise(self) -> int:
@@ -359,7 +360,7 @@ def _pair(case: Case, refund: Refund) -> Decision:
     paired: Document = {"state": "refunded", "refund_id": refund["_id"]}
     changes = case.facts | paired | {"taken_paise": Long(0), "due_paise": Long(0)}
     changes |= _doubt_about_loss(case)
-    with_refund = refunds.pair(refund, record["_id"])
+    with_refund = refunds.pair(refund, record["_id"], by_hand=case.by_hand)
     if record["state"] == "reserved":
         if not refunds.taken_paise_of(refund):
             return _hand_over(case, refund, changes, refunds.reserved_as(record["reserve_id"]))
@@ -392,7 +393,7 @@ def _hand_over(case: Case, refund: Refund, changes: Document, handed: Document) 
     if refund["effect"] == "debit":
         reserve_id = refunds.reserve_id_of(refund)
         command = ledger.Unreserve(user_id=record["user_id"], reserve_id=reserve_id)
-    write = refunds.pair(refund, record["_id"], handed)
+    write = refunds.pair(refund, record["_id"], handed, by_hand=case.by_hand)
     return Decision(command=command, changes=changes, refund=write)
 
 
@@ -847,18 +848,14 @@ def _pair_by_hand(record: Dispute, refund: Refund, noted: Document) -> Decision:
         refunds=[refund],
         others=[],
         is_fresh=True,
+        by_hand=True,
     )
-    decision = _pair(case, {**refund, "not_for": []})
-    write = decision.refund
-    if isinstance(write, Update):  # the person knows better than what ruled it out
-        where = {name: value for name, value in write.where.items() if name != "not_for"}
-        pulled: Document = {**write.update, "$pull": {"not_for": record["_id"]}}
-        write = Update(write.collection, where, pulled)
+    decision = _pair(case, refund)
     return Decision(
         command=decision.command,
         changes=decision.changes | noted,
         event=decision.event,
-        refund=write,
+        refund=decision.refund,
     )
 
 

@@ -655,14 +655,24 @@ def could_pay_back(record: Refund, dispute_id: str, opened_at: dt.datetime) -> b
     )
 
 
-def pair(record: Refund, dispute_id: str | None, changes: Document | None = None) -> Update:
+def pair(
+    record: Refund,
+    dispute_id: str | None,
+    changes: Document | None = None,
+    *,
+    by_hand: bool = False,
+) -> Update:
     """The companion write that pairs a refund with a dispute (None: with none any more), made for
-    the record as it was read. `changes` are what the dispute hands over."""
+    the record as it was read. `changes` are what the dispute hands over. `by_hand`: a person says
+    so, whatever was ruled out before."""
     paired: Document = {"dispute_id": dispute_id, **(changes or {}), "updated_at": clock.now()}
     where = _unchanged(record) | {"dispute_id": record["dispute_id"]}
-    if dispute_id is not None:
+    update: Document = {"$set": paired, "$inc": {"revision": 1}}
+    if by_hand:
+        update["$pull"] = {"not_for": dispute_id}
+    elif dispute_id is not None:
         where["not_for"] = {"$ne": dispute_id}
-    return Update("refunds", where, {"$set": paired, "$inc": {"revision": 1}})
+    return Update("refunds", where, update)
 
 
 def first_paired(record: Refund, dispute_id: str, changes: Document) -> Insert:

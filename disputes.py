@@ -385,7 +385,8 @@ def _hand_over(case: Case, refund: Refund, changes: Document, handed: Document) 
     """What the dispute has reserved or debited is from now on the refund's. What the refund has
     reserved itself is free again."""
     record = case.record
-    handed = handed | {"attempt": max(1, refunds.attempt_of(refund))}
+    attempt = max(1, refunds.attempt_of(refund))
+    handed = handed | {"attempt": attempt, "handed_by": record["_id"]}
     if refund is case.newcomer:
         first = refunds.first_paired(refund, record["_id"], handed)
         return Decision(changes=changes, refund=first)
@@ -975,6 +976,14 @@ async def disputes_to_check(*, decided_since: dt.datetime | None) -> AsyncIterat
             return
         yield batch
         last = batch[-1]["_id"]
+
+
+def as_it_was_read(record: Dispute) -> Update:
+    """A companion write that finds the record only as long as its money is where it was read: what
+    reserves or releases for it outside of this file rests on that."""
+    fields = ("state", "amount_paise", "transaction_id", "revision")
+    where = {name: record.get(name) for name in fields} | {"_id": record["_id"]}
+    return Update("disputes", where, {"$set": {"reservation_repaired_at": clock.now()}})
 
 
 async def _find(dispute_id: str) -> Dispute | None:

@@ -1,8 +1,11 @@
 """The application: routers, start and stop of everything, the OpenAPI schema."""
 
+import asyncio
 import contextlib
 import gc
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -39,7 +42,7 @@ from api.admin import (
     webhooks,
 )
 from auth import sessions
-from core import config, database, logs
+from core import config, database, database_members, logs
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ ROUTERS = (
     telephony_callbacks.router,
     campaigns.router,
     customers.router,
+    customers.adjustments,
     rate_cards.router,
     analytics.router,
     reconciliation.router,
@@ -70,6 +74,10 @@ ROUTERS = (
 )
 
 
+# Whether the start failed after this process had begun to serve (for the start command).
+has_failed = False
+
+
 def calm_the_collector() -> None:
     """Exempt what is loaded by now from the garbage collector, and collect less often."""
     gc.collect()
@@ -78,8 +86,11 @@ def calm_the_collector() -> None:
 
 
 @contextlib.asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Connect, prepare, start what runs by itself; stop it in the opposite order."""
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Connect, prepare, start what runs by itself; stop it in the opposite order.
+
+    While MongoDB is away, this process serves: every request is answered 503 until it is back.
+    """
     chosen = config.settings()
     found = config.problems(chosen)
     if not chosen.mongodb_uri:
@@ -89,17 +100,46 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
-        await database.refuse_standalone()
-        await database.prepare()
-        for part in (gateway, sessions, wallet, telephony):
-            await part.start()
-            stack.push_async_callback(part.stop)
-        await users.ensure_first_admin()
-        await worker.start()
-        stack.push_async_callback(worker.stop)
-        calm_the_collector()
-        log.info("ready: %s, Razorpay %s", chosen.app_env, chosen.gateway_mode)
+        middleware.refuse_requests(app)
+        starting = asyncio.create_task(_start_parts(app, stack), name="start")
+        stack.push_async_callback(_end, starting)
+        while not starting.done() and not database.is_known_to_be_away():
+            await asyncio.wait({starting}, timeout=0.1)
+        if starting.done():
+            starting.result()
+        else:
+            log.warning("MongoDB is away: requests are answered 503 until it is back")
+            starting.add_done_callback(_give_up_when_failed)
         yield
+
+
+async def _start_parts(app: FastAPI, stack: contextlib.AsyncExitStack) -> None:
+    """Start everything, each as soon as MongoDB is there; what is to be stopped goes on the stack."""
+    await database.when_back(database.refuse_standalone)
+    await database.when_back(database.prepare)
+    for part in (gateway, sessions, wallet, telephony, database_members):
+        await database.when_back(part.start)
+        stack.push_async_callback(part.stop)
+    await database.when_back(users.ensure_first_admin)
+    await worker.start()
+    stack.push_async_callback(worker.stop)
+    calm_the_collector()
+    middleware.accept_requests(app)
+    log.info("ready: %s, Razorpay %s", config.settings().app_env, config.settings().gateway_mode)
+
+
+async def _end(starting: asyncio.Task[None]) -> None:
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+
+def _give_up_when_failed(starting: asyncio.Task[None]) -> None:
+    """End the process: what started it starts another one, or says why it cannot be started."""
+    if not starting.cancelled() and (problem := starting.exception()) is not None:
+        global has_failed
+        has_failed = True
+        log.error("cannot start: %s", problem, exc_info=problem)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def create_app() -> FastAPI:

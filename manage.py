@@ -21,6 +21,8 @@ from typing import Any, Literal, NoReturn
 import uvicorn
 from pydantic import ValidationError
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from core import config, database, embedded_mongodb, logs
 from core.config import Settings
@@ -32,6 +34,7 @@ REFUSED = 2  # the exit status of a configuration that cannot be started
 FAILED = 1
 
 _GRACE_SECONDS = 20
+_HEALTH_SECONDS = 20  # a serving process that does not answer its parent for so long is replaced
 # Longer than load balancers and clients keep a connection, so that they close it and not we.
 _KEEP_ALIVE_SECONDS = 75
 
@@ -64,6 +67,7 @@ def run(_: argparse.Namespace) -> int:
         if chosen.web_concurrency > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # where they combine their metrics
         config.use(None)
+        logs.configure()  # it says what it waits for
         asyncio.run(_prepare(uri, chosen.mongodb_db))
         _print_greeting_when_ready(config.settings())
         return _serve(config.settings())
@@ -84,31 +88,47 @@ def application() -> ASGIApp:
 
 
 def _serve(chosen: Settings) -> int:
+    serving = uvicorn.Config(
+        "manage:application",
+        factory=True,
+        host=chosen.host,
+        port=chosen.port,
+        workers=chosen.web_concurrency,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=chosen.trusted_proxies,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_worker_healthcheck=_HEALTH_SECONDS,
+    )
+    sys.path.insert(0, str(ROOT))  # as `uvicorn.run` does with `app_dir`
+    return _serve_alone(serving) if chosen.web_concurrency == 1 else _supervise(serving)
+
+
+def _serve_alone(serving: uvicorn.Config) -> int:
+    import main
+
+    server = uvicorn.Server(serving)
     try:
-        uvicorn.run(
-            "manage:application",
-            factory=True,
-            app_dir=str(ROOT),
-            host=chosen.host,
-            port=chosen.port,
-            workers=chosen.web_concurrency,
-            loop="uvloop",
-            http="httptools",
-            lifespan="on",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=True,
-            forwarded_allow_ips=chosen.trusted_proxies,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        server.run()
     except _Stopped:
         pass  # uvicorn has finished the running requests and raises the signal again
-    except SystemExit as failure:
-        return FAILED if failure.code else 0
-    return 0
+    return 0 if server.started and not main.has_failed else FAILED
+
+
+def _supervise(serving: uvicorn.Config) -> int:
+    """Serve with several processes, each of which is started again when it dies. One that cannot be
+    started ends them all; while MongoDB is away they serve, and answer 503."""
+    supervisor = Multiprocess(serving, sockets=[serving.bind_socket()])
+    supervisor.run()
+    cannot_start = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
+    return FAILED if cannot_start else 0
 
 
 class _Stopped(SystemExit):
@@ -297,7 +317,7 @@ def reconcile(arguments: argparse.Namespace) -> int:
     print(f"{report.run_id}: {counts}")
     print(
         f"{report.repaired_count} repaired, {report.findings_count} for a person, "
-        f"{len(report.unanswered)} not answered"
+        f"{report.unanswered_count} not answered"
     )
     return 0 if report.ok else FAILED
 
@@ -339,16 +359,23 @@ def _database(chosen: Settings) -> Iterator[str]:
 async def _prepare(uri: str, name: str) -> None:
     import main  # noqa: F401 - it loads every module that declares a collection
 
-    await _connected(uri, name, database.prepare)
+    async def whenever_it_is_there() -> None:
+        await database.when_back(database.refuse_standalone)
+        await database.when_back(database.prepare)
+
+    await _connected(uri, name, whenever_it_is_there, is_patient=True)
 
 
-async def _connected(uri: str, name: str, *steps: Callable[[], Awaitable[None]]) -> None:
+async def _connected(
+    uri: str, name: str, *steps: Callable[[], Awaitable[None]], is_patient: bool = False
+) -> None:
     try:
         await database.connect(uri, name)
     except (ValueError, database.AnyError) as problem:
         raise Refused(f"MONGODB_URI cannot be used: {problem}") from None
     try:
-        await database.refuse_standalone()
+        if not is_patient:
+            await database.refuse_standalone()
         for step in steps:
             await step()
     except (RuntimeError, database.AnyError) as problem:

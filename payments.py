@@ -1,18 +1,21 @@
 """Payments: recharge orders, verification, capture, the credit, and polling of what is open."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn, NotRequired, TypedDict, cast
 
 import gateway
 import ledger
 import wallet
+from auth import rate_limits
 from core import clock, config, database, leases, money, pagination
 from core.database import Document, Index, Update, db
-from core.errors import Problem
+from core.errors import Problem, TooManyRequests
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
 from ledger import Outcome
 
@@ -54,6 +57,7 @@ class Order(TypedDict):
     updated_at: dt.datetime
     next_check_at: NotRequired[dt.datetime]  # absent: the order is not checked any more
     asked_at: NotRequired[dt.datetime]  # when a read of the order last caused a check
+    attempted_at: NotRequired[dt.datetime]  # when we learned of its latest payment
     pending_payment_id: NotRequired[str]  # signed, and not credited yet
     pending_since: NotRequired[dt.datetime]
     transaction_id: NotRequired[str]
@@ -72,23 +76,53 @@ class AmountAboveMaximum(Problem):
     code, status, title = "amount_above_maximum", 422, "Amount above the maximum"
 
 
+class TooManyOpenOrders(Problem):
+    """As many orders as a user may open in `seconds` without paying them were opened: `limit`."""
+
+    code, status, title = "too_many_open_orders", 429, "Too many open orders"
+
+
 class OrderNotFound(Problem):
     """There is no such order, or it belongs to somebody else."""
 
     code, status, title = "order_not_found", 404, "Order not found"
 
 
-# How long, and how often, an order that is not paid is checked at Razorpay.
+class Sweep(TypedDict):
+    """A record of `payment_sweeps`: until when Razorpay's list of payments was looked through."""
+
+    _id: str  # the mode
+    next_at: dt.datetime
+    seen_until: dt.datetime
+
+
+# How often Razorpay's list of payments is looked through, and how far back: a payment appears in it
+# when it is attempted, and its order is checked from then on.
+_SWEEP_PAUSE_SECONDS = 60.0
+_SWEEP_PAUSE_SECONDS_SANDBOX = 5.0
+_SWEEP_OVERLAP_SECONDS = 300.0
+_SWEEP_SECONDS_MAX = 86_400.0  # reconciliation looks further back
+
+# At which ages an order is checked that nobody is known to have tried to pay; then no more.
+_EARLY_CHECKS_SECONDS = (20.0, 90.0, 420.0)
+_EARLY_CHECKS_SECONDS_SANDBOX = (5.0, 20.0, 90.0)
+# How long, and how often, an order is checked that was signed, or that somebody has tried to pay.
 _CHECKED_DAYS_MAX = 180
 _CHECK_PAUSE_SECONDS_MIN = 10.0
-_CHECK_PAUSE_SECONDS_MAX = 86_400.0
 _CHECK_PAUSE_SECONDS_SANDBOX = 5.0
-_SANDBOX_CHECKED_OFTEN_SECONDS = 1_800
+_SIGNED_PAUSE_SECONDS_MAX = 86_400.0
+_ATTEMPTED_PAUSE_SECONDS_MAX = 30 * 86_400.0
 _PENDING_CHECK_AFTER_SECONDS = 2.0
-_LAST_CHECK_AFTER_SECONDS = 5.0
 _OWNER_CHECK_PAUSE_SECONDS = 2.0
+_OWNER_CHECK_PAUSE_SECONDS_LATER = 30.0
+_OWNER_CHECKS_OFTEN_SECONDS = 3_600
+_GATEWAY_SECONDS = 8.0  # for each request that `confirm` waits for
+_IN_DOUBT_DAYS = 3
+_ATTEMPTED_DAYS = 7
 _POLL_BATCH = 8
+_AT_ONCE = 8
 _READ_BATCH = 100
+_DECISIONS_MAX = 5
 _NEWEST_FIRST = pagination.newest_first("created_at")
 
 
@@ -115,7 +149,7 @@ class Review(TypedDict):
     resolved_by: NotRequired[str]
     resolution: NotRequired[Resolution | None]  # absent in what release 0.2.1 resolved
     note: NotRequired[str | None]
-    earlier: NotRequired["Review"]  # an earlier review
+    earlier: NotRequired["Review"]  # the review before; of those no more than two are kept
 
 
 class Payment(TypedDict):
@@ -143,6 +177,15 @@ class Payment(TypedDict):
     confirmed_by: NotRequired[str]  # the reconciliation run that found it at Razorpay
     settlement_id: NotRequired[str]
     settled_at: NotRequired[dt.datetime | None]
+
+
+class Settled(TypedDict):
+    """How Razorpay settled a payment; the fee includes the tax."""
+
+    fee_paise: int
+    tax_paise: int
+    settlement_id: str
+    settled_at: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +228,8 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
 
     Our record is written first, and its id is the receipt, so an order whose creation was not
     answered is found by its receipt instead of being created twice. The same `seed` leads to the
-    same order. Raises AmountBelowMinimum, AmountAboveMaximum, GatewayUnavailable, GatewayRefused.
+    same order. Raises AmountBelowMinimum, AmountAboveMaximum, TooManyOpenOrders, GatewayUnavailable,
+    GatewayRefused.
     """
     _require_within_limits(amount_paise)
     receipt, now, mode = f"rcpt_{seed}", clock.now(), config.settings().gateway_mode
@@ -203,6 +247,7 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
     }
     try:
         await db.orders.insert_one(dict(opening))
+        await _require_few_open_orders(opening)
         at_razorpay = None
     except database.DuplicateKey:
         confirmed = {"_id": receipt, "user_id": user_id, "order_id": {"$type": "string"}}
@@ -218,7 +263,7 @@ async def open_order(user_id: str, *, amount_paise: int, seed: str) -> Order:
                 "order_id": at_razorpay.id,
                 "status": "created",
                 "mode": mode,
-                "next_check_at": clock.after(_check_pause_seconds(mode, since=now)),
+                "next_check_at": clock.after(_early_checks_seconds(mode)[0], since=now),
                 "updated_at": now,
             }
         },
@@ -239,6 +284,48 @@ def _require_within_limits(amount_paise: int) -> None:
     if amount_paise > most:
         raise AmountAboveMaximum(
             f"The largest recharge is Rs {money.text(most)}.", maximum=money.rupees(most)
+        )
+
+
+async def _require_few_open_orders(opening: _Opening) -> None:
+    """Raise TooManyOpenOrders, and remove the record, when there are too many earlier ones of its user.
+
+    It is counted with the record written, so that of orders opened at once the earliest pass.
+    """
+    chosen, mine = config.settings(), (opening["created_at"], opening["_id"])
+    where = {
+        "user_id": opening["user_id"],
+        "created_at": {"$gte": clock.after(-86_400), "$lte": opening["created_at"]},
+        "status": {"$ne": "paid"},
+    }
+    newest_first = [("created_at", -1), ("_id", -1)]
+    found = db.orders.find(
+        where,
+        {"created_at": 1, "status": 1},
+        sort=newest_first,
+        hint=[("user_id", 1), *newest_first],
+    )
+    minute_ago = clock.after(-60)
+    earlier = [
+        order["created_at"]
+        for order in await found.to_list(None)
+        if (order["created_at"], order["_id"]) < mine
+        # What Razorpay did not confirm cannot be paid: after an outage it does not count for long.
+        and (order["status"] != "creating" or order["created_at"] > minute_ago)
+    ]
+    for limit, seconds in (
+        (chosen.unpaid_orders_per_hour, 3_600),
+        (chosen.unpaid_orders_per_day, 86_400),
+    ):
+        if len(earlier) < limit or earlier[limit - 1] <= clock.after(-seconds):
+            continue
+        await db.orders.delete_one({"_id": opening["_id"], "order_id": None})
+        until_room = clock.after(seconds, since=earlier[limit - 1]) - clock.now()
+        raise TooManyOpenOrders(
+            f"{limit} orders were opened and not paid; pay one of them, or try again later.",
+            headers={"Retry-After": str(max(1, math.ceil(until_room.total_seconds())))},
+            limit=limit,
+            seconds=seconds,
         )
 
 
@@ -280,19 +367,10 @@ async def list_orders(
     return _NEWEST_FIRST.cut(cast(list[Order], await found.to_list(limit + 1)), limit)
 
 
-async def claim_order(order: Order, payment_id: str) -> bool:
-    """Whether this payment is the one that pays the order: the first captured one is."""
-    claimed = await db.orders.update_one(
-        {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
-        {"$set": {"payment_id": payment_id}},
-    )
-    return claimed.matched_count == 1
-
-
 def order_paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.datetime) -> Update:
     """The companion write of the credit: the order is paid, and no payment is expected any more.
 
-    It is checked once more a little later, for the attempts on it that failed before.
+    It matches only while no other payment pays the order: the first captured one does.
     """
     facts = {
         "status": "paid",
@@ -300,27 +378,34 @@ def order_paid(order: Order, *, payment_id: str, transaction_id: str, at: dt.dat
         "transaction_id": transaction_id,
         "paid_at": at,
         "updated_at": at,
-        "next_check_at": clock.after(_LAST_CHECK_AFTER_SECONDS, since=at),
     }
-    ended = {"pending_payment_id": "", "pending_since": ""}
-    return Update("orders", {"_id": order["_id"]}, {"$set": facts, "$unset": ended})
-
-
-async def mark_order_attempted(order: Order) -> None:
-    """Set the state `attempted`, unless the order is paid."""
-    await db.orders.update_one(
-        {"_id": order["_id"], "status": "created"},
-        {"$set": {"status": "attempted", "updated_at": clock.now()}},
+    ended = {"pending_payment_id": "", "pending_since": "", "next_check_at": ""}
+    return Update(
+        "orders",
+        {"_id": order["_id"], "payment_id": {"$in": [None, payment_id]}},
+        {"$set": facts, "$unset": ended},
     )
 
 
-async def mark_payment_pending(order: Order, payment_id: str) -> None:
-    """A signed payment that is not credited yet: check soon."""
+async def mark_order_attempted(order: Order) -> None:
+    """Somebody has tried to pay the order now, unless it is paid: it is `attempted`, and checked."""
+    now = clock.now()
     facts = {
-        "pending_payment_id": payment_id,
-        "pending_since": clock.now(),
-        "next_check_at": clock.after(_PENDING_CHECK_AFTER_SECONDS),
+        "status": "attempted",
+        "attempted_at": now,
+        "next_check_at": clock.after(_check_pause_seconds_min(order["mode"])),
+        "updated_at": now,
     }
+    if "pending_since" in order:
+        del facts["next_check_at"]  # it is checked sooner
+    await db.orders.update_one({"_id": order["_id"], "status": {"$ne": "paid"}}, {"$set": facts})
+
+
+async def mark_payment_pending(order: Order, payment_id: str) -> None:
+    """A signed or authorized payment that is not credited yet: check soon."""
+    facts: Document = {"next_check_at": clock.after(_PENDING_CHECK_AFTER_SECONDS)}
+    if order.get("pending_payment_id") != payment_id:
+        facts |= {"pending_payment_id": payment_id, "pending_since": clock.now()}
     await db.orders.update_one({"_id": order["_id"], "status": {"$ne": "paid"}}, {"$set": facts})
 
 
@@ -335,27 +420,48 @@ def order_checked_until(order: Order) -> dt.datetime | None:
     """Until when the order is checked at Razorpay; None once no payment is expected."""
     if order["status"] == "paid" or not order.get("next_check_at"):
         return None
-    return clock.after(86_400 * _CHECKED_DAYS_MAX, since=_waits_since(order))
+    since = _expected_since(order)
+    if since is None:
+        last = _early_checks_seconds(order["mode"])[-1]
+        return max(order["next_check_at"], clock.after(last, since=order["created_at"]))
+    return clock.after(86_400 * _CHECKED_DAYS_MAX, since=since)
 
 
-async def claim_order_check(order: Order) -> bool:
-    """Whether a read of the order may check it at Razorpay: it is open, and was not checked just now."""
+async def claim_order_check(order: Order, *, by: str | None) -> bool:
+    """Whether a read of the order may check it at Razorpay: it is open, was not checked just now, and
+    the user `by` has looked up few enough (None: an admin, without a limit)."""
     if order["status"] == "paid" or order["mode"] != config.settings().gateway_mode:
         return False
-    recently = clock.after(-_OWNER_CHECK_PAUSE_SECONDS)
+    is_young = order["created_at"] > clock.after(-_OWNER_CHECKS_OFTEN_SECONDS)
+    pause = _OWNER_CHECK_PAUSE_SECONDS if is_young else _OWNER_CHECK_PAUSE_SECONDS_LATER
     asked = await db.orders.update_one(
-        {"_id": order["_id"], "asked_at": {"$not": {"$gt": recently}}},
+        {"_id": order["_id"], "asked_at": {"$not": {"$gt": clock.after(-pause)}}},
         {"$set": {"asked_at": clock.now()}},
     )
-    return asked.modified_count == 1
+    if not asked.modified_count:
+        return False
+    try:
+        await limit_lookups(by)
+    except TooManyRequests:
+        return False
+    return True
+
+
+async def limit_lookups(user_id: str | None) -> None:
+    """Count a look-up at Razorpay for this user (None: an admin, without a limit). Raises
+    TooManyRequests above the limit a minute."""
+    if user_id is not None:
+        await rate_limits.limit_lookups(user_id)
 
 
 async def claim_due_orders(limit: int) -> list[Order]:
     """Orders that are due for a check, claimed by this process alone.
 
-    In the sandbox that is every 5 seconds for half an hour; else at growing intervals, a quarter
-    of the order's age, from 10 seconds to a day, for half a year: an order never expires, and a
-    failed payment may be authorized days later (Razorpay, "late authorisation").
+    One that nobody is known to have tried to pay is checked a few times in its first minutes: its
+    payment will be in Razorpay's list of payments, which is looked through all the time. One with a
+    signed or authorized payment is checked after a quarter of the time that it has waited, at least
+    daily; one with any other attempt after half of that time. Both for half a year: an order
+    never expires, and a failed payment may be authorized days later (Razorpay, "late authorisation").
     """
     claimed = await leases.claim_due(
         db.orders,
@@ -369,45 +475,74 @@ async def claim_due_orders(limit: int) -> list[Order]:
 
 def _next_check_at(order: Order) -> dt.datetime | None:
     """When the order is checked the next time; None when this check is the last one."""
-    since = _waits_since(order)
-    if order["status"] == "paid" or clock.now() - since > dt.timedelta(days=_CHECKED_DAYS_MAX):
+    now = clock.now()
+    if order["status"] == "paid":
         return None
-    return clock.after(_check_pause_seconds(order["mode"], since=since))
+    if (since := _expected_since(order)) is None:
+        age_seconds = (now - order["created_at"]).total_seconds()
+        ahead = (age for age in _early_checks_seconds(order["mode"]) if age > age_seconds)
+        age = next(ahead, None)
+        return None if age is None else clock.after(age, since=order["created_at"])
+    if now - since > dt.timedelta(days=_CHECKED_DAYS_MAX):
+        return None
+    waited_seconds = (now - since).total_seconds()
+    if "pending_since" in order:
+        pause = min(_SIGNED_PAUSE_SECONDS_MAX, waited_seconds / 4)
+    else:
+        pause = min(_ATTEMPTED_PAUSE_SECONDS_MAX, waited_seconds / 2)
+    return clock.after(max(_check_pause_seconds_min(order["mode"]), pause))
 
 
-def _waits_since(order: Order) -> dt.datetime:
-    return order.get("pending_since") or order["created_at"]
+def _expected_since(order: Order) -> dt.datetime | None:
+    """Since when a payment of the order may become money; None: nobody has tried to pay it."""
+    since = order.get("pending_since") or order.get("attempted_at")
+    if since is None and order["status"] == "attempted":
+        return order["created_at"]  # by release 0.2.1, which did not keep when
+    return since
 
 
-def _check_pause_seconds(mode: str, *, since: dt.datetime) -> float:
-    """The pause before the next check of an order that has waited `since` then."""
-    age_seconds = (clock.now() - since).total_seconds()
-    if mode == "sandbox" and age_seconds < _SANDBOX_CHECKED_OFTEN_SECONDS:
-        return _CHECK_PAUSE_SECONDS_SANDBOX
-    return max(_CHECK_PAUSE_SECONDS_MIN, min(_CHECK_PAUSE_SECONDS_MAX, age_seconds / 4))
+def _early_checks_seconds(mode: str) -> tuple[float, ...]:
+    return _EARLY_CHECKS_SECONDS_SANDBOX if mode == "sandbox" else _EARLY_CHECKS_SECONDS
 
 
-async def unpaid_orders_between(
-    since: dt.datetime, until: dt.datetime
+def _check_pause_seconds_min(mode: str) -> float:
+    return _CHECK_PAUSE_SECONDS_SANDBOX if mode == "sandbox" else _CHECK_PAUSE_SECONDS_MIN
+
+
+async def orders_in_doubt(until: dt.datetime, *, deep: bool) -> AsyncIterator[list[Order]]:
+    """The orders that are not paid although somebody signed or authorized a payment, in the three days
+    before `until`, the oldest first, in batches. With `deep` those of half a year, and after them all
+    orders of the last seven days that somebody has tried to pay."""
+    days = _CHECKED_DAYS_MAX if deep else _IN_DOUBT_DAYS
+    signed: Document = {"mode": config.settings().gateway_mode, "status": {"$ne": "paid"}}
+    async for batch in _in_order_of("pending_since", signed, days, until):
+        yield batch
+    if deep:
+        tried: Document = {"mode": config.settings().gateway_mode, "status": "attempted"}
+        tried["pending_since"] = None
+        async for batch in _in_order_of("created_at", tried, _ATTEMPTED_DAYS, until):
+            yield batch
+
+
+async def _in_order_of(
+    field: str, where: Document, days: int, until: dt.datetime
 ) -> AsyncIterator[list[Order]]:
-    """The orders of that time that are not paid, the oldest first, in batches."""
-    last = (since, "")
+    """The orders that `where` matches whose `field` is in the `days` before `until`, in batches."""
+    last: tuple[dt.datetime, str] = (clock.after(-86_400 * days, since=until), "")
     while True:
         at, order_id = last
-        found = db.orders.find(
-            {
-                "status": {"$in": ["created", "attempted"]},
-                "mode": config.settings().gateway_mode,
-                "created_at": {"$gte": at, "$lt": until},
-                "$or": [{"created_at": {"$gt": at}}, {"_id": {"$gt": order_id}}],
-            }
-        )
-        rows = await found.sort([("created_at", 1), ("_id", 1)]).to_list(_READ_BATCH)
+        page = {
+            **where,
+            # The type is named because only then MongoDB uses a partial index over dates.
+            field: {"$gte": at, "$lt": until, "$type": "date"},
+            "$or": [{field: {"$gt": at}}, {"_id": {"$gt": order_id}}],
+        }
+        rows = await db.orders.find(page).sort([(field, 1), ("_id", 1)]).to_list(_READ_BATCH)
         batch = cast(list[Order], rows)
         if not batch:
             return
         yield batch
-        last = (batch[-1]["created_at"], batch[-1]["_id"])
+        last = (cast(dict[str, dt.datetime], batch[-1])[field], batch[-1]["_id"])
 
 
 # --- payments: verified, captured, credited -----------------------------------------------------
@@ -419,8 +554,9 @@ async def confirm(
     """Verify and credit what Checkout passed to the browser; None while it is pending.
 
     Answered from our own record when it was credited before, so a repetition works while Razorpay
-    is down. When Razorpay does not answer, `poll_pending` credits it later. Raises
-    OrderNotFound, InvalidSignature, PaymentMismatch.
+    is down. When Razorpay does not answer in time, `poll_pending` credits it later; also when it says
+    that it knows no such payment, because it has signed it. Raises OrderNotFound, InvalidSignature,
+    PaymentMismatch.
     """
     order = await get_order(order_id, user_id)
     is_in_the_wallet = order["status"] == "paid" and order["payment_id"] == payment_id
@@ -437,9 +573,8 @@ async def confirm(
         paise = (await wallet.get_balance(user_id)).balance_paise
         return Receipt(int(order["amount_paise"]), paise, order["transaction_id"], True)
     try:
-        payment = await gateway.fetch_payment(payment_id)
-    except NoSuchEntity:
-        raise PaymentMismatch("Razorpay does not know this payment.", reason="unknown") from None
+        async with _in_time(_GATEWAY_SECONDS):
+            payment = await gateway.fetch_payment(payment_id)
     except (GatewayUnavailable, GatewayRefused) as problem:
         log.warning("payment %s waits: %s", payment_id, problem.detail)
         receipt = None
@@ -450,12 +585,25 @@ async def confirm(
     return receipt
 
 
-async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
+@contextlib.asynccontextmanager
+async def _in_time(seconds: float | None) -> AsyncIterator[None]:
+    """GatewayUnavailable when the block takes longer; None: as long as it takes."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise GatewayUnavailable("Razorpay takes too long to answer.") from None
+
+
+async def credit(
+    order: Order, payment: entities.Payment, *, beside: Sequence[entities.Payment] | None = None
+) -> Receipt | None:
     """Credit a captured payment to the wallet of the order's user: once, whoever reports it.
 
     Browser, webhook, poller and reconciliation all call this. The amount and the user are
-    our order's, the state is Razorpay's: `payment` has just been fetched. An authorized payment is
-    captured first. The key is the payment's id, and the order's `paid` commits with the entry.
+    our order's, the state is Razorpay's: `payment` has just been fetched, and so were the order's
+    payments `beside` it, if they are given. An authorized payment is captured first. The key is the
+    payment's id, and the order's `paid` commits with the entry.
     None: not captured yet. Raises PaymentMismatch for what cannot be credited; if money was taken
     nevertheless, it is recorded for review. An order is credited once: Razorpay refunds a second
     captured payment itself (Razorpay, "auto refunds"), so crediting it would pay it out twice.
@@ -463,45 +611,72 @@ async def credit(order: Order, payment: entities.Payment) -> Receipt | None:
     if payment.order_id != order["order_id"]:
         raise PaymentMismatch("This payment belongs to another order.", reason="other_order")
     if payment.status == "authorized":
-        await _require_creditable(order, payment)
-        payment = await _capture(payment, int(order["amount_paise"]))
-    await _record_payment(payment, order)
-    if payment.status == "failed":
-        raise PaymentMismatch(
-            "The payment failed and no money was taken. The order can be paid again.",
-            reason="failed",
-        )
+        payment = await _captured(order, payment, beside)
     if payment.status not in ("captured", "refunded"):
+        if await _record_payment(payment, order):
+            await mark_order_attempted(order)
+        if payment.status == "failed":
+            raise PaymentMismatch(
+                "The payment failed and no money was taken. The order can be paid again.",
+                reason="failed",
+            )
         return None
-    await _require_creditable(order, payment)
-    if not await claim_order(order, payment.id):
-        await _reject_for_review(payment, order, "second_payment")
-    return await _post_credit(order, payment)
-
-
-async def _capture(payment: entities.Payment, amount_paise: int) -> entities.Payment:
-    """The payment after trying to capture it; unchanged when Razorpay does not answer."""
-    try:
+    for _ in range(_DECISIONS_MAX):
+        known = await find_payment(payment.id)
+        await _require_creditable(order, payment, known)
         try:
-            await gateway.capture_payment(payment.id, amount_paise)
-        except GatewayRefused:
-            log.info("capture of %s refused; somebody else may have captured it", payment.id)
-        return await gateway.fetch_payment(payment.id)
+            return await _post_credit(order, payment, known)
+        except wallet.RecordChanged as changed:  # another payment, or a person, was first
+            refusal = changed
+            order = await get_order(order["order_id"], None)
+    raise refusal
+
+
+async def _captured(
+    order: Order, payment: entities.Payment, beside: Sequence[entities.Payment] | None
+) -> entities.Payment:
+    """An authorized payment after trying to capture it; unchanged when Razorpay does not answer.
+
+    Beside another payment that pays the order it is not captured: Razorpay sends it back itself.
+    """
+    order = await get_order(order["order_id"], None)  # another payment may have paid it meanwhile
+    await _require_creditable(order, payment, await find_payment(payment.id))
+    try:
+        async with _in_time(_GATEWAY_SECONDS):
+            if beside is None:
+                beside = await gateway.fetch_order_payments(order["order_id"])
+            if any(
+                other.id != payment.id and other.status in ("captured", "refunded")
+                for other in beside
+            ):
+                await _reject_for_review(payment, order, "second_payment")
+            try:
+                await gateway.capture_payment(payment.id, int(order["amount_paise"]))
+            except GatewayRefused:
+                log.info("capture of %s refused; somebody else may have captured it", payment.id)
+            return await gateway.fetch_payment(payment.id)
     except (GatewayUnavailable, GatewayRefused):
         return payment
 
 
-async def _require_creditable(order: Order, payment: entities.Payment) -> None:
-    """Raise PaymentMismatch, and record it for review, for money that is not exactly what was ordered."""
+async def _require_creditable(
+    order: Order, payment: entities.Payment, known: Payment | None
+) -> None:
+    """Raise PaymentMismatch, and record it for review, for money that is not exactly what was ordered.
+
+    `known` is our record of the payment; one that is in the wallet passes."""
     if payment.amount_paise != order["amount_paise"] or payment.currency != order["currency"]:
         await _reject_for_review(payment, order, "amount_mismatch")
-    went_back = payment.status == "refunded" or payment.amount_refunded_paise > 0
+    if known is not None and known.get("transaction_id"):
+        return
     in_the_wallet = order["status"] == "paid" and order["payment_id"] == payment.id
+    went_back = payment.status == "refunded" or payment.amount_refunded_paise > 0
     if went_back and not in_the_wallet:
         await _reject_for_review(payment, order, "refunded")
     if order["payment_id"] not in (None, payment.id):
         await _reject_for_review(payment, order, "second_payment")
-    if not in_the_wallet and await _is_decided_by_hand(payment.id):
+    has_review = known is not None and "review" in known
+    if has_review and not in_the_wallet and await _is_decided_by_hand(payment.id):
         await _reject_for_review(payment, order, "came_back")
 
 
@@ -525,7 +700,7 @@ async def _reject_for_review(
         review["resolution"] = "refunded"
         review["note"] = _WENT_BACK_NOTE
     waits = {"_id": payment.id, "review.reason": {"$ne": reason}}
-    kept = {"$mergeObjects": [{"$literal": review}, {"earlier": "$review"}]}
+    kept = {"$mergeObjects": [{"$literal": review}, {"earlier": _LATEST_REVIEWS}]}
     is_new = await db.payments.update_one(waits, [{"$set": {"review": kept}}])
     if is_new.matched_count:
         log.error("payment %s of order %s needs review: %s", payment.id, order["order_id"], reason)
@@ -537,16 +712,22 @@ async def _reject_for_review(
     )
 
 
-async def _post_credit(order: Order, payment: entities.Payment) -> Receipt:
+async def _post_credit(order: Order, payment: entities.Payment, known: Payment | None) -> Receipt:
+    """Credit the payment, in one commit with its record and the order's. Raises RecordChanged when
+    another payment pays the order by now, or when the record is not `known` any more."""
     amount_paise, user_id = int(order["amount_paise"]), order["user_id"]
 
     def companions(outcome: Outcome) -> list[database.Write]:
         entry = outcome.entry
         assert entry is not None
         credited = {"transaction_id": entry.id, "updated_at": entry.created_at}
+        where: Document = {"_id": payment.id}
+        if known is not None:
+            review = known.get("review")
+            where["review.resolved_at"] = review.get("resolved_at") if review else None
         return [
             order_paid(order, payment_id=payment.id, transaction_id=entry.id, at=entry.created_at),
-            Update("payments", {"_id": payment.id}, {"$set": credited}),  # `credit` recorded it
+            Update("payments", where, _facts_of(payment, order, credited), upsert=known is None),
         ]
 
     outcome = await wallet.post(
@@ -573,11 +754,21 @@ async def _post_credit(order: Order, payment: entities.Payment) -> Receipt:
     )
 
 
-async def _record_payment(payment: entities.Payment, order: Order) -> None:
-    """Store a payment as Razorpay reports it. A captured one never returns to an earlier status."""
+async def _record_payment(payment: entities.Payment, order: Order) -> bool:
+    """Store a payment as Razorpay reports it; whether it is new. A captured one never returns to an
+    earlier status."""
     where: Document = {"_id": payment.id}
     if payment.status not in ("captured", "refunded"):
         where["status"] = {"$nin": ["captured", "refunded"]}
+    try:
+        kept = await db.payments.update_one(where, _facts_of(payment, order, {}), upsert=True)
+    except database.DuplicateKey:
+        return False  # it is captured by now
+    return kept.upserted_id is not None
+
+
+def _facts_of(payment: entities.Payment, order: Order, more: Document) -> Document:
+    """The update that stores a payment as Razorpay reports it, with `more` facts."""
     facts: Document = {
         "user_id": order["user_id"],
         "order_id": order["order_id"],
@@ -589,40 +780,116 @@ async def _record_payment(payment: entities.Payment, order: Order) -> None:
         "error_reason": payment.error_reason,
         "error_description": payment.error_description,
         "amount_refunded_paise": database.long(payment.amount_refunded_paise),
+        **more,
     }
     if payment.fee_paise is not None:
         facts |= {"fee_paise": database.long(payment.fee_paise)}
     if payment.tax_paise is not None:
         facts |= {"tax_paise": database.long(payment.tax_paise)}
     now = clock.now()
-    try:
-        await db.payments.update_one(
-            where,
-            {
-                "$set": facts,
-                "$setOnInsert": {"created_at": payment.created_at or now, "seen_at": now},
-            },
-            upsert=True,
-        )
-    except database.DuplicateKey:
-        pass  # it is captured by now
+    return {
+        "$set": facts,
+        "$setOnInsert": {"created_at": payment.created_at or now, "seen_at": now},
+    }
 
 
 # --- payments: polled ---------------------------------------------------------------------------
 
 
 async def poll_pending() -> int:
-    """Check the orders that are due; how many there were. Any number of processes may run it.
+    """Look through Razorpay's new payments, and check the orders that are due; how many those were.
+    Any number of processes may run it.
 
     This also credits a payment whose browser was closed before it reported it.
     """
+    with gateway.on_behalf_of("poller"):
+        if gateway.retry_after_seconds() > 0:
+            return 0  # nothing is claimed while Razorpay does not answer
+        await sweep_payments()
+        count = 0
+        while True:
+            batch = await claim_due_orders(_POLL_BATCH)
+            answers = await asyncio.gather(*map(_try_check_order, batch))
+            count += len(batch)
+            if len(batch) < _POLL_BATCH or not all(answers):
+                return count
+
+
+async def sweep_payments() -> int:
+    """Credit, or follow, what is new in Razorpay's list of payments, if it is time to; how many were new.
+
+    The list is looked through from a while before the end of the last time. What is in it was
+    attempted, so its order is checked from then on, whatever becomes of the payment.
+    """
+    sweep = await _claim_sweep()
+    if sweep is None:
+        return 0
+    until = clock.now()
+    overlapping = clock.after(-_SWEEP_OVERLAP_SECONDS, since=sweep["seen_until"])
+    since = max(overlapping, clock.after(-_SWEEP_SECONDS_MAX, since=until))
     count = 0
-    while True:
-        batch = await claim_due_orders(_POLL_BATCH)
-        answers = await asyncio.gather(*map(_try_check_order, batch))
-        count += len(batch)
-        if len(batch) < _POLL_BATCH or not all(answers):
-            return count
+    try:
+        async for page in gateway.payments_between(since, until):
+            news = await _news_of(page)
+            await leases.gather_bounded(_follow, news, _AT_ONCE)
+            count += len(news)
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        log.warning("razorpay's payments not looked through: %s", problem.detail)
+        return count
+    await db.payment_sweeps.update_one({"_id": sweep["_id"]}, {"$max": {"seen_until": until}})
+    return count
+
+
+async def _claim_sweep() -> Sweep | None:
+    """The record of the sweep, claimed by this process alone; None when it is not time yet."""
+    mode, now = config.settings().gateway_mode, clock.now()
+    is_sandbox = mode == "sandbox"
+    again_at = clock.after(_SWEEP_PAUSE_SECONDS_SANDBOX if is_sandbox else _SWEEP_PAUSE_SECONDS)
+    found = cast(Sweep | None, await db.payment_sweeps.find_one({"_id": mode}))
+    if found is None:
+        first: Sweep = {
+            "_id": mode,
+            "next_at": again_at,
+            "seen_until": clock.after(-_SWEEP_SECONDS_MAX),
+        }
+        try:
+            await db.payment_sweeps.insert_one(dict(first))
+        except database.DuplicateKey:
+            return None
+        return first
+    if found["next_at"] > now:
+        return None
+    claimed = await db.payment_sweeps.update_one(
+        {"_id": mode, "next_at": found["next_at"]}, {"$set": {"next_at": again_at}}
+    )
+    return found if claimed.modified_count else None
+
+
+async def _news_of(page: list[entities.Payment]) -> list[tuple[Order, entities.Payment]]:
+    """Those of these payments, with their orders, of which we do not know what Razorpay says."""
+    where = {
+        "order_id": {"$in": [payment.order_id for payment in page]},
+        "mode": config.settings().gateway_mode,
+    }
+    rows = cast(list[Order], await db.orders.find(where).to_list(None))
+    orders = {order["order_id"]: order for order in rows}
+    known = await find_payments([payment.id for payment in page if payment.order_id in orders])
+    return [
+        (orders[payment.order_id], payment)
+        for payment in page
+        if payment.order_id in orders and not is_known(payment, known.get(payment.id))
+    ]
+
+
+async def _follow(news: tuple[Order, entities.Payment]) -> None:
+    order, payment = news
+    try:
+        receipt = await credit(order, payment)
+    except PaymentMismatch as mismatch:
+        log.info("payment %s not credited: %s", payment.id, mismatch.extra.get("reason"))
+    else:
+        if receipt is None and payment.status == "authorized":
+            await mark_payment_pending(order, payment.id)
 
 
 async def _try_check_order(order: Order) -> bool:
@@ -640,25 +907,25 @@ async def _try_check_order(order: Order) -> bool:
 async def check_order(order: Order, *, seconds: float | None = None) -> list[Receipt]:
     """Fetch the order's payments from Razorpay, store them, credit what was captured.
 
-    Returns the new credits. Raises GatewayUnavailable (also after `seconds` without an answer)
-    and GatewayRefused.
+    Returns the new credits. Raises GatewayUnavailable (also when all of it takes longer than
+    `seconds`: the rest is done by the next check) and GatewayRefused.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            found = await gateway.fetch_order_payments(order["order_id"])
-    except TimeoutError:
-        raise GatewayUnavailable("Razorpay takes too long to answer.") from None
-    if found:
-        await mark_order_attempted(order)
-    credited = []
-    # Captured ones first: an authorized one beside them is then not captured as well.
-    for payment in sorted(found, key=lambda p: p.status != "captured"):
-        try:
-            receipt = await credit(order, payment)
-        except PaymentMismatch as mismatch:
-            log.info("payment %s not credited: %s", payment.id, mismatch.extra.get("reason"))
-        else:
-            if receipt is not None and not receipt.already_processed:
+    async with _in_time(seconds):
+        found = await gateway.fetch_order_payments(order["order_id"])
+        known = await find_payments([payment.id for payment in found])
+        credited = []
+        # Captured ones first: an authorized one beside them is then not captured as well.
+        for payment in sorted(found, key=lambda p: p.status != "captured"):
+            if is_known(payment, known.get(payment.id)):
+                continue
+            try:
+                receipt = await credit(order, payment, beside=found)
+            except PaymentMismatch as mismatch:
+                log.info("payment %s not credited: %s", payment.id, mismatch.extra.get("reason"))
+                continue
+            if receipt is None and payment.status == "authorized":
+                await mark_payment_pending(order, payment.id)
+            elif receipt is not None and not receipt.already_processed:
                 credited.append(receipt)
     return credited
 
@@ -669,6 +936,23 @@ async def check_order(order: Order, *, seconds: float | None = None) -> list[Rec
 async def find_payment(payment_id: str) -> Payment | None:
     """The record of a payment, None when we do not know it."""
     return cast(Payment | None, await db.payments.find_one({"_id": payment_id}))
+
+
+async def find_payments(payment_ids: list[str]) -> dict[str, Payment]:
+    """Our records of those of these payments that we know, by id."""
+    found = db.payments.find({"_id": {"$in": payment_ids}})
+    return {each["_id"]: each for each in cast(list[Payment], await found.to_list(None))}
+
+
+def is_known(payment: entities.Payment, known: Payment | None) -> bool:
+    """Whether our record says the same as Razorpay, and nothing is left to do about the payment."""
+    if known is None or known["status"] != payment.status:
+        return False
+    if known["amount_refunded_paise"] != payment.amount_refunded_paise:
+        return False
+    if payment.status not in ("authorized", "captured", "refunded"):
+        return True
+    return bool(known.get("transaction_id") or "review" in known)
 
 
 async def find_payments_of_orders(page: list[Order]) -> dict[str, list[Payment]]:
@@ -723,35 +1007,30 @@ async def release_refund_claim(payment_id: str, refund_id: str) -> None:
 
 
 async def mark_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
-    """Mark those of these captured payments that are credited as found by this run; their ids."""
+    """Mark those of these captured payments that are credited as found at Razorpay, once; their ids."""
     mine = {"_id": {"$in": payment_ids}, "transaction_id": {"$type": "string"}}
-    await db.payments.update_many(mine, {"$set": {"confirmed_by": run_id}})
-    return await find_confirmed(run_id, payment_ids)
+    found = await db.payments.find(mine, {"confirmed_by": 1}).to_list(None)
+    fresh = [payment["_id"] for payment in found if not payment.get("confirmed_by")]
+    if fresh:
+        await db.payments.update_many({"_id": {"$in": fresh}}, {"$set": {"confirmed_by": run_id}})
+    return {payment["_id"] for payment in found}
 
 
-async def find_confirmed(run_id: str, payment_ids: list[str]) -> set[str]:
-    """Those of these payments that `mark_confirmed` marked in this run."""
-    found = db.payments.find({"_id": {"$in": payment_ids}, "confirmed_by": run_id}, {"_id": 1})
+async def find_confirmed(payment_ids: list[str]) -> set[str]:
+    """Those of these payments that `mark_confirmed` has marked."""
+    mine = {"_id": {"$in": payment_ids}, "confirmed_by": {"$type": "string"}}
+    found = db.payments.find(mine, {"_id": 1})
     return {payment["_id"] for payment in await found.to_list(None)}
 
 
-async def record_settlement(
-    payment_id: str,
-    *,
-    fee_paise: int,
-    tax_paise: int,
-    settlement_id: str,
-    settled_at: dt.datetime | None,
-) -> bool:
-    """Store how a payment was settled; whether we know the payment."""
-    facts = {
-        "fee_paise": database.long(fee_paise),
-        "tax_paise": database.long(tax_paise),
-        "settlement_id": settlement_id,
-        "settled_at": settled_at,
-    }
-    kept = await db.payments.update_one({"_id": payment_id}, {"$set": facts})
-    return kept.matched_count == 1
+async def record_settlements(lines: Mapping[str, Settled]) -> set[str]:
+    """Store how these payments were settled, where it is not stored yet; the ids that we know."""
+    known = await find_payments(list(lines))
+    for payment_id, payment in known.items():
+        facts = lines[payment_id]
+        if any(payment.get(name) != value for name, value in facts.items()):
+            await db.payments.update_one({"_id": payment_id}, {"$set": facts})
+    return set(known)
 
 
 # --- payments: in review ------------------------------------------------------------------------
@@ -825,6 +1104,29 @@ _RESOLVED_AS_REFUNDED: Document = {
     ]
 }
 
+# The review that there is, and the one before it without its own earlier one: what became of older
+# ones stands in the log.
+_EARLIER_ALONE: Document = {
+    "$arrayToObject": {
+        "$filter": {
+            "input": {"$objectToArray": "$review.earlier"},
+            "cond": {"$ne": ["$$this.k", "earlier"]},
+        }
+    }
+}
+_LATEST_REVIEWS: Document = {
+    "$switch": {
+        "branches": [
+            {
+                "case": {"$eq": [{"$type": "$review.earlier"}, "object"]},
+                "then": {"$mergeObjects": ["$review", {"earlier": _EARLIER_ALONE}]},
+            },
+            {"case": {"$eq": [{"$type": "$review"}, "object"]}, "then": "$review"},
+        ],
+        "default": "$$REMOVE",
+    }
+}
+
 # Not credited: a refund may have failed, and the payment been credited, since it was recorded.
 _IN_REVIEW: Document = {
     "review.at": {"$type": "date"},
@@ -840,9 +1142,10 @@ database.declare(
         Index(("order_id",)),
         Index(("user_id", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
-        Index(("status", "created_at", "_id")),
-        # A partial index over what is still expected: it does not grow with the history.
-        Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
+        Index(("mode", "status", "created_at", "_id")),
+        # Partial indexes over what is still expected: they do not grow with the history.
+        Index(("mode", "next_check_at"), only_where={"next_check_at": {"$type": "date"}}),
+        Index(("mode", "pending_since", "_id"), only_where={"pending_since": {"$type": "date"}}),
     ],
     schema={
         "bsonType": "object",
@@ -858,13 +1161,16 @@ database.declare(
 )
 
 
+database.declare("payment_sweeps")
+
+
 database.declare(
     "payments",
     indexes=[
         Index(("user_id", "-created_at")),
         Index(("order_id",)),
         Index(("status", "created_at")),
-        Index(("review.at",), only_where={"review.at": {"$type": "date"}}),
+        Index(("review.resolved_at", "review.at"), only_where={"review.at": {"$type": "date"}}),
     ],
     schema={
         "bsonType": "object",

@@ -5,7 +5,7 @@ import contextlib
 import datetime as dt
 import logging
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
@@ -89,6 +89,18 @@ class Refund(TypedDict):
     not_for: NotRequired[list[str]]  # disputes that were open when it existed: it pays none of them
     waits: NotRequired[RefundDoubt | None]  # why a person has to decide
     decided: NotRequired[list[Decided]]
+    handed_by: NotRequired[
+        str
+    ]  # the dispute that reserved or debited its money, and handed it over
+    settlement_id: NotRequired[str]
+    settled_at: NotRequired[dt.datetime | None]
+
+
+class Settled(TypedDict):
+    """How Razorpay settled a refund."""
+
+    settlement_id: str
+    settled_at: dt.datetime | None
 
 
 class RefundExceedsUnspent(Problem):
@@ -756,10 +768,11 @@ def _decide_by_hand(record: Refund, outcome: str, decided: Decided) -> Decision:
 
 async def poll_due_refunds() -> int:
     """Check the refunds that are due; how many there were. Any number of processes may run it."""
-    mine = await claim_due_refunds(_POLL_BATCH)
-    for record in mine:
-        await check_refund(record)
-    return len(mine)
+    with gateway.on_behalf_of("poller"):
+        mine = await claim_due_refunds(_POLL_BATCH)
+        for record in mine:
+            await check_refund(record)
+        return len(mine)
 
 
 async def check_refund(record: Refund) -> Refund:
@@ -860,6 +873,26 @@ async def find_refund(refund_id: str) -> Refund | None:
 async def find_refund_by_gateway_id(gateway_id: str) -> Refund | None:
     """The record of a refund by Razorpay's id, if there is one."""
     return await _find_one({"gateway_id": gateway_id})
+
+
+async def record_settlements(lines: Mapping[str, Settled]) -> set[str]:
+    """Store how these refunds (by Razorpay's id) were settled, where it is not stored yet; the ids that
+    we know."""
+    ids = {"gateway_id": {"$in": list(lines), "$type": "string"}}
+    known = cast(list[Refund], await db.refunds.find(ids).to_list(None))
+    for record in known:
+        facts = lines[record["gateway_id"] or ""]
+        if any(record.get(name) != value for name, value in facts.items()):
+            await db.refunds.update_one({"_id": record["_id"]}, {"$set": facts})
+    return {record["gateway_id"] or "" for record in known}
+
+
+def as_it_was_read(record: Refund) -> Update:
+    """A companion write that finds the record only as long as its money is where it was read: what
+    reserves or releases for it outside of this file rests on that."""
+    fields = ("status", "amount_paise", "transaction_id", "revision")
+    where = {name: record.get(name) for name in fields} | {"_id": record["_id"]}
+    return Update("refunds", where, {"$set": {"reservation_repaired_at": clock.now()}})
 
 
 # --- storage ------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Final, TypedDict, cast, get_args
 
-from core import database, pagination
-from core.database import Document, Index, Long, Session, db
+from core import clock, database, pagination
+from core.database import Document, Index, Long, Session, Transaction, db
 from core.errors import NotFound
 from ledger import Category, Contra, Entry, Type
 
@@ -57,7 +57,7 @@ _BY_USER = Index(("user_id", "-created_at", "-seq"))
 _BY_USER_AND_KIND = Index(("user_id", "type", "category", "-created_at", "-seq", "amount_paise"))
 _BY_KIND = Index(("type", "category", "-created_at", "-user_id", "-seq", "amount_paise"))
 _BY_CAMPAIGN = Index(
-    ("campaign_id", "-created_at", "-user_id", "-seq", "type", "category", "amount_paise"),
+    ("campaign_id", "type", "category", "-created_at", "-user_id", "-seq", "amount_paise"),
     only_where={"campaign_id": {"$gt": ""}},
 )
 _BY_CALL = Index(("call_id",), only_where={"call_id": {"$gt": ""}})
@@ -85,6 +85,21 @@ database.declare(
         },
     },
 )
+
+
+class Sum(TypedDict):
+    """What the entries of one kind come to. `contra` is there for recovered dues alone, which go to
+    more than one account."""
+
+    type: Type
+    category: Category
+    contra: Contra | None
+    paise: Long
+    count: Long
+
+
+# India has had no other offset since 1945, and a fixed one is faster to compute.
+_DAY: Final = {"$dateTrunc": {"date": "$created_at", "unit": "day", "timezone": "+05:30"}}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,27 +207,92 @@ async def summary(chosen: Filter) -> Summary:
     return total.less(rest).only(chosen.type)
 
 
+async def sums_by_day(chosen: Filter, *, by_contra: bool) -> dict[dt.date, list[Sum]]:
+    """What the entries of each day in India come to: for each type and category, and for recovered
+    dues each account, the `paise` and the `count`. Read from the index alone, but for those dues."""
+    days: dict[dt.date, list[Sum]] = {}
+    dues: list[Category] = ["due_recovery"]
+    others: list[Category] = [each for each in CATEGORIES if each not in dues]
+    for categories, contra in ((others, None), (dues, "$contra" if by_contra else None)):
+        where, hint = _plan(chosen, categories)
+        kind = {"type": "$type", "category": "$category", "contra": contra}
+        sums = {"paise": {"$sum": "$amount_paise"}, "count": {"$sum": 1}}
+        pipeline = [{"$match": where}, {"$group": {"_id": {"day": _DAY, **kind}, **sums}}]
+        async for row in db.transactions.aggregate(pipeline, hint=hint):
+            key = row["_id"]
+            found: Sum = {
+                "type": key["type"],
+                "category": key["category"],
+                "contra": key.get("contra"),
+                "paise": Long(row["paise"]),
+                "count": Long(row["count"]),
+            }
+            days.setdefault(clock.ist_date(key["day"]), []).append(found)
+    return days
+
+
+async def first_moment(chosen: Filter) -> dt.datetime | None:
+    """When the first entry of the filter was made; None when there is none."""
+    where, hint = _plan(chosen, CATEGORIES)
+    found = db.transactions.find(where, {"created_at": 1}, hint=hint).sort("created_at", 1)
+    async for row in found.limit(1):
+        at: dt.datetime = row["created_at"]
+        return at
+    return None
+
+
 # --- storage ------------------------------------------------------------------------------------
 
 
-async def append(entries: Sequence[Entry], session: Session) -> None:
+def append(entries: Iterable[Entry], transaction: Transaction) -> None:
     """Insert new entries; only wallet.py calls this, inside its commit."""
-    await db.transactions.insert_many(
-        [cast(Document, record_of(entry)) for entry in entries], ordered=False, session=session
-    )
+    transaction.insert("transactions", [record_of(entry) for entry in entries])
 
 
-async def find_transactions(ids: Iterable[str], session: Session | None = None) -> dict[str, Entry]:
+def read_known(ids: Iterable[str], transaction: Transaction) -> dict[str, Entry]:
+    """The entries among `ids` that exist, as a commit reads them."""
+    found = transaction.find("transactions", {"_id": {"$in": list(ids)}})
+    return {row["_id"]: entry_from(cast(EntryRecord, row)) for row in found}
+
+
+async def find_transactions(ids: Iterable[str]) -> dict[str, Entry]:
     """The entries among `ids` that exist."""
-    found = db.transactions.find({"_id": {"$in": list(ids)}}, batch_size=1_000, session=session)
+    found = db.transactions.find({"_id": {"$in": list(ids)}}, batch_size=1_000)
     return {row["_id"]: entry_from(cast(EntryRecord, row)) async for row in found}
 
 
-async def read_chain(user_id: str, *, seq_max: int) -> AsyncGenerator[Entry, None]:
-    """A wallet's entries in the order of their `seq`, up to `seq_max`, from one server cursor."""
-    found = db.transactions.find({"user_id": user_id, "seq": {"$lte": seq_max}}, sort=[("seq", 1)])
-    async for row in found.batch_size(1_000):
-        yield entry_from(cast(EntryRecord, row))
+async def find_of_categories(
+    user_ids: Sequence[str], categories: Sequence[Category], session: Session | None = None
+) -> list[Entry]:
+    """The entries of these users in these categories, in no order: for those that are few."""
+    where = {
+        "user_id": {"$in": list(user_ids)},
+        "type": {"$in": TYPES},
+        "category": {"$in": list(categories)},
+    }
+    found = db.transactions.find(where, hint=_name(_BY_USER_AND_KIND), session=session)
+    return [entry_from(cast(EntryRecord, row)) for row in await found.to_list(None)]
+
+
+async def read_chains(
+    after: tuple[str, int], *, until: tuple[str, int] | None, limit: int
+) -> list[Entry]:
+    """At most `limit` entries behind the user and `seq` of `after`, in the order of user and `seq`;
+    up to those of `until`, these included. A seek in the index: no server cursor stays open."""
+    if until is not None and after >= until:
+        return []
+    user_id, seq = after
+    found = db.transactions.find({}).hint([("user_id", 1), ("seq", 1)])
+    found = found.min([("user_id", user_id), ("seq", seq + 1)])
+    if until is not None:
+        found = found.max([("user_id", until[0]), ("seq", until[1] + 1)])
+    rows = await found.limit(limit).to_list(None)
+    return [entry_from(cast(EntryRecord, row)) for row in rows]
+
+
+async def count_roughly() -> int:
+    """How many entries there are, by MongoDB's own count of the collection, which costs nothing."""
+    return int(await db.transactions.estimated_document_count())
 
 
 def record_of(entry: Entry) -> EntryRecord:
@@ -285,7 +365,7 @@ def _plan(chosen: Filter, categories: Sequence[Category] = ()) -> tuple[Document
         name: value for name in equal_to if (value := getattr(chosen, name)) is not None
     }
     index = _index_for(chosen, has_kind=bool(chosen.type or chosen.category or categories))
-    if index in (_BY_USER_AND_KIND, _BY_KIND):
+    if index in (_BY_USER_AND_KIND, _BY_KIND, _BY_CAMPAIGN):
         where.setdefault("type", {"$in": TYPES})
         where.setdefault("category", {"$in": list(categories) or CATEGORIES})
     bounds = {"$gte": chosen.period.since, "$lt": chosen.period.until}

@@ -1,17 +1,21 @@
 """Background jobs: the list of what every process repeats, and of the handlers of events."""
 
 import asyncio
-import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import payments
 import refunds
 from calls import monitor, submissions
 from campaigns import dialer
 from core import database, outbox
+from core.errors import Problem
+from core.outbox import Lane
 from reconciliation import reconcile, webhooks
+from reporting import audit_runs, totals
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +33,32 @@ JOBS: dict[str, tuple[Job, float]] = {
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll_due_refunds, 2.0),
     "reconcile": (reconcile.run_when_due, 30.0),
+    "report unhandled events": (outbox.report_unhandled, 60.0),
+    "keep totals": (totals.keep_closed_days, 300.0),
 }
 
-# The handlers of each event of the outbox. Each is idempotent (core/outbox.py).
-HANDLERS: dict[str, list[outbox.Handler]] = {
-    "CallEnded": [dialer.on_call_ended],
-    "WalletCredited": [dialer.on_wallet_credited],
-    "WalletUnfrozen": [dialer.on_wallet_credited],
-    "WalletFrozen": [monitor.end_calls_of_frozen],
-    webhooks.EVENT: [webhooks.apply_webhook],
+# A job that takes longer than this hangs: it is cancelled and repeated, and `/ready` says so meanwhile.
+LIMIT_SECONDS: Final = 300.0
+LIMITS_SECONDS: Final = {"dial campaigns": 3_600.0, "reconcile": 7_200.0}
+
+# The lanes of events: none waits for another, whatever its handlers wait for.
+FREEZES: Final = Lane("freezes", at_once=8, limit_seconds=120)
+CALLS: Final = Lane("calls", at_once=16, limit_seconds=60)
+CREDITS: Final = Lane("credits", at_once=8, limit_seconds=60)
+RAZORPAY: Final = Lane("razorpay", at_once=64, limit_seconds=120)
+
+# The lane and the handlers of each event of the outbox. Each is idempotent (core/outbox.py).
+HANDLERS: dict[str, tuple[Lane, list[outbox.Handler]]] = {
+    "CallEnded": (CALLS, [dialer.on_call_ended]),
+    "WalletCredited": (CREDITS, [dialer.on_wallet_credited]),
+    "WalletUnfrozen": (CREDITS, [dialer.on_wallet_credited]),
+    "WalletFrozen": (FREEZES, [monitor.end_calls_of_frozen]),
+    webhooks.EVENT: (RAZORPAY, [webhooks.apply_webhook]),
 }
 
-_tasks: list[asyncio.Task[None]] = []
+_tasks: dict[str, asyncio.Task[None]] = {}
+# When the running turn of a job has to be over.
+_deadlines: dict[str, float] = {}
 
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -49,57 +67,82 @@ _tasks: list[asyncio.Task[None]] = []
 async def start() -> None:
     """Register the handlers of events and start this process's jobs."""
     register_handlers()
-    _tasks.append(asyncio.create_task(_deliver_events(), name="deliver events"))
+    for lane in outbox.lanes():
+        name = f"deliver {lane.name}"
+        _tasks[name] = asyncio.create_task(_deliver(name, lane), name=name)
     for name, (job, pause_seconds) in JOBS.items():
-        _tasks.append(asyncio.create_task(_repeat(name, job, pause_seconds), name=name))
+        _tasks[name] = asyncio.create_task(_repeat(name, job, pause_seconds), name=name)
 
 
 def register_handlers() -> None:
     """Register the handlers at the outbox; idempotent. Code that delivers events without `start` calls
     this before."""
-    for name, handlers in HANDLERS.items():
+    for name, (lane, handlers) in HANDLERS.items():
         for handler in handlers:
-            outbox.on(name, handler)
+            outbox.on(name, handler, lane)
 
 
 async def stop() -> None:
-    """Stop them; what they had claimed is claimed again when its lease runs out."""
-    for task in _tasks:
+    """Stop them; what they had claimed is given back, or claimed again when its lease runs out."""
+    for task in _tasks.values():
         task.cancel()
-    await asyncio.gather(*_tasks, return_exceptions=True)
+    await asyncio.gather(*_tasks.values(), return_exceptions=True)
     _tasks.clear()
+    _deadlines.clear()
+    await reconcile.stop()
+    await audit_runs.stop()
 
 
 def is_running() -> bool:
-    """Whether every job of this process runs (for `/ready`)."""
-    return bool(_tasks) and not any(task.done() for task in _tasks)
+    """Whether every job of this process runs and none hangs (for `/ready`)."""
+    return bool(_tasks) and not stuck_jobs()
 
 
-async def _deliver_events() -> None:
-    async def once() -> None:
-        while await outbox.deliver_due():
-            pass
+def stuck_jobs() -> list[str]:
+    """The names of the jobs that have ended or hang."""
+    now = time.monotonic()
+    late = {name for name, deadline in _deadlines.items() if now > deadline}
+    late.update(f"deliver {name}" for name in outbox.stalled_lanes())
+    return sorted(late | {name for name, task in _tasks.items() if task.done()})
 
+
+async def _deliver(name: str, lane: Lane) -> None:
+    """Deliver the events of a lane; when that ends, which it never should, begin again."""
     while True:
-        await _guarded("deliver events", once)
-        await outbox.wait_for_work(1.0)
+        await _guarded(name, lambda: outbox.deliver(lane))
+        await asyncio.sleep(1.0)
 
 
 async def _repeat(name: str, job: Job, pause_seconds: float) -> None:
     while True:
-        await _guarded(name, job)
+        seconds = LIMITS_SECONDS.get(name, LIMIT_SECONDS)
+        _deadlines[name] = time.monotonic() + seconds
+        await _guarded(name, job, seconds=seconds)
+        del _deadlines[name]
         # A little jitter keeps processes from querying at the same moments.
         await asyncio.sleep(pause_seconds * random.uniform(0.8, 1.2))  # noqa: S311
 
 
-async def _guarded(name: str, job: Job) -> None:
-    """Run a job; an exception is logged, and the job is repeated: it does not end the worker."""
+async def _guarded(name: str, job: Job, *, seconds: float | None = None) -> None:
+    """Run a job, for `seconds` at most. Whatever comes of it is logged, and the job is repeated: neither
+    an exception nor a cancellation that is not ours ends the worker."""
+    limit = asyncio.timeout(seconds)
     try:
-        await job()
+        async with limit:
+            await job()
+        if not limit.expired():
+            return
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        log.error("%s was cancelled from inside", name)
     except Exception as problem:
-        if database.is_away(problem):
+        is_passing = isinstance(problem, Problem) and problem.status == 503
+        if is_passing or database.is_away(problem):
             log.warning("%s: database away: %s", name, type(problem).__name__)
-        else:
-            log.exception("%s failed", name)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.sleep(1.0)
+        elif not limit.expired():
+            log.error("%s failed", name, exc_info=problem)
+    if limit.expired():
+        log.error("%s took longer than %g s: cancelled, and repeated", name, seconds)
+    await asyncio.sleep(1.0)

@@ -168,7 +168,9 @@ async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Respo
     )
 
     async def work(seed: str) -> Answer:
-        call = await placing.place_call(user.id, call_id=f"call_{seed}", to=body.to, spec=spec)
+        call = await placing.place_call(
+            user.id, call_id=f"call_{seed}", to=body.to, spec=spec, is_new=once.seed_is_new
+        )
         return Answer(202, call_out(call))
 
     return await once(user.id, work)

@@ -5,16 +5,20 @@ from collections.abc import AsyncGenerator
 
 from fastapi.responses import StreamingResponse
 
+from core import database
+
 
 async def attachment(pieces: AsyncGenerator[str, None], file_name: str) -> StreamingResponse:
     """The pieces of a CSV file as a download; each is read when the client has taken the one before."""
-    first = await anext(pieces)  # fails before the status 200 is sent if the database is away
+    with database.long_work():
+        first = await anext(pieces)  # fails before the status 200 is sent if the database is away
 
     async def stream() -> AsyncGenerator[str, None]:
-        async with contextlib.aclosing(pieces):
-            yield first
-            async for piece in pieces:
-                yield piece
+        with database.long_work():
+            async with contextlib.aclosing(pieces):
+                yield first
+                async for piece in pieces:
+                    yield piece
 
     return StreamingResponse(
         stream(),

@@ -81,6 +81,8 @@ class Once:
     def __init__(self, request: Request, *, required: bool = False) -> None:
         self._request = request
         self._required = required
+        # Whether the seed was made in this request, so that nothing can exist that was made from it.
+        self.seed_is_new = "idempotency-key" not in request.headers
 
     async def __call__(
         self,

@@ -1,5 +1,6 @@
-"""HTTP middleware: request ids, the size limit of bodies, security headers, durations."""
+"""HTTP middleware: request ids, limits of size and of time, security headers, durations."""
 
+import asyncio
 import functools
 import logging
 import re
@@ -15,24 +16,47 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from core import database
-from core.errors import BodyTooLarge, Problem
+from core.errors import BodyTooLarge, Problem, Unavailable
 from core.logs import request_id
 
 log = logging.getLogger("api")
 
 BODY_BYTES_MAX = 1024 * 1024
+# The longest that a request waits for its answer, unless its address was given more; where large
+# bodies are taken it begins with the upload.
+ANSWER_SECONDS_MAX = 30.0
+UPLOAD_SECONDS_MAX = 600.0
 
 _request_seconds = Histogram(
     "http_request_seconds", "Duration of one request", ["method", "route", "status"]
 )
 
 _large_bodies: dict[str, int] = {}
+_slow_answers: dict[str, float] = {}
+# These answer while the process starts, too.
+_ALWAYS_OPEN = {"/health", "/metrics"}
 _request_id_form = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def allow_large_body(path: str, bytes_max: int) -> None:
     """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 1 MiB."""
     _large_bodies[path] = bytes_max
+    _slow_answers.setdefault(path, UPLOAD_SECONDS_MAX)
+
+
+def allow_slow_answer(path: str, seconds_max: float) -> None:
+    """Wait up to `seconds_max` for the answer on exactly this path; elsewhere half a minute."""
+    _slow_answers[path] = seconds_max
+
+
+def refuse_requests(app: FastAPI) -> None:
+    """Answer every request 503 until `accept_requests`: the process is not ready to serve."""
+    app.state.is_starting = True
+
+
+def accept_requests(app: FastAPI) -> None:
+    """Serve requests from now on."""
+    app.state.is_starting = False
 
 
 def install(app: FastAPI) -> None:
@@ -55,11 +79,21 @@ class _TooLarge(Exception):
 class _CheckedRequest:
     """One request: its id, how many bytes of its body are still allowed, and the status of its answer."""
 
-    __slots__ = ("_receive", "_send", "bytes_left", "bytes_max", "id", "scope", "status")
+    __slots__ = (
+        "_receive",
+        "_send",
+        "bytes_left",
+        "bytes_max",
+        "id",
+        "is_given_up",
+        "scope",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self._receive, self._send = scope, receive, send
         self.status = 0
+        self.is_given_up = False
         self.bytes_left = self.bytes_max = _large_bodies.get(scope["path"], BODY_BYTES_MAX)
         headers = dict(scope["headers"])
         declared = headers.get(b"content-length", b"0")
@@ -78,6 +112,12 @@ class _CheckedRequest:
 
     async def send(self, message: Message) -> None:
         """Send a message of the answer, with the headers that every answer has."""
+        if self.is_given_up:
+            return  # it was answered when its time was over
+        await self.send_now(message)
+
+    async def send_now(self, message: Message) -> None:
+        """The same, also when the request was given up."""
         if self.bytes_left < 0 and not self.status:
             raise _TooLarge
         if message["type"] == "http.response.start":
@@ -89,12 +129,34 @@ class _CheckedRequest:
                 headers.setdefault("cache-control", "no-store")
         await self._send(message)
 
+    @property
+    def is_refused_at_the_start(self) -> bool:
+        """Whether the process is starting, and this request has to wait for that."""
+        state = self.scope["app"].state
+        return getattr(state, "is_starting", False) and self.scope["path"] not in _ALWAYS_OPEN
+
+    def give_up(self) -> None:
+        """Answer 503 when there is no answer yet. What the request does goes on and ends by itself."""
+        if self.status:
+            return
+        self.is_given_up = True
+        log.warning("%s %s: no answer in time", self.scope["method"], self.scope["path"])
+        answer = problems.problem_response(
+            Unavailable("There was no answer in time. Whether it was done is not known: ask again.")
+        )
+        answering = asyncio.ensure_future(answer(self.scope, self._receive, self.send_now))
+        _answering.add(answering)
+        answering.add_done_callback(_answering.discard)
+
     def record(self, seconds: float) -> None:
         """Record its duration as a metric, and log its line."""
         method, path = self.scope["method"], self.scope["path"]
         route = getattr(self.scope.get("route"), "path", "none")
         _request_seconds.labels(method, route, self.status).observe(seconds)
         log.info("%s %s %d %.1fms", method, path, self.status, seconds * 1_000)
+
+
+_answering: set[asyncio.Future[None]] = set()
 
 
 class Gate:
@@ -110,19 +172,44 @@ class Gate:
         began = time.perf_counter()
         request = _CheckedRequest(scope, receive, send)
         token = request_id.set(request.id)
+        seconds_max = _slow_answers.get(scope["path"], ANSWER_SECONDS_MAX)
+        limit = asyncio.get_running_loop().call_later(seconds_max, request.give_up)
         try:
             if request.bytes_left < 0:
                 raise _TooLarge
-            await self.app(scope, request.receive, request.send)
+            if request.is_refused_at_the_start:
+                await _answer(request, Unavailable("The service is starting; try again."))
+            elif scope["method"] in ("GET", "HEAD"):
+                with database.only_showing():
+                    await self.app(scope, request.receive, request.send)
+            else:
+                await self.app(scope, request.receive, request.send)
         except _TooLarge:
             request.bytes_left = 0
-            problem = BodyTooLarge(f"This endpoint takes at most {request.bytes_max} bytes.")
-            await problems.problem_response(problem)(scope, receive, request.send)
+            await _answer(
+                request, BodyTooLarge(f"This endpoint takes at most {request.bytes_max} bytes.")
+            )
         except Exception as defect:
-            if request.status:
-                raise
-            response = await problems.on_defect(Request(scope), defect)
-            await response(scope, receive, request.send)
+            await _answer_defect(request, defect)
         finally:
+            limit.cancel()
             request.record(time.perf_counter() - began)
             request_id.reset(token)
+
+
+async def _answer(request: _CheckedRequest, problem: Problem) -> None:
+    await problems.problem_response(problem)(request.scope, request.receive, request.send)
+
+
+async def _answer_defect(request: _CheckedRequest, defect: Exception) -> None:
+    """Answer what no handler took; when the answer has begun, end it where it is."""
+    if request.is_given_up:
+        log.warning("after no answer in time: %s", type(defect).__name__)
+    elif request.status and database.is_away(defect):
+        # An answer of many rows: its reader sees that it was broken off. Not a defect of ours.
+        log.warning("database away in the middle of an answer: %s", type(defect).__name__)
+    elif request.status:
+        raise defect
+    else:
+        response = await problems.on_database(Request(request.scope), defect)
+        await response(request.scope, request.receive, request.send)

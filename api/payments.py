@@ -16,7 +16,13 @@ from api.dependencies import CurrentUser, PageOfLongCursor, scope_of
 from api.fields import RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
 from core import clock, config, money
-from core.errors import IdempotencyKeyReused, InvalidCursor, InvalidRequest, NotFound
+from core.errors import (
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidRequest,
+    NotFound,
+    TooManyRequests,
+)
 from disputes import Dispute
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
 from payments import (
@@ -28,6 +34,7 @@ from payments import (
     OrderNotFound,
     Payment,
     PaymentMismatch,
+    TooManyOpenOrders,
 )
 from refunds import Refund
 
@@ -173,6 +180,7 @@ async def razorpay_key(user: CurrentUser) -> KeyOut:
         InvalidRequest,
         AmountBelowMinimum,
         AmountAboveMaximum,
+        TooManyOpenOrders,
         GatewayRefused,
         GatewayUnavailable,
     ),
@@ -257,7 +265,7 @@ async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
 @router.get(
     "/payments/{payment_id}",
     response_model=FetchedPaymentOut,
-    responses=problems.documented(NotFound, GatewayRefused, GatewayUnavailable),
+    responses=problems.documented(NotFound, TooManyRequests, GatewayRefused, GatewayUnavailable),
 )
 async def get_payment(payment_id: str, user: CurrentUser) -> FetchedPaymentOut:
     """A payment as Razorpay has it now."""
@@ -302,7 +310,7 @@ async def _get_order_history(order_id: str, user_id: str | None) -> _OrderHistor
     `user_id` None: any user's. While Razorpay does not answer it is our record. Raises OrderNotFound.
     """
     order = await payments.get_order(order_id, user_id)
-    if await payments.claim_order_check(order):
+    if await payments.claim_order_check(order, by=user_id):
         try:
             await payments.check_order(order, seconds=_CHECK_SECONDS)
         except (GatewayUnavailable, GatewayRefused) as problem:
@@ -341,12 +349,16 @@ async def _fetch_payment(
 ) -> tuple[entities.Payment, Payment | None]:
     """A payment as Razorpay has it now, and our record of it; `user_id` None: any user's.
 
-    Raises NotFound, GatewayUnavailable, GatewayRefused.
+    Raises NotFound, TooManyRequests, GatewayUnavailable, GatewayRefused.
     """
     missing = NotFound("There is no such payment.")
+    known = await payments.find_payment(payment_id)
+    if user_id is not None and known is not None and known["user_id"] != user_id:
+        raise missing
+    await payments.limit_lookups(user_id)
     try:
         payment = await gateway.fetch_payment(payment_id)
-        if user_id is not None:
+        if user_id is not None and known is None:
             await payments.get_order(payment.order_id, user_id)
     except (NoSuchEntity, OrderNotFound):
         raise missing from None

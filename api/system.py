@@ -32,10 +32,11 @@ async def health() -> dict[str, str]:
 @router.get("/ready", responses=problems.documented(Unavailable))
 @router.head("/ready", include_in_schema=False)
 async def ready() -> dict[str, str]:
-    """200 when the database answers and the committer and the worker run; else 503."""
+    """200 when the database answers and the committer and the worker run; else 503, within 2 seconds."""
     await database.ping()
     if not wallet.is_running() or not worker.is_running():
-        raise Unavailable("The committer or the worker of this process is not running.")
+        stuck = "".join(f" Stuck: {name}." for name in worker.stuck_jobs())
+        raise Unavailable(f"The committer or the worker of this process is not running.{stuck}")
     return {"status": "ready"}
 
 

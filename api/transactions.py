@@ -19,6 +19,7 @@ from core import clock, csv_files, money
 from core.csv_files import BYTE_ORDER_MARK
 from core.errors import Forbidden, InvalidCursor, InvalidRequest, NotFound
 from ledger import Category, Entry, Type
+from reporting import totals
 from transactions import Filter, Period
 from users import User
 
@@ -106,7 +107,7 @@ async def page(user: CurrentUser, page: PageOfAnyCursor, chosen: Chosen) -> Hist
     """A page of the movements, newest first, and what the whole filter adds up to."""
     (entries, next_cursor), total = await asyncio.gather(
         transactions.list_transactions(chosen, limit=page.limit, cursor=page.cursor),
-        transactions.summary(chosen),
+        totals.summary(chosen),
     )
     return HistoryOut(
         transactions=await _shown(entries, user),

@@ -1,4 +1,4 @@
-"""Rate limits of log-ins and sign-ups, counted in MongoDB for all processes."""
+"""Rate limits of log-ins, sign-ups and look-ups, counted in MongoDB for all processes."""
 
 import ipaddress
 import math
@@ -24,6 +24,12 @@ _limiter_of_client: tuple[object, FixedWindowRateLimiter] | None = None
 async def limit_signups(address: str) -> None:
     """Count a sign-up from `address`; TooManyRequests above the limit an hour."""
     await _count(RateLimitItemPerHour(config.settings().signup_limit), "signup", _network(address))
+
+
+async def limit_lookups(user_id: str) -> None:
+    """Count a look-up at Razorpay for this user; TooManyRequests above the limit a minute."""
+    allowed = config.settings().payment_lookups_per_minute
+    await _count(RateLimitItemPerMinute(allowed), "lookup", user_id)
 
 
 async def limit_logins(address: str, account: str) -> None:

@@ -28,6 +28,7 @@ TOKEN_CHARACTERS_MAX: Final = 2_000
 # The stream answers every half second; after this long without an answer it counts as down.
 STREAM_SILENCE_SECONDS_MAX: Final = 2.0
 LOOK_UP_SECONDS_MAX: Final = 5.0
+_VERIFIED_TOKENS_MAX: Final = 10_000
 
 
 class SessionRecord(TypedDict):
@@ -47,6 +48,15 @@ class Claims:
     user_id: str
     session_id: str
     epoch: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _VerifiedToken:
+    """What a token says whose signature was verified with `key`."""
+
+    claims: Claims
+    expires_at: int  # seconds since the epoch
+    key: str
 
 
 # --- sessions and tokens ------------------------------------------------------------------------
@@ -84,7 +94,7 @@ async def get_claims(token: str) -> Claims:
 
     Raises Unauthenticated; Unavailable when MongoDB does not answer whether it is revoked.
     """
-    claims = _decode(token)
+    claims = _claims_of(token)
     if not is_current():
         await _require_not_revoked(claims.session_id)
     elif claims.session_id in _revoked:
@@ -126,7 +136,24 @@ def _key() -> str:
     return key
 
 
-def _decode(token: str) -> Claims:
+# A token is sent with every request and never changes, so its signature is verified once. Its end and
+# its revocation are checked every time.
+_verified_tokens: dict[str, _VerifiedToken] = {}
+
+
+def _claims_of(token: str) -> Claims:
+    known = _verified_tokens.get(token)
+    if known is not None and known.key == _key() and known.expires_at >= int(time.time()):
+        return known.claims
+    _verified_tokens.pop(token, None)
+    verified = _verify(token)
+    while len(_verified_tokens) >= _VERIFIED_TOKENS_MAX:
+        del _verified_tokens[next(iter(_verified_tokens))]
+    _verified_tokens[token] = verified
+    return verified.claims
+
+
+def _verify(token: str) -> _VerifiedToken:
     refusal = Unauthenticated("The token is not valid (any more). Log in again.")
     if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii():
         raise refusal
@@ -143,7 +170,7 @@ def _decode(token: str) -> Claims:
     user_id, session_id, epoch = found.get("sub"), found.get("sid"), found.get("epoch")
     if not (isinstance(user_id, str) and isinstance(session_id, str) and type(epoch) is int):
         raise refusal
-    return Claims(user_id, session_id, epoch)
+    return _VerifiedToken(Claims(user_id, session_id, epoch), int(found["exp"]), _key())
 
 
 # --- revocations by every process ---------------------------------------------------------------
@@ -187,6 +214,7 @@ async def stop() -> None:
             async with asyncio.timeout(1.5):  # an answer without a change takes half a second
                 await task
     _revoked.clear()
+    _verified_tokens.clear()
 
 
 async def _follow_always() -> None:

@@ -318,23 +318,36 @@ class _Lane:
     def __init__(self, user_id: str, on: str) -> None:
         self.user_id, self.on = user_id, on
         self.waiting: list[tuple[_Rule, asyncio.Future[Any]]] = []
+        self.batch: list[tuple[_Rule, asyncio.Future[Any]]] = []
         self.task: asyncio.Task[None] | None = None
 
     async def work(self) -> None:
         while self.waiting:
-            batch, self.waiting = self.waiting, []
-            try:
-                answers = await self._write([rule for rule, _ in batch])
-            except Exception as problem:
-                answers = [_as_problem(problem)] * len(batch)
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+            self.batch, self.waiting = self.waiting, []
+            await self._answer(self.batch)
         _lanes.pop(_id(self.user_id, self.on), None)
+
+    def refuse_when_cancelled(self, task: asyncio.Task[None]) -> None:
+        """Nobody waits for ever, and the next change has a lane that works."""
+        if not task.cancelled():
+            return
+        _lanes.pop(_id(self.user_id, self.on), None)
+        for _, future in [*self.batch, *self.waiting]:
+            if not future.done():
+                future.set_exception(Unavailable("The service is stopping; try again."))
+
+    async def _answer(self, batch: list[tuple[_Rule, asyncio.Future[Any]]]) -> None:
+        try:
+            answers = await self._write([rule for rule, _ in batch])
+        except Exception as problem:
+            answers = [_as_problem(problem)] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
     async def _write(self, rules: list[_Rule]) -> list[Any]:
         for attempt in range(_ATTEMPTS_MAX):
@@ -395,6 +408,7 @@ async def _change(user_id: str, on: str, rule: Callable[[Day], T]) -> T:
     lane.waiting.append((rule, future))
     if lane.task is None:
         lane.task = asyncio.create_task(lane.work())
+        lane.task.add_done_callback(lane.refuse_when_cancelled)
     return cast(T, await future)
 
 

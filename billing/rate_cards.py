@@ -26,7 +26,8 @@ T = TypeVar("T")
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 _CARDS_KEPT: Final = 3
 _BY_VERSION: Final = Order((("version", int),), name="card")
-_SCHEDULE: Final = "schedule"
+SCHEDULES: Final = "ratecard_schedule"
+SCHEDULE_ID: Final = "schedule"  # of the document that says what is in force now and later
 
 
 class DestinationNotRated(Problem):
@@ -130,8 +131,12 @@ async def find_card_in_force() -> Card | None:
     The schedule is read for every call (calls that start together share the query); the card itself
     never changes and is kept in memory.
     """
-    found = await database.find_together("ratecard_schedule", _SCHEDULE)
-    schedule = cast("RateCardSchedule | None", found)
+    found = await database.find_together(SCHEDULES, SCHEDULE_ID)
+    return await find_scheduled_card(cast("RateCardSchedule | None", found))
+
+
+async def find_scheduled_card(schedule: RateCardSchedule | None) -> Card | None:
+    """The card that this schedule puts in force now; None when there is none."""
     if schedule is None:
         return None
     entry = _entry_at(schedule["entries"], clock.now())
@@ -274,7 +279,7 @@ def _scheduled(
         "created_by": by,
     }
     return [
-        Update("ratecard_schedule", {"_id": _SCHEDULE}, {"$set": changed}, upsert=True),
+        Update("ratecard_schedule", {"_id": SCHEDULE_ID}, {"$set": changed}, upsert=True),
         Insert("ratecard_schedule", activation),
     ]
 
@@ -319,7 +324,7 @@ async def csv_of_rate_card(version: int) -> AsyncGenerator[str, None]:
 
 
 async def _schedule(session: Session) -> RateCardSchedule | None:
-    found = await db.ratecard_schedule.find_one({"_id": _SCHEDULE}, session=session)
+    found = await db.ratecard_schedule.find_one({"_id": SCHEDULE_ID}, session=session)
     return cast("RateCardSchedule | None", found)
 
 

@@ -1,6 +1,5 @@
 """Rates: the single rate, a user's own, and the choice of the rate that holds for a call."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Iterable
 from typing import Final, Literal, NotRequired, TypedDict, cast
@@ -8,7 +7,7 @@ from typing import Final, Literal, NotRequired, TypedDict, cast
 import users
 from billing import pricing, rate_cards
 from billing.pricing import RATE_PAISE_MAX, Rate
-from billing.rate_cards import DestinationNotRated
+from billing.rate_cards import Card, DestinationNotRated, RateCardSchedule
 from core import clock, config, database, money
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import invalid
@@ -48,9 +47,7 @@ async def get_rate(user_id: str, number: str) -> Rate:
     While a card is in force, nobody can call a number that it has no price for, not even with a rate
     of their own. Raises DestinationNotRated, and Unavailable: no call is placed at an unknown rate.
     """
-    own, card, single = await asyncio.gather(
-        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
-    )
+    own, card, single = await _what_holds(user_id)
     priced = None if card is None else card.rate_of(number, clock.ist_date(clock.now()))
     return own or priced or single
 
@@ -63,10 +60,28 @@ async def find_likely_rate(user_id: str, number: str | None = None) -> Rate | No
             return await get_rate(user_id, number)
         except DestinationNotRated:
             return None
-    own, card, single = await asyncio.gather(
-        find_own_rate(user_id), rate_cards.find_card_in_force(), get_current_rate()
-    )
+    own, card, single = await _what_holds(user_id)
     return own or (single if card is None else None)
+
+
+async def _what_holds(user_id: str) -> tuple[Rate | None, Card | None, Rate]:
+    """The user's own rate, the card in force and the single rate of this moment.
+
+    They are read for every call (by one query, shared by calls that start at the same moment), so
+    what an admin sets applies in every process as soon as it is committed.
+    """
+    own, schedule, setting = await database.find_all_together(
+        {
+            "rates": _of(user_id),
+            rate_cards.SCHEDULES: rate_cards.SCHEDULE_ID,
+            "wallet_settings": _SETTING,
+        }
+    )
+    return (
+        _own_rate(cast("RateRecord | None", own)),
+        await rate_cards.find_scheduled_card(cast("RateCardSchedule | None", schedule)),
+        _single_rate(cast("WalletSetting | None", setting)),
+    )
 
 
 async def find_rate_card_version() -> int | None:
@@ -81,10 +96,12 @@ async def find_rate_card_version() -> int | None:
 async def get_current_rate() -> Rate:
     """The single rate of this moment: what an admin set last, else `DEFAULT_CALL_RATE`.
 
-    It is read for every call (calls that start at the same moment share the query), so a new rate
-    applies in every process as soon as it is committed.
+    Not kept in memory, so a new rate applies in every process as soon as it is committed.
     """
-    setting = await _setting()
+    return _single_rate(await _setting())
+
+
+def _single_rate(setting: WalletSetting | None) -> Rate:
     if setting is None:
         return pricing.rate_with_default_terms(
             config.settings().default_call_rate_paise, source="default"
@@ -94,7 +111,10 @@ async def get_current_rate() -> Rate:
 
 async def find_own_rate(user_id: str) -> Rate | None:
     """The rate that an admin set for this user alone, if any."""
-    record = await _own_record(user_id)
+    return _own_rate(await _own_record(user_id))
+
+
+def _own_rate(record: RateRecord | None) -> Rate | None:
     if record is None or record["rate_paise_per_minute"] is None:
         return None
     return pricing.rate_with_default_terms(int(record["rate_paise_per_minute"]), source="user")

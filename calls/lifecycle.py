@@ -70,9 +70,12 @@ async def _advance(call: Call, report: Report) -> None:
             changes["next_extend_at"] = timing.next_balance_check_at(
                 call, changes["answered_at"], seconds=call["limit_seconds"]
             )
-    await db.calls.update_one(
-        {"_id": call["_id"], "rank": {"$lt": report.rank}},
-        {"$set": changes, "$push": push_of_report(report)},
+    await database.write_together(
+        Update(
+            "calls",
+            {"_id": call["_id"], "rank": {"$lt": report.rank}},
+            {"$set": changes, "$push": push_of_report(report)},
+        )
     )
 
 
@@ -261,14 +264,14 @@ async def mark_queued(call: Call, provider_call_id: str) -> Call:
     """Record that the network accepted the call; the call as it is then (a callback may be earlier)."""
     its_id = {"provider_call_id": provider_call_id}
     changes = _check_times(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
-    found = await db.calls.find_one_and_update(
-        {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}},
-        {"$set": changes},
-        return_document=True,
-    )
-    if found is None:  # not every callback carries the network's id
+    not_yet = {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}}
+    if await database.write_together(Update("calls", not_yet, {"$set": changes})):
+        return cast(Call, call | changes)
+    found = await records.get_call(call["_id"])
+    if found["provider_call_id"] is None:  # not every callback carries the network's id
         await db.calls.update_one({"_id": call["_id"], "provider_call_id": None}, {"$set": its_id})
-    return cast(Call, found) if found is not None else await records.get_call(call["_id"])
+        return await records.get_call(call["_id"])
+    return found
 
 
 def _check_times(call: Call) -> Document:

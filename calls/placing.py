@@ -119,18 +119,20 @@ async def place_call(
     spec: CallSpec = PLAIN_CALL,
     campaign_id: str | None = None,
     turn_at: dt.datetime | None = None,
+    is_new: bool = False,
 ) -> Call:
     """Reserve the money for a call, then ask the network for it; the call as it is then.
 
     With the `call_id` of a call that exists, returns that call: nothing is dialled twice, and what an
-    attempt without an answer left behind is submitted (`submissions.take_over`). The call waits for
+    attempt without an answer left behind is submitted (`submissions.take_over`). `is_new` says that
+    the id was made for this attempt, so it needs no look-up. The call waits for
     its turn at the network: that of `turn_at`, or the next. Raises InvalidRequest, InvalidNumber,
     DestinationNotAllowed, DestinationNotRated, the 402s and TooManyCalls; then there is no call. After
     Unavailable there may be one, and the same `call_id` finds out. A call that the network refuses
     is returned as `failed`, its money released.
     """
     attempt = database.new_id("attempt")
-    known = await records.find_call(call_id)
+    known = None if is_new else await records.find_call(call_id)
     if known is not None:
         return await _repeat(known, attempt, spec, turn_at)
     network = telephony.get_chosen_provider()

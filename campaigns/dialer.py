@@ -376,8 +376,9 @@ async def _wait_for_money(campaign: Campaign) -> float:
 
 
 async def _resume_with_money(user_id: str, outlook: Outlook) -> bool:
-    """Resume the campaigns that wait for money if there is enough for a call, also where it is reserved
-    now: then it is available again when a call ends."""
+    """Resume the campaigns that wait for money if there is enough for a call, also where a call has
+    reserved it now: then it is available again when that ends. Money that a refund or a dispute
+    reserves may stay so for weeks: they wait for it as for a recharge."""
     if isinstance(outlook.refusal, InsufficientBalance | WalletFrozen):
         return False
     await records.resume_campaigns_with_money(user_id)

@@ -98,7 +98,13 @@ class Settings(BaseSettings):
     razorpay_webhook_secret: SecretStr = SecretStr("")
     razorpay_webhook_secret_previous: SecretStr = SecretStr("")
     razorpay_base_url: str = ""
+    razorpay_requests_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     dispute_freezes_wallet: bool = False
+    # What one user may do to bound what their orders cost in requests to Razorpay.
+    unpaid_orders_per_hour: Annotated[int, Field(ge=1)] = 20
+    unpaid_orders_per_day: Annotated[int, Field(ge=1)] = 60
+    payment_lookups_per_minute: Annotated[int, Field(ge=1)] = 60
+    adjustment_confirm_above: Rupees | None = None
 
     default_call_rate: Rupees = Decimal(10)
     minimum_balance: Rupees = Decimal(10)
@@ -227,6 +233,14 @@ class Settings(BaseSettings):
         )
 
     @property
+    def gateway_requests_per_second(self) -> float | None:
+        """What all processes together send to Razorpay in a second; None, no limit: the sandbox's.
+        Razorpay publishes no number."""
+        if self.razorpay_requests_per_second is not None:
+            return self.razorpay_requests_per_second
+        return None if self.gateway_mode == "sandbox" else 50.0
+
+    @property
     def default_call_rate_paise(self) -> int:
         """Paise a minute, until an admin sets another rate."""
         return int(self.default_call_rate.scaleb(2))
@@ -250,6 +264,12 @@ class Settings(BaseSettings):
     def connection_fee_paise(self) -> int:
         """Charged once for an answered call."""
         return int(self.connection_fee.scaleb(2))
+
+    @property
+    def adjustment_confirm_above_paise(self) -> int | None:
+        """Above what amount a second admin confirms an adjustment; None: never."""
+        above = self.adjustment_confirm_above
+        return None if above is None else int(above.scaleb(2))
 
     @property
     def spend_cap_paise(self) -> int | None:

@@ -4,53 +4,83 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
-import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NotRequired, TypedDict, TypeVar, cast
+import logging
+import threading
+import types
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractContextManager
+from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from bson import Int64
+from motor import core as motor_core
 from motor import motor_asyncio as motor
+from motor.frameworks import asyncio as asyncio_framework
+from motor.metaprogramming import create_class_with_framework
 from pymongo import IndexModel, InsertOne, MongoClient, UpdateOne
+from pymongo import collection as pymongo_collection
+from pymongo import database as pymongo_database
+from pymongo.client_session import ClientSession
 from pymongo.errors import (
     BulkWriteError,
     CollectionInvalid,
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
-    OperationFailure,
     PyMongoError,
-    WTimeoutError,
+    WriteError,
 )
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 from ulid import ULID
 
-from core import clock
+from core import clock, database_pools
 from core.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 Document = dict[str, Any]
 Collection = motor.AsyncIOMotorCollection[Document]
 Session = motor.AsyncIOMotorClientSession
+SynchronousDatabase = pymongo_database.Database[Document]
+SynchronousCollection = pymongo_collection.Collection[Document]
 
 # BSON's 64-bit integer, which the validators ask for: the driver stores a small int as 32 bits.
 Long = Int64
 T = TypeVar("T")
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 DuplicateKey: Final = DuplicateKeyError
 AnyError: Final = PyMongoError
 # MongoDB cannot be reached, or does not answer in time: 503, never "not found" and never zero.
-AWAY: Final = (ConnectionFailure, ExecutionTimeout, WTimeoutError)
+# Every operation of `db` that fails because MongoDB is away raises one of these (`is_away`).
+AWAY: Final = (ConnectionFailure, ExecutionTimeout)
+Away = database_pools.Away
+is_away = database_pools.is_away
 
-_NOT_PRIMARY_CODES = {91, 189, 10107, 11600, 11602, 13435, 13436}
 _DUPLICATE_KEY = 11000
+# The operations have limits of their own (core/database_pools.py); this is for what has none.
 _SERVER_SELECTION_MS = 3_000
-_SOCKET_MS = 30_000
-_SESSION_IDLE_SECONDS = 300  # the server ends a session that was idle for 30 minutes
+_CONNECT_MS = 2_000
+_HEARTBEAT_MS = 500
 _ATOMIC_SECONDS = 10.0
+_COMMIT_SECONDS = 5.0
+_PING_SECONDS = 1.5
+_PREPARATION_SECONDS = 30
+_PROGRESS_SECONDS = 5.0
 
 
 class LostRace(Exception):
@@ -106,6 +136,7 @@ class SchemaState(TypedDict):
     fingerprint: NotRequired[str]  # absent until the first process has finished
     at: NotRequired[dt.datetime]
     lease_until: dt.datetime | None  # a process prepares it until then
+    owner: NotRequired[str]  # which one; 0.2.1 does not say it
 
 
 _declared: dict[str, tuple[Document | None, tuple[Index, ...]]] = {}
@@ -135,12 +166,47 @@ def migrate(name: str, body: Migration) -> None:
 
 _client: motor.AsyncIOMotorClient[Document] | None = None
 _database: motor.AsyncIOMotorDatabase[Document] | None = None
+_pools: database_pools.Pools | None = None
 
 
 def _connected() -> motor.AsyncIOMotorDatabase[Document]:
     if _database is None:
         raise Unavailable("The database is not connected yet; try again in a moment.")
     return _database
+
+
+def _connected_pools() -> database_pools.Pools:
+    if _pools is None:
+        raise Unavailable("The database is not connected yet; try again in a moment.")
+    return _pools
+
+
+def _client_class() -> type[motor.AsyncIOMotorClient[Document]]:
+    """Motor's client, whose operations run in our threads.
+
+    Motor makes its classes for a framework, a module of functions; with its own one for asyncio every
+    operation of every client runs in one pool of five threads a processor, where slow reads stop money.
+    """
+    framework = types.ModuleType("wallet_framework")
+    vars(framework).update(vars(asyncio_framework))
+    vars(framework)["run_on_executor"] = _run_in_our_threads
+    made = create_class_with_framework(motor_core.AgnosticClient, framework, __name__)
+    return cast(type[motor.AsyncIOMotorClient[Document]], made)
+
+
+def _run_in_our_threads(
+    loop: asyncio.AbstractEventLoop, method: Callable[..., Any], *args: Any, **options: Any
+) -> "asyncio.Future[Any]":
+    if _pools is None:
+        raise Unavailable("The database is not connected yet; try again in a moment.")
+    return _pools.run(loop, method, *args, **options)
+
+
+_Client = _client_class()
+
+
+_collections: dict[str, Collection] = {}
+_synchronous_collections: dict[str, SynchronousCollection] = {}
 
 
 class _Database:
@@ -150,7 +216,10 @@ class _Database:
         return self[name]
 
     def __getitem__(self, name: str) -> Collection:
-        return _connected()[name]
+        found = _collections.get(name)
+        if found is None:  # the driver makes a new object for each access, which is slow
+            found = _collections[name] = _connected()[name]
+        return found
 
 
 db = _Database()
@@ -172,35 +241,50 @@ def stable_id(kind: str, *facts: str) -> str:
 
 
 async def connect(uri: str, name: str) -> None:
-    """Connect this process. Majority-committed, journaled writes, primary reads, bounded waits."""
-    global _client, _database
-    _client = motor.AsyncIOMotorClient(
+    """Connect this process. Majority-committed, journaled writes; reads from the primary of what a
+    majority has; every operation bounded (core/database_pools.py)."""
+    global _client, _database, _pools
+    _forget_connection()
+    _pools = database_pools.Pools()
+    _client = _Client(
         uri,
         tz_aware=True,
-        maxPoolSize=50,
+        maxPoolSize=database_pools.THREADS_MAX,  # no thread waits for a connection
         serverSelectionTimeoutMS=_SERVER_SELECTION_MS,
-        connectTimeoutMS=_SERVER_SELECTION_MS,
-        socketTimeoutMS=_SOCKET_MS,
+        connectTimeoutMS=_CONNECT_MS,
+        heartbeatFrequencyMS=_HEARTBEAT_MS,
         waitQueueTimeoutMS=_SERVER_SELECTION_MS,
         retryWrites=True,
         retryReads=True,
         appname="wallet",
+        event_listeners=[_pools.primary],
     )
     _database = _client.get_database(
         name,
         write_concern=WriteConcern(w="majority", j=True, wtimeout=10_000),
+        # What was read stays, whatever happens: an answer may rest on it (docs/adr/0004-group-commit.md).
+        read_concern=ReadConcern("majority"),
         read_preference=ReadPreference.PRIMARY,
     )
 
 
 async def close() -> None:
     """Disconnect."""
-    global _client, _database
-    _look_ups.clear()
-    _idle_sessions.clear()
+    global _client, _database, _pools
+    _forget_connection()
+    if _pools is not None:
+        _pools.close()
     if _client is not None:
         _client.close()
-    _client = _database = None
+    _client = _database = _pools = None
+
+
+def _forget_connection() -> None:
+    """Forget what belongs to the connection before."""
+    for kept in (_look_ups, _looks_at_several, _single_writes):
+        kept.clear()
+    _collections.clear()
+    _synchronous_collections.clear()
 
 
 def client() -> motor.AsyncIOMotorClient[Document]:
@@ -214,10 +298,55 @@ def database_name() -> str:
 
 
 async def ping() -> None:
-    """Ping the primary; raises one of `AWAY` when it does not answer."""
-    hello = await client().admin.command("hello", maxTimeMS=2_000)
+    """Ping the primary; raises one of `AWAY` when it does not answer within two seconds."""
+    pools = _connected_pools()
+    if pools.primary.is_away:
+        raise Away("MongoDB has no primary")
+    try:
+        async with asyncio.timeout(_PING_SECONDS):
+            hello = await pools.run_as(database_pools.PROBE, _hello)
+    except TimeoutError:
+        raise Away("the primary does not answer") from None
     if not hello.get("isWritablePrimary"):
-        raise ConnectionFailure("no primary")
+        raise Away("MongoDB has no primary")
+
+
+def _hello() -> Document:
+    return dict(synchronous().client.admin.command("hello"))
+
+
+def synchronous() -> SynchronousDatabase:
+    """The connected database for code that runs in a thread of its own (`in_commit_thread`): the
+    driver's synchronous interface, over the same connections and with the same concerns."""
+    return cast(SynchronousDatabase, _connected().delegate)
+
+
+def _synchronous(name: str) -> SynchronousCollection:
+    found = _synchronous_collections.get(name)
+    if found is None:
+        found = _synchronous_collections[name] = synchronous()[name]
+    return found
+
+
+async def in_commit_thread(work: Callable[[], T]) -> T:
+    """`work()` in a thread that only the group commit uses, so that nothing else delays it.
+
+    `work` calls the driver through `synchronous()`; all of its operations together take at most
+    `database_pools.COMMIT.seconds`. Raises what it raises, and one of `AWAY` when MongoDB is away.
+    """
+    return await _connected_pools().commit(work)
+
+
+def long_work() -> AbstractContextManager[None]:
+    """In the block, reads of many documents (`find`, `aggregate`) may take as long as they need, a
+    few at a time: for exports, audits, and what else no one waits for. Elsewhere they have seconds."""
+    return database_pools.use(database_pools.LONG)
+
+
+def only_showing() -> AbstractContextManager[None]:
+    """In the block, reads of many documents share a few threads of their own, and are refused when
+    these are taken (503): for requests that change nothing, so that many slow ones stop nothing else."""
+    return database_pools.use(database_pools.PAGE)
 
 
 async def refuse_standalone() -> None:
@@ -231,41 +360,114 @@ async def refuse_standalone() -> None:
         )
 
 
+async def transaction_lifetimes() -> set[int]:
+    """`transactionLifetimeLimitSeconds` of the primary and of one other member, in seconds.
+
+    Raises `AnyError` when this user may not read it.
+    """
+    asked = {"getParameter": 1, "transactionLifetimeLimitSeconds": 1}
+    members = (ReadPreference.PRIMARY, ReadPreference.SECONDARY_PREFERRED)
+    answers = [await client().admin.command(asked, read_preference=each) for each in members]
+    return {int(answer["transactionLifetimeLimitSeconds"]) for answer in answers}
+
+
 # --- collections and indexes --------------------------------------------------------------------
 
 
-async def prepare(*, wait_seconds: float = 60) -> None:
+async def prepare() -> None:
     """Create what the modules declared, and migrate an older database: by one process at a time,
     idempotent.
 
     Their fingerprint is stored in `meta`, so a start that changes nothing sends one query. Other
-    processes wait until the one that holds the lease is done.
+    processes wait until the one that holds the lease is done, and say so in the log: an index of
+    many documents takes minutes. A process that dies holds the lease for half a minute more.
     """
     declared = (sorted(_declared.items()), sorted(_migrations))
     fingerprint = hashlib.sha256(repr(declared).encode()).hexdigest()
-    deadline = asyncio.get_running_loop().time() + wait_seconds
+    me = new_id("process")
+    waiting = _Progress("another process prepares the database")
     while True:
         known = cast(SchemaState | None, await db.meta.find_one({"_id": "schema"}))
         if known and known.get("fingerprint") == fingerprint:
             return
-        now = clock.now()
-        try:
-            await db.meta.update_one(
-                {"_id": "schema", "$or": [{"lease_until": {"$lt": now}}, {"lease_until": None}]},
-                {"$set": {"lease_until": clock.after(30)}},
-                upsert=True,
-            )
-        except DuplicateKeyError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise RuntimeError("another process prepares the database, and is stuck") from None
+        if not await _take_preparation(me):
+            waiting.say()
             await asyncio.sleep(0.1)
             continue
-        await _create_all()
-        for body in _migrations.values():
-            await body()
-        done = {"fingerprint": fingerprint, "lease_until": None, "at": now}
+        renewing = asyncio.create_task(_keep_preparation(me))
+        try:
+            with database_pools.use(database_pools.BUILD):
+                await _create_all()
+                for body in _migrations.values():
+                    await body()
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+        done = {"fingerprint": fingerprint, "lease_until": None, "at": clock.now()}
         await db.meta.update_one({"_id": "schema"}, {"$set": done})
         return
+
+
+async def _take_preparation(me: str) -> bool:
+    free = [{"lease_until": {"$lt": clock.now()}}, {"lease_until": None}]
+    lease = {"owner": me, "lease_until": clock.after(_PREPARATION_SECONDS)}
+    try:
+        await db.meta.update_one({"_id": "schema", "$or": free}, {"$set": lease}, upsert=True)
+    except DuplicateKeyError:
+        return False
+    return True
+
+
+async def _keep_preparation(me: str) -> None:
+    """Renew the lease for as long as the preparation takes, and log that it goes on."""
+    working = _Progress("the database is being prepared (indexes, validators, migrations)")
+    renew_at = 0.0
+    while True:
+        await asyncio.sleep(1)
+        working.say()
+        if (now := asyncio.get_running_loop().time()) < renew_at:
+            continue
+        renew_at = now + _PREPARATION_SECONDS / 3
+        with contextlib.suppress(*AWAY):  # the preparation itself will say so
+            await db.meta.update_one(
+                {"_id": "schema", "owner": me},
+                {"$set": {"lease_until": clock.after(_PREPARATION_SECONDS)}},
+            )
+
+
+class _Progress:
+    """Logs what is being waited for, every few seconds, and for how long it has been."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since = self._said_at = asyncio.get_running_loop().time()
+
+    def say(self, more: str = "") -> None:
+        """Log it, unless that was done a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._said_at + _PROGRESS_SECONDS:
+            self._said_at = now
+            log.warning("waiting for %.0f s: %s%s", now - self._since, self._what, more)
+
+
+async def when_back(step: Callable[[], Awaitable[T]]) -> T:
+    """`await step()`, begun again until MongoDB is not away; the log says that it is waited for.
+
+    For the start of the service. `step` may run several times. Raises everything else that it raises.
+    """
+    waiting = _Progress("MongoDB cannot be reached, or has no primary")
+    while True:
+        try:
+            return await step()
+        except (*AWAY, Unavailable) as away:
+            last = str(away)[:200]
+        waiting.say(f": {last}")
+        await asyncio.sleep(0.2)
+
+
+def is_known_to_be_away() -> bool:
+    """Whether the driver has not known a primary for so long that operations are refused at once."""
+    return _pools is not None and _pools.primary.is_away
 
 
 async def _create_all() -> None:
@@ -278,7 +480,10 @@ async def _create_all() -> None:
         if schema is not None:
             await database.command("collMod", name, validator={"$jsonSchema": schema})
         if indexes:
-            await database[name].create_indexes([index.model() for index in indexes])
+            # A member that is down must not keep the others from starting: by default all have to build it.
+            await database[name].create_indexes(
+                [index.model() for index in indexes], commitQuorum="majority"
+            )
 
 
 # --- transactions and companion writes ----------------------------------------------------------
@@ -290,40 +495,121 @@ _TRANSACTION: Final[dict[str, Any]] = {
 }
 
 
+class Transaction:
+    """One attempt at a transaction, in the threads of the group commit.
+
+    `find`, `insert` and `write_all` block: they are for the functions that `run` and `commit` carry
+    out in such a thread. The way there and back costs as much as a fast command of MongoDB, so what
+    can be done in one go is.
+    """
+
+    def __init__(self) -> None:
+        self._session: ClientSession | None = None
+        # A task that is cancelled leaves its thread at work: what comes next waits for that.
+        self._lock = threading.Lock()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Carry out `work` in the transaction, which stays open."""
+        return await self._in_thread(lambda: self._begun(work))
+
+    async def commit(self, work: Callable[[], None]) -> None:
+        """Carry out `work` in the transaction, and commit it, also when it only read: what was read
+        is then what a majority has."""
+
+        def carry_out_and_commit() -> None:
+            self._begun(work)
+            assert self._session is not None
+            self._session.commit_transaction()
+            self._end()
+
+        await self._in_thread(carry_out_and_commit)
+
+    async def abort(self) -> None:
+        """Undo everything; there is nothing to undo after `commit`."""
+        if self._session is not None or self._lock.locked():
+            await self._in_thread(self._end)
+
+    def find(self, collection: str, where: Document) -> list[Document]:
+        """All documents that `where` finds."""
+        documents = synchronous()[collection]
+        return documents.find(where, batch_size=1_000, session=self._session).to_list()
+
+    def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Insert all of `documents`."""
+        self._write({"insert": collection, "documents": documents})
+
+    def write_all(self, writes: Iterable[Write]) -> int:
+        """Carry out writes, those of a kind and a collection together; how many were inserted or matched."""
+        inserts: dict[str, list[Mapping[str, Any]]] = {}
+        updates: dict[str, list[Document]] = {}
+        for write in writes:
+            if isinstance(write, Insert):
+                inserts.setdefault(write.collection, []).append(write.document)
+            else:
+                statement = {"q": write.where, "u": write.update, "upsert": write.upsert}
+                updates.setdefault(write.collection, []).append(statement)
+        done = 0
+        for collection, documents in inserts.items():
+            done += self._write({"insert": collection, "documents": documents})
+        for collection, statements in updates.items():
+            done += self._write({"update": collection, "updates": statements})
+        return done
+
+    def _write(self, command: Document) -> int:
+        # Not by `bulk_write`: the driver spends more time on each operation of it than on encoding it.
+        reply = synchronous().command({**command, "ordered": False}, session=self._session)
+        if reply.get("writeErrors"):
+            raise BulkWriteError(reply)
+        return int(reply["n"])
+
+    def _begun(self, work: Callable[[], T]) -> T:
+        if self._session is None:
+            self._session = synchronous().client.start_session()
+            self._session.start_transaction(**_TRANSACTION)
+        return work()
+
+    def _end(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.end_session()  # aborts what is not committed
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def alone() -> T:
+            with self._lock:
+                return work()
+
+        return await in_commit_thread(alone)
+
+
 @contextlib.asynccontextmanager
-async def transaction() -> AsyncIterator[Session]:
-    """One attempt at a transaction: snapshot reads, majority commit, abort when the block raises.
+async def transaction() -> AsyncIterator[Transaction]:
+    """One attempt at a transaction: snapshot reads, majority commit; aborted when the block raises.
 
     `is_transient` decides whether to try the block again. Make no other network calls inside it.
     """
-    session = await _borrowed()
+    attempt = Transaction()
     try:
-        async with session.start_transaction(**_TRANSACTION):
-            yield session
-    except BaseException:
-        await session.end_session()
+        yield attempt
+    except BaseException as problem:
+        aborting = asyncio.create_task(attempt.abort())
+        _aborting.add(aborting)
+        aborting.add_done_callback(_aborting.discard)
+        # The next attempt needs what this one has locked; without a server there is nothing to wait for.
+        if isinstance(problem, Exception) and not is_away(problem):
+            with contextlib.suppress(*AWAY):
+                await asyncio.shield(aborting)
         raise
-    _idle_sessions.append((asyncio.get_running_loop().time(), session))
 
 
-# Starting and ending a session costs two round trips, so the committer reuses its own.
-_idle_sessions: list[tuple[float, Session]] = []
-
-
-async def _borrowed() -> Session:
-    while _idle_sessions:
-        since, session = _idle_sessions.pop()
-        if asyncio.get_running_loop().time() < since + _SESSION_IDLE_SECONDS:
-            return session
-        await session.end_session()
-    return await client().start_session()
+_aborting: set[asyncio.Task[None]] = set()
 
 
 @contextlib.asynccontextmanager
 async def snapshot() -> AsyncIterator[Session]:
     """Reads of one moment; unlike a transaction's they may take minutes, and block no writer."""
-    async with await client().start_session(snapshot=True) as session:
-        yield session
+    with long_work():
+        async with await client().start_session(snapshot=True) as session:
+            yield session
 
 
 async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
@@ -339,7 +625,12 @@ async def atomic(body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
             raise Unavailable("The database cannot be reached right now; try again.") from away
 
     async with await client().start_session() as session:
-        return cast(T, await session.with_transaction(attempt, **_TRANSACTION))
+        try:
+            # Motor repeats a commit whose result is unknown for two minutes, too.
+            async with asyncio.timeout(_ATOMIC_SECONDS + _COMMIT_SECONDS):
+                return cast(T, await session.with_transaction(attempt, **_TRANSACTION))
+        except TimeoutError as late:
+            raise Unavailable("The database does not answer in time; try again.") from late
 
 
 def is_transient(problem: BaseException) -> bool:
@@ -351,29 +642,23 @@ def is_transient(problem: BaseException) -> bool:
     return isinstance(problem, PyMongoError) and any(map(problem.has_error_label, labels))
 
 
+def is_duplicate_error(error: Mapping[str, Any]) -> bool:
+    """Whether this is the error of a bulk's write that a unique index refused."""
+    return error.get("code") == _DUPLICATE_KEY
+
+
 def is_duplicate(problem: BaseException) -> bool:
     """Whether a unique index refused the write."""
     if isinstance(problem, BulkWriteError):
-        return any(e.get("code") == _DUPLICATE_KEY for e in problem.details.get("writeErrors", ()))
+        return any(map(is_duplicate_error, problem.details.get("writeErrors", ())))
     return isinstance(problem, DuplicateKeyError)
-
-
-def is_away(problem: BaseException) -> bool:
-    """Whether MongoDB cannot be reached or has no primary, as opposed to refusing a command."""
-    return isinstance(problem, AWAY) or (
-        isinstance(problem, OperationFailure) and problem.code in _NOT_PRIMARY_CODES
-    )
 
 
 async def write_all(writes: Iterable[Write], session: Session | None = None) -> int:
     """Carry out companion writes, one bulk a collection; how many were inserted or matched."""
     bulks: dict[str, list[InsertOne[Document] | UpdateOne]] = {}
     for write in writes:
-        bulk = bulks.setdefault(write.collection, [])
-        if isinstance(write, Insert):
-            bulk.append(InsertOne(cast(Document, write.document)))
-        else:
-            bulk.append(UpdateOne(write.where, write.update, upsert=write.upsert))
+        bulks.setdefault(write.collection, []).append(_operation(write))
     done = 0
     for collection, operations in bulks.items():
         result = await db[collection].bulk_write(operations, ordered=False, session=session)
@@ -381,41 +666,75 @@ async def write_all(writes: Iterable[Write], session: Session | None = None) -> 
     return done
 
 
-# --- batched reads ------------------------------------------------------------------------------
+def _operation(write: Write) -> InsertOne[Document] | UpdateOne:
+    if isinstance(write, Insert):
+        return InsertOne(cast(Document, write.document))
+    return UpdateOne(write.where, write.update, upsert=write.upsert)
 
 
-class _LookUps:
-    """Batches the look-ups of one collection by one field: one query at a time, for all callers."""
+# --- batched reads and writes -------------------------------------------------------------------
 
-    def __init__(self, collection: str, field: str) -> None:
-        self.collection, self.field = collection, field
-        self.waiting: dict[str, list[asyncio.Future[Document | None]]] = {}
-        self.task: asyncio.Task[None] | None = None
 
-    async def ask(self) -> None:
-        while self.waiting:
+class _Batches(Generic[Q, A]):
+    """Requests of one kind: those that arrive while a batch is carried out go together in the next."""
+
+    def __init__(self, carry_out: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
+        self._carry_out = carry_out  # runs in a thread; one answer for each request
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._batch: list[tuple[Q, asyncio.Future[A]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, request: Q) -> A:
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+            self._task.add_done_callback(self._refuse_when_cancelled)
+        return await future
+
+    async def _work(self) -> None:
+        while self._waiting:
             counted = 0
-            while counted < len(self.waiting):  # more look-ups are arriving: add them to this query
-                counted = len(self.waiting)
+            while counted < len(self._waiting):  # more are arriving: add them to this batch
+                counted = len(self._waiting)
                 await asyncio.sleep(0)
-            batch, self.waiting = self.waiting, {}
-            where = {self.field: {"$in": list(batch)}}
-            try:
-                rows = await db[self.collection].find(where, batch_size=1_000).to_list(None)
-            except Exception as problem:
-                for future in itertools.chain(*batch.values()):
-                    if not future.done():
-                        future.set_exception(problem)
+            self._batch, self._waiting = self._waiting, []
+            await self._answer(self._batch)
+        self._task = None
+
+    def _refuse_when_cancelled(self, task: asyncio.Task[None]) -> None:
+        """Nobody waits for ever, and whoever asks next is answered."""
+        if not task.cancelled():
+            return
+        refused, self._batch, self._waiting, self._task = (
+            [*self._batch, *self._waiting],
+            [],
+            [],
+            None,
+        )
+        for _, future in refused:
+            if not future.done():
+                future.set_exception(Unavailable("The service is stopping; try again."))
+
+    async def _answer(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
+        work = functools.partial(self._carry_out, [request for request, _ in batch])
+        answers: Sequence[A | Exception]
+        try:
+            answers = await _connected_pools().run_as(database_pools.POINT, work)
+        except Exception as problem:
+            answers = [problem] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
                 continue
-            found = {row[self.field]: row for row in rows}
-            for value, futures in batch.items():
-                for future in futures:
-                    if not future.done():
-                        future.set_result(found.get(value))
-        self.task = None
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
 
-_look_ups: dict[tuple[str, str], _LookUps] = {}
+_look_ups: dict[tuple[str, str], _Batches[str, Document | None]] = {}
+_looks_at_several: dict[tuple[str, ...], _Batches[tuple[str, ...], list[Document | None]]] = {}
+_single_writes: dict[str, _Batches[Write, bool]] = {}
 
 
 async def find_together(collection: str, value: str, *, field: str = "_id") -> Document | None:
@@ -426,12 +745,77 @@ async def find_together(collection: str, value: str, *, field: str = "_id") -> D
     """
     look_ups = _look_ups.get((collection, field))
     if look_ups is None:
-        look_ups = _look_ups[collection, field] = _LookUps(collection, field)
-    future: asyncio.Future[Document | None] = asyncio.get_running_loop().create_future()
-    look_ups.waiting.setdefault(value, []).append(future)
-    if look_ups.task is None:
-        look_ups.task = asyncio.create_task(look_ups.ask())
-    return await future
+
+        def look_up(values: Sequence[str]) -> Sequence[Document | None]:
+            where = {field: {"$in": list(dict.fromkeys(values))}}
+            rows = _synchronous(collection).find(where, batch_size=1_000)
+            found = {row[field]: row for row in rows}
+            return [found.get(value) for value in values]
+
+        look_ups = _look_ups[collection, field] = _Batches(look_up)
+    return await look_ups.ask(value)
+
+
+async def find_all_together(ids: Mapping[str, str]) -> list[Document | None]:
+    """Of each collection in `ids` the document with this `_id`, or None, in their order.
+
+    One query for all of them and for all callers that ask while another one runs, so that what is read
+    for every call costs one round trip. Callers share the documents: do not change them.
+    """
+    names = tuple(ids)
+    look_ups = _looks_at_several.get(names)
+    if look_ups is None:
+
+        def look_up(wanted: Sequence[tuple[str, ...]]) -> Sequence[list[Document | None]]:
+            first, *others = [
+                _tagged(place, {values[place] for values in wanted}) for place in range(len(names))
+            ]
+            for name, stages in zip(names[1:], others, strict=True):
+                first.append({"$unionWith": {"coll": name, "pipeline": stages}})
+            rows = _synchronous(names[0]).aggregate(first, batchSize=1_000)
+            found = {(row["place"], row["found"]["_id"]): row["found"] for row in rows}
+            return [[found.get(key) for key in enumerate(values)] for values in wanted]
+
+        look_ups = _looks_at_several[names] = _Batches(look_up)
+    return await look_ups.ask(tuple(ids.values()))
+
+
+def _tagged(place: int, ids: Iterable[str]) -> list[Document]:
+    """The stages that find documents and say from which of several collections they are."""
+    shown = {"_id": 0, "place": {"$literal": place}, "found": "$$ROOT"}
+    return [{"$match": {"_id": {"$in": sorted(ids)}}}, {"$project": shown}]
+
+
+async def write_together(write: Write) -> bool:
+    """Carry out a single write, in one bulk with those that others ask for while another one runs.
+
+    True: it was inserted, or it matched a document. False: it may have matched nothing (a bulk does
+    not say which did not): read the document. Raises DuplicateKey for an insert whose id exists.
+    """
+    writes = _single_writes.get(write.collection)
+    if writes is None:
+        carry_out = functools.partial(_write_singly, write.collection)
+        writes = _single_writes[write.collection] = _Batches(carry_out)
+    return await writes.ask(write)
+
+
+def _write_singly(name: str, writes: Sequence[Write]) -> Sequence[bool | Exception]:
+    collection = _synchronous(name)
+    failed: dict[int, Exception] = {}
+    done = 0
+    try:
+        result = collection.bulk_write([_operation(write) for write in writes], ordered=False)
+        done = result.inserted_count + result.matched_count + result.upserted_count
+    except BulkWriteError as problem:
+        if is_away(problem) or problem.details.get("writeConcernErrors"):
+            raise
+        for error in problem.details["writeErrors"]:
+            kind = DuplicateKeyError if error["code"] == _DUPLICATE_KEY else WriteError
+            failed[error["index"]] = kind(error["errmsg"], error["code"], error)
+    return [
+        failed.get(place) or isinstance(write, Insert) or done == len(writes)
+        for place, write in enumerate(writes)
+    ]
 
 
 # --- change streams -----------------------------------------------------------------------------
@@ -462,8 +846,22 @@ async def changes(where: Document) -> AsyncIterator[AsyncIterator[Mapping[str, A
 # --- one command to one server (the start command, before there is a connection) ----------------
 
 
-def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Login:
+    """Who asks: a user of the database `source`."""
+
+    name: str
+    password: str
+    source: str
+
+
+def ask(
+    port: int, command: Document, *, login: Login | None = None, wait_seconds: float = 2
+) -> Document:
     """What the mongod on this machine's `port` answers to an admin `command`; raises `AnyError`."""
+    who: Document = {}
+    if login is not None:
+        who = {"username": login.name, "password": login.password, "authSource": login.source}
     with MongoClient[Document](
         "127.0.0.1",
         port,
@@ -472,5 +870,6 @@ def ask(port: int, command: Document, *, wait_seconds: float = 2) -> Document:
         connectTimeoutMS=int(wait_seconds * 1_000),
         socketTimeoutMS=20_000,
         appname="wallet-start",
+        **who,
     ) as direct:
         return dict(direct.admin.command(command))

@@ -1,5 +1,6 @@
-"""Embedded MongoDB: one real mongod on this machine, its data kept between runs."""
+"""Embedded MongoDB: one real mongod on this machine, for this service alone, its data kept between runs."""
 
+import base64
 import contextlib
 import dataclasses
 import fcntl
@@ -8,6 +9,7 @@ import logging
 import os
 import random
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from core import database
+from core.database import Login
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,9 @@ LOG_BYTES_MAX = 10_000_000
 LOGS_KEPT = 3
 
 _ALREADY_INITIALIZED = 23
+_AUTHENTICATION_FAILED = 18
+_USER_EXISTS = 51003
+_USER = "wallet"
 
 # Below the range of ephemeral ports: a replica set stores its port, so no other program may be
 # assigned it by accident between two runs.
@@ -44,6 +50,9 @@ _OPTIONS = (
     "--bind_ip",
     "127.0.0.1",
     "--nounixsocket",
+    # CVE-2025-14847: compressed messages let anybody who reaches the port read its memory.
+    "--networkMessageCompressors",
+    "disabled",
     "--wiredTigerCacheSizeGB",
     "0.25",
     "--oplogSize",
@@ -56,6 +65,9 @@ _OPTIONS = (
     "reopen",
     "--setParameter",
     "diagnosticDataCollectionEnabled=false",
+    # Nobody may make the first user but us, who log in with the key file.
+    "--setParameter",
+    "enableLocalhostAuthBypass=false",
     # A transaction whose process was killed keeps its wallets locked until it is this old.
     "--setParameter",
     "transactionLifetimeLimitSeconds=5",
@@ -91,6 +103,24 @@ class _Home:
     def version(self) -> Path:
         return self.path / "version"
 
+    @property
+    def key(self) -> Path:
+        """What the members of the replica set share; with it one logs in as the server itself."""
+        return self.path / "keyfile"
+
+    @property
+    def password(self) -> Path:
+        """The password of the service's user."""
+        return self.path / "password"
+
+    @property
+    def as_server(self) -> Login:
+        return Login("__system", self.key.read_text().strip(), "local")
+
+    @property
+    def as_service(self) -> Login:
+        return Login(_USER, self.password.read_text().strip(), "admin")
+
 
 class Running:
     """A mongod that answers. Each `Running` is one user of it; the last one to `stop` ends the mongod.
@@ -101,14 +131,15 @@ class Running:
 
     def __init__(self, home: _Home, *, port: int, pid: int, user: IO[str], adopted: bool) -> None:
         self._home, self._user = home, user
+        self._uri = _uri_of(home, port)
         self._over = threading.Event()
         self._guard: threading.Thread | None = None
         self.port, self.pid, self.adopted = port, pid, adopted
 
     @property
     def uri(self) -> str:
-        """The value for `MONGODB_URI`."""
-        return f"mongodb://127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}"
+        """The value for `MONGODB_URI`, with the password."""
+        return self._uri
 
     def guard(self) -> None:
         """From now on restart the mongod when it ends, and rotate its log."""
@@ -134,11 +165,12 @@ class Running:
                 if not _is_running(self._home):
                     log.error("mongod, pid %s, is gone; starting it again", self.pid)
                     with _starting(self._home):
-                        self.pid = _ensure(self._home)[1]
+                        self.pid = _ensure(self._home, self._user)[1]
                     log.info("mongod runs again, pid %s", self.pid)
                 elif self._home.log.stat().st_size > LOG_BYTES_MAX:
                     _rotate(self._home.log)
-                    database.ask(self.port, {"logRotate": "server"})  # makes it open the new file
+                    # Makes it open the new file.
+                    _ask(self._home, self.port, {"logRotate": "server"})
             except (CannotStart, OSError, database.AnyError) as problem:
                 log.error("the guard of mongod: %s", problem)
                 self._over.wait(5)
@@ -193,10 +225,12 @@ def start(data_dir: str | Path) -> Running:
     home.data.mkdir(parents=True, exist_ok=True)
     home.path.chmod(0o700)
     with _starting(home):
+        _keep_secret(home.key, base64.b64encode(secrets.token_bytes(96)).decode())
+        _keep_secret(home.password, secrets.token_urlsafe(32))
         user = (home.path / "users.lock").open("a")
         _locked(user, fcntl.LOCK_SH)
         try:
-            port, pid, adopted = _ensure(home)
+            port, pid, adopted = _ensure(home, user)
         except BaseException:  # also a signal while we wait: stop what was started
             if _locked(user, fcntl.LOCK_EX):
                 _end(home)
@@ -206,20 +240,41 @@ def start(data_dir: str | Path) -> Running:
     return Running(home, port=port, pid=pid, user=user, adopted=adopted)
 
 
+def uri_of(data_dir: str | Path) -> str:
+    """The URI of the mongod that runs on this data."""
+    home = _Home(Path(data_dir).resolve() / "mongod")
+    port = _kept_port(home)
+    if port is None:
+        raise CannotStart(f"no mongod was started in {home.path}")
+    return _uri_of(home, port)
+
+
 _children: dict[int, subprocess.Popen[bytes]] = {}  # by pid: the ones this process started
 
 
 # --- the process --------------------------------------------------------------------------------
 
 
-def _ensure(home: _Home) -> tuple[int, int, bool]:
-    """Its port, its pid, and whether it ran before: adopt it or launch it, and await the primary."""
+def _ensure(home: _Home, user: IO[str]) -> tuple[int, int, bool]:
+    """Its port, its pid, and whether it ran before: adopt it or launch it, and await the primary.
+
+    One that 0.2.1 started asks nobody for a password: it is started again, unless others use it.
+    """
     port = _kept_port(home)
     adopted = _is_running(home) and _is_there(home, port)
+    if adopted and port is not None and _is_open(port):
+        if _locked(user, fcntl.LOCK_EX):
+            _locked(user, fcntl.LOCK_SH)
+            _end(home)
+            adopted = False
+        else:
+            log.warning("mongod asks for no password until the older release that uses it stops")
     if not adopted:
         port = _launch(home, port)
     assert port is not None
     _await_primary(home, port)
+    if not _is_open(port):
+        _make_user(home, port)
     return port, _pid(home), adopted
 
 
@@ -245,6 +300,8 @@ def _launch(home: _Home, port: int | None) -> int:
                 str(chosen),
                 "--logpath",
                 home.log,
+                "--keyFile",
+                home.key,
                 *_OPTIONS,
             ],
             stdin=subprocess.DEVNULL,
@@ -284,24 +341,57 @@ def _await_primary(home: _Home, port: int) -> None:
             if hello.get("isWritablePrimary"):
                 return
             if hello.get("isreplicaset") and "setName" not in hello:
-                _initiate(port)
+                _initiate(home, port)
         if not _is_running(home):
             raise CannotStart(f"mongod ended: {_failure_in_log(home)} (the whole log: {home.log})")
         time.sleep(0.05)
     raise CannotStart(f"the replica set has no primary yet; {home.log} says why")
 
 
-def _initiate(port: int) -> None:
+def _initiate(home: _Home, port: int) -> None:
     members = [{"_id": 0, "host": f"127.0.0.1:{port}"}]
     try:
-        database.ask(port, {"replSetInitiate": {"_id": REPLICA_SET, "members": members}})
+        _ask(home, port, {"replSetInitiate": {"_id": REPLICA_SET, "members": members}})
     except database.AnyError as problem:
         if getattr(problem, "code", None) != _ALREADY_INITIALIZED:
             raise
         # The data was made on another port: its replica set configuration does not name this one.
-        known = database.ask(port, {"replSetGetConfig": 1})["config"]
+        known = _ask(home, port, {"replSetGetConfig": 1})["config"]
         known |= {"version": known["version"] + 1, "members": members}
-        database.ask(port, {"replSetReconfig": known, "force": True})
+        _ask(home, port, {"replSetReconfig": known, "force": True})
+
+
+def _make_user(home: _Home, port: int) -> None:
+    """The service's user, made again with the kept password when it cannot log in."""
+    with contextlib.suppress(database.AnyError):
+        database.ask(port, {"ping": 1}, login=home.as_service)
+        return
+    service = home.as_service
+    try:
+        _ask(home, port, {"createUser": _USER, "pwd": service.password, "roles": ["root"]})
+    except database.AnyError as problem:
+        if getattr(problem, "code", None) != _USER_EXISTS:
+            raise CannotStart(f"the user of the service cannot be made: {problem}") from problem
+        _ask(home, port, {"updateUser": _USER, "pwd": service.password, "roles": ["root"]})
+
+
+def _ask(home: _Home, port: int, command: database.Document) -> database.Document:
+    """Its answer to the server itself, which may do everything; without a login where none is asked."""
+    try:
+        return database.ask(port, command, login=home.as_server)
+    except database.AnyError as refusal:
+        if getattr(refusal, "code", None) != _AUTHENTICATION_FAILED:
+            raise
+    return database.ask(port, command)
+
+
+def _is_open(port: int) -> bool:
+    """Whether it asks nobody for a password."""
+    try:
+        database.ask(port, {"listDatabases": 1, "nameOnly": True})
+    except database.AnyError:
+        return False
+    return True
 
 
 def _is_there(home: _Home, port: int | None) -> bool:
@@ -322,15 +412,14 @@ def _is_there(home: _Home, port: int | None) -> bool:
 def _is_ours(home: _Home, port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=0.3).close()  # a refusal is quick
-        options = database.ask(port, {"getCmdLineOpts": 1})["parsed"]
+        options = _ask(home, port, {"getCmdLineOpts": 1})["parsed"]
     except (OSError, database.AnyError):
         return False
     return Path(options.get("storage", {}).get("dbPath", "")).resolve() == home.data
 
 
 def _end(home: _Home) -> None:
-    pid = _pid(home)
-    if not _is_running(home) or pid == 0:
+    if not _is_running(home) or (pid := _pid(home)) == 0:
         return
     log.info("stopping mongod, pid %s", pid)
     for how in (signal.SIGTERM, signal.SIGKILL):
@@ -361,6 +450,23 @@ def _pid(home: _Home) -> int:
 
 
 # --- files, locks, ports ------------------------------------------------------------------------
+
+
+def _keep_secret(path: Path, fresh: str) -> None:
+    """Write `fresh` into a file that only this account reads, unless it is there."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(fresh + "\n")
+    draft.replace(path)  # whole or not at all
+
+
+def _uri_of(home: _Home, port: int) -> str:
+    where = f"127.0.0.1:{port}/?replicaSet={REPLICA_SET}"
+    if _is_open(port):
+        return f"mongodb://{where}"
+    return f"mongodb://{_USER}:{home.as_service.password}@{where}&authSource=admin"
 
 
 @contextlib.contextmanager

@@ -8,10 +8,8 @@ from gateway.client import (
     READ_SECONDS,
     RECEIPT_LENGTH_MAX,
     SETTLEMENT_PAGE_MAX,
-    THREADS,
     TOTAL_SECONDS,
     GatewayRefused,
-    GatewayUnavailable,
     NoSuchEntity,
     OnUnreadable,
     T,
@@ -32,6 +30,13 @@ from gateway.client import (
     start,
     stop,
 )
+from gateway.traffic import (
+    THREADS,
+    GatewayUnavailable,
+    Purpose,
+    on_behalf_of,
+    retry_after_seconds,
+)
 
 __all__ = [
     "CONNECTIONS",
@@ -47,6 +52,7 @@ __all__ = [
     "GatewayUnavailable",
     "NoSuchEntity",
     "OnUnreadable",
+    "Purpose",
     "T",
     "capture_payment",
     "create_order",
@@ -59,8 +65,10 @@ __all__ = [
     "fetch_refund",
     "fetch_refunds_of",
     "find_order_by_receipt",
+    "on_behalf_of",
     "payments_between",
     "refunds_between",
+    "retry_after_seconds",
     "settlement_lines",
     "start",
     "stop",

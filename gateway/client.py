@@ -1,6 +1,5 @@
 """Razorpay client: the official SDK with time limits, current certificates and typed errors."""
 
-import asyncio
 import concurrent.futures
 import contextvars
 import datetime as dt
@@ -19,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from core import config
 from core.config import Settings
 from core.errors import Problem
-from gateway import entities
+from gateway import entities, traffic
 from gateway.entities import (
     Dispute,
     Order,
@@ -29,6 +28,7 @@ from gateway.entities import (
     UnreadableEntity,
     is_id,
 )
+from gateway.traffic import THREADS, GatewayUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ CONNECT_SECONDS = 3.05
 READ_SECONDS = 10.0
 # The wait for a thread is included: when Razorpay hangs, callers get an error instead of queueing.
 TOTAL_SECONDS = 20.0
-THREADS = 16
 CONNECTIONS = 32
+_THROTTLED_SECONDS = 10
 
 # Codes of errors on Razorpay's side, whatever the HTTP status is.
 _RAZORPAY_FAULTS = ("GATEWAY_ERROR", "SERVER_ERROR", "SERVICE_UNAVAILABLE")
@@ -54,16 +54,6 @@ RECEIPT_LENGTH_MAX = 40
 
 PAGE_MAX = 100
 SETTLEMENT_PAGE_MAX = 1_000
-
-
-class GatewayUnavailable(Problem):
-    """Razorpay cannot be reached, is throttling, or answers nonsense; nothing is known, try again."""
-
-    code, status, title = "gateway_unavailable", 503, "Payment gateway unavailable"
-
-    def __init__(self, detail: str, *, retry_after_seconds: int = 5, sent: bool = True) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
-        self.sent = sent  # False: no connection was made, so Razorpay cannot have acted
 
 
 class GatewayRefused(Problem):
@@ -302,13 +292,15 @@ _client_of: tuple[str, str, str] | None = None
 
 
 async def start() -> None:
-    """Create the client and the threads of this process."""
+    """Create the client and the threads of this process, and take part in the shared budget."""
     _connected(config.settings())
+    await traffic.start()
 
 
 async def stop() -> None:
     """Close the connections and end the threads, without waiting for requests under way."""
     global _threads, _client, _client_of
+    await traffic.stop()
     if _client is not None:
         _client.session.close()
     if _threads is not None:
@@ -394,7 +386,8 @@ def _refuse_errors(response: requests.Response) -> None:
     status = response.status_code
     if status == 429:
         raise GatewayUnavailable(
-            "Razorpay is throttling us; try again shortly.", retry_after_seconds=10
+            "Razorpay is throttling us; try again shortly.",
+            retry_after_seconds=_THROTTLED_SECONDS,
         )
     if status >= 500:
         raise GatewayUnavailable(f"Razorpay has a problem of its own (HTTP {status}).")
@@ -431,11 +424,7 @@ async def _ask(work: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
     """Run one request of the SDK in one of our threads, and parse its answer."""
     client, threads = _connected(config.settings())
     call = functools.partial(contextvars.copy_context().run, work, client)
-    try:
-        async with asyncio.timeout(TOTAL_SECONDS):  # `wait_for` may forget to be cancelled
-            answer = await asyncio.get_running_loop().run_in_executor(threads, call)
-    except TimeoutError:
-        raise GatewayUnavailable("Razorpay takes too long to answer.") from None
+    answer = await traffic.send(threads, call, seconds=TOTAL_SECONDS)
     try:
         return read(answer)
     except UnreadableEntity as problem:

@@ -72,26 +72,25 @@ async def match_day(
     """Match what was settled on a day in India; how many lines there were, and the ids of those
     that match none of our records.
 
-    Every payment is stored with its fee (which includes the tax), its tax and its settlement; every
-    settlement with the sums of its lines. The fee is ours, not the user's, so no wallet changes.
-    Idempotent: the same lines lead to the same documents. A line that cannot be parsed is passed to
-    `missed`. Raises GatewayUnavailable, GatewayRefused.
+    Every payment is stored with its fee (which includes the tax), its tax and its settlement, every
+    refund with its settlement; every settlement with the sums of its lines. The fee is ours, not the
+    user's, so no wallet changes. Idempotent: the same lines lead to the same documents, and write
+    nothing. A line that cannot be parsed is passed to `missed`. Raises GatewayUnavailable,
+    GatewayRefused.
     """
     sums: dict[str, _Sum] = {}
     count, unmatched = 0, []
     async for page in gateway.settlement_lines(day, missed):
-        for line in page:
-            if not line.settled or not line.settlement_id:
-                continue
-            count += 1
+        lines = [line for line in page if line.settled and line.settlement_id]
+        count += len(lines)
+        ours = await _record_lines(lines)
+        for line in lines:
             total = sums.setdefault(line.settlement_id, _Sum(line.utr, line.settled_at))
             _add(total, line)
-            if not await _matches(line):
+            if line.type in ("payment", "refund", "transfer") and line.entity_id not in ours:
                 unmatched.append(line.entity_id)
                 total.unmatched.append(line.entity_id)
-    for settlement_id, total in sums.items():
-        record = _record(settlement_id, total, day)
-        await db.settlements.update_one({"_id": settlement_id}, {"$set": record}, upsert=True)
+    await _record_sums({key: _record(key, total, day) for key, total in sums.items()})
     return count, unmatched
 
 
@@ -114,19 +113,37 @@ def _add(total: _Sum, line: SettlementLine) -> None:
         total.refunded_paise += line.debit_paise - line.credit_paise
 
 
-async def _matches(line: SettlementLine) -> bool:
-    """Whether the line settles a record of ours; then the settlement is stored there."""
-    if line.type == "payment":
-        return await payments.record_settlement(
-            line.entity_id,
-            fee_paise=line.fee_paise,
-            tax_paise=line.tax_paise,
-            settlement_id=line.settlement_id,
-            settled_at=line.settled_at,
-        )
-    if line.type == "refund":
-        return await refunds.find_refund_by_gateway_id(line.entity_id) is not None
-    return line.type != "transfer"  # adjustments: disputes and Razorpay's own corrections
+async def _record_lines(lines: list[SettlementLine]) -> set[str]:
+    """Store the settlement with our payments and refunds of these lines; the ids that are ours.
+
+    Adjustments are disputes and Razorpay's own corrections: they match nothing, and need not."""
+    of_payments: dict[str, payments.Settled] = {}
+    of_refunds: dict[str, refunds.Settled] = {}
+    for line in lines:
+        if line.type == "payment":
+            of_payments[line.entity_id] = {
+                "fee_paise": database.long(line.fee_paise),
+                "tax_paise": database.long(line.tax_paise),
+                "settlement_id": line.settlement_id,
+                "settled_at": line.settled_at,
+            }
+        elif line.type == "refund":
+            of_refunds[line.entity_id] = {
+                "settlement_id": line.settlement_id,
+                "settled_at": line.settled_at,
+            }
+    ours = await payments.record_settlements(of_payments) if of_payments else set()
+    return ours | (await refunds.record_settlements(of_refunds) if of_refunds else set())
+
+
+async def _record_sums(records: dict[str, Settlement]) -> None:
+    """Store the settlements that differ from what is stored."""
+    found = db.settlements.find({"_id": {"$in": list(records)}})
+    stored = {each["_id"]: each for each in cast(list[Settlement], await found.to_list(None))}
+    for settlement_id, record in records.items():
+        before = stored.get(settlement_id)
+        if before is None or record | {"updated_at": before["updated_at"]} != before:
+            await db.settlements.update_one({"_id": settlement_id}, {"$set": record}, upsert=True)
 
 
 def _record(settlement_id: str, total: _Sum, day: dt.date) -> Settlement:

@@ -1,10 +1,12 @@
 """Razorpay webhooks: verified, stored once, handled after the answer, replayed on request."""
 
+import asyncio
 import datetime as dt
 import hashlib
 import json
 import logging
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 from prometheus_client import Counter
 
@@ -14,13 +16,22 @@ import payments
 import refunds
 from core import clock, config, fail_points, outbox
 from core.outbox import CannotSucceed, Event
-from gateway import NoSuchEntity, entities, signatures
+from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
 from payments import InvalidSignature, OrderNotFound, PaymentMismatch
 from reconciliation import settlements
 
 log = logging.getLogger(__name__)
 EVENT: Final = "RazorpayReported"
 _NAME_LENGTH_MAX: Final = 100
+_UNKNOWN_ATTEMPTS: Final = 5
+
+# So many payments that wait at once are read from Razorpay's list of payments, a hundred in a request,
+# and at most once in so many seconds; fewer are fetched one by one. Of the list, at most one page is
+# read for so many payments.
+_LISTED_MIN: Final = 8
+_LISTED_EVERY_SECONDS: Final = 0.1
+_A_PAGE_FOR: Final = 10
+_WINDOW_SECONDS_MAX: Final = 3_600
 
 _received = Counter("webhooks_received_total", "Webhooks of Razorpay received", ["result"])
 WebhookState = Literal["pending", "done", "dead"]
@@ -77,7 +88,11 @@ async def apply_webhook(event: Event) -> str:
         body = json.loads(event["data"]["body"])
     except (ValueError, RecursionError):
         raise CannotSucceed("The body is no JSON.") from None
-    name = event["data"]["event"]
+    with gateway.on_behalf_of("webhook"):
+        return await _apply(event["data"]["event"], body, event)
+
+
+async def _apply(name: str, body: Any, event: Event) -> str:
     log.info("webhook %s: %s", event["_id"], name)
     try:
         if name.startswith("payment.dispute."):
@@ -86,7 +101,7 @@ async def apply_webhook(event: Event) -> str:
         if name.startswith("payment.downtime."):
             return "ignored: nothing is done about this event"
         if name.startswith("payment.") or name == "order.paid":
-            return await _payment(_entity_id(body, "payment", "pay"))
+            return await _payment(_entity_id(body, "payment", "pay"), _made_at(body))
         if name.startswith("refund."):
             refund_id = _entity_id(body, "refund", "rfnd")
             return await apply_refund_update(await gateway.fetch_refund(refund_id))
@@ -94,6 +109,8 @@ async def apply_webhook(event: Event) -> str:
             count, strangers = await settlements.match_day(_day_of(body))
             return f"{count} lines settled, {len(strangers)} of them not ours"
     except NoSuchEntity:
+        if event["attempts"] < _UNKNOWN_ATTEMPTS:  # it may be a hiccup of Razorpay's
+            raise GatewayUnavailable("Razorpay does not know what this reports.") from None
         raise CannotSucceed(
             "Razorpay does not know what this tells of. A webhook of another mode or account?"
         ) from None
@@ -118,13 +135,12 @@ async def apply_refund_update(refund: entities.Refund) -> str:
     return meaning
 
 
-async def _payment(payment_id: str) -> str:
-    payment = await gateway.fetch_payment(payment_id)
+async def _payment(payment_id: str, made_at: dt.datetime | None) -> str:
+    payment = await _fetches.fetch(payment_id, made_at)
     try:
         order = await payments.get_order(payment.order_id, None)
     except OrderNotFound:
         return "ignored: of an order that is not ours"
-    await payments.mark_order_attempted(order)
     try:
         receipt = await payments.credit(order, payment)
     except PaymentMismatch as mismatch:
@@ -133,6 +149,118 @@ async def _payment(payment_id: str) -> str:
         await payments.mark_payment_pending(order, payment_id)
         return f"not credited yet: {payment.status}"
     return "was credited before" if receipt.already_processed else "credited"
+
+
+# --- payments fetched together ------------------------------------------------------------------
+
+
+class _Wanted(NamedTuple):
+    """Who waits for a payment, and when it was made, if the webhook says so."""
+
+    made_at: dt.datetime | None
+    futures: list["asyncio.Future[entities.Payment]"]
+
+
+class _Fetches:
+    """Payments as Razorpay has them now, for the webhooks that are handled at the same time.
+
+    One request for each webhook is one that Razorpay throttles when many come, and the most work of
+    ours. Payments that were reported together were made together, so they stand together in the list of
+    payments; which one the list does not show is fetched by its id.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, _Wanted] = {}
+        self.task: asyncio.Task[None] | None = None
+        self.answering: set[asyncio.Task[None]] = set()
+        self.next_at = 0.0
+
+    async def fetch(self, payment_id: str, made_at: dt.datetime | None) -> entities.Payment:
+        """The payment as it is after this was called. Raises as `gateway.fetch_payment`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[entities.Payment] = loop.create_future()
+        self.waiting.setdefault(payment_id, _Wanted(made_at, [])).futures.append(future)
+        if self.task is None or self.task.done() or self.task.get_loop() is not loop:
+            self.task = loop.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            await asyncio.sleep(self.next_at - loop.time())  # meanwhile others arrive
+            self.next_at = loop.time() + _LISTED_EVERY_SECONDS
+            batch, self.waiting = self.waiting, {}
+            # A slow answer delays none of the next batches.
+            self.answering.add(task := loop.create_task(_answer(batch)))
+            task.add_done_callback(self.answering.discard)
+
+
+async def _answer(batch: dict[str, _Wanted]) -> None:
+    try:
+        found = await _listed(batch)
+    except Exception as problem:
+        for wanted in batch.values():
+            _fail(wanted, problem)
+        return
+    for payment_id, payment in found.items():
+        _give(batch.pop(payment_id), payment)
+    await asyncio.gather(*(_fetched(each, wanted) for each, wanted in batch.items()))
+
+
+async def _listed(batch: Mapping[str, _Wanted]) -> dict[str, entities.Payment]:
+    """Those payments of the batch that Razorpay's list shows where they should stand, by id."""
+    times = sorted(wanted.made_at for wanted in batch.values() if wanted.made_at is not None)
+    if len(times) < _LISTED_MIN:
+        return {}
+    # Not further than an hour before the last one: payments of many days are fetched by their ids.
+    until = times[-1] + dt.timedelta(seconds=1)
+    since = max(times[0], until - dt.timedelta(seconds=_WINDOW_SECONDS_MAX))
+    found: dict[str, entities.Payment] = {}
+    pages = 0
+    try:
+        async for page in gateway.payments_between(since, until, lambda _: None):
+            found |= {payment.id: payment for payment in page if payment.id in batch}
+            pages += 1
+            if len(found) == len(batch) or pages * _A_PAGE_FOR >= len(batch):
+                break
+    except GatewayRefused:
+        log.warning("razorpay refuses its list of payments; they are fetched one by one")
+    return found
+
+
+async def _fetched(payment_id: str, wanted: _Wanted) -> None:
+    try:
+        payment = await gateway.fetch_payment(payment_id)
+    except Exception as problem:
+        _fail(wanted, problem)
+    else:
+        _give(wanted, payment)
+
+
+def _give(wanted: _Wanted, payment: entities.Payment) -> None:
+    for future in wanted.futures:
+        if not future.done():
+            future.set_result(payment)
+
+
+def _fail(wanted: _Wanted, problem: Exception) -> None:
+    for future in wanted.futures:
+        if not future.done():
+            future.set_exception(problem)
+
+
+_fetches = _Fetches()
+
+
+# --- what a webhook says ------------------------------------------------------------------------
+
+
+def _made_at(body: Any) -> dt.datetime | None:
+    """When the payment was made, by the webhook; None when it does not say."""
+    try:
+        return entities.read_time(body["payload"]["payment"]["entity"].get("created_at"))
+    except (TypeError, KeyError, AttributeError):
+        return None
 
 
 def _entity_id(body: Any, name: str, kind: str) -> str:

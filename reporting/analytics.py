@@ -9,30 +9,27 @@ from typing import Any, Final, TypedDict, cast
 from core import clock, config, database
 from core.database import Document, Long, Update, db
 from core.errors import invalid
-from transactions import TYPES, Period
+from reporting import totals
+from transactions import Period, Sum
 
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 400
 
-# A commit may take some seconds: later than this after its end, a day gets no more entries.
-_CLOSED_AFTER: Final = dt.timedelta(minutes=10)
+# Release 0.2.1 kept days without a version, in which what a lost dispute was owed counted as spent and
+# an answered call without a report of its answer as not answered: those days are counted again.
+_VERSION: Final = 2
 _DAYS_AT_ONCE: Final = 31
 # India has had no other offset since 1945, and a fixed one is faster to compute.
 _IST_OFFSET: Final = "+05:30"
 
 
-class DailyMetrics(TypedDict):
-    """A record of `daily_metrics`: the figures of a closed day. Entries are never changed, so they
-    are computed once."""
+class DailyCalls(TypedDict):
+    """A record of `daily_metrics`: the calls of a closed day that have all ended."""
 
-    _id: str  # the day in India: `2026-11-24`
-    recharge_count: Long
-    recharged_paise: Long
-    spent_paise: Long
+    _id: str  # the day in India, and the version of what is counted: `2026-11-24/2`
     call_count: Long
     answered_count: Long
     cost_paise: Long
-    open_count: Long  # always 0
     worked_out_at: dt.datetime
 
 
@@ -49,7 +46,16 @@ class Day:
     call_count: int = 0
     answered_count: int = 0
     cost_paise: int = 0
-    # Calls of the day whose cost is not known yet: it cannot be stored as final.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls of a day: how many, how many of them were answered, and what they cost."""
+
+    call_count: int = 0
+    answered_count: int = 0
+    cost_paise: int = 0
+    # Those whose cost is not known yet: the day cannot be stored as final.
     open_count: int = 0
 
 
@@ -69,7 +75,7 @@ class Window:
         return (
             self.since == clock.ist_day_start(self.day)
             and self.until == clock.ist_day_end(self.day)
-            and self.until + _CLOSED_AFTER <= at
+            and self.until + totals.CLOSED_AFTER <= at
         )
 
 
@@ -162,24 +168,61 @@ async def _failed_payments(since: dt.datetime, until: dt.datetime) -> dict[dt.da
 
 
 async def _days(windows: Sequence[Window]) -> dict[dt.date, Day]:
-    """The figures of each day: stored ones of closed days, the others computed from the collections.
+    """The figures of each day: of its entries (`totals`), and of its calls."""
+    period = Period(windows[0].since, windows[-1].until)
+    entries, calls = await asyncio.gather(totals.days(period), _calls(windows))
+    return {
+        window.day: _day_of(entries.get(window.day, ()), calls.get(window.day, Calls()))
+        for window in windows
+    }
 
-    Empty days are not stored: they cost nothing to compute, and entries that are imported from
-    another system for the time before the first one are then counted.
+
+def _day_of(sums: Iterable[Sum], calls: Calls) -> Day:
+    """A recovered due was spent when it was owed for a call; what was owed for a refund or a dispute
+    went back to the bank."""
+    recharge_count = recharged_paise = spent_paise = 0
+    for each in sums:
+        paise = int(each["paise"])
+        if each["category"] == "recharge":
+            recharge_count += int(each["count"])
+            recharged_paise += paise
+        elif each["category"] == "call_charge" or each["contra"] == "revenue:calls":
+            spent_paise += paise
+    return Day(
+        recharge_count=recharge_count,
+        recharged_paise=recharged_paise,
+        spent_paise=spent_paise,
+        call_count=calls.call_count,
+        answered_count=calls.answered_count,
+        cost_paise=calls.cost_paise,
+    )
+
+
+# --- the calls of a day -------------------------------------------------------------------------
+
+
+async def _calls(windows: Sequence[Window]) -> dict[dt.date, Calls]:
+    """The calls of each day: stored sums of closed days, the others counted.
+
+    Empty days are not stored: they cost nothing to count.
     """
     now = clock.now()
-    days = {window.day: Day() for window in windows}
-    closed = [window.day for window in windows if window.is_closed(now)]
-    known: set[dt.date] = set()
-    async for kept in db.daily_metrics.find({"_id": {"$in": [str(day) for day in closed]}}):
-        day, sums = _day_from(cast(DailyMetrics, kept))
-        days[day] = sums
-        known.add(day)
-    for run in _runs(window for window in windows if window.day not in known):
-        found = await _computed(run[0].since, run[-1].until)
-        days |= found
-        await _store({day: found[day] for day in closed if day in found})
+    closed = {_key(window.day): window.day for window in windows if window.is_closed(now)}
+    days: dict[dt.date, Calls] = {}
+    async for found in db.daily_metrics.find({"_id": {"$in": list(closed)}}, batch_size=1_000):
+        kept = cast(DailyCalls, found)
+        days[closed[kept["_id"]]] = Calls(
+            kept["call_count"], kept["answered_count"], kept["cost_paise"]
+        )
+    for run in _runs(window for window in windows if window.day not in days):
+        counted = await _counted(run[0].since, run[-1].until)
+        days |= counted
+        await _store({day: counted[day] for day in closed.values() if day in counted})
     return days
+
+
+def _key(day: dt.date) -> str:
+    return f"{day}/{_VERSION}"
 
 
 def _runs(windows: Iterable[Window]) -> list[list[Window]]:
@@ -193,37 +236,23 @@ def _runs(windows: Iterable[Window]) -> list[list[Window]]:
     return runs
 
 
-async def _computed(since: dt.datetime, until: dt.datetime) -> dict[dt.date, Day]:
-    """The days from `since` to `until` that have entries or calls, with their figures."""
-    sums: dict[dt.date, dict[str, int]] = {}
-    within = {"$gte": since, "$lt": until}
-    # Type and category are in the filter, so that the sum is read from an index alone.
-    entries = {
-        "type": {"$in": TYPES},
-        "category": {"$in": ["recharge", "call_charge", "due_recovery"]},
-        "created_at": within,
-    }
-    is_recharge = {"$eq": ["$category", "recharge"]}
-    came_to = {
-        "recharge_count": {"$sum": {"$cond": [is_recharge, 1, 0]}},
-        "recharged_paise": {"$sum": {"$cond": [is_recharge, "$amount_paise", 0]}},
-        "spent_paise": {"$sum": {"$cond": [is_recharge, 0, "$amount_paise"]}},
-    }
-    placed = {
+async def _counted(since: dt.datetime, until: dt.datetime) -> dict[dt.date, Calls]:
+    """The days from `since` to `until` that have calls, with their sums. A call was answered when
+    the network said so, or when it lasted: the report of the answer may be late, or never come."""
+    answered = {"$or": [{"$gt": ["$answered_at", None]}, {"$gt": ["$duration_seconds", 0]}]}
+    group = {
         "call_count": {"$sum": 1},
-        "answered_count": {"$sum": {"$cond": [{"$gt": ["$answered_at", None]}, 1, 0]}},
+        "answered_count": {"$sum": {"$cond": [answered, 1, 0]}},
         "cost_paise": {"$sum": {"$ifNull": ["$cost_paise", 0]}},
         "open_count": {
             "$sum": {"$cond": [{"$in": ["$billing_status", ["settled", "released"]]}, 0, 1]}
         },
     }
-    for collection, match, group in (
-        ("transactions", entries, came_to),
-        ("calls", {"created_at": within}, placed),
-    ):
-        async for day, found in _by_day(collection, match, group):
-            sums.setdefault(day, {}).update({name: int(found[name]) for name in group})
-    return {day: Day(**found) for day, found in sums.items()}
+    within = {"created_at": {"$gte": since, "$lt": until}}
+    return {
+        day: Calls(**{name: int(found[name]) for name in group})
+        async for day, found in _by_day("calls", within, group)
+    }
 
 
 async def _by_day(collection: str, match: Document, group: Document) -> Any:
@@ -235,42 +264,23 @@ async def _by_day(collection: str, match: Document, group: Document) -> Any:
         yield clock.ist_date(found["_id"]), found
 
 
-def _record_of(day: dt.date, sums: Day, at: dt.datetime) -> DailyMetrics:
-    return {
-        "_id": str(day),
-        "recharge_count": Long(sums.recharge_count),
-        "recharged_paise": Long(sums.recharged_paise),
-        "spent_paise": Long(sums.spent_paise),
-        "call_count": Long(sums.call_count),
-        "answered_count": Long(sums.answered_count),
-        "cost_paise": Long(sums.cost_paise),
-        "open_count": Long(sums.open_count),
-        "worked_out_at": at,
-    }
-
-
-def _day_from(record: DailyMetrics) -> tuple[dt.date, Day]:
-    return dt.date.fromisoformat(record["_id"]), Day(
-        recharge_count=record["recharge_count"],
-        recharged_paise=record["recharged_paise"],
-        spent_paise=record["spent_paise"],
-        call_count=record["call_count"],
-        answered_count=record["answered_count"],
-        cost_paise=record["cost_paise"],
-        open_count=record["open_count"],
-    )
-
-
-async def _store(days: dict[dt.date, Day]) -> None:
-    """Store closed days that are final. Another process would have computed the same."""
+async def _store(days: dict[dt.date, Calls]) -> None:
+    """Store closed days whose calls have all ended. Another process would have counted the same."""
     now = clock.now()
-    final = {day: sums for day, sums in days.items() if not sums.open_count}
     await database.write_all(
         Update(
             "daily_metrics",
-            {"_id": str(day)},
-            {"$setOnInsert": _record_of(day, sums, now)},
+            {"_id": _key(day)},
+            {
+                "$setOnInsert": {
+                    "call_count": Long(calls.call_count),
+                    "answered_count": Long(calls.answered_count),
+                    "cost_paise": Long(calls.cost_paise),
+                    "worked_out_at": now,
+                }
+            },
             upsert=True,
         )
-        for day, sums in final.items()
+        for day, calls in days.items()
+        if not calls.open_count
     )

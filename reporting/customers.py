@@ -63,7 +63,7 @@ def _named(search: str | None) -> Document:
 
 async def _balances(user_ids: Sequence[str]) -> dict[str, Balance]:
     """The balances of those among these users who have a wallet."""
-    names = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen")
+    names = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen", "reserves")
     shown = {"_id": 0} | dict.fromkeys(names, 1)
     found = db.wallets.find({"user_id": {"$in": list(user_ids)}}, shown, batch_size=1_000)
     return {each["user_id"]: wallet.balance_from(cast(WalletRecord, each)) async for each in found}

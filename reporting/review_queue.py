@@ -6,8 +6,7 @@ from typing import cast
 import payments
 from calls import records as call_records
 from calls.records import Call
-from core import outbox
-from core.database import db
+from core.database import Document, db
 from core.outbox import Event
 from disputes import Dispute
 from payments import Payment
@@ -30,13 +29,20 @@ class Waiting:
 
 async def find_waiting() -> Waiting:
     """Find what is in review now."""
-    disputed = await db.disputes.find({"state": "reserved"}).to_list(_SHOWN)
-    dead, _ = await outbox.list_events(webhooks.EVENT, state="dead", limit=_SHOWN)
-    refunds = db.refunds.find({"status": "reserved", "failure": {"$type": "string"}})
+    dead = db.events.find({"name": webhooks.EVENT, "state": "dead"}, sort=_oldest_first("at"))
+    disputed = db.disputes.find({"state": "reserved"}, sort=_oldest_first("created_at"))
+    # One that is not checked any more has ended: the index is over the others.
+    refused: Document = {"next_check_at": {"$type": "date"}, "status": "reserved"}
+    refused["failure"] = {"$type": "string"}
+    refunds = db.refunds.find(refused, sort=_oldest_first("created_at"))
     return Waiting(
         payments=await payments.list_in_review(_SHOWN),
-        webhooks=dead,
+        webhooks=cast(list[Event], await dead.limit(_SHOWN).to_list(None)),
         calls=await call_records.list_calls_in_review(_SHOWN),
-        disputes=cast(list[Dispute], disputed),
-        refunds=cast(list[Refund], await refunds.to_list(_SHOWN)),
+        disputes=cast(list[Dispute], await disputed.limit(_SHOWN).to_list(None)),
+        refunds=cast(list[Refund], await refunds.limit(_SHOWN).to_list(None)),
     )
+
+
+def _oldest_first(since: str) -> list[tuple[str, int]]:
+    return [(since, 1), ("_id", 1)]

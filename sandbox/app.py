@@ -1,5 +1,6 @@
 """Sandbox routes: the part of Razorpay's API that we use, the checkout script, the payment page."""
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -11,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from pymongo.errors import ConnectionFailure
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -28,6 +30,8 @@ from sandbox.webhook_delivery import Receiver
 
 HERE = Path(__file__).parent
 KEY_PREFIX = "rzp_sandbox_"
+# So long the start waits for MongoDB before requests are served, which then fail until it is there.
+_START_SECONDS = 5.0
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -54,11 +58,17 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await simulator.start()
+        starting = asyncio.create_task(_start_when_possible(simulator))
+        await asyncio.wait({starting}, timeout=_START_SECONDS)
+        if starting.done():
+            starting.result()
         try:
             yield
         finally:
-            await simulator.stop()
+            if starting.done():
+                await simulator.stop()
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
 
     handlers: dict[Any, Any] = {Refusal: _on_refusal, HTTPException: _on_http}
     return Starlette(
@@ -67,6 +77,16 @@ def create_app(
         exception_handlers=handlers,
         middleware=[Middleware(faults.FaultMiddleware, owner=simulator)],
     )
+
+
+async def _start_when_possible(simulator: Simulator) -> None:
+    """Start it; while MongoDB is away, again and again, beside the product that does the same."""
+    while True:
+        try:
+            return await simulator.start()
+        except ConnectionFailure:
+            await simulator.store.stop()
+            await asyncio.sleep(0.5)
 
 
 async def _on_refusal(_: Request, refusal: Exception) -> Response:

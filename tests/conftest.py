@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from core import clock, config, embedded_mongodb
+from gateway import traffic
 from tests.support.service import Service, committer, running, test_settings
 
 # How long an example takes says more of what else the machine does than of the code.
@@ -16,6 +17,12 @@ hypothesis.settings.register_profile(
 
 
 hypothesis.settings.load_profile("wallet")
+
+
+@pytest.fixture(autouse=True)
+def closed_circuit() -> None:
+    """A Razorpay that did not answer in one test opens no circuit in the next."""
+    traffic.forget()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from core.database import db
 from reconciliation import webhooks
 from sandbox import refunds as sandbox_refunds
 from tests.support import payments as paying
-from tests.support.service import Person, Service, running, test_settings
+from tests.support.service import Person, Service, new_key, running, test_settings
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,8 @@ async def becomes(service: Service, dispute_id: str, **facts: object) -> str:
 async def spend(service: Service, admin: Person, person: Person, rupees: float) -> None:
     body = {"type": "debit", "amount": rupees, "reason": "spent elsewhere"}
     path = f"/api/admin/users/{person.id}/adjustments"
-    assert (await service.post(path, admin, json=body)).status_code == 201
+    answer = await service.post(path, admin, json=body, headers=new_key())
+    assert answer.status_code == 201
 
 
 async def state_of(dispute_id: str) -> str:

@@ -1,7 +1,8 @@
 """The rules of money, against a plain model, without a database."""
 
-import dataclasses
 import datetime as dt
+import hashlib
+import json
 import pickle
 from typing import Any
 
@@ -310,14 +311,54 @@ def test_time_never_runs_backwards_within_a_wallet() -> None:
 def test_one_changed_paisa_breaks_the_chain() -> None:
     book = Book()
     book.do(credit(10_00))
-    forged = dataclasses.replace(book.entries[0], amount_paise=11_00)
+    forged = book.entries[0]._replace(amount_paise=11_00)
     assert ledger.hash_of(forged) != forged.hash
+
+
+_text = st.text(max_size=20)
+_id = st.none() | _text
+
+
+@given(_text, _text, _text, _id, _id, _id, st.integers(0, 10**6))
+def test_a_hash_is_that_of_the_json_array_that_the_documents_describe(
+    user_id: str,
+    key: str,
+    description: str,
+    call_id: str | None,
+    order_id: str | None,
+    refund_id: str | None,
+    seconds: int,
+) -> None:
+    at = NOON + dt.timedelta(seconds=seconds, milliseconds=seconds % 1000)
+    given_facts = Credit(
+        user_id=user_id,
+        key=key,
+        category="recharge",
+        amount_paise=seconds + 1,
+        contra="gateway:razorpay",
+        description=description,
+        call_id=call_id,
+        order_id=order_id,
+        refund_id=refund_id,
+    )
+    entry = ledger.apply(ledger.opened(user_id, NOON), given_facts, at=at, known={}).entries[0]
+    place = [entry.prev_hash, user_id, 1, "credit", "recharge", seconds + 1, seconds + 1]
+    why = ["gateway:razorpay", key, description, call_id, None, order_id, None, refund_id]
+    moment = at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    facts = json.dumps([*place, *why, moment], separators=(",", ":"))
+    assert entry.hash == hashlib.sha256(facts.encode()).hexdigest() == ledger.hash_of(entry)
 
 
 @pytest.mark.parametrize("paise", [0, -1, 10**15 + 1])
 def test_an_entry_of_nothing_or_less_is_a_defect(paise: int) -> None:
     with pytest.raises(ValueError, match="positive"):
         Book().do(credit(paise))
+
+
+def test_the_largest_amount_is_an_entry() -> None:
+    book = Book()
+    book.do(credit(10**15))
+    assert book.wallet.balance_paise == 10**15
 
 
 # --- what goes back -----------------------------------------------------------------------------
@@ -328,7 +369,7 @@ def test_reserved_money_pays_for_no_call_and_is_taken_once() -> None:
     book.do(credit(100_00))
     assert book.do(reserve("refund_1", 60_00, 60_00)).held_paise == 60_00
     assert book.wallet.available_paise == 40_00
-    with pytest.raises(BalanceHeld):
+    with pytest.raises(InsufficientBalance):
         book.do(hold("call_1", 50_00))
     outcome = book.do(collect("refund_1", 60_00))
     assert (outcome.charged_paise, outcome.due_paise) == (60_00, 0)
@@ -357,6 +398,24 @@ def test_a_reserve_with_a_minimum_is_all_or_nothing_and_without_one_never_refuse
     assert book.do(reserve("disp_1:chargeback", 60_00)).held_paise == 0
     assert book.do(reserve("disp_1:chargeback", 60_00)).replayed
     assert "disp_1:chargeback" in book.wallet.reserves
+
+
+@pytest.mark.parametrize(("paise", "paise_min"), [(0, 0), (10_00, 10_01), (10_00, -1)])
+def test_a_reserve_whose_amounts_make_no_sense_is_a_defect(paise: int, paise_min: int) -> None:
+    book = Book()
+    book.do(credit(100_00))
+    with pytest.raises(ValueError, match="a reserve needs"):
+        book.do(reserve("refund_1", paise, paise_min))
+    assert not book.wallet.reserves
+
+
+@pytest.mark.parametrize(("paise", "paise_min"), [(10_00, 0), (10_00, 10_01)])
+def test_a_hold_whose_amounts_make_no_sense_is_a_defect(paise: int, paise_min: int) -> None:
+    book = Book()
+    book.do(credit(100_00))
+    with pytest.raises(ValueError, match="a hold needs"):
+        book.do(hold("call_1", paise, paise_min))
+    assert not book.wallet.holds
 
 
 def test_what_a_lost_dispute_finds_missing_is_due_and_the_next_recharge_pays_it_first() -> None:
@@ -401,6 +460,38 @@ def test_a_frozen_wallet_starts_and_prolongs_no_call_but_books_what_happened() -
     book.do(freeze(False))
     assert book.do(hold("call_2", 10_00)).held_paise == 10_00
     check_invariants(book.wallet, book.entries)
+
+
+def test_what_a_dispute_reserves_is_lacking_and_not_held_by_calls() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    book.do(reserve("disp_1:chargeback", 70_00))
+    book.do(hold("call_1", 25_00))
+    with pytest.raises(BalanceHeld) as held:
+        book.do(hold("call_2", 30_00))  # all that is not disputed: there when call_1 ends
+    assert "running calls have reserved Rs 25.00" in held.value.detail
+    assert held.value.headers["Retry-After"] == "5"
+    for command in (hold("call_2", 30_01), debit(30_01), reserve("refund_1", 30_01, 30_01)):
+        with pytest.raises(InsufficientBalance) as lacking:
+            book.do(command)
+        assert "has Rs 5.00 available, Rs 70.00 are reserved for refunds or" in lacking.value.detail
+        assert "Recharge at least Rs 25.01." in lacking.value.detail
+        assert "Retry-After" not in lacking.value.headers
+
+
+def test_a_call_does_not_wait_for_its_own_end() -> None:
+    book = Book()
+    book.do(credit(20_00))
+    book.do(hold("call_1", 20_00))
+    with pytest.raises(InsufficientBalance):
+        book.do(extend("call_1", 30_00, 20_01))
+    book.do(release("call_1"))
+    book.do(hold("call_1", 15_00))
+    book.do(hold("call_2", 5_00))
+    with pytest.raises(BalanceHeld):
+        book.do(extend("call_1", 30_00, 20_00))
+    with pytest.raises(InsufficientBalance):
+        book.do(extend("call_1", 30_00, 20_01))
 
 
 def test_refunds_do_not_count_as_calls_that_run() -> None:
@@ -531,11 +622,7 @@ class Model:
 
 
 def _frozen(wallet: Wallet) -> tuple[Any, ...]:
-    return tuple(
-        sorted(value.items()) if hasattr(value, "items") else value
-        for field in dataclasses.fields(wallet)
-        for value in [getattr(wallet, field.name)]
-    )
+    return tuple(sorted(value.items()) if hasattr(value, "items") else value for value in wallet)
 
 
 @hypothesis.settings(max_examples=300, deadline=None)

@@ -285,11 +285,36 @@ def test_a_standalone_mongodb_is_refused_with_what_to_do(tmp_path: Path) -> None
 
 def test_a_mongodb_that_is_away_is_said_without_its_password(tmp_path: Path) -> None:
     uri = f"mongodb://user:s3cr3t@127.0.0.1:{free_port()}/?replicaSet=rs0"
-    done = call("run", cwd=tmp_path, MONGODB_URI=uri, PORT=str(free_port()))
-    assert done.returncode == manage.FAILED
-    assert "cannot use MongoDB" in done.stderr
+    done = call("check", cwd=tmp_path, MONGODB_URI=uri)
+    assert done.returncode == manage.REFUSED
+    assert "cannot use MongoDB" in done.stdout
     assert "s3cr3t" not in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_start_without_a_mongodb_waits_for_it_and_says_so(tmp_path: Path) -> None:
+    uri = f"mongodb://user:s3cr3t@127.0.0.1:{free_port()}/?replicaSet=rs0"
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "manage.py", "run"],
+            cwd=tmp_path,
+            env=environment(MONGODB_URI=uri, PORT=str(free_port())),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        started = Started(process, 0, tmp_path, output)
+        said = started.until("MongoDB cannot be reached, or has no primary")
+        assert "WARNING" in said
+        assert "s3cr3t" not in said
+        assert process.poll() is None
+        assert started.stop() != 0
+        assert "Traceback" not in started.said()
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("uri", ["mongodb://", "mongodb://127.0.0.1:port/", "mongodb://u:s3cr3t@"])

@@ -2,13 +2,13 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import pytest
 
 import payments
-from core import clock
+from core import clock, config, database
 from core.database import db
 from gateway import client as gateway_client
 from payments import Order
@@ -206,21 +206,131 @@ def order_of_age(mode: str, **age: float) -> Order:
     )
 
 
-def test_an_open_order_is_asked_about_often_at_first_and_daily_at_last() -> None:
-    def pause(order: Order) -> float:
-        next_at = payments._next_check_at(order)
-        assert next_at is not None
-        return round((next_at - clock.now()).total_seconds())
+def pause(order: Order) -> float | None:
+    """The seconds until the order is checked again."""
+    next_at = payments._next_check_at(order)
+    return None if next_at is None else round((next_at - clock.now()).total_seconds())
 
-    assert pause(order_of_age("sandbox", minutes=29)) == 5
-    assert pause(order_of_age("sandbox", hours=4)) == pytest.approx(3_600, abs=1)
-    assert pause(order_of_age("live", seconds=1)) == 10
-    assert pause(order_of_age("live", minutes=4)) == pytest.approx(60, abs=1)
-    assert pause(order_of_age("live", days=100)) == 86_400
-    waiting = order_of_age("live", days=100)
-    waiting["pending_since"] = clock.now()
-    assert pause(waiting) == 10
-    assert payments._next_check_at(order_of_age("live", days=181)) is None
+
+def test_an_order_that_nobody_has_tried_to_pay_is_asked_about_three_times() -> None:
+    assert pause(order_of_age("live", seconds=1)) == 19
+    assert pause(order_of_age("live", seconds=20)) == 70
+    assert pause(order_of_age("live", seconds=100)) == 320
+    assert pause(order_of_age("live", seconds=420)) is None
+    assert pause(order_of_age("live", days=100)) is None
+    assert pause(order_of_age("sandbox", seconds=1)) == 4
+    assert pause(order_of_age("sandbox", seconds=90)) is None
+
+
+def test_an_order_with_an_attempt_is_asked_about_less_and_less_for_half_a_year() -> None:
+    order = order_of_age("live", days=200)
+    for seconds, expected in ((1, 10), (60, 30), (86_400, 43_200), (100 * 86_400, 30 * 86_400)):
+        order["attempted_at"] = clock.after(-seconds)
+        assert pause(order) == pytest.approx(expected, abs=1)
+    order["attempted_at"] = clock.after(-181 * 86_400)
+    assert pause(order) is None
+    of_0_2_1 = order_of_age("live", days=2)
+    of_0_2_1["status"] = "attempted"
+    assert pause(of_0_2_1) == pytest.approx(86_400, abs=1)
+    of_0_2_1["status"] = "paid"
+    assert pause(of_0_2_1) is None
+
+
+def test_a_signed_order_is_asked_about_at_least_daily_for_half_a_year() -> None:
+    order = order_of_age("live", days=200)
+    for seconds, expected in ((1, 10), (240, 60), (100 * 86_400, 86_400)):
+        order["pending_since"] = clock.after(-seconds)
+        assert pause(order) == pytest.approx(expected, abs=1)
+    order["pending_since"] = clock.after(-181 * 86_400)
+    assert pause(order) is None
+
+
+async def test_orders_of_another_mode_are_not_examined(service: Service) -> None:
+    """A sandbox's twenty thousand that nobody will ever pay were read every two seconds."""
+    person = await service.signup()
+    await db.orders.insert_many(
+        {
+            "user_id": person.id,
+            "order_id": f"order_of_test{n}",
+            "payment_id": None,
+            "mode": "test",
+            "amount_paise": database.long(100),
+            "currency": "INR",
+            "status": "created",
+            "created_at": clock.after(-86_400),
+            "next_check_at": clock.after(-3_600),
+        }
+        for n in range(500)
+    )
+    where = {"next_check_at": {"$lte": clock.now(), "$type": "date"}, "mode": "sandbox"}
+    explained = await database.client()[service.settings.mongodb_db].command(
+        "explain",
+        {"find": "orders", "filter": where, "sort": {"next_check_at": 1}, "limit": 8},
+        verbosity="executionStats",
+    )
+    assert explained["executionStats"]["totalDocsExamined"] < 100
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few(service: Service) -> Iterator[None]:
+    """Three unpaid orders an hour, four a day."""
+    before = config.settings()
+    config.use(before.model_copy(update={"unpaid_orders_per_hour": 3, "unpaid_orders_per_day": 4}))
+    yield
+    config.use(before)
+
+
+async def test_only_so_many_unpaid_orders_an_hour_and_a_day(service: Service, few: None) -> None:
+    person, other = await service.signup(), await service.signup()
+    request = {"json": {"amount": 100}, "headers": {"Idempotency-Key": "mine"}}
+    orders = [await paying.open_order(service, person) for _ in range(3)]
+    refused = await service.post("/api/payment/create-order", person, **request)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_open_orders")
+    assert (refused.json()["limit"], refused.json()["seconds"]) == (3, 3_600)
+    assert 3_500 < int(refused.headers["Retry-After"]) <= 3_600
+    assert await db.orders.count_documents({"user_id": person.id}) == 3
+    await paying.open_order(service, other)  # of each user, not of all
+    await paying.verify(service, person, await paying.pay(service, orders[0]))
+    opened = await service.post("/api/payment/create-order", person, **request)
+    assert opened.status_code == 201, opened.text  # what is paid does not count
+    again = await service.post("/api/payment/create-order", person, **request)
+    assert again.json() == opened.json()
+    two_hours_ago = {"$set": {"created_at": clock.after(-7_200)}}
+    await db.orders.update_many({"user_id": person.id}, two_hours_ago)
+    await paying.open_order(service, person)
+    refused = await service.post("/api/payment/create-order", person, json={"amount": 100})
+    assert (refused.json()["limit"], refused.json()["seconds"]) == (4, 86_400)
+    assert 79_000 < int(refused.headers["Retry-After"]) <= 79_200
+
+
+async def test_of_orders_opened_at_once_as_many_pass_as_may(service: Service, few: None) -> None:
+    person = await service.signup()
+    answers = await asyncio.gather(
+        *(
+            service.post("/api/payment/create-order", person, json={"amount": 100})
+            for _ in range(10)
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [429] * 7
+    assert await db.orders.count_documents({"user_id": person.id}) == 3
+
+
+async def test_orders_that_an_outage_prevented_count_for_a_minute(
+    service: Service, few: None
+) -> None:
+    person = await service.signup()
+    await paying.fault(service, "500", path="/v1/orders", count=1_000)
+    for _ in range(3):
+        answer = await service.post("/api/payment/create-order", person, json={"amount": 100})
+        assert answer.status_code == 503
+    await paying.all_faults_over(service)
+    answer = await service.post("/api/payment/create-order", person, json={"amount": 100})
+    assert answer.status_code == 429
+    await db.orders.update_many({"user_id": person.id}, {"$set": {"created_at": clock.after(-61)}})
+    await paying.open_order(service, person)
 
 
 async def test_an_order_is_taken_by_one_process_and_let_go_after_half_a_year(

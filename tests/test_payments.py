@@ -9,7 +9,7 @@ import pytest
 import gateway
 import payments
 import wallet
-from core import clock, config
+from core import clock, config, database
 from core.database import db
 from gateway import client as gateway_client
 from gateway import signatures
@@ -494,6 +494,200 @@ async def test_a_second_authorized_payment_is_not_even_captured(service: Service
     assert there.status == "authorized"
 
 
+async def test_a_second_payment_beside_one_that_is_not_credited_yet_is_not_captured(
+    service: Service,
+) -> None:
+    """Both are in one answer of Razorpay's; it sends the second one back by itself."""
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    await paying.force_payment(service, order_id, status="captured")
+    second = await paying.force_payment(service, order_id, status="authorized")
+    await check_now(order_id)
+    there = await gateway.fetch_payment(second["razorpay_payment_id"])
+    assert there.status == "authorized"
+    assert await rupees(service, person) == 100.0
+
+
+async def test_a_second_payment_that_is_reported_first_is_not_captured(service: Service) -> None:
+    """Nobody has told us of the captured one, and the browser brings the other."""
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    first = await paying.force_payment(service, order_id, status="captured")
+    second = await paying.force_payment(service, order_id, status="authorized")
+    answer = await paying.verify(service, person, second)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "second_payment")
+    there = await gateway.fetch_payment(second["razorpay_payment_id"])
+    assert there.status == "authorized"
+    assert (await paying.verify(service, person, first)).status_code == 200
+    assert await rupees(service, person) == 100.0
+
+
+async def test_a_person_who_decides_while_a_payment_is_credited_is_not_overtaken(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decision falls between the reading of the record and the commit of the credit."""
+    admin, person = await service.admin(), await service.signup()
+    order_id, payment_id, refund_id = await refunded_before_it_was_credited(service, person)
+    await paying.outside(service, f"/refunds/{refund_id}", status="failed")
+    post = wallet.post
+
+    async def decided_meanwhile(*given: Any) -> Any:
+        await payments.resolve_review(payment_id, by=admin.id, note="Rs 100 by hand")
+        return await post(*given)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(wallet, "post", decided_meanwhile)
+        await check_now(order_id)
+    assert await rupees(service, person) == 0
+    known = await payments.find_payment(payment_id)
+    assert known is not None
+    assert known["review"]["reason"] == "came_back"
+
+
+async def test_of_two_captured_payments_the_one_that_commits_second_goes_to_review(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    ids = [
+        (await paying.force_payment(service, order_id, status="captured"))["razorpay_payment_id"]
+        for _ in range(2)
+    ]
+    order = await payments.get_order(order_id, None)  # both decide on this
+    found = [await gateway.fetch_payment(payment_id) for payment_id in ids]
+    answers = await asyncio.gather(
+        *(payments.credit(order, payment) for payment in found), return_exceptions=True
+    )
+    assert sum(isinstance(answer, payments.Receipt) for answer in answers) == 1
+    [refused] = [answer for answer in answers if isinstance(answer, payments.PaymentMismatch)]
+    assert refused.extra["reason"] == "second_payment"
+    assert await rupees(service, person) == 100.0
+
+
+async def test_no_more_than_two_earlier_reviews_are_kept(service: Service) -> None:
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    paid = await paying.force_payment(service, order_id, status="captured", amount=5_000)
+    payment_id = paid["razorpay_payment_id"]
+    await check_now(order_id)
+    payment = await gateway.fetch_payment(payment_id)
+    order = await payments.get_order(order_id, None)
+    reasons: list[payments.ReviewReason] = ["refunded", "second_payment", "came_back"]
+    for reason in reasons * 5:
+        with pytest.raises(payments.PaymentMismatch):
+            await payments._reject_for_review(payment, order, reason)
+    known = await payments.find_payment(payment_id)
+    assert known is not None
+    review = known["review"]
+    assert review["reason"] == "came_back"
+    assert review["earlier"]["reason"] == "second_payment"
+    assert review["earlier"]["earlier"]["reason"] == "refunded"
+    assert "earlier" not in review["earlier"]["earlier"]
+
+
+async def test_a_credit_reads_one_record_and_commits(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything that belongs to it is in the commit: no write before it, none after it."""
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    paid = await paying.force_payment(service, order_id, status="captured")
+    payment = await gateway.fetch_payment(paid["razorpay_payment_id"])
+    order = await payments.get_order(order_id, None)
+    profiled = database.client()[service.settings.mongodb_db]
+    post = wallet.post
+
+    async def unseen(*given: Any) -> Any:
+        await profiled.command("profile", 0)
+        outcome = await post(*given)
+        await profiled.command("profile", 2)
+        return outcome
+
+    monkeypatch.setattr(wallet, "post", unseen)
+    await profiled.command("profile", 2)
+    assert await payments.credit(order, payment) is not None
+    await profiled.command("profile", 0)
+    outside = [
+        (found["op"], found["ns"].partition(".")[2])
+        async for found in profiled["system.profile"].find({"ns": {"$not": {"$regex": "profile"}}})
+        if any(text in str(found["command"]) for text in (payment.id, order_id, order["_id"]))
+    ]
+    assert outside == [("query", "payments")]
+
+
+# --- looking through Razorpay's payments --------------------------------------------------------
+
+
+async def sweep_now() -> int:
+    """What the worker does when the list's time has come."""
+    await db.payment_sweeps.update_one({"_id": "sandbox"}, {"$set": {"next_at": clock.after(-1)}})
+    return await payments.sweep_payments()
+
+
+async def test_a_payment_of_an_order_that_is_not_asked_about_is_found_in_the_list(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    old = {"$set": {"created_at": clock.after(-100 * 86_400)}, "$unset": {"next_check_at": ""}}
+    await db.orders.update_one({"order_id": order_id}, old)
+    await paying.pay(service, order_id)
+    await sweep_now()
+    assert await rupees(service, person) == 100.0
+
+
+async def test_an_attempt_that_is_found_in_the_list_makes_its_order_asked_about(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    await db.orders.update_one({"order_id": order_id}, {"$unset": {"next_check_at": ""}})
+    await paying.decline(service, order_id)
+    await sweep_now()
+    for _ in range(100):  # the worker of the service may be the one that looks through it
+        order = await payments.get_order(order_id, None)
+        if order["status"] == "attempted":
+            break
+        await asyncio.sleep(0.05)
+    assert (order["status"], "next_check_at" in order) == ("attempted", True)
+    assert await sweep_now() == 0  # once is enough
+
+
+async def test_an_authorized_payment_in_the_list_that_cannot_be_captured_is_asked_about_soon(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    await db.orders.update_one({"order_id": order_id}, {"$unset": {"next_check_at": ""}})
+    await paying.fault(service, "500", path="/capture", count=3)
+    forced = await paying.force_payment(service, order_id, status="authorized")
+    await sweep_now()
+    for _ in range(100):
+        order = await payments.get_order(order_id, None)
+        if "pending_payment_id" in order:
+            break
+        await asyncio.sleep(0.05)
+    assert order["pending_payment_id"] == forced["razorpay_payment_id"]
+    assert order["next_check_at"] < clock.after(60)
+    await paying.all_faults_over(service)
+    await credited_by_the_poller(service, person, 100.0)
+
+
+async def test_while_razorpay_does_not_answer_the_poller_claims_nothing(service: Service) -> None:
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    due = {"$set": {"next_check_at": clock.after(-60)}}
+    await paying.fault(service, "500", count=1_000)
+    for _ in range(6):
+        with pytest.raises(gateway.GatewayUnavailable):
+            await gateway.fetch_order(order_id)
+    assert gateway.retry_after_seconds() > 0
+    await db.orders.update_one({"order_id": order_id}, due)
+    assert await payments.poll_pending() == 0
+    order = await payments.get_order(order_id, None)
+    assert order["next_check_at"] < clock.now()
+
+
 # --- while Razorpay is away ---------------------------------------------------------------------
 
 
@@ -526,6 +720,22 @@ async def test_a_hanging_razorpay_makes_it_pending(
     await paying.fault(service, "timeout", count=1, path="/v1/payments/")
     answer = await paying.verify(service, person, paid)
     assert answer.status_code == 202
+    await credited_by_the_poller(service, person, 100.0)
+
+
+async def test_a_signed_payment_that_razorpay_says_once_not_to_know_is_pending(
+    service: Service,
+) -> None:
+    """It has signed it, so it knows it: a 400 is a fault of the moment."""
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    paid = await paying.pay(service, order_id)
+    await paying.fault(service, "captured_elsewhere", path="/v1/payments/", method="GET")
+    answer = await paying.verify(service, person, paid)
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    order = await payments.get_order(order_id, None)
+    if order["status"] != "paid":  # the worker may have been quick
+        assert order["pending_payment_id"] == paid["razorpay_payment_id"]
     await credited_by_the_poller(service, person, 100.0)
 
 
@@ -587,10 +797,12 @@ async def test_an_attempt_that_failed_before_the_good_one_is_counted(service: Se
     await paying.decline(service, order_id)
     await paying.verify(service, person, await paying.pay(service, order_id))
     assert await rupees(service, person) == 100.0
-    due = {"order_id": order_id, "next_check_at": {"$type": "date"}}
-    await db.orders.update_one(due, {"$set": {"next_check_at": clock.after(-60)}})
-    await payments.poll_pending()
-    seen = await db.payments.find({"order_id": order_id}).to_list(None)
+    await sweep_now()
+    for _ in range(100):
+        seen = await db.payments.find({"order_id": order_id}).to_list(None)
+        if len(seen) == 2:
+            break
+        await asyncio.sleep(0.05)
     assert sorted(payment["status"] for payment in seen) == ["captured", "failed"]
     order = await db.orders.find_one({"order_id": order_id})
     assert order is not None

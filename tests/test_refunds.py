@@ -17,7 +17,7 @@ from gateway import client as gateway_client
 from refunds import Refund
 from sandbox import refunds as sandbox_refunds
 from tests.support import payments as paying
-from tests.support.service import Person, Service, running, test_settings
+from tests.support.service import Person, Service, new_key, running, test_settings
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +270,9 @@ async def test_a_refund_made_at_razorpay_of_money_that_is_spent_becomes_due(
     person = await service.signup()
     payment_id = await paying.recharge(service, person)
     spent = {"type": "debit", "amount": 80, "reason": "spent elsewhere"}
-    answer = await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
+    answer = await service.post(
+        f"/api/admin/users/{person.id}/adjustments", admin, json=spent, headers=new_key()
+    )
     assert answer.status_code == 201
     made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
     await refunds.apply_update(await gateway.fetch_refund(made["id"]))
@@ -290,7 +292,9 @@ async def test_a_refund_of_spent_money_that_fails_after_all_owes_nothing(
     person = await service.signup()
     payment_id = await paying.recharge(service, person)
     spent = {"type": "debit", "amount": 80, "reason": "spent elsewhere"}
-    await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
+    await service.post(
+        f"/api/admin/users/{person.id}/adjustments", admin, json=spent, headers=new_key()
+    )
     made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=5_000)
     await refunds.apply_update(await gateway.fetch_refund(made["id"]))
     await followed(made["id"], "processed")
@@ -407,7 +411,9 @@ async def test_a_refund_reported_before_its_payment_was_credited_is_due_when_the
     early = refunds.new_refund(made["id"], payment, 4_000)
     await db.refunds.insert_one({**early, "gateway_id": made["id"]})
     spent = {"type": "debit", "amount": 90, "reason": "spent elsewhere"}
-    await service.post(f"/api/admin/users/{person.id}/adjustments", admin, json=spent)
+    await service.post(
+        f"/api/admin/users/{person.id}/adjustments", admin, json=spent, headers=new_key()
+    )
     assert await refunds.apply_update(await gateway.fetch_refund(made["id"])) == "refund processed"
     balance = await service.balance(person)
     assert (balance["balance"], balance["due"]) == (0.0, 30.0)

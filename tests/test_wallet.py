@@ -62,7 +62,12 @@ async def assert_books_are_right() -> audit.Report:
         async for entry in db.transactions.find({"user_id": state.user_id}).sort("seq", 1):
             report.add(chain.link(transactions.entry_from(cast(EntryRecord, entry))))
         report.add(chain.ends_at(state))
-    report.add(await audit.books_balance())
+    accounts: dict[str, int] = {}
+    async for entry in db.transactions.find():
+        paise = entry["amount_paise"] if entry["type"] == "credit" else -entry["amount_paise"]
+        accounts[entry["contra"]] = accounts.get(entry["contra"], 0) + paise
+    balances = [record["balance_paise"] async for record in db.wallets.find()]
+    report.add(audit.books_balance(sum(balances), accounts))
     assert report.ok, report.violations
     return report
 
@@ -205,6 +210,22 @@ async def test_a_replayed_collect_gives_back_what_was_reserved_again(
     await assert_books_are_right()
 
 
+async def test_a_balance_says_what_of_it_refunds_and_disputes_reserve(
+    book: config.Settings,
+) -> None:
+    await wallet.post(recharge(100_00))
+    for n, paise in enumerate((20_00, 30_00)):
+        reserve_id = f"refund_{n}"
+        await wallet.post(
+            Reserve(user_id="usr_1", reserve_id=reserve_id, amount_paise=paise, amount_paise_min=0)
+        )
+    await wallet.post(hold("call_1", 40_00))
+    balance = await wallet.get_balance("usr_1")
+    assert (balance.held_paise, balance.reserved_paise) == (90_00, 50_00)
+    assert isinstance(ledger.refusal(balance, 50_00), BalanceHeld)
+    assert isinstance(ledger.refusal(balance, 50_01), InsufficientBalance)
+
+
 async def test_a_refused_command_writes_no_companion(book: config.Settings) -> None:
     with pytest.raises(PaymentRequired):
         await wallet.post(hold("call_1", 10_00), lambda _: [Insert("notes", {"_id": "call_1"})])
@@ -220,7 +241,101 @@ async def test_a_credit_tells_the_rest_of_the_house(book: config.Settings) -> No
     assert sorted(names) == ["BalanceRanLow", "WalletCredited"]
 
 
+async def test_the_accounts_after_a_story_with_everything_in_it(book: config.Settings) -> None:
+    def reserve(reserve_id: str, paise: int) -> Reserve:
+        return Reserve(
+            user_id="usr_1", reserve_id=reserve_id, amount_paise=paise, amount_paise_min=0
+        )
+
+    def collect(reserve_id: str, paise: int) -> Collect:
+        return Collect(
+            user_id="usr_1",
+            key=f"refund:{reserve_id}",
+            category="refund",
+            amount_paise=paise,
+            contra="gateway:razorpay",
+            description="Refund",
+            reserve_id=reserve_id,
+        )
+
+    def charge(call_id: str, paise: int) -> Settle:
+        return Settle(user_id="usr_1", call_id=call_id, cost_paise=paise, description="Call")
+
+    await wallet.post(recharge(100_00, "recharge:pay_1"))
+    await wallet.post(reserve("rfnd_1", 30_00))
+    await wallet.post(collect("rfnd_1", 30_00))  # 70 left
+    await wallet.post(hold("call_1", 20_00))
+    await wallet.post(charge("call_1", 15_00))  # 55 left
+    await wallet.post(spend(5_00, "adjust:1"))  # 50 left
+    await wallet.post(hold("call_2", 50_00))
+    await wallet.post(reserve("disp_1:chargeback", 10_00))
+    await wallet.post(charge("call_2", 57_00))  # 0 left, 7 due for the call
+    await wallet.post(collect("disp_1:chargeback", 10_00))  # 10 due for the dispute
+    await wallet.post(recharge(40_00, "recharge:pay_2"))  # 23 left
+    assert await audit.trial_balance() == {
+        "gateway:razorpay": 100_00 - 30_00 + 40_00 - 10_00,
+        "revenue:calls": -(15_00 + 50_00 + 7_00),
+        "adjustment": -5_00,
+    }
+    found = db.transactions.find({"user_id": "usr_1"}, sort=[("seq", 1)])
+    story = [(e["category"], e["amount_paise"], e["contra"]) async for e in found]
+    assert story == [
+        ("recharge", 100_00, "gateway:razorpay"),
+        ("refund", 30_00, "gateway:razorpay"),
+        ("call_charge", 15_00, "revenue:calls"),
+        ("adjustment", 5_00, "adjustment"),
+        ("call_charge", 50_00, "revenue:calls"),
+        ("recharge", 40_00, "gateway:razorpay"),
+        ("due_recovery", 7_00, "revenue:calls"),
+        ("due_recovery", 10_00, "gateway:razorpay"),
+    ]
+    await assert_books_are_right()
+
+
 # --- several processes --------------------------------------------------------------------------
+
+
+async def test_a_wallet_that_another_process_changed_is_read_again(book: config.Settings) -> None:
+    await wallet.post(recharge(10_00, "recharge:pay_1"))
+    await wallet.post(hold("call_1", 10_00))
+    remembered = dict(wallet._memory._wallets)
+
+    def forget_what_came_after() -> None:
+        """As if another process had made the later commits."""
+        wallet._memory.clear()
+        wallet._memory.keep(remembered)
+
+    await wallet.post(Release(user_id="usr_1", call_id="call_1"))
+    forget_what_came_after()
+    assert (await wallet.post(spend(4_00, "a"))).wallet.balance_paise == 6_00
+    forget_what_came_after()
+    assert (await wallet.post(spend(6_00, "b"))).wallet.balance_paise == 0
+    await wallet.post(recharge(50_00, "recharge:pay_2"))
+    forget_what_came_after()  # Rs 10, all of them held
+    assert not (await wallet.post(hold("call_1", 20_00))).replayed
+    await wallet.post(Release(user_id="usr_1", call_id="call_1"))
+    forget_what_came_after()
+    assert (await wallet.post(hold("call_2", 45_00))).held_paise == 45_00
+    forget_what_came_after()
+    with pytest.raises(BalanceHeld) as refusal:
+        await wallet.post(hold("call_3", 10_00))
+    assert refusal.value.available_paise == 5_00
+    forget_what_came_after()
+    assert (await wallet.post(recharge(50_00, "recharge:pay_2"))).replayed
+    await assert_books_are_right()
+
+
+async def test_what_is_remembered_of_wallets_is_bounded(
+    book: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wallet, "_REMEMBERED_MAX", 3)
+    for n in range(5):
+        await wallet.post(recharge(1_00, user_id=f"usr_{n}"))
+    await wallet.post(recharge(1_00, "recharge:pay_2", user_id="usr_2"))
+    await wallet.post(recharge(1_00, "recharge:pay_2", user_id="usr_0"))
+    assert list(wallet._memory._wallets) == ["usr_4", "usr_2", "usr_0"]
+    await assert_books_are_right()
+
 
 _POSTER = """
     import asyncio, sys
@@ -296,6 +411,51 @@ async def test_a_wallet_that_a_killed_process_left_locked_holds_nobody_else_up(
     await assert_books_are_right()
 
 
+async def test_who_waits_too_long_is_503_and_the_next_ones_are_answered(
+    book: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await wallet.post(recharge(100_00))
+    monkeypatch.setattr(wallet, "DEADLINE_SECONDS", 0.3)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    commit = wallet._commit
+
+    async def stuck(batch: Any, *, apart: bool) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await commit(batch, apart=apart)
+
+    monkeypatch.setattr(wallet, "_commit", stuck)
+    in_commit = asyncio.create_task(wallet.post(spend(1_00, "a")))
+    await begun.wait()
+    queued = asyncio.create_task(wallet.post(spend(2_00, "b")))
+    for answer in await together(in_commit, queued):
+        assert isinstance(answer, Unavailable)
+    monkeypatch.setattr(wallet, "DEADLINE_SECONDS", 60.0)
+    later = asyncio.create_task(wallet.post(spend(4_00, "c")))
+    again = asyncio.create_task(wallet.post(spend(1_00, "a")))
+    await asyncio.sleep(0)
+    go_on.set()
+    # What nobody waited for any more was committed where it was in a commit, and else dropped.
+    assert (await again).replayed
+    assert (await later).wallet.balance_paise == 95_00
+    await assert_books_are_right()
+
+
+async def test_stop_commits_what_is_queued_and_before_the_start_it_is_503(
+    book: config.Settings,
+) -> None:
+    posted = [asyncio.create_task(wallet.post(recharge(1_00, f"recharge:{n}"))) for n in range(5)]
+    await asyncio.sleep(0)
+    await wallet.stop()
+    assert [type(answer) for answer in await together(*posted)] == [Outcome] * 5
+    assert not wallet.is_running()
+    with pytest.raises(Unavailable):
+        await wallet.post(recharge(1_00, "recharge:6"))
+    await wallet.start()
+    assert (await wallet.post(recharge(1_00, "recharge:6"))).wallet.balance_paise == 6_00
+    await assert_books_are_right()
+
+
 async def test_a_full_queue_is_503_and_nothing_is_lost(
     book: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,10 +502,14 @@ async def test_the_validators_refuse_a_double_where_paise_belong(book: config.Se
 async def test_the_audit_finds_a_changed_entry_and_a_changed_balance(
     book: config.Settings,
 ) -> None:
-    await wallet.post(recharge(10_00))
-    await wallet.post(spend(1_00, "a"))
+    kinds: tuple[ledger.Type, ...] = ("credit", "debit")
+    for kind, seed in zip(kinds, "ab", strict=True):
+        await wallet.adjust(
+            "usr_1", kind=kind, amount_paise=10_00, reason="a test", by="usr_2", seed=seed
+        )
     assert (await audit.audit()).ok
-    await db.transactions.update_one({"key": "a"}, {"$set": {"description": "something else"}})
+    changed = {"description": "something else"}
+    await db.transactions.update_one({"key": "adjust:b"}, {"$set": changed})
     report = await audit.audit()
     assert [(v.invariant, v.seq) for v in report.violations] == [("chain_follows", 2)]
     more = {"balance_paise": database.long(99_00)}
@@ -364,7 +528,11 @@ async def test_the_audit_finds_a_hold_without_a_call_and_a_charge_without_one(
         Settle(user_id="usr_1", call_id="call_gone", cost_paise=5_00, description="Call")
     )
     found = {v.invariant for v in (await audit.audit("usr_1")).violations}
-    assert found == {"running_calls_and_holds_agree", "charges_belong_to_ended_calls"}
+    assert found == {
+        "running_calls_and_holds_agree",
+        "charges_belong_to_ended_calls",
+        "entries_have_their_cause",  # the recharge of this test
+    }
     await wallet.post(Release(user_id="usr_1", call_id="call_ghost"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from core.database import db
 from tests.support import calls as calling
 from tests.support import payments as paying
-from tests.support.service import Person, Service, running, test_settings
+from tests.support.service import Person, Service, new_key, running, test_settings
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ async def admin(service: Service) -> Person:
 
 
 async def adjust(service: Service, admin: Person, person: Person, **body: Any) -> Any:
-    headers = body.pop("headers", {})
+    headers = body.pop("headers", None) or new_key()
     body = {"type": "credit", "amount": 50, "reason": "goodwill for the outage"} | body
     path = f"/api/admin/users/{person.id}/adjustments"
     return await service.post(path, admin, json=body, headers=headers)
@@ -130,7 +130,7 @@ async def test_a_frozen_wallet_calls_nobody_and_says_why(service: Service, admin
     assert (await service.post("/api/call", person, json={"to": "+919876543210"})).is_success
     path = f"/api/admin/users/{person.id}/adjustments"
     by_hand = (await service.get(path, admin)).json()["adjustments"]
-    assert [each["action"] for each in by_hand] == ["unfreeze", "freeze"]
+    assert [each["action"] for each in by_hand] == ["unfreeze", "freeze", "credit"]
 
 
 async def test_freezing_ends_the_calls_that_are_live_and_charges_what_was_talked(
@@ -178,3 +178,21 @@ async def _becomes(service: Service, person: Person, path: str, status: str) -> 
             return shown
         await asyncio.sleep(0.1)
     raise AssertionError(f"not {status}: {shown}")
+
+
+# --- who may adjust what ------------------------------------------------------------------------
+
+
+async def test_an_adjustment_needs_a_key(service: Service, admin: Person) -> None:
+    person = await service.signup()
+    path = f"/api/admin/users/{person.id}/adjustments"
+    body = {"type": "credit", "amount": 50, "reason": "goodwill for the outage"}
+    refused = await service.post(path, admin, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_required")
+    assert (await service.balance(person))["balance"] == 0.0
+
+
+async def test_an_admin_cannot_adjust_a_wallet_of_his_own(service: Service, admin: Person) -> None:
+    refused = await adjust(service, admin, admin)
+    assert (refused.status_code, refused.json()["code"]) == (403, "own_wallet")
+    assert (await service.balance(admin))["balance"] == 0.0

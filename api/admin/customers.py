@@ -10,14 +10,16 @@ import wallet
 from api import problems
 from api.dependencies import Admin, Page, PageOfAnyCursor
 from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
-from api.idempotency import Answer, Idempotent
+from api.idempotency import Answer, IdempotentRequired
 from billing import rates
 from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
+from ledger import Entry
 from reporting import customers
 from users import PublicUser
-from wallet import Adjustment, Balance
+from wallet import Adjustment, AlreadyDecided, Balance, OwnWallet, SameAdmin
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"], route_class=problems.Route)
+adjustments = APIRouter(prefix="/api/admin/adjustments", tags=["admin"], route_class=problems.Route)
 
 
 # --- shapes -------------------------------------------------------------------------------------
@@ -76,6 +78,29 @@ class AdjustmentOut(BaseModel):
     created_at: Instant
 
 
+class WaitingOut(BaseModel):
+    """An adjustment that a second admin decides about, or has decided about."""
+
+    adjustment_id: str
+    status: Literal["waits_for_second_admin", "posted", "rejected"]
+    user_id: str
+    type: str
+    amount: RupeesOut
+    reason: str
+    by: str
+    at: Instant
+    decided_by: str | None
+    decided_at: Instant | None
+    transaction_id: str | None
+
+
+class WaitingListOut(BaseModel):
+    """A page of the adjustments that wait for a second admin, the oldest first."""
+
+    adjustments: list[WaitingOut]
+    next_cursor: str | None
+
+
 class ReasonIn(BaseModel):
     """Why."""
 
@@ -91,13 +116,18 @@ class FrozenOut(BaseModel):
 
 
 class ByHandOut(BaseModel):
-    """One thing that was done by hand."""
+    """One thing that was done by hand. `subject_id`: what it was about, where that is something else
+    than the wallet; `status` and `decided_by`: of one that a second admin decides about."""
 
     action: str
     reason: str
     by: str
     transaction_id: str | None
     at: Instant
+    subject_id: str | None = None
+    amount: RupeesOut | None = None
+    status: Literal["waits_for_second_admin", "posted", "rejected"] | None = None
+    decided_by: str | None = None
 
 
 class ByHandListOut(BaseModel):
@@ -150,45 +180,75 @@ async def show_people(
     "/{user_id}/adjustments",
     status_code=201,
     response_model=AdjustmentOut,
-    responses=problems.documented(NotFound, InvalidRequest, InsufficientBalance, BalanceHeld),
+    responses={
+        202: {"model": WaitingOut, "description": "It waits for a second admin"},
+        **problems.documented(
+            NotFound, InvalidRequest, InsufficientBalance, BalanceHeld, OwnWallet
+        ),
+    },
 )
 async def post_adjustment(
-    user_id: str, body: AdjustmentIn, admin: Admin, once: Idempotent
+    user_id: str, body: AdjustmentIn, admin: Admin, once: IdempotentRequired
 ) -> Response:
-    """Credit or debit a wallet by hand. Send an `Idempotency-Key`: then a repetition is harmless."""
+    """Credit or debit a wallet by hand, once for each `Idempotency-Key`. Above
+    `ADJUSTMENT_CONFIRM_ABOVE` it waits for a second admin: 202."""
 
     await users.get_user(user_id)
 
     async def work(seed: str) -> Answer:
+        facts = {"reason": body.reason, "by": admin.id, "seed": seed}
+        if wallet.needs_second_admin(body.amount):
+            record = await wallet.propose_adjustment(
+                user_id, kind=body.type, amount_paise=body.amount, **facts
+            )
+            return Answer(202, _waiting_out(record))
         entry, balance_paise = await wallet.adjust(
-            user_id,
-            kind=body.type,
-            amount_paise=body.amount,
-            reason=body.reason,
-            by=admin.id,
-            seed=seed,
+            user_id, kind=body.type, amount_paise=body.amount, **facts
         )
-        answer = AdjustmentOut(
-            id=entry.id,
-            user_id=entry.user_id,
-            seq=entry.seq,
-            type=entry.type,
-            category=entry.category,
-            amount=entry.amount_paise,
-            balance_after=entry.balance_after_paise,
-            balance=balance_paise,
-            description=entry.description,
-            by=admin.id,
-            created_at=entry.created_at,
-        )
-        return Answer(201, answer)
+        return Answer(201, _posted_out(entry, balance_paise, by=admin.id))
 
     return await once(admin.id, work)
+
+
+@adjustments.get("", response_model=WaitingListOut)
+async def list_waiting(_: Admin, page: Page) -> WaitingListOut:
+    """The adjustments that wait for a second admin, the oldest first."""
+    rows, next_cursor = await wallet.list_waiting_adjustments(limit=page.limit, cursor=page.cursor)
+    return WaitingListOut(adjustments=[_waiting_out(row) for row in rows], next_cursor=next_cursor)
+
+
+@adjustments.post(
+    "/{adjustment_id}/confirm",
+    response_model=AdjustmentOut,
+    responses=problems.documented(
+        NotFound,
+        OwnWallet,
+        SameAdmin,
+        AlreadyDecided,
+        InsufficientBalance,
+        BalanceHeld,
+    ),
+)
+async def confirm(adjustment_id: str, admin: Admin) -> AdjustmentOut:
+    """Post an adjustment that another admin asked for. Harmless when repeated."""
+    record, entry, balance_paise = await wallet.confirm_adjustment(adjustment_id, by=admin.id)
+    return _posted_out(entry, balance_paise, by=record["by"])
+
+
+@adjustments.post(
+    "/{adjustment_id}/reject",
+    response_model=WaitingOut,
+    responses=problems.documented(NotFound, OwnWallet, SameAdmin, AlreadyDecided),
+)
+async def reject(adjustment_id: str, admin: Admin) -> WaitingOut:
+    """Refuse an adjustment that another admin asked for. Harmless when repeated."""
+    return _waiting_out(await wallet.reject_adjustment(adjustment_id, by=admin.id))
 
 
 @router.get(
     "/{user_id}/adjustments",
     response_model=ByHandListOut,
+    response_model_exclude_unset=True,
     responses=problems.documented(NotFound, InvalidRequest),
 )
 async def get_adjustments(
@@ -199,9 +259,7 @@ async def get_adjustments(
     """What was done to a wallet by hand: who, what, why."""
     await users.get_user(user_id)
     rows, next_cursor = await wallet.list_adjustments(user_id, limit=page.limit, cursor=page.cursor)
-    return ByHandListOut(
-        adjustments=[_adjustment_out(row) for row in rows], next_cursor=next_cursor
-    )
+    return ByHandListOut(adjustments=[by_hand_out(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.post("/{user_id}/freeze", response_model=FrozenOut, responses=problems.documented(NotFound))
@@ -260,11 +318,60 @@ def _customer_out(person: PublicUser, balance: Balance, own_rate_paise: int | No
     )
 
 
-def _adjustment_out(record: Adjustment) -> ByHandOut:
-    return ByHandOut(
+def by_hand_out(record: Adjustment) -> ByHandOut:
+    """How a manual change is shown."""
+    shown = ByHandOut(
         action=record["action"],
         reason=record["reason"],
         by=record["by"],
         transaction_id=record["transaction_id"],
         at=record["at"],
+    )
+    if "subject_id" in record:
+        shown.subject_id = record["subject_id"]
+    if "amount_paise" in record:
+        shown.amount = int(record["amount_paise"])
+    if "status" in record:
+        shown.status, shown.decided_by = _status_of(record), record.get("decided_by")
+    return shown
+
+
+def _status_of(
+    record: Adjustment,
+) -> Literal["waits_for_second_admin", "posted", "rejected"] | None:
+    status = record.get("status")
+    return "waits_for_second_admin" if status == "waiting" else status
+
+
+def _waiting_out(record: Adjustment) -> WaitingOut:
+    status = _status_of(record)
+    assert status is not None
+    return WaitingOut(
+        adjustment_id=record["_id"],
+        status=status,
+        user_id=record["user_id"],
+        type=record["action"],
+        amount=int(record["amount_paise"]),
+        reason=record["reason"],
+        by=record["by"],
+        at=record["at"],
+        decided_by=record.get("decided_by"),
+        decided_at=record.get("decided_at"),
+        transaction_id=record["transaction_id"],
+    )
+
+
+def _posted_out(entry: Entry, balance_paise: int, *, by: str) -> AdjustmentOut:
+    return AdjustmentOut(
+        id=entry.id,
+        user_id=entry.user_id,
+        seq=entry.seq,
+        type=entry.type,
+        category=entry.category,
+        amount=entry.amount_paise,
+        balance_after=entry.balance_after_paise,
+        balance=balance_paise,
+        description=entry.description,
+        by=by,
+        created_at=entry.created_at,
     )

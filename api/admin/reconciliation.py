@@ -31,8 +31,8 @@ router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=problems.Rou
 class ReportOut(BaseModel):
     """One reconciliation: what was looked at, what was repaired, what it leaves to a person.
 
-    The lists are cut at 200, the counts are not. `unanswered`: Razorpay did not answer there; the
-    next run looks again.
+    The lists are cut at 200, the counts are not. `unanswered`: Razorpay did not answer there, or has not
+    decided; the next run looks again.
     """
 
     run_id: str
@@ -48,6 +48,20 @@ class ReportOut(BaseModel):
     findings_count: int
     findings: list[dict[str, Any]]
     unanswered: list[str]
+    unanswered_count: int
+
+
+class RunningOut(BaseModel):
+    """The reconciliation that is under way, and how far it is."""
+
+    run_id: str
+    trigger: str
+    started_at: Instant
+    step: str
+    checked: dict[str, int]
+    repaired_count: int
+    findings_count: int
+    unanswered_count: int
 
 
 class WaitingPaymentOut(BaseModel):
@@ -71,9 +85,10 @@ class WaitingOut(BaseModel):
 
 
 class ReconciliationOut(BaseModel):
-    """The latest reports, and what waits for a person now."""
+    """The latest reports, the run under way, and what waits for a person now."""
 
     runs: list[ReportOut]
+    running: RunningOut | None
     payments_in_review: list[WaitingPaymentOut]
     waiting: list[WaitingOut]
 
@@ -99,7 +114,8 @@ class ResolveCallIn(ResolveIn):
 
 
 class SettlementOut(BaseModel):
-    """What Razorpay paid out at once. The fee includes its tax; `net` went to our bank."""
+    """What Razorpay paid out at once. The fee includes its tax; `refunded` is what was kept back for refunds
+    and lost disputes, and `net` = `gross` - `fee` - `refunded` went to our bank."""
 
     settlement_id: str
     day: str
@@ -108,6 +124,7 @@ class SettlementOut(BaseModel):
     gross: RupeesOut
     fee: RupeesOut
     tax: RupeesOut
+    refunded: RupeesOut
     net: RupeesOut
     unmatched: list[str]
 
@@ -128,8 +145,10 @@ async def get_reconciliation(
 ) -> ReconciliationOut:
     """The latest reports and what waits for a person. Nothing at all is the normal state."""
     found = await review_queue.find_waiting()
+    progress = await reconcile.find_progress()
     return ReconciliationOut(
         runs=[_report(run) for run in await reconcile.list_reports(limit)],
+        running=RunningOut.model_validate(progress) if progress is not None else None,
         payments_in_review=[_payment(each) for each in found.payments],
         waiting=[
             *(_waiting("webhook", row, row.get("failure")) for row in found.webhooks),
@@ -146,9 +165,10 @@ async def get_reconciliation(
     responses=problems.documented(StillRunning),
 )
 async def run_reconciliation(admin: Admin, body: RunIn | None = None) -> ReportOut:
-    """Compare with Razorpay now, repair what can be repaired, and tell. It may take some minutes."""
+    """Compare with Razorpay now, repair what can be repaired, and answer the report. When it takes longer
+    than half a minute the answer is 409, and it goes on: GET shows how far it is, then its report."""
     minutes = body.older_than_minutes if body else reconcile.OLDER_THAN_MINUTES
-    report = await reconcile.run(older_than_minutes=minutes, trigger=admin.id)
+    report = await reconcile.run_and_wait(older_than_minutes=minutes, trigger=admin.id)
     return _report(await reconcile.get_report(report.run_id))
 
 
@@ -211,6 +231,7 @@ def _report(run: Reconciliation) -> ReportOut:
         findings_count=run["findings_count"],
         findings=run["findings"],
         unanswered=run["unanswered"],
+        unanswered_count=run.get("unanswered_count", len(run["unanswered"])),
     )
 
 
@@ -240,6 +261,7 @@ def _settlement(record: Settlement) -> SettlementOut:
         gross=record["gross_paise"],
         fee=record["fee_paise"],
         tax=record["tax_paise"],
+        refunded=record["refunded_paise"],
         net=record["net_paise"],
         unmatched=record["unmatched"],
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from core import clock, database
-from core.database import Document, db
+from core.database import Document, Insert, db
 from core.errors import NotFound
 from telephony.provider import (
     OVER,
@@ -79,7 +79,7 @@ class Simulator:
             raise NotSent(UNREACHABLE)
         call = document_of(dial, clock.now(), runner.me)
         try:
-            await db.simulated_calls.insert_one(cast(Document, call))
+            await database.write_together(Insert("simulated_calls", call))
         except database.DuplicateKey:
             return call["_id"]
         except database.AnyError as problem:

@@ -10,7 +10,7 @@ from typing import Final, cast
 import httpx
 
 from core import clock, database
-from core.database import Index, db
+from core.database import Index, Update, db
 from telephony.provider import OVER, RANK
 from telephony.simulator.lifecycle import (
     SIGNATURE_HEADER,
@@ -138,21 +138,24 @@ class Runner:
         self._reported[simulated_id] = rank
         if rank < OVER:
             return state.changes_at
-        await db.simulated_calls.update_one({"_id": simulated_id}, {"$set": {"open": False}})
+        closed = Update("simulated_calls", {"_id": simulated_id}, {"$set": {"open": False}})
+        await database.write_together(closed)
         return None
 
     async def _freeze(self, call: SimulatedCall, state: State) -> bool:
-        """Make the end final before it is reported; False when the call changed meanwhile."""
+        """Make the end final before it is reported; False when the call may have changed meanwhile."""
         end: SimulatedEnd = {
             "status": state.status,
             "duration_seconds": state.duration_seconds,
             "at": state.at,
         }
-        result = await db.simulated_calls.update_one(
-            {"_id": call["_id"], "version": call["version"], "ended": None},
-            {"$set": {"ended": end}, "$inc": {"version": 1}},
+        return await database.write_together(
+            Update(
+                "simulated_calls",
+                {"_id": call["_id"], "version": call["version"], "ended": None},
+                {"$set": {"ended": end}, "$inc": {"version": 1}},
+            )
         )
-        return result.matched_count == 1
 
     async def _deliver(self, call: SimulatedCall, state: State) -> float | None:
         """Send one callback; None when it is delivered (or refused), else the pause before the next

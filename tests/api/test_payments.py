@@ -1,6 +1,7 @@
 """Recharges as their owner sees them: every order, its payments, and what became of them."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 import gateway
 import payments
 from api import payments as payments_routes
-from core import clock
+from core import clock, config
 from core.database import db
 from gateway.entities import Payment
+from payments import Order
 from tests.support import payments as paying
 from tests.support.service import Person, Service, running, test_settings
 
@@ -274,12 +276,102 @@ async def test_a_payment_that_does_not_exist_is_not_found(
     assert answer.status_code == 404
 
 
+async def test_an_order_is_shown_in_three_seconds_also_when_its_capture_hangs(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await service.signup()
+    order_id = await paying.open_order(service, person)
+    await db.orders.update_one({"order_id": order_id}, {"$unset": {"next_check_at": ""}})
+    await paying.force_payment(service, order_id, status="authorized")
+    given: list[float | None] = []
+    begun, never = asyncio.Event(), asyncio.Event()
+    check = payments.check_order
+
+    async def hangs(*_: Any) -> Any:
+        begun.set()
+        await never.wait()
+
+    async def checked(order: Order, *, seconds: float | None = None) -> Any:
+        given.append(seconds)
+        return await check(order, seconds=0.3)
+
+    monkeypatch.setattr(gateway, "capture_payment", hangs)
+    monkeypatch.setattr(payments, "check_order", checked)
+    order = await shown(service, person, order_id)
+    assert begun.is_set()
+    assert given == [3.0]
+    assert order["status"] in ("created", "attempted")
+
+
+@pytest.fixture
+def three_lookups(service: Service) -> Iterator[None]:
+    """Three look-ups at Razorpay a minute for each user."""
+    before = config.settings()
+    config.use(before.model_copy(update={"payment_lookups_per_minute": 3}))
+    yield
+    config.use(before)
+
+
+async def test_payments_are_looked_up_for_a_user_so_many_times_a_minute(
+    service: Service, three_lookups: None, past_the_boundary: Callable[[], None]
+) -> None:
+    admin, person, other = await service.admin(), await service.signup(), await service.signup()
+    past_the_boundary()
+    asked = 0
+    for number in range(5):
+        answer = await service.get(f"/api/payment/payments/pay_nobodys{number}", person)
+        assert answer.status_code in (404, 429)
+        if answer.status_code == 429:
+            assert answer.json()["code"] == "rate_limited"
+            assert int(answer.headers["Retry-After"]) > 0
+        else:
+            asked += 1
+    assert 3 <= asked <= 4  # a minute may have ended meanwhile
+    for somebody in (admin, other):
+        answer = await service.get("/api/payment/payments/pay_nobodys", somebody)
+        assert answer.status_code == 404
+
+
+async def test_somebody_elses_payment_is_not_looked_up(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own record says whose it is."""
+    owner, other = await service.signup(), await service.signup()
+    payment_id = await paying.recharge(service, owner)
+
+    async def asked(_: str) -> Any:
+        raise AssertionError("Razorpay was asked")
+
+    monkeypatch.setattr(gateway, "fetch_payment", asked)
+    answer = await service.get(f"/api/payment/payments/{payment_id}", other)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_an_open_order_is_shown_as_last_known_above_the_look_ups_of_a_minute(
+    service: Service, three_lookups: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await service.signup()
+    orders = [await paying.open_order(service, person) for _ in range(10)]
+    asked: list[str] = []
+
+    async def noted(order_id: str) -> list[Any]:
+        if order_id in orders:
+            asked.append(order_id)
+        return []
+
+    monkeypatch.setattr(gateway, "fetch_order_payments", noted)
+    await db.orders.update_many({"user_id": person.id}, {"$unset": {"next_check_at": ""}})
+    for order_id in orders:
+        assert (await shown(service, person, order_id))["status"] == "created"
+    assert len(asked) <= 6  # a minute may have ended meanwhile
+
+
 async def test_failed_attempts_are_kept_for_the_metrics(service: Service) -> None:
     person, began = await service.signup(), clock.now()
     order_id = await paying.open_order(service, person)
     for _ in range(2):
         await service.client.post(f"/sandbox/pay/{order_id}", json={"card_number": paying.DECLINED})
-    assert await payments.claim_order_check(await payments.get_order(order_id, None))
+    assert await payments.claim_order_check(await payments.get_order(order_id, None), by=None)
     await shown(service, person, order_id)
     kept = await db.payments.find({"user_id": person.id}).to_list(None)
     assert [payment["status"] for payment in kept] == ["failed", "failed"]

@@ -2,7 +2,6 @@
 
 import csv
 import datetime as dt
-import functools
 import io
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -50,7 +49,7 @@ async def seed(person: Person, movements: list[dict[str, Any]]) -> list[Entry]:
         entries += outcome.entries
     for begin in range(0, len(entries), 5_000):
         part = entries[begin : begin + 5_000]
-        await database.atomic(functools.partial(transactions.append, part))
+        await db.transactions.insert_many([dict(transactions.record_of(entry)) for entry in part])
     return entries
 
 

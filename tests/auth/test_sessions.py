@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jose import jwt
+from pydantic import SecretStr
 from pymongo.errors import ConnectionFailure
 
 import users
@@ -89,9 +90,49 @@ def test_no_text_that_we_did_not_sign_is_a_token_or_a_defect(token: str) -> None
     config.use(test_settings("mongodb://127.0.0.1:1"))
     try:
         with pytest.raises(Unauthenticated):
-            sessions._decode(token)
+            sessions._claims_of(token)
     finally:
         config.use(None)
+
+
+def test_a_token_that_was_verified_before_ends_in_time_and_with_its_key(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    claims = {"iss": "wallet", "sub": "usr_1", "sid": "ses_1", "epoch": 3, "iat": now}
+    token = jwt.encode({**claims, "exp": now + 60}, SECRET)
+    for _ in range(2):
+        assert sessions._claims_of(token) == sessions.Claims("usr_1", "ses_1", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr("auth.sessions.time.time", lambda: now + 60.9)
+        assert sessions._claims_of(token).user_id == "usr_1"  # its last second
+        patch.setattr("auth.sessions.time.time", lambda: now + 61.0)
+        patch.setattr(sessions, "_verify", lambda _: pytest.fail("verified again"))
+        with pytest.raises(pytest.fail.Exception):
+            sessions._claims_of(token)
+    assert sessions._claims_of(token).user_id == "usr_1"
+    config.use(settings.model_copy(update={"jwt_secret": SecretStr("another key" * 4)}))
+    with pytest.raises(Unauthenticated):
+        sessions._claims_of(token)
+
+
+def test_only_so_many_verified_tokens_are_remembered(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_verified_tokens", {})
+    monkeypatch.setattr(sessions, "_VERIFIED_TOKENS_MAX", 2)
+    now = int(time.time())
+    claims = {"iss": "wallet", "sub": "usr_1", "epoch": 0, "iat": now, "exp": now + 60}
+    tokens = [jwt.encode({**claims, "sid": f"ses_{n}"}, SECRET) for n in range(3)]
+    assert [sessions._claims_of(token).session_id for token in tokens] == [
+        "ses_0",
+        "ses_1",
+        "ses_2",
+    ]
+    assert list(sessions._verified_tokens) == tokens[1:]
+    with pytest.raises(Unauthenticated):
+        sessions._claims_of("x")
+    assert list(sessions._verified_tokens) == tokens[1:], "what is not ours is not remembered"
 
 
 # --- revocations --------------------------------------------------------------------------------

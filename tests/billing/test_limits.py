@@ -350,6 +350,37 @@ async def test_all_who_wait_for_an_absent_database_are_answered_and_the_next_cha
     assert (await day_of(person))["calls"] == 1
 
 
+async def test_whoever_waits_for_a_change_that_is_broken_off_is_answered_and_the_next_one_works(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await service.signup()
+    begun = asyncio.Event()
+
+    async def hangs(*_: Any) -> NoReturn:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError("it was woken")
+
+    def change() -> asyncio.Task[None]:
+        return asyncio.create_task(limits._change(person.id, "2026-11-25", lambda day: None))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(limits._Lane, "_write", hangs)
+        written = change()
+        await begun.wait()
+        waiting = change()
+        await asyncio.sleep(0)
+        lane = limits._lanes[f"{person.id}:2026-11-25"]
+        assert lane.task is not None
+        lane.task.cancel()
+        async with asyncio.timeout(30):
+            answers = await asyncio.gather(written, waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 2
+    async with asyncio.timeout(30):
+        await change()
+    assert (await day_of(person))["calls"] == 0
+
+
 async def test_a_defect_in_a_rule_is_no_absence_of_the_database(service: Service) -> None:
     person = await service.signup()
 

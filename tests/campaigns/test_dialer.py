@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
+import wallet
 from calls import lifecycle, placing
 from calls.placing import CallSpec
 from campaigns import contacts, dialer
 from core import clock, database
+from ledger import Reserve
 from telephony import Ambiguous, Dial, NotSent, Refused, Simulate
 from telephony.simulator import Simulator
 from tests.support import calls as calling
@@ -124,6 +126,23 @@ async def test_money_that_running_calls_hold_is_waited_for_without_a_pause(
     assert over["counts"]["busy"] == 4
     assert seen == {("running", None), ("completed", None)}
     assert await most_at_once(service, person) == 2
+
+
+async def test_money_that_a_dispute_reserves_pauses_it_until_a_recharge(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 30)
+    disputed = Reserve(
+        user_id=person.id, reserve_id="disp_1:chargeback", amount_paise=15_00, amount_paise_min=0
+    )
+    await wallet.post(disputed)
+    created = await create(service, person, 3, max_concurrent=1)
+    # Two calls of Rs 5 leave Rs 20, and only Rs 5 of them are not disputed.
+    paused = await until(service, person, created, lambda c: c["status"] != "running")
+    assert (paused["status"], paused["pause_reason"]) == ("paused", "balance")
+    assert paused["counts"]["answered"] == 2
+    await service.fund(person, 5)
+    over = await until(service, person, created, is_over)
+    assert over["counts"]["answered"] == over["counts"]["total"] == 3
 
 
 async def test_a_campaign_that_its_owner_paused_is_not_resumed_by_a_recharge(

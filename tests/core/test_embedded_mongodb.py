@@ -210,11 +210,17 @@ def test_a_mongod_that_hangs_is_named_and_not_started_twice(
     assert not is_running(data_dir)
 
 
+def home_of(data_dir: Path) -> embedded_mongodb._Home:
+    return embedded_mongodb._Home(data_dir.resolve() / "mongod")
+
+
 def test_it_listens_on_this_machine_only_journals_and_has_transactions(data_dir: Path) -> None:
     running = embedded_mongodb.start(data_dir)
-    options = database.ask(running.port, {"getCmdLineOpts": 1})["parsed"]
+    login = home_of(data_dir).as_service
+    options = database.ask(running.port, {"getCmdLineOpts": 1}, login=login)["parsed"]
     assert options["net"]["bindIp"] == "127.0.0.1"
     assert options["net"]["unixDomainSocket"] == {"enabled": False}
+    assert options["net"]["compression"] == {"compressors": "disabled"}
     assert (data_dir / "mongod" / "data" / "journal").is_dir()
     with rows(running.uri) as client, client.start_session() as session:
         session.start_transaction()
@@ -224,6 +230,91 @@ def test_it_listens_on_this_machine_only_journals_and_has_transactions(data_dir:
             client.shop.rows.insert_one({"_id": 2}, session=session)
         assert [row["_id"] for row in client.shop.rows.find()] == [2]
     running.stop()
+
+
+def test_only_who_reads_the_files_of_the_data_may_use_it(data_dir: Path) -> None:
+    running = embedded_mongodb.start(data_dir)
+    assert embedded_mongodb.uri_of(data_dir) == running.uri
+    for secret in (home_of(data_dir).key, home_of(data_dir).password):
+        assert secret.stat().st_mode & 0o777 == 0o600
+        assert len(secret.read_text().strip()) >= 32
+    for command in ({"listDatabases": 1}, {"createUser": "me", "pwd": "x", "roles": ["root"]}):
+        with pytest.raises(PyMongoError, match="authentication"):
+            database.ask(running.port, command)
+    secrets = home_of(data_dir).key.read_text(), home_of(data_dir).password.read_text()
+    running.stop()
+    again = embedded_mongodb.start(data_dir)
+    assert (home_of(data_dir).key.read_text(), home_of(data_dir).password.read_text()) == secrets
+    again.stop()
+
+
+def test_a_password_that_was_lost_is_made_again(data_dir: Path) -> None:
+    first = embedded_mongodb.start(data_dir)
+    first.stop()
+    home_of(data_dir).password.unlink()
+    second = embedded_mongodb.start(data_dir)
+    with rows(second.uri) as client:
+        client.shop.rows.insert_one({"_id": "allowed"})
+    assert second.uri != first.uri
+    second.stop()
+
+
+@pytest.fixture
+def of_0_2_1(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> embedded_mongodb.Running:
+    """A mongod as release 0.2.1 starts it: without a password. It runs, and has a row."""
+    home = home_of(data_dir)
+    real = subprocess.Popen
+
+    def without_a_key(command: list[Any], **options: Any) -> subprocess.Popen[bytes]:
+        if "--keyFile" in command:
+            at = command.index("--keyFile")
+            command = [*command[:at], *command[at + 2 :]]
+        return real(command, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", without_a_key)
+        running = embedded_mongodb.start(data_dir)
+    home.key.unlink()
+    home.password.unlink()
+    with rows(f"mongodb://127.0.0.1:{running.port}/?replicaSet=rs0") as client:
+        client.shop.rows.insert_one({"_id": "kept"})
+    return running
+
+
+def test_data_of_0_2_1_gets_its_password_at_the_first_start(
+    data_dir: Path, of_0_2_1: embedded_mongodb.Running
+) -> None:
+    of_0_2_1.stop()
+    upgraded = embedded_mongodb.start(data_dir)
+    with rows(upgraded.uri) as client:
+        assert client.shop.rows.count_documents({}) == 1
+    with pytest.raises(PyMongoError, match="authentication"):
+        database.ask(upgraded.port, {"listDatabases": 1})
+    upgraded.stop()
+
+
+def test_a_mongod_that_0_2_1_left_behind_is_started_again_with_a_password(
+    data_dir: Path, of_0_2_1: embedded_mongodb.Running
+) -> None:
+    of_0_2_1._user.close()  # as the kernel does when its process is killed
+    upgraded = embedded_mongodb.start(data_dir)
+    assert not upgraded.adopted
+    assert "@" in upgraded.uri
+    with rows(upgraded.uri) as client:
+        assert client.shop.rows.count_documents({}) == 1
+    upgraded.stop()
+
+
+def test_a_mongod_that_0_2_1_still_uses_is_used_as_it_is(
+    data_dir: Path, of_0_2_1: embedded_mongodb.Running
+) -> None:
+    beside = embedded_mongodb.start(data_dir)
+    assert (beside.adopted, beside.pid) == (True, of_0_2_1.pid)
+    with rows(beside.uri) as client:
+        assert client.shop.rows.count_documents({}) == 1
+    beside.stop()
+    of_0_2_1.stop()
+    assert not is_running(data_dir)
 
 
 def test_only_the_last_few_logs_are_kept(tmp_path: Path) -> None:

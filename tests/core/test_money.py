@@ -56,6 +56,15 @@ def test_what_is_no_amount_is_refused(sent: str) -> None:
         Body.model_validate(json.loads(f'{{"amount": {sent}}}'))
 
 
+def test_the_largest_amount_is_read_and_a_paisa_more_is_not() -> None:
+    largest = Decimal(money.PAISE_MAX).scaleb(-2)
+    assert money.paise_of(largest) == money.PAISE_MAX == 10**15
+    assert money.paise_of(-largest) == -money.PAISE_MAX
+    for too_much in (largest + Decimal("0.01"), -largest - Decimal("0.01")):
+        with pytest.raises(ValueError, match="larger than any amount"):
+            money.paise_of(too_much)
+
+
 def test_text_is_read_where_there_is_only_text() -> None:
     assert money.paise_of_text(" 15.0 ") == 1500
     for text in ("", "abc", "1,5", "1_5", "\u0967\u096b", "NaN", "inf", "1.005", "0x10"):

@@ -29,7 +29,7 @@ from tests.project import architecture
 from tests.project.architecture import CHANGES, collection_uses, companion_writes
 from tests.support import payments as paying
 from tests.support.processes import Processes, processes
-from tests.support.service import ROOT, Person, Service, free_port
+from tests.support.service import ROOT, Person, Service, free_port, new_key
 
 HOUSE = architecture.read(ROOT)
 PRODUCT = [source for source in HOUSE.sources if source.room != "sandbox"]
@@ -653,8 +653,7 @@ async def money_goes_back(service: Service, person: Person, admin: Person) -> No
         "/api/admin/reconciliation/run": (200, {"older_than_minutes": 0}),
     }
     for path, (status, body) in posts.items():
-        key = {"Idempotency-Key": f"once-{path}"}
-        answer = await service.post(path, admin, json=body, headers=key)
+        answer = await service.post(path, admin, json=body, headers=new_key())
         assert answer.status_code == status, answer.text
     assert answer.json()["unanswered"] == []
     for path in ("disputes", "settlements", "reconciliation"):

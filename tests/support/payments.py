@@ -7,6 +7,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from core import clock, database
 from core.database import db
+from gateway import traffic
 from reporting import audit
 from tests.support.service import Person, Service
 
@@ -46,7 +47,9 @@ async def fault(service: Service, kind: str, **options: Any) -> None:
 
 
 async def all_faults_over(service: Service) -> None:
+    """Razorpay answers again, and this process has forgotten that it did not."""
     assert (await service.client.delete("/sandbox/faults")).status_code == 204
+    traffic.forget()
 
 
 async def force_payment(service: Service, order_id: str, **facts: Any) -> dict[str, str]:
@@ -81,7 +84,7 @@ async def outside(service: Service, path: str, **body: Any) -> dict[str, Any]:
 # What payments leave behind, with us and at Razorpay.
 _LEDGER = ("wallets", "transactions")
 _BOTH = ("orders", "payments", "refunds", "disputes", "settlements")
-_OURS = (*_LEDGER, *_BOTH, "reconciliations")
+_OURS = (*_LEDGER, *_BOTH, "reconciliations", "payment_sweeps")
 _THEIRS = (*_BOTH, "refund_keys", "settlement_items", "faults")
 
 
@@ -100,24 +103,26 @@ async def audited(service: Service, person: Person) -> None:
 
 
 async def paid_and_forgotten(user_ids: list[str], count: int) -> list[tuple[str, str]]:
-    """Payments that were captured an hour ago and that nobody told us of: order and payment ids.
+    """Payments that were captured an hour ago, 200 a second, and that nobody told us of: order and payment
+    ids.
 
     Written into both databases, because a thousand customers at the checkout take their time.
     """
     run = database.new_id("lost").removeprefix("lost_")
     ids = [(f"order_{run}{n}", f"pay_{run}{n}") for n in range(count)]
     at = clock.after(-3_600)
-    whole = {"amount": 10_000, "currency": "INR", "created_at": at}
+    times = [clock.after(n / 200, since=at) for n in range(count)]
+    whole = {"amount": 10_000, "currency": "INR"}
     there = database.client()[f"{database.database_name()}_sandbox"]
     await there["orders"].insert_many(
         {"_id": order_id, "receipt": None, "notes": {}, "captures": True, "attempts": 1}
-        | {"status": "paid", **whole}
-        for order_id, _ in ids
+        | {"status": "paid", "created_at": made_at, **whole}
+        for (order_id, _), made_at in zip(ids, times, strict=True)
     )
     await there["payments"].insert_many(
         {"_id": payment_id, "order_id": order_id, "amount_refunded": 0}
-        | {"status": "captured", "captured_at": at, **whole}
-        for order_id, payment_id in ids
+        | {"status": "captured", "captured_at": made_at, "created_at": made_at, **whole}
+        for (order_id, payment_id), made_at in zip(ids, times, strict=True)
     )
     await db.orders.insert_many(
         {

@@ -20,7 +20,6 @@ from pydantic import SecretStr
 import wallet
 from auth import sessions
 from core import config, database
-from ledger import Credit
 from sandbox.service import create_app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -73,15 +72,13 @@ class Service:
 
     async def fund(self, person: Person, rupees: int) -> None:
         """Put money into a wallet, as an adjustment."""
-        await wallet.post(
-            Credit(
-                user_id=person.id,
-                key=f"adjust:{database.new_id('test')}",
-                category="adjustment",
-                amount_paise=rupees * 100,
-                contra="adjustment",
-                description="Test money",
-            )
+        await wallet.adjust(
+            person.id,
+            kind="credit",
+            amount_paise=rupees * 100,
+            reason="Test money",
+            by="policy",
+            seed=database.new_id("test"),
         )
 
     async def balance(self, person: Person) -> dict[str, Any]:
@@ -101,6 +98,11 @@ class Service:
     ) -> httpx.Response:
         headers = {**(person.headers if person else {}), **options.pop("headers", {})}
         return await self.client.request(method, path, headers=headers, **options)
+
+
+def new_key() -> dict[str, str]:
+    """The header of a request that is made once."""
+    return {"Idempotency-Key": database.new_id("key")}
 
 
 def free_port() -> int:

@@ -370,3 +370,139 @@ async def test_by_policy_a_dispute_freezes_the_wallet(service: Service) -> None:
     by_hand = await db.adjustments.find_one({"user_id": person.id})
     assert by_hand is not None
     assert (by_hand["by"], by_hand["reason"]) == ("policy", f"Dispute {dispute_id}")
+
+
+async def resolved(
+    service: Service, admin: Person, dispute_id: str, action: str, **facts: str
+) -> dict[str, object]:
+    body = {"action": action, "reason": "the dashboard says so", **facts}
+    answer = await service.post(f"/api/admin/disputes/{dispute_id}/resolve", admin, json=body)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, object] = answer.json()
+    return shown
+
+
+async def test_of_two_lost_disputes_of_one_amount_an_admin_says_which_a_refund_paid_back(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    first = await disputed(service, payment_id, amount=3_000)
+    second = await disputed(service, payment_id, amount=3_000)
+    await becomes(service, first, status="lost")
+    assert (await told(second), await money(service, person)) == (
+        "dispute reserved",
+        (70.0, 30.0, 0.0),
+    )
+    await paying.outside(service, f"/disputes/{second}", status="lost", as_refund=True)
+    await asyncio.sleep(0.1)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    await webhooks.apply_refund_update(refund)
+    await told(second)
+    assert await money(service, person) == (40.0, 0.0, 0.0)  # whichever it was
+    path = "/api/admin/disputes?unclear=true"
+    waiting = (await service.get(path, admin)).json()["disputes"]
+    mine = [each for each in waiting if each["user_id"] == person.id]
+    assert {each["unclear"]["reason"] for each in mine} == {"several_disputes"}
+    assert mine[0]["unclear"]["refund_ids"] == [refund.id]
+    assert sorted(mine[0]["unclear"]["dispute_ids"]) == sorted([first, second])
+    shown = await resolved(service, admin, second, "pair", refund_id=refund.id)
+    assert (shown["state"], shown["refund_id"], shown["unclear"]) == ("refunded", refund.id, None)
+    for each in mine:
+        await resolved(service, admin, each["dispute_id"], "keep")
+    assert await state_of(first) == "debited"
+    assert await money(service, person) == (40.0, 0.0, 0.0)
+    # So what is opened again is the one that was debited by itself.
+    await paying.outside(service, f"/disputes/{first}", phase="pre_arbitration")
+    await told(first)
+    assert await money(service, person) == (70.0, 30.0, 0.0)
+    await paying.audited(service, person)
+
+
+async def test_an_admin_says_that_a_refund_was_for_something_else(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=3_000)
+    await becomes(service, dispute_id, status="lost")
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=3_000)
+    await paying.outside(service, f"/refunds/{made['id']}", status="processed")
+    await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    for _ in range(2):
+        shown = await resolved(service, admin, dispute_id, "unpair", refund_id=made["id"])
+        assert (shown["state"], shown["taken"], shown["refund_id"]) == ("debited", 30.0, None)
+        assert await money(service, person) == (40.0, 0.0, 0.0)
+        await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    await paying.audited(service, person)
+
+
+async def test_a_refund_that_paid_a_dispute_back_and_fails_waits_for_an_admin(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=3_000)
+    await paying.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    await told(dispute_id)
+    await asyncio.sleep(0.1)
+    await webhooks.apply_refund_update(await gateway.fetch_refund(refund.id))
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    await paying.outside(service, f"/refunds/{refund.id}", status="failed")
+    await webhooks.apply_refund_update(await gateway.fetch_refund(refund.id))
+    assert await money(service, person) == (100.0, 0.0, 0.0)
+    await told(dispute_id)
+    record = await db.disputes.find_one({"_id": dispute_id})
+    assert record is not None
+    assert (record["state"], record["unclear"]["reason"]) == ("refunded", "refund_failed")
+    assert (await resolved(service, admin, dispute_id, "take"))["state"] == "debited"
+    await told(dispute_id)
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    await paying.audited(service, person)
+
+
+@pytest.mark.parametrize(
+    ("action", "left"), [("release", (100.0, 0.0, 0.0)), ("take", (60.0, 0.0, 0.0))]
+)
+async def test_an_admin_ends_a_dispute_that_razorpay_does_not_know_any_more(
+    service: Service, admin: Person, action: str, left: tuple[float, float, float]
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=4_000)
+    await told(dispute_id)
+    opened = await gateway.fetch_dispute(dispute_id)
+    [record] = await disputes.find_disputes_of_payments([opened.payment_id])
+    assert await disputes.mark_unknown(record)
+    assert dispute_id in [each["_id"] for each in await disputes.list_unclear_pairs(1_000)]
+    for _ in range(2):
+        shown = await resolved(service, admin, dispute_id, action)
+        assert shown["unclear"] is None
+        assert await disputes.apply_update(opened)  # of that phase and status it is decided
+        assert await money(service, person) == left
+    [record] = await disputes.find_disputes_of_payments([opened.payment_id])
+    assert not await disputes.mark_unknown(record)
+    lost = dataclasses.replace(opened, status="lost", deducted_paise=4_000)
+    await disputes.apply_update(lost)  # and what is new counts
+    assert await money(service, person) == (60.0, 0.0, 0.0)
+    await paying.audited(service, person)
+
+
+async def test_what_cannot_have_paid_a_dispute_back_is_not_paired(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=4_000)
+    await told(dispute_id)
+    other = await paying.recharge(service, person)
+    made = await paying.outside(service, f"/payments/{other}/refunds", amount=4_000)
+    await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    path = f"/api/admin/disputes/{dispute_id}/resolve"
+    body = {"action": "pair", "refund_id": made["id"], "reason": "the dashboard says so"}
+    assert (await service.post(path, admin, json=body)).status_code == 404
+    mine = await disputes.find_disputes_of_payments([other])
+    assert mine == []
+    unknown = {"action": "release", "reason": "never heard of it"}
+    path = "/api/admin/disputes/disp_unknown/resolve"
+    assert (await service.post(path, admin, json=unknown)).status_code == 404

@@ -208,6 +208,16 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
         config.use(None)
 
 
+async def is_reachable() -> bool:
+    """Whether the database answers this process, too: after its kill that takes a moment longer."""
+    try:
+        await database.ping()
+        await db.events.find_one({})
+    except database.AnyError:
+        return False
+    return True
+
+
 async def live_through(world: World, story: Story) -> None:
     """What happens kills the service on its way; after a restart it ends as without."""
     assert story.person is not None
@@ -222,6 +232,7 @@ async def live_through(world: World, story: Story) -> None:
     if story.kills_mongod:  # it may have another port
         await database.close()
         await database.connect(world.whole.mongodb_uri(), "wallet")
+    await until(is_reachable)
     # What the dead process had claimed is due again after a minute; nobody waits in a test.
     await db.events.update_many({"state": "pending"}, {"$set": {"due_at": clock.now()}})
     await db.idempotency_keys.update_many({"answer": None}, {"$set": {"lease_until": None}})

@@ -351,7 +351,9 @@ def _command(query: Document) -> Document:
 
 def _explained(kept: Any, command: Document) -> Any:
     # It has dates that Python does not have: the ends of a range.
-    options: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+    options: CodecOptions[Document] = CodecOptions(
+        datetime_conversion=DatetimeConversion.DATETIME_AUTO
+    )
     return kept.command("explain", command, verbosity="executionStats", codec_options=options)
 
 

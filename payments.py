@@ -991,6 +991,16 @@ async def claim_for_refund(payment_id: str, refund_id: str, amount_paise: int) -
     return await db.payments.find_one(mine, {"_id": 1}) is not None
 
 
+def refund_claim(payment_id: str, refund_id: str, amount_paise: int) -> Update:
+    """The companion write that claims this much of the payment for a refund. It matches nothing when
+    other refunds have left less: then the refund is refused with it."""
+    room = {"$lte": [{"$add": [_REFUND_CLAIMED_PAISE, amount_paise]}, "$amount_paise"]}
+    free = {f"refunds.{refund_id}": None, "$expr": room}
+    mine = {f"refunds.{refund_id}": amount_paise}
+    claimed = {"$set": {f"refunds.{refund_id}": database.long(amount_paise)}}
+    return Update("payments", {"_id": payment_id, "$or": [free, mine]}, claimed)
+
+
 async def release_refund_claim(payment_id: str, refund_id: str) -> None:
     """Release what this refund had claimed of the payment."""
     await db.payments.update_one({"_id": payment_id}, {"$unset": {f"refunds.{refund_id}": ""}})

@@ -1,8 +1,12 @@
 """Refunds: asked for by an admin or made at Razorpay, reserved, followed to their end."""
 
+import asyncio
+import contextlib
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
 from ulid import ULID
@@ -11,12 +15,13 @@ import gateway
 import ledger
 import payments
 import wallet
-from core import clock, config, database, leases, money, outbox, pagination
-from core.database import Document, Index, Insert, Update, Write, db
+from core import clock, config, database, fail_points, leases, money, outbox, pagination
+from core.database import Document, Index, Insert, Long, Update, Write, db
 from core.errors import HoldNotFound, NotFound, PaymentRequired, Problem
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities
 from ledger import Outcome
 from payments import AmountBelowMinimum, Payment
+from wallet import RecordChanged
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +35,26 @@ RefundStatus = Literal[
     "failed",  # it failed, and the money is in the wallet again
 ]
 
-# What it does to the wallet. The refund of a payment that was never credited debits nothing, and
-# that of a lost dispute is debited as the dispute.
+# What it does to the wallet. The refund of a payment that was never credited debits nothing. What
+# release 0.2.1 recorded as `dispute` was debited by the dispute that it pays back.
 RefundEffect = Literal["debit", "none", "dispute"]
 
+# Why a refund waits for a person.
+RefundDoubt = Literal[
+    "unknown_at_razorpay",  # Razorpay had it, and does not know its id any more
+    "other_facts",  # Razorpay reports another amount or another payment for it
+]
+
 OPEN_STATUSES: Final = ("reserved", "pending")
+
+
+class Decided(TypedDict):
+    """What a person decided about a refund or a dispute, and why."""
+
+    action: str
+    by: str
+    reason: str
+    at: dt.datetime
 
 
 class Refund(TypedDict):
@@ -58,6 +78,20 @@ class Refund(TypedDict):
     updated_at: dt.datetime
     next_check_at: dt.datetime | None  # None: it has ended
     told_at: NotRequired[dt.datetime]  # when it was made at Razorpay
+    # Absent in what release 0.2.1 wrote:
+    revision: NotRequired[int]  # counts the changes: a decision holds for the revision that it read
+    attempt: NotRequired[int]  # how often its money was reserved; absent: once
+    reserve_id: NotRequired[str]  # in the wallet; absent: the refund's own id
+    taken_paise: NotRequired[int]  # what it debited and did not give back, whatever of it is due
+    given_up: NotRequired[
+        bool
+    ]  # it failed because we gave it up; Razorpay may make it all the same
+    not_for: NotRequired[list[str]]  # disputes that were open when it existed: it pays none of them
+    waits: NotRequired[RefundDoubt | None]  # why a person has to decide
+    decided: NotRequired[list[Decided]]
+    handed_by: NotRequired[
+        str
+    ]  # the dispute that reserved or debited its money, and handed it over
     settlement_id: NotRequired[str]
     settled_at: NotRequired[dt.datetime | None]
 
@@ -88,6 +122,13 @@ _CHECK_PAUSE_SECONDS_MIN: Final = 2.0
 _CHECK_PAUSE_SECONDS_MAX: Final = 3_600.0
 _POLL_BATCH: Final = 16
 _READ_BATCH: Final = 100
+_DECISIONS_MAX: Final = 40
+_STEPS: Final = {
+    "Reserve": "refund.reserved_again",
+    "Collect": "refund.collected",
+    "Unreserve": "refund.released",
+    "Credit": "refund.reversed",
+}
 _NEWEST_FIRST: Final = pagination.newest_first("created_at")
 
 
@@ -124,41 +165,63 @@ async def _open(
         payment = await gateway.fetch_payment(payment_id)
     except NoSuchEntity:
         raise NotFound("Razorpay does not know this payment.") from None
-    left_paise = payment.amount_paise - payment.amount_refunded_paise
-    if payment.status != "captured" or left_paise <= 0:
+    if payment.status != "captured" or payment.amount_paise <= payment.amount_refunded_paise:
         detail = f"The payment is {payment.status}; only captured money can be refunded."
         raise NotRefundable(detail, payment_status=payment.status)
-    amount_paise = left_paise if amount_paise is None else amount_paise
-    if amount_paise < _REFUND_PAISE_MIN:
-        raise AmountBelowMinimum(
-            f"Razorpay refunds no less than Rs {money.text(_REFUND_PAISE_MIN)}.",
-            minimum=money.rupees(_REFUND_PAISE_MIN),
-        )
-    too_much = RefundExceedsUnspent(
-        f"Of this payment Rs {money.text(left_paise)} are left to refund, less what is being "
-        "refunded already.",
-        refundable=money.rupees(left_paise),
-    )
-    if amount_paise > left_paise:
-        raise too_much
-    if not await payments.claim_for_refund(payment_id, refund_id, amount_paise):
-        await _release_abandoned_claims(payment_id)
-        if not await payments.claim_for_refund(payment_id, refund_id, amount_paise):
-            raise too_much
-    opened = new_refund(refund_id, record, amount_paise)
+    opened = new_refund(refund_id, record, 1)
     opened["reason"] = reason
     opened["requested_by"] = by
-    try:
-        await insert_refund(opened, amount_paise_min=amount_paise)
-    except PaymentRequired as refusal:
-        await payments.release_refund_claim(payment_id, refund_id)
-        raise RefundExceedsUnspent(
-            f"The wallet has Rs {money.text(refusal.available_paise)} that are neither spent nor "
-            "reserved; no more than that can be refunded.",
-            refundable=money.rupees(min(left_paise, refusal.available_paise)),
-        ) from None
-    log.info("refund %s of %s: %d paise, by %s", refund_id, payment_id, amount_paise, by)
-    return opened
+    for _ in range(_DECISIONS_MAX):
+        left_paise = await _left_paise(payment)
+        wanted_paise = left_paise if amount_paise is None else amount_paise
+        if wanted_paise > left_paise or left_paise == 0:
+            raise await _too_much(opened, left_paise)
+        if wanted_paise < _REFUND_PAISE_MIN:
+            raise AmountBelowMinimum(
+                f"Razorpay refunds no less than Rs {money.text(_REFUND_PAISE_MIN)}.",
+                minimum=money.rupees(_REFUND_PAISE_MIN),
+            )
+        opened["amount_paise"] = Long(wanted_paise)
+        claim = payments.refund_claim(payment_id, refund_id, wanted_paise)
+        try:
+            await insert_refund(opened, amount_paise_min=wanted_paise, claim=claim)
+        except RecordChanged:
+            continue  # another refund of this payment was first
+        except PaymentRequired:
+            raise await _too_much(opened, left_paise) from None
+        fail_points.reach("refund.reserved")
+        log.info("refund %s of %s: %d paise, by %s", refund_id, payment_id, wanted_paise, by)
+        return opened
+    raise await _too_much(opened, await _left_paise(payment))
+
+
+async def _left_paise(payment: entities.Payment) -> int:
+    """What of a payment can still be refunded: less what Razorpay has refunded, and less what is being
+    refunded here and is not known there yet."""
+    await _release_abandoned_claims(payment.id)
+    record = await payments.find_payment(payment.id)
+    claimed_paise = sum(record.get("refunds", {}).values()) if record is not None else 0
+    unsent = [
+        int(each["amount_paise"])
+        for each in await find_refunds_of_payments([payment.id])
+        if each["status"] in OPEN_STATUSES and each["gateway_id"] is None
+    ]
+    at_razorpay_paise = payment.amount_paise - payment.amount_refunded_paise - sum(unsent)
+    return max(0, min(at_razorpay_paise, payment.amount_paise - claimed_paise))
+
+
+async def _too_much(wanted: Refund, left_paise: int) -> RefundExceedsUnspent:
+    """The refusal, with what could be refunded instead."""
+    refundable_paise = left_paise
+    if wanted["effect"] == "debit":
+        balance = await wallet.get_balance(wanted["user_id"])
+        refundable_paise = min(left_paise, balance.available_paise)
+    return RefundExceedsUnspent(
+        f"Rs {money.text(refundable_paise)} can be refunded: of this payment Rs "
+        f"{money.text(left_paise)} are left, less what is being refunded already, and no more than "
+        "what the wallet has neither spent nor reserved.",
+        refundable=money.rupees(refundable_paise),
+    )
 
 
 async def _request_refund(record: Refund) -> Refund:
@@ -176,6 +239,7 @@ async def _request_refund(record: Refund) -> Refund:
         return await postpone_refund(record, problem.detail)
     except GatewayRefused as refusal:
         return await _handle_refusal(record, refusal)
+    fail_points.reach("refund.requested")
     return await advance_refund(record, reported)
 
 
@@ -207,14 +271,15 @@ async def _handle_refusal(record: Refund, refusal: GatewayRefused) -> Refund:
 
 
 async def _release_abandoned_claims(payment_id: str) -> None:
-    """Release what was claimed of a payment by refunds whose process ended before it wrote their record."""
+    """Release what is claimed of a payment by refunds that failed, where a process ended before it
+    did that; and by those of release 0.2.1, whose process ended before it wrote their record."""
     payment = await payments.find_payment(payment_id)
     for refund_id in payment.get("refunds", {}) if payment is not None else ():
-        asked_at = _asked_at(refund_id)
-        if (
-            asked_at < clock.after(-_CLAIM_ABANDONED_AFTER_SECONDS)
-            and await find_refund(refund_id) is None
-        ):
+        record = await find_refund(refund_id)
+        is_unborn = record is None and _asked_at(refund_id) < clock.after(
+            -_CLAIM_ABANDONED_AFTER_SECONDS
+        )
+        if is_unborn or (record is not None and record["status"] == "failed"):
             await payments.release_refund_claim(payment_id, refund_id)
 
 
@@ -225,6 +290,196 @@ def _asked_at(refund_id: str) -> dt.datetime:
     return ULID.from_str(refund_id.removeprefix("refund_")).datetime
 
 
+# --- what follows from what Razorpay says: pure -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The one command for the wallet, and the one change of the record, that come next.
+
+    Neither: the record agrees with Razorpay. `ask_again`: the report contradicts the record and may
+    be older than it, so only one that is fetched after the record was read decides.
+    """
+
+    command: ledger.Command | None = None
+    changes: Document = field(default_factory=dict)
+    event: str | None = None
+    ask_again: bool = False
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.command is None and not self.changes and not self.ask_again
+
+
+def decide(
+    record: Refund, reported: entities.Refund, *, is_credited: bool, is_fresh: bool
+) -> Decision:
+    """What comes next for this record, given what Razorpay says of the refund now.
+
+    `is_credited`: its payment is in the wallet. `is_fresh`: `reported` was fetched after the record
+    was read. The money follows Razorpay's status: reserved while it is pending, taken once it is
+    processed, free when it failed. Where two steps are needed, each decides anew.
+    """
+    same_amount = record["amount_paise"] == reported.amount_paise
+    if not same_amount or record["payment_id"] != reported.payment_id:
+        return Decision(changes=_changed(record, {"waits": "other_facts"}))
+    noted: Document = {"waits": None} if record.get("waits") else {}
+    if record["gateway_id"] is None:
+        noted["gateway_id"] = reported.id
+    if record["effect"] != "debit":
+        if record["effect"] == "none" and is_credited and reported.status != "failed":
+            return _reserve_again(record, noted)
+        return _decide_without_money(record, reported, noted)
+    if record["status"] in OPEN_STATUSES:
+        return _decide_open(record, reported, noted)
+    if record["status"] == "processed":
+        if reported.status == "failed":
+            return _give_back(record, noted, "The bank sent it back.")
+        return Decision(changes=noted)
+    if reported.status == "failed":
+        return Decision(changes=noted | _changed(record, {"given_up": False}, default=False))
+    if not record.get("given_up") and not is_fresh:
+        return Decision(ask_again=True)
+    return _reserve_again(record, noted)  # Razorpay made it after all
+
+
+def _decide_open(record: Refund, reported: entities.Refund, noted: Document) -> Decision:
+    taken_paise = taken_paise_of(record)
+    if reported.status == "pending":
+        return Decision(changes=noted | _changed(record, {"status": "pending", "failure": None}))
+    if reported.status == "processed":
+        return _take(record, noted)
+    if taken_paise:
+        return _give_back(record, noted, "The bank did not take it.")
+    return _give_up(record, noted, "The bank did not take it.")
+
+
+def _take(record: Refund, noted: Document) -> Decision:
+    """The money leaves the wallet, unless a dispute has taken it and handed it over."""
+    processed: Document = {"status": "processed", "failure": None, "next_check_at": None}
+    if taken_paise_of(record):
+        return Decision(changes=noted | processed)
+    by_hand = record["requested_by"] is not None
+    command = ledger.Collect(
+        user_id=record["user_id"],
+        key=f"refund:{_attempt_id(record)}",
+        category="refund",
+        amount_paise=int(record["amount_paise"]),
+        contra="gateway:razorpay",
+        description=f"Refund: {record['reason']}" if by_hand else "Refund made at Razorpay",
+        order_id=record["order_id"],
+        payment_id=record["payment_id"],
+        refund_id=record["_id"],
+        reserve_id=reserve_id_of(record),
+    )
+    return Decision(command=command, changes=noted | processed, event="RefundProcessed")
+
+
+def _give_up(record: Refund, noted: Document, why: str, *, by_us: bool = False) -> Decision:
+    """The reserve is released; nothing was taken."""
+    failed: Document = {"status": "failed", "failure": why, "next_check_at": None}
+    failed["given_up"] = by_us
+    command = ledger.Unreserve(user_id=record["user_id"], reserve_id=reserve_id_of(record))
+    return Decision(command=command, changes=noted | failed, event="RefundFailed")
+
+
+def _give_back(record: Refund, noted: Document, why: str) -> Decision:
+    """What was taken comes back, whatever part of it was an entry and what a due."""
+    failed: Document = {"status": "failed", "failure": why, "next_check_at": None}
+    failed |= {"given_up": False, "taken_paise": Long(0), "due_paise": Long(0)}
+    command = ledger.Credit(
+        user_id=record["user_id"],
+        key=f"refund_reversal:{_attempt_id(record)}",
+        category="refund_reversal",
+        amount_paise=taken_paise_of(record),
+        contra="gateway:razorpay",
+        description="A refund failed: its money is back",
+        order_id=record["order_id"],
+        payment_id=record["payment_id"],
+        refund_id=record["_id"],
+    )
+    return Decision(command=command, changes=noted | failed, event="RefundFailed")
+
+
+def _reserve_again(record: Refund, noted: Document) -> Decision:
+    """As much of the money as is there is reserved, under an id that was never used."""
+    attempt = attempt_of(record) + 1
+    again: Refund = {**record, "attempt": attempt}
+    reserve_id = _attempt_id(again)
+    changes: Document = {
+        "effect": "debit",
+        "status": "reserved",
+        "failure": None,
+        "given_up": False,
+        "attempt": attempt,
+        "reserve_id": reserve_id,
+        "taken_paise": Long(0),
+        "due_paise": Long(0),
+        "next_check_at": clock.after(_CHECK_PAUSE_SECONDS_MIN),  # it is open again
+    }
+    command = ledger.Reserve(
+        user_id=record["user_id"],
+        reserve_id=reserve_id,
+        amount_paise=int(record["amount_paise"]),
+        amount_paise_min=0,
+    )
+    return Decision(command=command, changes=noted | changes)
+
+
+def _decide_without_money(record: Refund, reported: entities.Refund, noted: Document) -> Decision:
+    """A refund that debits nothing of its own: the record follows Razorpay, never back."""
+    order = ("reserved", "pending", "processed", "failed")
+    has_ended = record["status"] == "failed" and not record.get("given_up")
+    if has_ended or reported.status == record["status"]:
+        return Decision(changes=noted)
+    if record["status"] != "failed" and order.index(reported.status) < order.index(
+        record["status"]
+    ):
+        return Decision(changes=noted)
+    changes: Document = {"status": reported.status, "failure": None, "given_up": False}
+    if reported.status != "pending":
+        changes["next_check_at"] = None
+    if reported.status == "failed":
+        before = record["status"] == "processed"
+        changes["failure"] = "The bank sent it back." if before else "The bank did not take it."
+    return Decision(changes=noted | changes)
+
+
+def _changed(record: Refund, changes: Document, *, default: object = None) -> Document:
+    """Those of `changes` that differ from the record."""
+    return {name: new for name, new in changes.items() if record.get(name, default) != new}
+
+
+def attempt_of(record: Refund) -> int:
+    """How often its money was reserved."""
+    return record.get("attempt", 1)
+
+
+def _attempt_id(record: Refund) -> str:
+    """What the keys of this attempt are made of: that of the first is the refund's own id."""
+    attempt = attempt_of(record)
+    return record["_id"] if attempt <= 1 else f"{record['_id']}:{attempt}"
+
+
+def reserve_id_of(record: Refund) -> str:
+    """The id of its reserve in the wallet."""
+    return record.get("reserve_id") or record["_id"]
+
+
+def taken_paise_of(record: Refund) -> int:
+    """What it debited and did not give back, whatever of it was or is due.
+
+    A process of release 0.2.1 knows no `taken_paise`, and may have changed the status beside it.
+    """
+    if record["status"] == "failed":
+        return 0
+    taken_paise = int(record.get("taken_paise", 0))
+    if record["status"] == "processed" and record["effect"] == "debit":
+        return taken_paise or int(record["amount_paise"])
+    return taken_paise
+
+
 # --- what Razorpay reports ----------------------------------------------------------------------
 
 
@@ -232,8 +487,8 @@ async def apply_update(reported: entities.Refund) -> str:
     """Apply a refund as Razorpay has it, and describe the effect: once, whoever reports it.
 
     One of ours is advanced. One that somebody made at Razorpay is debited as far as there is money;
-    what is missing is due. That of a payment that was never credited debits nothing. A refund that
-    pays a lost dispute back does not get here: `disputes.claim_refund` is called first.
+    what is missing is due. That of a payment that was never credited debits nothing. Whether it
+    pays a lost dispute back is decided by `disputes`, before and after it is applied.
     """
     record = await find_refund_by_gateway_id(reported.id)
     if record is None and reported.receipt.startswith("refund_"):
@@ -242,202 +497,150 @@ async def apply_update(reported: entities.Refund) -> str:
         record = await _record_made_at_gateway(reported)
     if record is None:
         return "ignored: of a payment that is not ours"
-    if record["effect"] == "none":
-        record = await _reserve_if_credited(record)
     return f"refund {(await advance_refund(record, reported))['status']}"
 
 
+async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
+    """Decide and carry out, until the record agrees with what Razorpay reports; the record then.
+
+    Every decision is carried out on the record that it was made for, or not at all: when another
+    report of the refund was first, it is read and decided again.
+    """
+    last: RecordChanged | None = None
+    is_known = record["status"] == "processed"
+    for _ in range(_DECISIONS_MAX):
+        is_credited = record["effect"] == "none" and await _is_credited(record)
+        decision = decide(record, reported, is_credited=is_credited, is_fresh=False)
+        if decision.ask_again:
+            reported = await gateway.fetch_refund(reported.id)
+            decision = decide(record, reported, is_credited=is_credited, is_fresh=True)
+        if decision.is_rest:
+            if not is_known or record["effect"] != "debit" or record["status"] != "processed":
+                await _follow_up(record)
+            return record
+        try:
+            await _carry_out(record, decision)
+        except RecordChanged as changed:
+            last = changed
+            await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311 - a pause, not a secret
+        record = await _get_refund_by_id(record["_id"])
+    raise last or RecordChanged("The refund does not come to rest. Try again.")
+
+
+async def _carry_out(record: Refund, decision: Decision) -> None:
+    """Post the command with the change of the record in one commit, or change the record alone.
+
+    Raises RecordChanged when the record is not the one any more that the decision was made for.
+    """
+    changes = {**decision.changes, "updated_at": clock.now()}
+    command = decision.command
+    if command is None:
+        await _change_unless_changed(record, changes)
+        fail_points.reach("refund.noted")
+        return
+
+    def writes(outcome: Outcome) -> list[Write]:
+        events = [] if decision.event is None else [_event(record, decision.event)]
+        return [_update_of(record, changes | _facts_of(command, outcome)), *events]
+
+    fail_points.reach("refund.decided")
+    try:
+        outcome = await wallet.post(command, writes)
+    except HoldNotFound:
+        # Another report was first, or the reserve is gone: then it is reserved again.
+        again = _reserve_again(record, {"status": record["status"]})
+        await _carry_out(record, again)
+        return
+    fail_points.reach(_STEPS[type(command).__name__])
+    if outcome.replayed:  # by another report, which changed the record; else it is changed now
+        await _change_unless_changed(record, changes | _facts_of(command, outcome))
+    if isinstance(command, ledger.Collect) and outcome.due_paise:
+        log.error("refund %s: %d paise were spent, they are due", record["_id"], outcome.due_paise)
+    if isinstance(command, ledger.Credit):
+        log.error("refund %s failed after it was processed", record["_id"])
+
+
+def _facts_of(command: ledger.Command, outcome: Outcome) -> Document:
+    """What only the wallet knows: the entry, and what is due."""
+    if not isinstance(command, ledger.Collect):
+        return {}
+    return {
+        "taken_paise": Long(command.amount_paise),
+        "transaction_id": outcome.entry.id if outcome.entry else None,
+        "due_paise": Long(command.amount_paise - outcome.charged_paise),
+    }
+
+
+async def _follow_up(record: Refund) -> None:
+    """What follows from the refund for its payment: its claim, and the end of a review. Repeated
+    with every report, so that a crash before it changes nothing."""
+    if record["status"] == "failed":
+        await payments.release_refund_claim(record["payment_id"], record["_id"])
+    else:
+        amount_paise = int(record["amount_paise"])
+        await payments.claim_for_refund(record["payment_id"], record["_id"], amount_paise)
+    if record["effect"] != "debit" and record["status"] not in OPEN_STATUSES:
+        await _end_review(record)
+
+
+async def _is_credited(record: Refund) -> bool:
+    payment = await payments.find_payment(record["payment_id"])
+    return payment is not None and bool(payment.get("transaction_id"))
+
+
 async def _record_made_at_gateway(reported: entities.Refund) -> Refund | None:
-    """A record of a refund that was made at Razorpay, its money reserved; None if it is not ours."""
+    """The record of a refund that was made at Razorpay; None if it is not ours."""
     payment = await payments.find_payment(reported.payment_id)
     if payment is None:
         return None
-    record = _made_at_gateway(reported, payment)
-    try:
-        await insert_refund(record, amount_paise_min=0)
-    except database.AnyError as problem:
-        if not database.is_duplicate(problem):
-            raise
-        return await find_refund_by_gateway_id(reported.id)  # another report of it was first
-    await payments.claim_for_refund(payment["_id"], reported.id, reported.amount_paise)
-    log.warning("refund %s of %s was made at Razorpay", reported.id, reported.payment_id)
-    return record
+    record = made_at_gateway(reported, payment)
+    with contextlib.suppress(database.DuplicateKey):  # another report of it was first
+        await db.refunds.insert_one(dict(record))
+        fail_points.reach("refund.recorded")
+        log.warning("refund %s of %s was made at Razorpay", reported.id, reported.payment_id)
+    return await find_refund_by_gateway_id(reported.id)
 
 
-def _made_at_gateway(reported: entities.Refund, payment: Payment) -> Refund:
+def made_at_gateway(reported: entities.Refund, payment: Payment) -> Refund:
+    """The record, not stored, of a refund that somebody made at Razorpay: it debits nothing yet."""
     record = new_refund(reported.id, payment, reported.amount_paise)
+    record["effect"] = "none"
+    record["attempt"] = 0
     record["gateway_id"] = reported.id
     record["reason"] = "Made at Razorpay"
     record["told_at"] = reported.created_at or clock.now()
     return record
 
 
-async def _reserve_if_credited(record: Refund) -> Refund:
-    """The record, its money reserved (again) as far as there is any, if its payment was credited."""
-    payment = await payments.find_payment(record["payment_id"])
-    if payment is None or not payment.get("transaction_id"):
-        return record
-    changes: Document = {"effect": "debit", "status": "reserved", "failure": None}
-    changes["next_check_at"] = clock.after(_CHECK_PAUSE_SECONDS_MIN)  # it is open again
-    where = {"_id": record["_id"], "status": record["status"]}
-    await wallet.post(_reserve(record, 0), lambda _: [Update("refunds", where, {"$set": changes})])
-    return await _get_refund_by_id(record["_id"])
-
-
-async def advance_refund(record: Refund, reported: entities.Refund) -> Refund:
-    """Move the refund forward to the status that Razorpay reports; never back."""
-    is_other_money = record["amount_paise"] != reported.amount_paise
-    if is_other_money or record["payment_id"] != reported.payment_id:
-        log.error("refund %s: Razorpay reports another amount or payment", record["_id"])
-        return record
-    if record["gateway_id"] is None:
-        record = await _set({"_id": record["_id"]}, {"gateway_id": reported.id}) or record
-    if record["status"] == "failed" and reported.status != "failed":
-        if record["transaction_id"] is not None:
-            return record  # it was debited, and has been reversed since
-        # It had counted as failed, and Razorpay made it after all.
-        record = await _reserve_if_credited(record)
-    if reported.status == "processed" and record["status"] in OPEN_STATUSES:
-        return await _debit(record)
-    if reported.status == "failed" and record["status"] in OPEN_STATUSES:
-        return await mark_failed(record, "The bank did not take it.")
-    if reported.status == "failed" and record["status"] == "processed":
-        return await _reverse(record)
-    if reported.status == "pending" and record["status"] == "reserved":
-        return await _change_open(record, {"status": "pending", "failure": None})
-    return record
-
-
-async def record_dispute_refund(
-    reported: entities.Refund, payment: Payment, dispute_id: str
-) -> None:
-    """Record a refund that pays a dispute back; the dispute debits the money."""
-    record = _made_at_gateway(reported, payment)
-    record["effect"] = "dispute"
-    record["dispute_id"] = dispute_id
-    record["status"] = reported.status
-    record["next_check_at"] = None
-    try:
-        await db.refunds.insert_one(dict(record))
-    except database.DuplicateKey:
-        await db.refunds.update_one({"_id": reported.id}, {"$set": {"status": reported.status}})
-
-
-async def claim_refund_for_dispute(
-    payment_id: str, amount_paise: int, since: dt.datetime, dispute_id: str
-) -> bool:
-    """Whether a refund made at Razorpay since then has debited the same money as this dispute."""
-    claimed = await db.refunds.update_one(
-        {
-            "payment_id": payment_id,
-            "amount_paise": amount_paise,
-            "requested_by": None,
-            "effect": "debit",
-            "status": {"$in": ["pending", "processed"]},
-            "told_at": {"$gte": since},
-            "dispute_id": {"$in": [None, dispute_id]},
-        },
-        {"$set": {"dispute_id": dispute_id}},
-    )
-    return claimed.matched_count == 1
-
-
-# --- processed, failed, reversed ----------------------------------------------------------------
-
-
-async def _debit(record: Refund) -> Refund:
-    """Debit a refund that Razorpay has processed, once."""
-    processed: Document = {"status": "processed", "failure": None, "next_check_at": None}
-    if record["effect"] != "debit":
-        record = await _change_open(record, processed)
-        await _end_review(record)
-        return record
-
-    def with_record(outcome: Outcome) -> list[Write]:
-        taken = {
-            "transaction_id": outcome.entry.id if outcome.entry else None,
-            "due_paise": database.long(outcome.due_paise),
-        }
-        return [_update_of(record, processed | taken), _event(record, "RefundProcessed")]
-
-    by_hand = record["requested_by"] is not None
-    try:
-        outcome = await wallet.post(
-            ledger.Collect(
-                user_id=record["user_id"],
-                key=f"refund:{record['_id']}",
-                category="refund",
-                amount_paise=int(record["amount_paise"]),
-                contra="gateway:razorpay",
-                description=f"Refund: {record['reason']}" if by_hand else "Refund made at Razorpay",
-                order_id=record["order_id"],
-                payment_id=record["payment_id"],
-                refund_id=record["_id"],
-                reserve_id=record["_id"],
-            ),
-            with_record,
-        )
-    except HoldNotFound:  # another report of it was first
-        return await _get_refund_by_id(record["_id"])
-    if outcome.due_paise:
-        log.error("refund %s: %d paise were spent, they are due", record["_id"], outcome.due_paise)
-    return await _get_refund_by_id(record["_id"])
-
-
 async def _end_review(record: Refund) -> None:
-    """End the review of a payment that was refunded in full."""
+    """End the review of a payment that was refunded in full, or open it again when that failed."""
     payment = await payments.find_payment(record["payment_id"])
     back = await find_refunds_of_payments([record["payment_id"]])
     back_paise = sum(int(each["amount_paise"]) for each in back if each["status"] == "processed")
-    if payment is not None and back_paise >= payment["amount_paise"]:
+    if payment is None:
+        return
+    if back_paise >= payment["amount_paise"]:
         by = record["requested_by"] or "razorpay"
         await payments.resolve_review_as_refunded(payment["_id"], by=by)
+    elif record["status"] == "failed":
+        await payments.reopen_review(payment["_id"])
 
 
 async def mark_failed(record: Refund, why: str) -> Refund:
-    """Record that a refund failed: its reserve is released."""
-    log.warning("refund %s failed: %s", record["_id"], why)
-    failed: Document = {"status": "failed", "failure": why, "next_check_at": None}
-    if record["effect"] != "debit":
-        await _change_open(record, failed)
-    else:
-        await wallet.post(
-            ledger.Unreserve(user_id=record["user_id"], reserve_id=record["_id"]),
-            lambda _: [_update_of(record, failed), _event(record, "RefundFailed")],
-        )
-    await payments.release_refund_claim(record["payment_id"], record["_id"])
-    return await _get_refund_by_id(record["_id"])
-
-
-async def _reverse(record: Refund) -> Refund:
-    """Credit back a refund that failed after it was processed, by an entry of its own."""
-    failed: Document = {
-        "status": "failed",
-        "failure": "The bank sent it back.",
-        "next_check_at": None,
-    }
-    if record["effect"] != "debit":
-        where = {"_id": record["_id"], "status": "processed"}
-        await _set(where, {**failed, "updated_at": clock.now()})
-        await payments.reopen_review(record["payment_id"])
-    else:
-        await wallet.post(
-            ledger.Credit(
-                user_id=record["user_id"],
-                key=f"refund_reversal:{record['_id']}",
-                category="refund_reversal",
-                amount_paise=int(record["amount_paise"]),
-                contra="gateway:razorpay",
-                description="A refund failed: its money is back",
-                order_id=record["order_id"],
-                payment_id=record["payment_id"],
-                refund_id=record["_id"],
-            ),
-            lambda _: [_update_of(record, failed), _event(record, "RefundFailed")],
-        )
-    log.error("refund %s failed after it was processed", record["_id"])
-    await payments.release_refund_claim(record["payment_id"], record["_id"])
-    return await _get_refund_by_id(record["_id"])
+    """Give a refund up that Razorpay does not have: its reserve is released. Should Razorpay report
+    that it made the refund after all, its money is reserved and taken again."""
+    while record["status"] in OPEN_STATUSES and not taken_paise_of(record):
+        log.warning("refund %s failed: %s", record["_id"], why)
+        decision = _give_up(record, {}, why, by_us=True)
+        if record["effect"] != "debit":
+            decision = Decision(changes=decision.changes)
+        try:
+            await _carry_out(record, decision)
+        except RecordChanged:
+            await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311 - a pause, not a secret
+        record = await _get_refund_by_id(record["_id"])
+    await _follow_up(record)
+    return record
 
 
 def _event(record: Refund, name: str) -> Insert:
@@ -448,6 +651,116 @@ def _event(record: Refund, name: str) -> Insert:
         payment_id=record["payment_id"],
         amount_paise=int(record["amount_paise"]),
     )
+
+
+# --- paired with a dispute ----------------------------------------------------------------------
+
+
+def could_pay_back(record: Refund, dispute_id: str, opened_at: dt.datetime) -> bool:
+    """Whether this may be the refund with which Razorpay pays a lost dispute back: made there, since
+    the dispute was opened, not failed, and not known to be for something else."""
+    return (
+        record["requested_by"] is None
+        and record["status"] != "failed"
+        and record.get("told_at", record["created_at"]) >= opened_at
+        and dispute_id not in record.get("not_for", [])
+    )
+
+
+def pair(
+    record: Refund,
+    dispute_id: str | None,
+    changes: Document | None = None,
+    *,
+    by_hand: bool = False,
+) -> Update:
+    """The companion write that pairs a refund with a dispute (None: with none any more), made for
+    the record as it was read. `changes` are what the dispute hands over. `by_hand`: a person says
+    so, whatever was ruled out before."""
+    paired: Document = {"dispute_id": dispute_id, **(changes or {}), "updated_at": clock.now()}
+    where = _unchanged(record) | {"dispute_id": record["dispute_id"]}
+    update: Document = {"$set": paired, "$inc": {"revision": 1}}
+    if by_hand:
+        update["$pull"] = {"not_for": dispute_id}
+    elif dispute_id is not None:
+        where["not_for"] = {"$ne": dispute_id}
+    return Update("refunds", where, update)
+
+
+def first_paired(record: Refund, dispute_id: str, changes: Document) -> Insert:
+    """The companion write that records a new refund together with the dispute that it pays back."""
+    return Insert("refunds", {**record, "dispute_id": dispute_id, **changes})
+
+
+def reserved_as(reserve_id: str) -> Document:
+    """The changes of a refund that takes over a reserve."""
+    next_check_at = clock.after(_CHECK_PAUSE_SECONDS_MIN)
+    changes: Document = {"effect": "debit", "reserve_id": reserve_id}
+    return changes | {"status": "reserved", "failure": None, "next_check_at": next_check_at}
+
+
+async def rule_out(refund_ids: Iterable[str], dispute_ids: Iterable[str]) -> None:
+    """Note that these refunds, which exist, are for none of these disputes, which are not lost."""
+    where = {"gateway_id": {"$in": list(refund_ids)}, "dispute_id": None}
+    not_for = {"$addToSet": {"not_for": {"$each": list(dispute_ids)}}}
+    await db.refunds.update_many(where, not_for)
+
+
+# --- decided by a person ------------------------------------------------------------------------
+
+
+async def mark_unknown(record: Refund) -> bool:
+    """Note that Razorpay does not know this refund any more; whether a person has to decide that."""
+    if record.get("decided"):
+        return False
+    waits: Document = {"waits": "unknown_at_razorpay"}
+    if record["status"] in OPEN_STATUSES:
+        waits["next_check_at"] = clock.after(_CHECK_PAUSE_SECONDS_MAX)
+    await db.refunds.update_one({"_id": record["_id"]}, {"$set": waits})
+    return True
+
+
+async def list_waiting(limit: int) -> list[Refund]:
+    """The refunds that a person has to decide, the oldest first: those that Razorpay does not know
+    any more, or reports with other facts."""
+    found = db.refunds.find({"waits": {"$type": "string"}}, sort=[("_id", 1)])
+    return cast(list[Refund], await found.to_list(limit))
+
+
+async def resolve(
+    refund_id: str, *, outcome: Literal["processed", "failed"], by: str, reason: str
+) -> Refund:
+    """End a refund by a person's decision: its money went back (`processed`), or it is the wallet's
+    again (`failed`). Harmless when repeated. What Razorpay reports later still counts. Raises NotFound.
+    """
+    record = await get_refund(refund_id, None)
+    for _ in range(_DECISIONS_MAX):
+        decided: Decided = {"action": outcome, "by": by, "reason": reason, "at": clock.now()}
+        decision = _decide_by_hand(record, outcome, decided)
+        if decision.is_rest:
+            break
+        try:
+            await _carry_out(record, decision)
+        except RecordChanged:
+            await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311 - a pause, not a secret
+        record = await _get_refund_by_id(record["_id"])
+        log.warning("refund %s: %s by %s: %s", record["_id"], outcome, by, reason)
+    await _follow_up(record)
+    return record
+
+
+def _decide_by_hand(record: Refund, outcome: str, decided: Decided) -> Decision:
+    noted: Document = {"waits": None, "decided": [*record.get("decided", []), decided]}
+    if record["status"] == outcome:
+        return Decision(changes=noted if record.get("waits") else {})
+    if record["effect"] != "debit":
+        ended = {"status": outcome, "failure": decided["reason"], "next_check_at": None}
+        return Decision(changes=noted | ended)
+    if outcome == "processed":
+        return _reserve_again(record, {}) if record["status"] == "failed" else _take(record, noted)
+    if taken_paise_of(record):
+        return _give_back(record, noted, decided["reason"])
+    return _give_up(record, noted, decided["reason"], by_us=True)
 
 
 # --- open refunds, polled -----------------------------------------------------------------------
@@ -470,6 +783,10 @@ async def check_refund(record: Refund) -> Refund:
         return await _request_refund(record)
     try:
         return await advance_refund(record, await gateway.fetch_refund(record["gateway_id"]))
+    except NoSuchEntity:
+        log.error("refund %s: Razorpay does not know it any more", record["_id"])
+        await mark_unknown(record)
+        return await _get_refund_by_id(record["_id"])
     except (GatewayUnavailable, GatewayRefused) as problem:
         log.warning("refund %s not checked: %s", record["_id"], problem.detail)
         return record
@@ -570,6 +887,14 @@ async def record_settlements(lines: Mapping[str, Settled]) -> set[str]:
     return {record["gateway_id"] or "" for record in known}
 
 
+def as_it_was_read(record: Refund) -> Update:
+    """A companion write that finds the record only as long as its money is where it was read: what
+    reserves or releases for it outside of this file rests on that."""
+    fields = ("status", "amount_paise", "transaction_id", "revision")
+    where = {name: record.get(name) for name in fields} | {"_id": record["_id"]}
+    return Update("refunds", where, {"$set": {"reservation_repaired_at": clock.now()}})
+
+
 # --- storage ------------------------------------------------------------------------------------
 
 database.declare(
@@ -580,12 +905,14 @@ database.declare(
         Index(("user_id", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
         Index(("next_check_at",), only_where={"next_check_at": {"$type": "date"}}),
+        Index(("waits",), only_where={"waits": {"$type": "string"}}),
     ],
     schema={
         "bsonType": "object",
         "required": ["payment_id", "user_id", "amount_paise", "status", "effect", "created_at"],
         "properties": {
             "amount_paise": {"bsonType": "long", "minimum": 1},
+            "taken_paise": {"bsonType": "long", "minimum": 0},
             "status": {"enum": ["reserved", "pending", "processed", "failed"]},
             "effect": {"enum": ["debit", "none", "dispute"]},
         },
@@ -595,7 +922,7 @@ database.declare(
 
 def new_refund(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
     """A record of a refund over `amount_paise` of a payment that we know."""
-    now = clock.now()
+    now, is_credited = clock.now(), bool(payment.get("transaction_id"))
     return {
         "_id": refund_id,
         "gateway_id": None,
@@ -606,7 +933,11 @@ def new_refund(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
         "reason": None,
         "requested_by": None,
         "status": "reserved",
-        "effect": "debit" if payment.get("transaction_id") else "none",
+        "effect": "debit" if is_credited else "none",
+        "revision": 0,
+        "attempt": 1 if is_credited else 0,
+        "reserve_id": refund_id,
+        "taken_paise": database.long(0),
         "dispute_id": None,
         "transaction_id": None,
         "due_paise": database.long(0),
@@ -617,21 +948,26 @@ def new_refund(refund_id: str, payment: Payment, amount_paise: int) -> Refund:
     }
 
 
-async def insert_refund(record: Refund, *, amount_paise_min: int) -> None:
-    """The record and its reserve in one commit; the record alone if it debits nothing."""
+async def insert_refund(
+    record: Refund, *, amount_paise_min: int, claim: Write | None = None
+) -> None:
+    """The record, its reserve and its claim on the payment in one commit; without a reserve if it
+    debits nothing. Raises RecordChanged when the payment has no room for the claim."""
+    writes: list[Write] = [Insert("refunds", record)]
+    if claim is not None:
+        writes.append(claim)
     if record["effect"] != "debit":
-        await db.refunds.insert_one(dict(record))
+        await wallet.write_companions(writes)
         return
-    await wallet.post(_reserve(record, amount_paise_min), lambda _: [Insert("refunds", record)])
-
-
-def _reserve(record: Refund, amount_paise_min: int) -> ledger.Reserve:
-    return ledger.Reserve(
+    command = ledger.Reserve(
         user_id=record["user_id"],
-        reserve_id=record["_id"],
+        reserve_id=reserve_id_of(record),
         amount_paise=int(record["amount_paise"]),
         amount_paise_min=amount_paise_min,
     )
+    outcome = await wallet.post(command, lambda _: writes)
+    if outcome.replayed:  # reserved, and no record: a person removed it
+        await wallet.write_companions(writes)
 
 
 async def _find_one(where: Document) -> Refund | None:
@@ -646,29 +982,25 @@ async def _get_refund_by_id(refund_id: str) -> Refund:
     return found
 
 
-async def _set(where: Document, changes: Document) -> Refund | None:
-    """The changed record, None when `where` matches none."""
-    changed = await db.refunds.find_one_and_update(where, {"$set": changes}, return_document=True)
-    return cast(Refund | None, changed)
-
-
 async def _change_open(record: Refund, changes: Document) -> Refund:
-    """The record after these changes; unchanged when it has ended already."""
+    """The record after these changes, which no decision depends on; unchanged when it has ended."""
     where = {"_id": record["_id"], "status": {"$in": list(OPEN_STATUSES)}}
-    changed = await _set(where, {**changes, "updated_at": clock.now()})
-    return changed or await _get_refund_by_id(record["_id"])
+    changed = await db.refunds.find_one_and_update(
+        where, {"$set": {**changes, "updated_at": clock.now()}}, return_document=True
+    )
+    return cast(Refund | None, changed) or await _get_refund_by_id(record["_id"])
+
+
+def _unchanged(record: Refund) -> Document:
+    """The filter that finds the record only as it was read. Release 0.2.1 counts no revisions."""
+    return {"_id": record["_id"], "status": record["status"], "revision": record.get("revision")}
 
 
 def _update_of(record: Refund, changes: Document) -> Update:
-    """The companion write of these changes."""
-    return Update(
-        "refunds", {"_id": record["_id"]}, {"$set": {**changes, "updated_at": clock.now()}}
-    )
+    """The companion write of these changes, decided on the record as it was read."""
+    return Update("refunds", _unchanged(record), {"$set": changes, "$inc": {"revision": 1}})
 
 
-def as_it_was_read(record: Refund) -> Update:
-    """A companion write that finds the record only as long as its money is where it was read: what
-    reserves or releases for it outside of this file rests on that."""
-    fields = ("status", "amount_paise", "transaction_id", "revision")
-    where = {name: record.get(name) for name in fields} | {"_id": record["_id"]}
-    return Update("refunds", where, {"$set": {"reservation_repaired_at": clock.now()}})
+async def _change_unless_changed(record: Refund, changes: Document) -> None:
+    """Change the record as it was read. Raises RecordChanged when it is another one by now."""
+    await wallet.write_companions([_update_of(record, changes)])

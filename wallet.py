@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram
 import ledger
 import transactions
 from core import clock, config, database, outbox, pagination
-from core.database import Document, Index, Insert, Long, Transaction, Update, Write, db
+from core.database import Document, Index, Insert, Long, Session, Transaction, Update, Write, db
 from core.errors import NotFound, Problem, Unavailable
 from ledger import Command, Entry, Outcome, Type, Wallet, reservation_of
 
@@ -167,6 +167,22 @@ async def post(command: Command, companions: Companions | None = None) -> Outcom
         return await posting.answer
     finally:
         del _unanswered[posting]
+
+
+async def write_companions(writes: Sequence[Write]) -> None:
+    """Carry out the writes of a decision that moves no money: all of them or none.
+
+    Raises RecordChanged when one matches nothing, as `post` does.
+    """
+
+    async def body(session: Session | None = None) -> None:
+        if await database.write_all(writes, session) != len(writes):
+            raise RecordChanged("The record that this was decided on has changed. Try again.")
+
+    if len(writes) == 1:
+        await body()
+    else:
+        await database.atomic(body)
 
 
 async def get_balance(user_id: str) -> Balance:

@@ -9,12 +9,12 @@ import refunds
 from api import problems
 from api.dependencies import Admin, CurrentUser, PageOfLongCursor, scope_of
 from api.fields import Instant, PositiveRupeesIn, RupeesOut
-from api.idempotency import Answer, Idempotent
+from api.idempotency import Answer, IdempotentRequired
 from core import money
 from core.errors import InvalidCursor, NotFound
 from gateway import GatewayRefused, GatewayUnavailable
 from payments import AmountBelowMinimum
-from refunds import NotRefundable, Refund, RefundExceedsUnspent
+from refunds import NotRefundable, Refund, RefundDoubt, RefundExceedsUnspent
 
 router = APIRouter(prefix="/api/payment/refunds", tags=["payment"], route_class=problems.Route)
 
@@ -30,10 +30,28 @@ class RefundIn(BaseModel):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
+class ResolveRefundIn(BaseModel):
+    """How the refund ended, and how that is known."""
+
+    outcome: Literal["processed", "failed"]
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+
+
+class DecisionOut(BaseModel):
+    """What an admin decided about a refund or a dispute, and why."""
+
+    action: str
+    by: str
+    reason: str
+    at: Instant
+
+
 class RefundOut(BaseModel):
     """A refund. `pending` until Razorpay says that it went off (`processed`) or not (`failed`).
 
-    `due` is what had been spent when it was taken; the next recharge pays it first.
+    `taken` is what the wallet has paid for it and did not get back; `due` is what of that had been
+    spent by then, and the next recharge pays first. `waits_for` says why an admin has to decide how
+    it ended. `dispute_id` is of the lost dispute that it paid back.
     """
 
     refund_id: str
@@ -47,7 +65,11 @@ class RefundOut(BaseModel):
     reason: str | None
     requested_by: str | None
     transaction_id: str | None
+    taken: RupeesOut
     due: RupeesOut
+    dispute_id: str | None
+    waits_for: RefundDoubt | None
+    decisions: list[DecisionOut]
     created_at: Instant
 
 
@@ -74,9 +96,9 @@ class RefundsOut(BaseModel):
         GatewayUnavailable,
     ),
 )
-async def post_refund(body: RefundIn, admin: Admin, once: Idempotent) -> Response:
+async def post_refund(body: RefundIn, admin: Admin, once: IdempotentRequired) -> Response:
     """Send money of a payment back to who paid it: at most what the wallet has neither spent nor
-    reserved. Send an `Idempotency-Key`: then a repetition is harmless."""
+    reserved. An `Idempotency-Key` is required: a repetition with it is harmless."""
 
     async def work(seed: str) -> Answer:
         record = await refunds.create_refund(
@@ -114,6 +136,18 @@ async def get_refund(refund_id: str, user: CurrentUser) -> RefundOut:
     return _out(await refunds.get_refund(refund_id, scope_of(user)))
 
 
+@router.post(
+    "/{refund_id}/resolve",
+    response_model=RefundOut,
+    responses=problems.documented(NotFound),
+)
+async def resolve_refund(refund_id: str, body: ResolveRefundIn, admin: Admin) -> RefundOut:
+    """End a refund that Razorpay does not know any more, or reports with other facts: its money went
+    back, or it is the wallet's again. Harmless when repeated; what Razorpay reports later counts."""
+    ended = await refunds.resolve(refund_id, outcome=body.outcome, by=admin.id, reason=body.reason)
+    return _out(ended)
+
+
 # --- how a refund is shown ----------------------------------------------------------------------
 
 
@@ -130,7 +164,11 @@ def _out(record: Refund) -> RefundOut:
         reason=record["reason"],
         requested_by=record["requested_by"],
         transaction_id=record["transaction_id"],
+        taken=refunds.taken_paise_of(record),
         due=record["due_paise"],
+        dispute_id=record["dispute_id"],
+        waits_for=record.get("waits"),
+        decisions=[DecisionOut(**each) for each in record.get("decided", [])],
         created_at=record["created_at"],
     )
 

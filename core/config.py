@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     )
 
     app_env: Literal["development", "test", "production"] = "development"
+    fail_points_file: str = ""  # names the point at which a test kills this process
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
@@ -319,6 +320,8 @@ def problems(chosen: Settings) -> list[str]:
         found += _production_problems(chosen)
     elif chosen.gateway_mode == "live":
         found.append("RAZORPAY_KEY_ID is a live key: live money needs APP_ENV=production")
+    if chosen.fail_points_file and chosen.app_env != "test":
+        found.append("FAIL_POINTS_FILE kills the service: only tests set it, with APP_ENV=test")
     return found
 
 

@@ -517,7 +517,7 @@ async def _refunds(report: Report, window: Window) -> None:
         try:
             await one(await gateway.fetch_refund(record["gateway_id"]))
         except NoSuchEntity:
-            report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
+            await _note_unknown_refund(report, record)
 
     async for batch in refunds.open_refunds_before(window.until):
         report.count("open_refunds", len(batch))
@@ -530,6 +530,11 @@ async def _refunds(report: Report, window: Window) -> None:
     async for batch in refunds.processed_refunds_between(min(since, window.since), window.until):
         report.count("booked_refunds", len(batch))
         await _all(report, window, again, batch)
+
+
+async def _note_unknown_refund(report: Report, record: Refund) -> None:
+    if await refunds.mark_unknown(record):
+        report.find("refund_unknown_at_razorpay", refund_id=record["_id"])
 
 
 async def _disputes(report: Report, window: Window) -> None:
@@ -549,7 +554,8 @@ async def _disputes(report: Report, window: Window) -> None:
         try:
             await one(await gateway.fetch_dispute(record["_id"]))
         except NoSuchEntity:
-            report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
+            if await disputes.mark_unknown(record):
+                report.find("dispute_unknown_at_razorpay", dispute_id=record["_id"])
 
     for since, until in window.slices():
         async for page in gateway.disputes_between(since, until, report.miss):

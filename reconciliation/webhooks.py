@@ -14,7 +14,7 @@ import disputes
 import gateway
 import payments
 import refunds
-from core import clock, config, outbox
+from core import clock, config, fail_points, outbox
 from core.outbox import CannotSucceed, Event
 from gateway import GatewayRefused, GatewayUnavailable, NoSuchEntity, entities, signatures
 from payments import InvalidSignature, OrderNotFound, PaymentMismatch
@@ -121,13 +121,17 @@ async def apply_refund_update(refund: entities.Refund) -> str:
     """Apply a refund as Razorpay has it now, and describe the effect: once, whoever reports it. Every
     report of a refund is passed to this function.
 
-    `disputes` is called first, because the refund that pays a lost dispute back debits no money of
-    its own; all others are applied by `refunds`.
+    A refund that pays a lost dispute back is paired with it before it is applied, so that it takes
+    over what the dispute has reserved or debited; and after it, because the dispute may have been
+    reported lost meanwhile.
     """
-    if await disputes.claim_refund(refund):
-        return "refund of a dispute"
+    not_lost = await disputes.settle_paid_back_by(refund)
+    fail_points.reach("webhook.paired")
     meaning = await refunds.apply_update(refund)
-    await disputes.give_back_what_was_taken_twice(refund.payment_id)
+    fail_points.reach("webhook.applied")
+    if not_lost:
+        await refunds.rule_out([refund.id], not_lost)
+    await disputes.settle_paid_back_by(refund)
     return meaning
 
 

@@ -15,9 +15,11 @@ from calls.records import Call
 from core import clock, database
 from core.database import Document, Session, db
 from disputes import Dispute
+from disputes import taken_paise_of as taken_by_dispute
 from ledger import Entry, Wallet
 from payments import Payment
-from refunds import OPEN_STATUSES, Refund
+from refunds import OPEN_STATUSES, Refund, reserve_id_of
+from refunds import taken_paise_of as taken_by_refund
 from wallet import Adjustment, WalletRecord
 
 log = logging.getLogger(__name__)
@@ -601,7 +603,8 @@ class Facts:
         """The call, refund or dispute that a hold, reserve or due is for; None: of none."""
         if reservation_id in self.calls or reservation_id in self.refunds:
             return reservation_id
-        return next((key for key in self.disputes if _belongs(reservation_id, key)), None)
+        owners = [*self.refunds, *self.disputes]
+        return next((key for key in owners if _belongs(reservation_id, key)), None)
 
 
 def owed_for(recovery: Entry) -> str:
@@ -610,7 +613,8 @@ def owed_for(recovery: Entry) -> str:
 
 
 def _belongs(reservation_id: str, owner_id: str) -> bool:
-    """Whether a reserve or due is of this owner: a dispute has one a phase and attempt."""
+    """Whether a reserve or due is of this owner: a refund has one an attempt, a dispute one a phase
+    and attempt."""
     return reservation_id == owner_id or reservation_id.startswith(f"{owner_id}:")
 
 
@@ -680,9 +684,11 @@ def running_calls_and_holds_agree(facts: Facts) -> list[Violation]:
 def open_reserves(facts: Facts) -> dict[str, str]:
     """What has to be reserved: the reserve of every open refund and dispute, with its owner."""
     wanted = {
-        record_id: record_id
+        reserve_id_of(refund): record_id
         for record_id, refund in facts.refunds.items()
-        if refund["effect"] == "debit" and refund["status"] in OPEN_STATUSES
+        if refund["effect"] == "debit"
+        and refund["status"] in OPEN_STATUSES
+        and not taken_by_refund(refund)  # a dispute debited it, and handed it over
     }
     return wanted | {
         dispute["reserve_id"]: dispute_id
@@ -714,18 +720,11 @@ def what_went_back_is_taken_once(facts: Facts) -> list[Violation]:
     """4. a refund that is processed and a dispute that is lost are taken once: what the entries took,
     what was recovered later and what is still due add up to it. Of any other nothing is taken, or
     it was given back."""
-    taken: list[tuple[str, str, int]] = []
-    for record_id, refund in facts.refunds.items():
-        is_taken = refund["effect"] == "debit" and refund["status"] == "processed"
-        taken.append((record_id, refund["status"], refund["amount_paise"] if is_taken else 0))
-    for record_id, dispute in facts.disputes.items():
-        is_taken = dispute["state"] == "debited"
-        amount_paise = dispute.get("taken_paise") or dispute["amount_paise"]
-        taken.append((record_id, dispute["state"], amount_paise if is_taken else 0))
     violations = []
-    for record_id, status, expected_paise in taken:
-        moved_paise = facts.taken(record_id)
-        owed_paise, off_paise = facts.owed(record_id)
+    for record_id, status, expected_paise, owners in _what_went_back(facts):
+        moved_paise = sum(facts.taken(owner) for owner in owners)
+        owed = [facts.owed(owner) for owner in owners]
+        owed_paise, off_paise = sum(paise for paise, _ in owed), sum(off for _, off in owed)
         settled = {moved_paise + owed_paise + off_paise}
         if not expected_paise:
             settled.add(moved_paise + owed_paise)  # what was never owed is written off, too
@@ -736,6 +735,23 @@ def what_went_back_is_taken_once(facts: Facts) -> list[Violation]:
             )
             violations.append(_about(facts, "what_went_back_is_taken_once", record_id, detail))
     return violations
+
+
+def _what_went_back(facts: Facts) -> list[tuple[str, str, int, list[str]]]:
+    """Each refund and dispute: its id, its state, what it has taken, and whose entries that may be. A
+    dispute's are also those of the refunds that it handed its money over to."""
+    heads: dict[str, tuple[str, int, list[str]]] = {}
+    for dispute_id, dispute in facts.disputes.items():
+        heads[dispute_id] = (dispute["state"], taken_by_dispute(dispute), [dispute_id])
+    for refund_id, refund in facts.refunds.items():
+        taken_paise = taken_by_refund(refund)
+        head = refund.get("handed_by", "")
+        if head in heads:
+            state, paise, owners = heads[head]
+            heads[head] = (state, paise + taken_paise, [*owners, refund_id])
+        else:
+            heads[refund_id] = (refund["status"], taken_paise, [refund_id])
+    return [(head, *rest) for head, rest in heads.items()]
 
 
 def dues_have_their_debtor(facts: Facts) -> list[Violation]:

@@ -147,7 +147,10 @@ class Disputes:
         await self._report(status, changed, session)
         if as_refund:
             wanted = RefundRequest(amount_paise=dispute["amount"])
-            await self._refunds.open_usual(dispute["payment_id"], wanted, session)
+            refund = await self._refunds.open_usual(dispute["payment_id"], wanted, session)
+            # Not shown: at Razorpay nothing says which refund belongs to which dispute.
+            paid_by = [*dispute.get("paid_by", []), refund["_id"]]
+            changed = await self._set(dispute["_id"], {"paid_by": paid_by}, session)
         return changed
 
     async def _set(self, dispute_id: str, facts: Document, session: Session) -> Document:

@@ -10,7 +10,7 @@ import pytest
 import disputes
 import gateway
 import refunds
-from core import config
+from core import config, database
 from core.database import db
 from reconciliation import webhooks
 from sandbox import refunds as sandbox_refunds
@@ -45,6 +45,12 @@ async def disputed(service: Service, payment_id: str, **facts: object) -> str:
 async def told(dispute_id: str) -> str:
     """What the webhook and the reconciliation do."""
     return await disputes.apply_update(await gateway.fetch_dispute(dispute_id))
+
+
+async def at_razorpay(dispute_id: str, **facts: object) -> None:
+    """What no page of the sandbox brings about: a decision that is changed in the same phase."""
+    there = database.client()[f"{database.database_name()}_sandbox"]
+    await there["disputes"].update_one({"_id": dispute_id}, {"$set": facts})
 
 
 async def becomes(service: Service, dispute_id: str, **facts: object) -> str:
@@ -159,9 +165,9 @@ async def test_a_dispute_that_is_lost_after_it_was_won_takes_its_money_once(
     dispute_id = await disputed(service, await paying.recharge(service, person), amount=4_000)
     await becomes(service, dispute_id, status="won")
     assert await state_of(dispute_id) == "released"
-    told_of = dataclasses.replace(await gateway.fetch_dispute(dispute_id), status="lost")
+    await at_razorpay(dispute_id, status="lost", amount_deducted=4_000)
     for _ in range(3):
-        assert await disputes.apply_update(told_of) == "dispute debited"
+        assert await told(dispute_id) == "dispute debited"
     assert await state_of(dispute_id) == "debited"
     assert await money(service, person) == (60.0, 0.0, 0.0)
     await paying.audited(service, person)
@@ -208,9 +214,9 @@ async def test_a_refund_pays_back_the_lost_dispute_and_not_an_open_one_of_the_sa
     await paying.outside(service, f"/disputes/{lost}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
-    assert await webhooks.apply_refund_update(refund) == "refund of a dispute"
+    assert await webhooks.apply_refund_update(refund) == "refund processed"
     await told(lost)
-    assert [await state_of(each) for each in (waiting, lost)] == ["reserved", "debited"]
+    assert [await state_of(each) for each in (waiting, lost)] == ["reserved", "refunded"]
     assert await money(service, person) == (70.0, 30.0, 0.0)
     await becomes(service, waiting, status="won")
     assert await state_of(waiting) == "released"
@@ -219,7 +225,7 @@ async def test_a_refund_pays_back_the_lost_dispute_and_not_an_open_one_of_the_sa
 
 
 async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
-    service: Service,
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What two processes can bring about that hear of both in the same millisecond."""
     person = await service.signup()
@@ -230,10 +236,17 @@ async def test_refund_and_dispute_that_both_took_the_money_give_it_back_once(
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
     await refunds.apply_update(refund)  # as if no dispute were known yet
-    [record] = await disputes.find_disputes_of_payments([payment_id])
-    await disputes._debit(record, 4_000)  # as if no refund were known yet
+
+    async def no_refund_yet(payment_ids: list[str]) -> list[refunds.Refund]:
+        return []
+
+    with monkeypatch.context() as before:
+        before.setattr(refunds, "find_refunds_of_payments", no_refund_yet)
+        await told(dispute_id)
+    assert await state(dispute_id) == ("debited", 4_000, 0)
+    assert await money(service, person) == (20.0, 0.0, 0.0)
     await webhooks.apply_refund_update(refund)
-    assert await state(dispute_id) == ("refunded", 4_000, 0)
+    assert await state(dispute_id) == ("refunded", 0, 0)
     await told(dispute_id)
     assert await money(service, person) == (60.0, 0.0, 0.0)
     await paying.audited(service, person)
@@ -256,15 +269,15 @@ async def test_the_refund_of_a_lost_dispute_takes_its_money_before_the_dispute_i
     await paying.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
     await asyncio.sleep(0.1)
     [refund] = await gateway.fetch_refunds_of(payment_id)
-    assert await webhooks.apply_refund_update(refund) == "refund of a dispute"
+    assert await webhooks.apply_refund_update(refund) == "refund processed"
     assert await money(service, person) == (60.0, 0.0, 0.0)
-    assert await state(dispute_id) == ("debited", 4_000, 0)
+    assert await state(dispute_id) == ("refunded", 0, 0)
     [entry] = await db.transactions.find({"user_id": person.id, "type": "debit"}).to_list(None)
     assert (entry["category"], entry["contra"]) == ("refund", "gateway:razorpay")
     kept = await refunds.find_refund(refund.id)
     assert kept is not None
-    assert (kept["effect"], kept["dispute_id"]) == ("dispute", dispute_id)
-    assert kept["transaction_id"] is None
+    assert (kept["effect"], kept["dispute_id"]) == ("debit", dispute_id)
+    assert (kept["transaction_id"], kept.get("taken_paise")) == (entry["_id"], 4_000)
     await paying.audited(service, person)
 
 
@@ -291,7 +304,7 @@ async def test_a_lost_dispute_that_is_won_in_a_later_phase_gives_back_what_it_to
     won = dataclasses.replace(dispute, phase="arbitration", status="won")
     for _ in range(3):
         assert await disputes.apply_update(won) == "dispute released"
-    assert await state(dispute_id) == ("released", 6_000, 0)
+    assert await state(dispute_id) == ("released", 0, 0)
     assert await money(service, person) == (100.0, 0.0, 0.0)
     back = await db.transactions.find(
         {"category": "refund_reversal", "user_id": person.id}
@@ -357,3 +370,139 @@ async def test_by_policy_a_dispute_freezes_the_wallet(service: Service) -> None:
     by_hand = await db.adjustments.find_one({"user_id": person.id})
     assert by_hand is not None
     assert (by_hand["by"], by_hand["reason"]) == ("policy", f"Dispute {dispute_id}")
+
+
+async def resolved(
+    service: Service, admin: Person, dispute_id: str, action: str, **facts: str
+) -> dict[str, object]:
+    body = {"action": action, "reason": "the dashboard says so", **facts}
+    answer = await service.post(f"/api/admin/disputes/{dispute_id}/resolve", admin, json=body)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, object] = answer.json()
+    return shown
+
+
+async def test_of_two_lost_disputes_of_one_amount_an_admin_says_which_a_refund_paid_back(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    first = await disputed(service, payment_id, amount=3_000)
+    second = await disputed(service, payment_id, amount=3_000)
+    await becomes(service, first, status="lost")
+    assert (await told(second), await money(service, person)) == (
+        "dispute reserved",
+        (70.0, 30.0, 0.0),
+    )
+    await paying.outside(service, f"/disputes/{second}", status="lost", as_refund=True)
+    await asyncio.sleep(0.1)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    await webhooks.apply_refund_update(refund)
+    await told(second)
+    assert await money(service, person) == (40.0, 0.0, 0.0)  # whichever it was
+    path = "/api/admin/disputes?unclear=true"
+    waiting = (await service.get(path, admin)).json()["disputes"]
+    mine = [each for each in waiting if each["user_id"] == person.id]
+    assert {each["unclear"]["reason"] for each in mine} == {"several_disputes"}
+    assert mine[0]["unclear"]["refund_ids"] == [refund.id]
+    assert sorted(mine[0]["unclear"]["dispute_ids"]) == sorted([first, second])
+    shown = await resolved(service, admin, second, "pair", refund_id=refund.id)
+    assert (shown["state"], shown["refund_id"], shown["unclear"]) == ("refunded", refund.id, None)
+    for each in mine:
+        await resolved(service, admin, each["dispute_id"], "keep")
+    assert await state_of(first) == "debited"
+    assert await money(service, person) == (40.0, 0.0, 0.0)
+    # So what is opened again is the one that was debited by itself.
+    await paying.outside(service, f"/disputes/{first}", phase="pre_arbitration")
+    await told(first)
+    assert await money(service, person) == (70.0, 30.0, 0.0)
+    await paying.audited(service, person)
+
+
+async def test_an_admin_says_that_a_refund_was_for_something_else(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=3_000)
+    await becomes(service, dispute_id, status="lost")
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=3_000)
+    await paying.outside(service, f"/refunds/{made['id']}", status="processed")
+    await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    for _ in range(2):
+        shown = await resolved(service, admin, dispute_id, "unpair", refund_id=made["id"])
+        assert (shown["state"], shown["taken"], shown["refund_id"]) == ("debited", 30.0, None)
+        assert await money(service, person) == (40.0, 0.0, 0.0)
+        await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    await paying.audited(service, person)
+
+
+async def test_a_refund_that_paid_a_dispute_back_and_fails_waits_for_an_admin(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=3_000)
+    await paying.outside(service, f"/disputes/{dispute_id}", status="lost", as_refund=True)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    await told(dispute_id)
+    await asyncio.sleep(0.1)
+    await webhooks.apply_refund_update(await gateway.fetch_refund(refund.id))
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    await paying.outside(service, f"/refunds/{refund.id}", status="failed")
+    await webhooks.apply_refund_update(await gateway.fetch_refund(refund.id))
+    assert await money(service, person) == (100.0, 0.0, 0.0)
+    await told(dispute_id)
+    record = await db.disputes.find_one({"_id": dispute_id})
+    assert record is not None
+    assert (record["state"], record["unclear"]["reason"]) == ("refunded", "refund_failed")
+    assert (await resolved(service, admin, dispute_id, "take"))["state"] == "debited"
+    await told(dispute_id)
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    await paying.audited(service, person)
+
+
+@pytest.mark.parametrize(
+    ("action", "left"), [("release", (100.0, 0.0, 0.0)), ("take", (60.0, 0.0, 0.0))]
+)
+async def test_an_admin_ends_a_dispute_that_razorpay_does_not_know_any_more(
+    service: Service, admin: Person, action: str, left: tuple[float, float, float]
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=4_000)
+    await told(dispute_id)
+    opened = await gateway.fetch_dispute(dispute_id)
+    [record] = await disputes.find_disputes_of_payments([opened.payment_id])
+    assert await disputes.mark_unknown(record)
+    assert dispute_id in [each["_id"] for each in await disputes.list_unclear_pairs(1_000)]
+    for _ in range(2):
+        shown = await resolved(service, admin, dispute_id, action)
+        assert shown["unclear"] is None
+        assert await disputes.apply_update(opened)  # of that phase and status it is decided
+        assert await money(service, person) == left
+    [record] = await disputes.find_disputes_of_payments([opened.payment_id])
+    assert not await disputes.mark_unknown(record)
+    lost = dataclasses.replace(opened, status="lost", deducted_paise=4_000)
+    await disputes.apply_update(lost)  # and what is new counts
+    assert await money(service, person) == (60.0, 0.0, 0.0)
+    await paying.audited(service, person)
+
+
+async def test_what_cannot_have_paid_a_dispute_back_is_not_paired(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=4_000)
+    await told(dispute_id)
+    other = await paying.recharge(service, person)
+    made = await paying.outside(service, f"/payments/{other}/refunds", amount=4_000)
+    await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    path = f"/api/admin/disputes/{dispute_id}/resolve"
+    body = {"action": "pair", "refund_id": made["id"], "reason": "the dashboard says so"}
+    assert (await service.post(path, admin, json=body)).status_code == 404
+    mine = await disputes.find_disputes_of_payments([other])
+    assert mine == []
+    unknown = {"action": "release", "reason": "never heard of it"}
+    path = "/api/admin/disputes/disp_unknown/resolve"
+    assert (await service.post(path, admin, json=unknown)).status_code == 404

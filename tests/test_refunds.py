@@ -9,9 +9,11 @@ import pytest
 from ulid import ULID
 
 import gateway
+import ledger
 import payments
 import refunds
-from core import clock, config
+import wallet
+from core import clock, config, database
 from core.database import db
 from gateway import client as gateway_client
 from refunds import Refund
@@ -42,7 +44,7 @@ async def admin(service: Service) -> Person:
 
 
 async def refund(service: Service, admin: Person, payment_id: str, **body: Any) -> httpx.Response:
-    headers = body.pop("headers", {})
+    headers = {"Idempotency-Key": database.new_id("key")} | body.pop("headers", {})
     body = {"payment_id": payment_id, "reason": "asked by mail"} | body
     return await service.post("/api/payment/refunds", admin, json=body, headers=headers)
 
@@ -582,7 +584,7 @@ async def test_no_odd_amount_is_refunded(service: Service, admin: Person, amount
     payment_id = await paying.recharge(service, person)
     if amount != amount:
         text = f'{{"payment_id": "{payment_id}", "amount": NaN, "reason": "why"}}'
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", "Idempotency-Key": "not-a-number"}
         answer = await service.post("/api/payment/refunds", admin, content=text, headers=headers)
     else:
         answer = await refund(service, admin, payment_id, amount=amount)
@@ -601,3 +603,103 @@ async def test_a_user_asks_for_no_refund_and_sees_nobody_elses(
     assert (await service.get("/api/payment/refunds", other)).json()["refunds"] == []
     assert (await refund(service, admin, "pay_unknown")).status_code == 404
     assert (await refund(service, admin, "pay_/../orders")).status_code == 404
+
+
+async def there(collection: str) -> Any:
+    """Razorpay's own records."""
+    return database.client()[f"{database.database_name()}_sandbox"][collection]
+
+
+async def test_without_an_idempotency_key_nothing_is_refunded(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    body = {"payment_id": payment_id, "amount": 10, "reason": "asked by mail"}
+    answer = await service.post("/api/payment/refunds", admin, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_required")
+    assert (await service.balance(person))["available"] == 100.0
+
+
+async def test_what_can_be_had_is_named_and_all_that_is_left_is_refunded(
+    service: Service, admin: Person
+) -> None:
+    """Razorpay does not know yet what is being refunded here: it says that all is left."""
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    await service.fund(person, 1_000)
+    await paying.fault(service, "merchant_balance_low", path=payment_id, count=99)
+    await refunded(service, admin, payment_id, amount=60)
+    refused = await refund(service, admin, payment_id, amount=50)
+    assert (refused.status_code, refused.json()["code"]) == (409, "refund_exceeds_unspent")
+    assert refused.json()["refundable"] == 40.0
+    rest = await refund(service, admin, payment_id)
+    assert (rest.status_code, rest.json().get("amount")) == (201, 40.0), rest.text
+    nothing = await refund(service, admin, payment_id)
+    assert (nothing.status_code, nothing.json()["refundable"]) == (409, 0.0)
+
+
+async def test_an_admin_ends_a_refund_that_razorpay_does_not_know_any_more(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, "refund_slow", path=payment_id)
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    record = await refunds.get_refund(refund_id, None)
+    await (await there("refunds")).delete_one({"_id": record["gateway_id"]})
+    assert (await refunds.check_refund(record))["status"] == "pending"
+    assert refund_id in [each["_id"] for each in await refunds.list_waiting(1_000)]
+    shown = (await service.get(f"/api/payment/refunds/{refund_id}", admin)).json()
+    assert shown["waits_for"] == "unknown_at_razorpay"
+    assert (await service.balance(person))["held"] == 40.0
+    path = f"/api/payment/refunds/{refund_id}/resolve"
+    decision = {"outcome": "failed", "reason": "support says it was never made"}
+    for _ in range(2):
+        answer = await service.post(path, admin, json=decision)
+        assert answer.status_code == 200, answer.text
+        ended = answer.json()
+        assert (ended["status"], ended["waits_for"], ended["taken"]) == ("failed", None, 0.0)
+    assert [each["by"] for each in ended["decisions"]] == [admin.id]
+    assert (await service.balance(person))["available"] == 100.0
+    assert refund_id not in [each["_id"] for each in await refunds.list_waiting(1_000)]
+    # And the other way: the money had gone off after all.
+    answer = await service.post(path, admin, json=decision | {"outcome": "processed"})
+    assert (answer.json()["status"], answer.json()["taken"]) == ("processed", 40.0)
+    balance = await service.balance(person)
+    assert (balance["balance"], balance["held"]) == (60.0, 0.0)
+    assert not await refunds.mark_unknown(await refunds.get_refund(refund_id, None))
+    await paying.audited(service, person)
+
+
+async def test_a_refund_of_another_amount_than_ours_waits_for_an_admin(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, "refund_slow", path=payment_id)
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    record = await refunds.get_refund(refund_id, None)
+    where = {"_id": record["gateway_id"]}
+    await (await there("refunds")).update_one(where, {"$set": {"amount": 3_000}})
+    waiting = await refunds.check_refund(record)
+    assert (waiting["status"], waiting.get("waits")) == ("pending", "other_facts")
+    assert (await service.balance(person))["held"] == 40.0
+    await (await there("refunds")).update_one(where, {"$set": {"amount": 4_000}})
+    assert (await refunds.check_refund(waiting)).get("waits") is None
+
+
+async def test_a_refund_whose_reserve_is_gone_is_reserved_again_and_taken(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    await paying.fault(service, "refund_slow", path=payment_id)
+    refund_id = await refunded(service, admin, payment_id, amount=40)
+    await wallet.post(ledger.Unreserve(user_id=person.id, reserve_id=refund_id))
+    record = await refunds.get_refund(refund_id, None)
+    await paying.outside(service, f"/refunds/{record['gateway_id']}", status="processed")
+    ended = await followed(refund_id, "processed")
+    assert (ended.get("attempt"), ended.get("taken_paise")) == (2, 4_000)
+    assert (await service.balance(person))["balance"] == 60.0
+    await paying.audited(service, person)

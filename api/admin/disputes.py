@@ -1,26 +1,43 @@
-"""Admin routes of disputes: list them."""
+"""Admin routes of disputes: list them, and decide what only a person can."""
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, StringConstraints
 
 import disputes
 from api import problems
 from api.dependencies import Admin, Page
 from api.fields import Instant, RupeesOut
-from core.errors import InvalidRequest
-from disputes import Dispute, DisputeState
+from api.refunds import DecisionOut
+from core.errors import InvalidRequest, NotFound
+from disputes import Action, Dispute, DisputeState, NotPairable, Unclear, UnclearReason
 
 router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=problems.Route)
 
 
+class UnclearOut(BaseModel):
+    """What an admin has to decide: which of these refunds paid which of these disputes back, or what
+    becomes of the money of a dispute that Razorpay does not know any more."""
+
+    reason: UnclearReason
+    refund_ids: list[str]
+    dispute_ids: list[str]
+    since: Instant
+
+
 class DisputeOut(BaseModel):
-    """A dispute: how it stands at Razorpay (`status`), and what its money does here (`state`)."""
+    """A dispute: how it stands at Razorpay (`status`), and what its money does here (`state`).
+
+    `taken` is what it has debited and did not give back, `due` what of that had been spent by then.
+    """
 
     dispute_id: str
     payment_id: str
     order_id: str
     user_id: str
     amount: RupeesOut
+    taken: RupeesOut
     due: RupeesOut
     status: str
     phase: str
@@ -29,7 +46,17 @@ class DisputeOut(BaseModel):
     refund_id: str | None
     transaction_id: str | None
     respond_by: Instant | None
+    unclear: UnclearOut | None
+    decisions: list[DecisionOut]
     created_at: Instant
+
+
+class ResolveDisputeIn(BaseModel):
+    """What is decided, and why; with `pair`, which refund paid the loss back."""
+
+    action: Action
+    refund_id: Annotated[str, Field(max_length=100)] | None = None
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
 class DisputesOut(BaseModel):
@@ -48,10 +75,45 @@ async def get_disputes(
     _: Admin,
     page: Page,
     state: DisputeState | None = None,
+    unclear: Annotated[bool, Query()] = False,
 ) -> DisputesOut:
-    """The latest disputes; answer the open ones in Razorpay's dashboard before `respond_by`."""
+    """The latest disputes; answer the open ones in Razorpay's dashboard before `respond_by`. With
+    `unclear` those that an admin has to decide, the oldest first."""
+    if unclear:
+        waiting = await disputes.list_unclear_pairs(page.limit)
+        return DisputesOut(disputes=[_out(each) for each in waiting], next_cursor=None)
     found, next_cursor = await disputes.list_disputes(state, limit=page.limit, cursor=page.cursor)
     return DisputesOut(disputes=[_out(each) for each in found], next_cursor=next_cursor)
+
+
+@router.post(
+    "/disputes/{dispute_id}/resolve",
+    response_model=DisputeOut,
+    responses=problems.documented(NotFound, NotPairable),
+)
+async def resolve_dispute(dispute_id: str, body: ResolveDisputeIn, admin: Admin) -> DisputeOut:
+    """Decide what is unclear about a dispute, or end one that Razorpay does not know any more: name
+    the refund that paid it back (`pair`), say that none did (`unpair`) or that all is right (`keep`),
+    give its money back to the wallet (`release`), or take it (`take`). Harmless when repeated."""
+    decided = await disputes.resolve(
+        dispute_id,
+        action=body.action,
+        refund_id=body.refund_id,
+        by=admin.id,
+        reason=body.reason,
+    )
+    return _out(decided)
+
+
+def _unclear(found: Unclear | None) -> UnclearOut | None:
+    if found is None:
+        return None
+    return UnclearOut(
+        reason=found["reason"],
+        refund_ids=found["refund_ids"],
+        dispute_ids=found["dispute_ids"],
+        since=found["at"],
+    )
 
 
 def _out(record: Dispute) -> DisputeOut:
@@ -61,6 +123,7 @@ def _out(record: Dispute) -> DisputeOut:
         order_id=record["order_id"],
         user_id=record["user_id"],
         amount=record["amount_paise"],
+        taken=disputes.taken_paise_of(record),
         due=record["due_paise"],
         status=record["status"],
         phase=record["phase"],
@@ -69,5 +132,7 @@ def _out(record: Dispute) -> DisputeOut:
         refund_id=record["refund_id"],
         transaction_id=record["transaction_id"],
         respond_by=record["respond_by"],
+        unclear=_unclear(record.get("unclear")),
+        decisions=[DecisionOut(**each) for each in record.get("decided", [])],
         created_at=record["created_at"],
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import disputes
+import gateway
 import main
 from core import clock, database, outbox
 from reconciliation import webhooks
@@ -76,11 +78,13 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "POST /api/payment/refunds": (401, 403, 403, 201),
     "GET /api/payment/refunds": (401, 200, 200, 200),
     "GET /api/payment/refunds/{refund_id}": (401, 200, 404, 200),
+    "POST /api/payment/refunds/{refund_id}/resolve": (401, 403, 403, 200),
     "POST /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 201),
     "GET /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 200),
     "POST /api/admin/users/{owner_id}/freeze": (401, 403, 403, 200),
     "POST /api/admin/users/{owner_id}/unfreeze": (401, 403, 403, 200),
     "GET /api/admin/disputes": (401, 403, 403, 200),
+    "POST /api/admin/disputes/{dispute_id}/resolve": (401, 403, 403, 200),
     "GET /api/admin/webhooks": (401, 403, 403, 200),
     "POST /api/admin/webhooks/{webhook_id}/replay": (401, 403, 403, 200),
     "GET /api/admin/reconciliation": (401, 403, 403, 200),
@@ -135,13 +139,20 @@ class World:
                     "payment_id": self.place["payment_id"],
                     "amount": 1,
                     "reason": "asked by mail",
-                }
+                },
+                "headers": {"Idempotency-Key": database.new_id("key")},
             },
             "POST /api/admin/users/{owner_id}/adjustments": {
                 "json": {"type": "credit", "amount": 1, "reason": "goodwill"}
             },
             "POST /api/admin/users/{owner_id}/freeze": {"json": {"reason": "a test"}},
             "POST /api/admin/users/{owner_id}/unfreeze": {"json": {"reason": "a test"}},
+            "POST /api/payment/refunds/{refund_id}/resolve": {
+                "json": {"outcome": "failed", "reason": "Razorpay lost it"}
+            },
+            "POST /api/admin/disputes/{dispute_id}/resolve": {
+                "json": {"action": "keep", "reason": "all is right"}
+            },
             "POST /api/admin/payments/{review_id}/resolve": {"json": {"note": "refunded"}},
             "POST /api/admin/calls/{doubtful_id}/resolve": {"json": {"note": "asked them"}},
             "POST /api/payment/verify": {"json": self.proof},
@@ -212,7 +223,12 @@ async def world(service: Service) -> World:
     )
     await paying.verify(service, owner, forced)  # it waits for a person
     body = {"payment_id": proof["razorpay_payment_id"], "amount": 1, "reason": "asked by mail"}
-    refund = await service.post("/api/payment/refunds", await service.admin(), json=body)
+    key = {"Idempotency-Key": "the-refund-of-the-world"}
+    admin = await service.admin()
+    refund = await service.post("/api/payment/refunds", admin, json=body, headers=key)
+    path = f"/payments/{proof['razorpay_payment_id']}/disputes"
+    disputed = await paying.outside(service, path, amount=100)
+    await disputes.apply_update(await gateway.fetch_dispute(disputed["id"]))
     call = await service.post(
         "/api/call", owner, json={"to": NUMBER, "simulate": {"outcome": "busy"}}
     )
@@ -231,6 +247,7 @@ async def world(service: Service) -> World:
             "owner_id": owner.id,
             "mode": "live",
             "refund_id": refund.json()["refund_id"],
+            "dispute_id": disputed["id"],
             "review_id": forced["razorpay_payment_id"],
             "doubtful_id": await doubtful_call(service, owner),
             "webhook_id": await stored_webhook(),

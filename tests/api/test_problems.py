@@ -37,6 +37,12 @@ BODIES: dict[str, dict[str, Any]] = {
         "amount": 10.0,
         "reason": "asked by mail",
     },
+    "/api/payment/refunds/{refund_id}/resolve": {"outcome": "failed", "reason": "never made"},
+    "/api/admin/disputes/{dispute_id}/resolve": {
+        "action": "unpair",
+        "refund_id": "rfnd_ABCDEFGHIJKLMN",
+        "reason": "it was for another order",
+    },
     "/api/admin/users/{user_id}/adjustments": {
         "type": "debit",
         "amount": 10.0,

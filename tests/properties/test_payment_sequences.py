@@ -228,7 +228,10 @@ class Machine:
         body = {"payment_id": proof["razorpay_payment_id"], "reason": "asked by mail"}
         if rupees is not None:
             body |= {"amount": rupees}  # type: ignore[dict-item]
-        answer = self.do(self.service.post("/api/payment/refunds", self.world.admin, json=body))
+        self.world.wanted["refund"] += 1
+        key = {"Idempotency-Key": f"refund-{self.world.wanted['refund']}"}
+        path = "/api/payment/refunds"
+        answer = self.do(self.service.post(path, self.world.admin, json=body, headers=key))
         self.answered("refund", answer, 201, 404, 409, 422, 502, 503)
 
     @step(which=st.integers(0, 10**6), rupees=st.integers(1, 300))

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import cast
 
+import disputes
 import payments
+import refunds
 from calls import records as call_records
 from calls.records import Call
 from core.database import Document, db
@@ -25,6 +27,8 @@ class Waiting:
     calls: list[Call]
     disputes: list[Dispute]
     refunds: list[Refund]
+    doubtful_refunds: list[Refund]  # `waits` says why
+    unclear_disputes: list[Dispute]  # `unclear` says why
 
 
 async def find_waiting() -> Waiting:
@@ -32,15 +36,17 @@ async def find_waiting() -> Waiting:
     dead = db.events.find({"name": webhooks.EVENT, "state": "dead"}, sort=_oldest_first("at"))
     disputed = db.disputes.find({"state": "reserved"}, sort=_oldest_first("created_at"))
     # One that is not checked any more has ended: the index is over the others.
-    refused: Document = {"next_check_at": {"$type": "date"}, "status": "reserved"}
-    refused["failure"] = {"$type": "string"}
-    refunds = db.refunds.find(refused, sort=_oldest_first("created_at"))
+    open_ones: Document = {"next_check_at": {"$type": "date"}, "status": "reserved"}
+    open_ones["failure"] = {"$type": "string"}
+    refused = db.refunds.find(open_ones, sort=_oldest_first("created_at"))
     return Waiting(
         payments=await payments.list_in_review(_SHOWN),
         webhooks=cast(list[Event], await dead.limit(_SHOWN).to_list(None)),
         calls=await call_records.list_calls_in_review(_SHOWN),
         disputes=cast(list[Dispute], await disputed.limit(_SHOWN).to_list(None)),
-        refunds=cast(list[Refund], await refunds.limit(_SHOWN).to_list(None)),
+        refunds=cast(list[Refund], await refused.limit(_SHOWN).to_list(None)),
+        doubtful_refunds=await refunds.list_waiting(_SHOWN),
+        unclear_disputes=await disputes.list_unclear_pairs(_SHOWN),
     )
 
 

@@ -16,6 +16,7 @@ from api.fields import Instant, RupeesOut
 from calls import lifecycle
 from core import clock
 from core.errors import InvalidRequest, NotFound, StillRunning
+from disputes import Dispute
 from payments import Payment
 from reconciliation import reconcile, settlements
 from reconciliation.reconcile import Reconciliation
@@ -153,7 +154,9 @@ async def get_reconciliation(
         waiting=[
             *(_waiting("webhook", row, row.get("failure")) for row in found.webhooks),
             *(_waiting("refund", row, row["failure"]) for row in found.refunds),
+            *(_waiting("refund", row, row.get("waits")) for row in found.doubtful_refunds),
             *(_waiting("dispute", row, row["respond_by"]) for row in found.disputes),
+            *(_waiting("dispute", row, _why_unclear(row)) for row in found.unclear_disputes),
             *(_waiting("call", row, row.get("review_reason")) for row in found.calls),
         ],
     )
@@ -250,6 +253,11 @@ def _payment(record: Payment) -> WaitingPaymentOut:
 def _waiting(kind: str, row: Mapping[str, Any], why: dt.datetime | str | None) -> WaitingOut:
     detail = clock.iso(why) if isinstance(why, dt.datetime) else why
     return WaitingOut(kind=kind, id=row["_id"], detail=detail)
+
+
+def _why_unclear(record: Dispute) -> str | None:
+    unclear = record.get("unclear")
+    return unclear["reason"] if unclear else None
 
 
 def _settlement(record: Settlement) -> SettlementOut:

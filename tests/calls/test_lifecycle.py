@@ -165,6 +165,16 @@ async def test_the_same_free_end_under_two_ids_contradicts_nothing(service: Serv
     await assert_sound(person)
 
 
+async def test_a_second_end_without_a_duration_contradicts_nothing(service: Service) -> None:
+    _, call_id = await with_call(service)
+    for event_id, duration in (("first", 30), ("second", None)):
+        await calling.report(service, call_id, "completed", duration, event_id=event_id)
+    found = await kept(call_id)
+    assert (found["duration_seconds"], found["cost_paise"]) == (30, 500)
+    assert [event["id"] for event in found["events"]] == ["first", "second"]
+    assert found["review_reason"] is None
+
+
 async def test_different_ends_at_once_leave_one_whole_end(service: Service) -> None:
     person, call_id = await with_call(service)
     ends: list[tuple[str, int | None]] = [("completed", 30), ("busy", None), ("completed", 12)]

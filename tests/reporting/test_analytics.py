@@ -111,6 +111,29 @@ async def test_today_is_never_kept_and_a_day_with_an_open_call_neither(service: 
     assert await db.daily_metrics.count_documents({}) == 0
 
 
+async def test_what_was_owed_for_a_dispute_is_not_spent_and_a_call_that_lasted_was_answered(
+    service: Service,
+) -> None:
+    admin, asha = await service.admin(), await service.signup()
+    at = clock.ist_day_start(dt.date(2026, 11, 10))
+    due = {"kind": Debit, "category": "due_recovery", "amount_paise": 4_00}
+    await seed(
+        asha,
+        [
+            {"at": at, "amount_paise": 100_00},
+            {"at": at, **due, "contra": "gateway:razorpay"},
+            {"at": at, **due, "contra": "revenue:calls"},
+        ],
+    )
+    await call(asha, at, answered_at=None, duration_seconds=30)
+    # As release 0.2.1 kept the day.
+    await db.daily_metrics.insert_one({"_id": "2026-11-10", "spent_paise": 8_00})
+    for _ in range(2):
+        answer = await service.get("/api/admin/metrics?from=2026-11-10&to=2026-11-10", admin)
+        assert answer.json()["series"][0]["spent"] == 4.0
+        assert answer.json()["calls"]["answered"] == 1
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -42,7 +42,7 @@ from api.admin import (
     webhooks,
 )
 from auth import sessions
-from core import config, database, database_members, logs
+from core import config, database, logs
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ async def _start_parts(app: FastAPI, stack: contextlib.AsyncExitStack) -> None:
     """Start everything, each as soon as MongoDB is there; what is to be stopped goes on the stack."""
     await database.when_back(database.refuse_standalone)
     await database.when_back(database.prepare)
-    for part in (gateway, sessions, wallet, telephony, database_members):
+    for part in (gateway, sessions, wallet, telephony):
         await database.when_back(part.start)
         stack.push_async_callback(part.stop)
     await database.when_back(users.ensure_first_admin)

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from core import config, database, embedded_mongodb, logs
+from core import config, database, database_members, embedded_mongodb, logs
 from core.config import Settings
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -221,7 +221,14 @@ def _check_database(chosen: Settings) -> str:
         binary = embedded_mongodb.find_binary()
         version = ".".join(map(str, embedded_mongodb.version_of(binary)))
         return f"embedded {version}, data in {Path(chosen.data_dir).resolve() / 'mongod'}"
-    asyncio.run(_connected(chosen.mongodb_uri, chosen.mongodb_db))
+    wrong: list[str | None] = []
+
+    async def look() -> None:
+        wrong.append(await database_members.find_wrong_setting())
+
+    asyncio.run(_connected(chosen.mongodb_uri, chosen.mongodb_db, look))
+    if wrong[0] is not None:
+        return f"reached; but {wrong[0]}"
     return "reached, a replica set or a mongos"
 
 

@@ -11,7 +11,7 @@ import payments
 import refunds
 from calls import monitor, submissions
 from campaigns import dialer
-from core import database, outbox
+from core import database, database_members, outbox
 from core.errors import Problem
 from core.outbox import Lane
 from reconciliation import reconcile, webhooks
@@ -35,6 +35,7 @@ JOBS: dict[str, tuple[Job, float]] = {
     "reconcile": (reconcile.run_when_due, 30.0),
     "report unhandled events": (outbox.report_unhandled, 60.0),
     "keep totals": (totals.keep_closed_days, 300.0),
+    "look at MongoDB's members": (database_members.report_wrong_setting, 60.0),
 }
 
 # A job that takes longer than this hangs: it is cancelled and repeated, and `/ready` says so meanwhile.

@@ -69,12 +69,11 @@ _FINDS: Final = {"_refresh"}
 _SUMS: Final = {"aggregate", "count_documents", "distinct"}
 _STREAMS: Final = {"_try_next", "_lazy_init"}
 
-_AWAY_CODES: Final = {
-    *(6, 7, 89, 9001),  # a host or a network that does not answer
-    *(91, 189, 10107, 11600, 11602, 13435, 13436),  # not the primary, or not any more
-    *(50, 64, 262),  # out of time: the operation, or its write concern
-    134,  # the majority is not known yet
-}
+_UNREACHABLE: Final = {6, 7, 89, 9001}  # a host or a network that does not answer
+_NOT_PRIMARY: Final = {91, 189, 10107, 11600, 11602, 13435, 13436}  # or not any more
+_OUT_OF_TIME: Final = {50, 64, 262}  # the operation, or its write concern
+_MAJORITY_UNKNOWN: Final = {134}
+_AWAY_CODES: Final = _UNREACHABLE | _NOT_PRIMARY | _OUT_OF_TIME | _MAJORITY_UNKNOWN
 # Methods of a session: what comes after them uses the session, so they have to have ended.
 _OF_SESSIONS: Final = {"start_session", "end_session", "commit_transaction", "abort_transaction"}
 _LABELS: Final = (

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 
-from core import clock, config, database, fail_points
-from core.database import db
+from core import clock, config, fail_points
 from tests.support import payments as paying
 from tests.support.processes import START_SECONDS_MAX, Processes
 from tests.support.service import ROOT, Person, free_port, until
@@ -37,6 +37,13 @@ class World:
 
     def __init__(self, whole: Processes, armed: Path, admin: Person) -> None:
         self.whole, self.armed, self.admin = whole, armed, admin
+
+    def connect(self) -> None:
+        """Read the databases of the service: with a client of its own, which has no opinion of them."""
+        self.client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
+            self.whole.mongodb_uri(), tz_aware=True
+        )
+        self.db = self.client["wallet"]
 
     def arm(self, point: str) -> None:
         self.armed.write_text(point)
@@ -76,7 +83,7 @@ class World:
         return str(found["_id"]) if found else ""
 
     def _there(self) -> Any:
-        return database.client()["wallet_sandbox"]
+        return self.client["wallet_sandbox"]
 
 
 @dataclasses.dataclass
@@ -102,7 +109,7 @@ class Story:
     async def has_ended(self, world: World) -> bool:
         collection, state = self.record
         field = "status" if collection == "refunds" else "state"
-        record = await db[collection].find_one({"payment_id": self.payment_id})
+        record = await world.db[collection].find_one({"payment_id": self.payment_id})
         if record is None or record[field] != state:
             return False
         return await self.is_at(world, self.balance, self.held)
@@ -199,23 +206,14 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
     whole.command = [sys.executable, "-c", PROGRAM]
     try:
         await whole.start()
-        await database.connect(whole.mongodb_uri(), "wallet")
-        yield World(whole, armed, await whole.service.admin())
+        world = World(whole, armed, await whole.service.admin())
+        world.connect()
+        yield world
+        world.client.close()
     finally:
-        await database.close()
         await whole.stop()
         await whole.client.aclose()
         config.use(None)
-
-
-async def is_reachable() -> bool:
-    """Whether the database answers this process, too: after its kill that takes a moment longer."""
-    try:
-        await database.ping()
-        await db.events.find_one({})
-    except database.AnyError:
-        return False
-    return True
 
 
 async def live_through(world: World, story: Story) -> None:
@@ -230,12 +228,11 @@ async def live_through(world: World, story: Story) -> None:
         world.whole.kill_mongod()
     await world.whole.start()
     if story.kills_mongod:  # it may have another port
-        await database.close()
-        await database.connect(world.whole.mongodb_uri(), "wallet")
-    await until(is_reachable)
+        world.client.close()
+        world.connect()
     # What the dead process had claimed is due again after a minute; nobody waits in a test.
-    await db.events.update_many({"state": "pending"}, {"$set": {"due_at": clock.now()}})
-    await db.idempotency_keys.update_many({"answer": None}, {"$set": {"lease_until": None}})
+    await world.db.events.update_many({"state": "pending"}, {"$set": {"due_at": clock.now()}})
+    await world.db.idempotency_keys.update_many({"answer": None}, {"$set": {"lease_until": None}})
     if story.repeats:
         await story.happens(world, story)
     await until(lambda: story.has_ended(world), seconds=120)

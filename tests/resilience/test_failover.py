@@ -9,15 +9,18 @@ import collections
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from core import database
@@ -42,7 +45,7 @@ async def members(tmp_path: Path) -> AsyncIterator[ReplicaSet]:
 async def serving(folder: Path, members: ReplicaSet) -> AsyncIterator[Processes]:
     """The service with two workers on the replica set."""
     await asyncio.to_thread(folder.mkdir)
-    whole = Processes(folder, web_concurrency=2, max_concurrent_calls=100_000)
+    whole = Processes(folder, web_concurrency=2, max_concurrent_calls=100_000, log_level="INFO")
     whole.settings = whole.settings.model_copy(update={"mongodb_uri": members.uri})
     try:
         await whole.start()
@@ -189,6 +192,13 @@ class Load:
             await asyncio.sleep(0.2)
 
 
+def both_workers_serve(whole: Processes) -> bool:
+    """Whether what replaced a killed worker serves: killing the other one then leaves one."""
+    said = (whole.folder / "service.log").read_text()
+    served = {int(found) for found in re.findall(r"ready in process (\d+)", said)}
+    return len(served & set(whole.workers())) == 2
+
+
 # --- faults -------------------------------------------------------------------------------------
 
 
@@ -203,6 +213,7 @@ class Round:
 
 async def strike(what: str, whole: Processes, members: ReplicaSet, load: Load) -> Round:
     """Kill it under load, wait until changes are acknowledged again, make the set whole."""
+    await until(lambda: both_workers_serve(whole))
     primary = await members.until_whole()
     load.begin()
     await asyncio.sleep(LOAD_SECONDS)
@@ -260,6 +271,7 @@ def check(members: ReplicaSet, told: Acknowledged) -> None:
         assert told.calls.items() <= calls.items()
 
 
+@pytest.mark.timeout(600 + 120 * ROUNDS)
 async def test_a_killed_primary_and_killed_workers_lose_and_double_nothing_under_load(
     tmp_path: Path, members: ReplicaSet
 ) -> None:
@@ -306,12 +318,22 @@ def report_figures(rounds: list[Round], told: Acknowledged) -> None:
 # --- while the majority is gone -----------------------------------------------------------------
 
 
+async def until(true: Callable[[], object]) -> None:
+    """Wait until `true()`, which asks MongoDB."""
+    async with asyncio.timeout(180):
+        found = await asyncio.to_thread(true)
+        while not found:
+            await asyncio.sleep(0.02)
+            found = await asyncio.to_thread(true)
+
+
+@pytest.mark.timeout(600)
 async def test_nothing_is_answered_as_credited_that_a_failover_takes_away(tmp_path: Path) -> None:
-    """The other members stop in the middle: what a verify wrote is on the primary alone, and is lost
+    """The other members stop while a verify commits: what it wrote is on the primary alone, and lost
     with it. No repeated verify is told that the money is there; after the failover it is credited once."""
     async with contextlib.AsyncExitStack() as stack:
         members = await stack.enter_async_context(
-            replica_set(tmp_path / "set", election_seconds=20)
+            replica_set(tmp_path / "set", election_seconds=30)
         )
         whole = await stack.enter_async_context(serving(tmp_path / "service", members))
         person = await whole.service.signup()
@@ -321,13 +343,22 @@ async def test_nothing_is_answered_as_credited_that_a_failover_takes_away(tmp_pa
         proof = await paying.pay(whole.service, order_id)
         primary = await members.until_whole()
         others = [member for member in members.members if member is not primary]
+        on_primary = stack.enter_context(primary.connect())
+        entries = on_primary.wallet.transactions
+
+        # A change of the wallet that is not committed keeps the verify's commit back until then.
+        session = stack.enter_context(on_primary.start_session())
+        await until(lambda: hold_back(session, person))
+        first = asyncio.create_task(paying.verify(whole.service, person, proof))
+        before = write_conflicts(on_primary)
+        await until(lambda: write_conflicts(on_primary) > before)
         for member in others:
             member.send(signal.SIGSTOP)
-        answers = []
-        first = asyncio.create_task(paying.verify(whole.service, person, proof))
-        while not first.done():
-            answers.append(await paying.verify(whole.service, person, proof))
-        answers.append(await first)
+        await asyncio.to_thread(session.abort_transaction)
+        await until(lambda: entries.find_one({"order_id": order_id}))
+
+        repeated = [paying.verify(whole.service, person, proof) for _ in range(4)]
+        answers = await asyncio.gather(first, *repeated)
         assert {answer.status_code for answer in answers} <= {202, 503}
         primary.kill()
         for member in others:
@@ -342,3 +373,21 @@ async def test_nothing_is_answered_as_credited_that_a_failover_takes_away(tmp_pa
         with Client(members.uri) as client:
             found = client.wallet.transactions.find({"order_id": order_id})
             assert [entry["_id"] for entry in found] == [answer.json()["transaction_id"]]
+
+
+def hold_back(session: ClientSession, person: Person) -> bool:
+    """Begin a transaction that changes the wallet; not when another one changes it just now."""
+    session.start_transaction()
+    wallets = session.client.wallet.wallets
+    try:
+        wallets.update_one({"user_id": person.id}, {"$inc": {"version": 1}}, session=session)
+    except OperationFailure:
+        session.abort_transaction()
+        return False
+    return True
+
+
+def write_conflicts(client: Client) -> int:
+    """How often a write of the member was refused because of another transaction."""
+    found: int = client.admin.command("serverStatus")["metrics"]["operation"]["writeConflicts"]
+    return found

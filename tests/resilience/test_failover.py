@@ -19,12 +19,9 @@ from typing import Any
 
 import httpx
 import pytest
-from pymongo.client_session import ClientSession
-from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from core import database
-from tests.support import payments as paying
 from tests.support.processes import Processes
 from tests.support.replica_set import Client, ReplicaSet, replica_set
 from tests.support.service import Person
@@ -201,6 +198,15 @@ def both_workers_serve(whole: Processes) -> bool:
     return len(served & set(whole.workers())) == 2
 
 
+async def until(true: Callable[[], object]) -> None:
+    """Wait until `true()`, which asks MongoDB."""
+    async with asyncio.timeout(180):
+        found = await asyncio.to_thread(true)
+        while not found:
+            await asyncio.sleep(0.02)
+            found = await asyncio.to_thread(true)
+
+
 # --- faults -------------------------------------------------------------------------------------
 
 
@@ -315,81 +321,3 @@ def report_figures(rounds: list[Round], told: Acknowledged) -> None:
                 f"{what}: the database was away for {statistics.median(away):.1f} s (max {max(away):.1f});"
                 f" the service was back {statistics.median(later):.1f} s later (max {max(later):.1f})"
             )
-
-
-# --- while the majority is gone -----------------------------------------------------------------
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait until `true()`, which asks MongoDB."""
-    async with asyncio.timeout(180):
-        found = await asyncio.to_thread(true)
-        while not found:
-            await asyncio.sleep(0.02)
-            found = await asyncio.to_thread(true)
-
-
-@pytest.mark.timeout(600)
-async def test_nothing_is_answered_as_credited_that_a_failover_takes_away(tmp_path: Path) -> None:
-    """The other members stop while a verify commits: what it wrote is on the primary alone, and lost
-    with it. No repeated verify is told that the money is there; after the failover it is credited once."""
-    async with contextlib.AsyncExitStack() as stack:
-        members = await stack.enter_async_context(
-            replica_set(tmp_path / "set", election_seconds=30)
-        )
-        whole = await stack.enter_async_context(serving(tmp_path / "service", members))
-        person = await whole.service.signup()
-        lost = {"kind": "webhook_lost", "count": 1_000}
-        assert (await whole.client.post("/sandbox/faults", json=lost)).status_code == 201
-        order_id = await paying.open_order(whole.service, person)
-        proof = await paying.pay(whole.service, order_id)
-        primary = await members.until_whole()
-        others = [member for member in members.members if member is not primary]
-        on_primary = stack.enter_context(primary.connect())
-        entries = on_primary.wallet.transactions
-
-        # A change of the wallet that is not committed keeps the verify's commit back until then.
-        session = stack.enter_context(on_primary.start_session())
-        await until(lambda: hold_back(session, person))
-        first = asyncio.create_task(paying.verify(whole.service, person, proof))
-        before = write_conflicts(on_primary)
-        await until(lambda: write_conflicts(on_primary) > before)
-        for member in others:
-            member.send(signal.SIGSTOP)
-        await asyncio.to_thread(session.abort_transaction)
-        await until(lambda: entries.find_one({"order_id": order_id}))
-
-        repeated = [paying.verify(whole.service, person, proof) for _ in range(4)]
-        answers = await asyncio.gather(first, *repeated)
-        assert {answer.status_code for answer in answers} <= {202, 503}
-        primary.kill()
-        for member in others:
-            member.send(signal.SIGCONT)
-        await members.until_writable()
-        async with asyncio.timeout(120):
-            answer = await paying.verify(whole.service, person, proof)
-            while answer.status_code != 200:
-                assert answer.status_code in (202, 503), answer.text
-                await asyncio.sleep(0.2)
-                answer = await paying.verify(whole.service, person, proof)
-        with Client(members.uri) as client:
-            found = client.wallet.transactions.find({"order_id": order_id})
-            assert [entry["_id"] for entry in found] == [answer.json()["transaction_id"]]
-
-
-def hold_back(session: ClientSession, person: Person) -> bool:
-    """Begin a transaction that changes the wallet; not when another one changes it just now."""
-    session.start_transaction()
-    wallets = session.client.wallet.wallets
-    try:
-        wallets.update_one({"user_id": person.id}, {"$inc": {"version": 1}}, session=session)
-    except OperationFailure:
-        session.abort_transaction()
-        return False
-    return True
-
-
-def write_conflicts(client: Client) -> int:
-    """How often a write of the member was refused because of another transaction."""
-    found: int = client.admin.command("serverStatus")["metrics"]["operation"]["writeConflicts"]
-    return found

@@ -125,7 +125,9 @@ async def _start_parts(app: FastAPI, stack: contextlib.AsyncExitStack) -> None:
     stack.push_async_callback(worker.stop)
     calm_the_collector()
     middleware.accept_requests(app)
-    log.info("ready: %s, Razorpay %s", config.settings().app_env, config.settings().gateway_mode)
+    chosen = config.settings()
+    mode = chosen.gateway_mode
+    log.info("ready in process %d: %s, Razorpay %s", os.getpid(), chosen.app_env, mode)
 
 
 async def _end(starting: asyncio.Task[None]) -> None:

@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import clock, config
 from sandbox import disputes, faults, payments, refunds, responses, settlements
@@ -75,8 +76,25 @@ def create_app(
         routes=[*Endpoints(simulator, key_id, key_secret).routes(), *Control(simulator).routes()],
         lifespan=lifespan,
         exception_handlers=handlers,
-        middleware=[Middleware(faults.FaultMiddleware, owner=simulator)],
+        middleware=[
+            Middleware(_AwayMiddleware),
+            Middleware(faults.FaultMiddleware, owner=simulator),
+        ],
     )
+
+
+class _AwayMiddleware:
+    """While MongoDB is away, a request of this Razorpay fails as one of the real one may."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except ConnectionFailure:
+            refusal = Refusal("We are facing some trouble.", "server_error")
+            await JSONResponse({"error": refusal.error}, 503)(scope, receive, send)
 
 
 async def _start_when_possible(simulator: Simulator) -> None:

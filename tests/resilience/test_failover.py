@@ -9,10 +9,11 @@ import collections
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import pytest
 from pymongo.read_concern import ReadConcern
 
 from core import database
-from tests.support import payments as paying
 from tests.support.processes import Processes
 from tests.support.replica_set import Client, ReplicaSet, replica_set
 from tests.support.service import Person
@@ -42,7 +42,7 @@ async def members(tmp_path: Path) -> AsyncIterator[ReplicaSet]:
 async def serving(folder: Path, members: ReplicaSet) -> AsyncIterator[Processes]:
     """The service with two workers on the replica set."""
     await asyncio.to_thread(folder.mkdir)
-    whole = Processes(folder, web_concurrency=2, max_concurrent_calls=100_000)
+    whole = Processes(folder, web_concurrency=2, max_concurrent_calls=100_000, log_level="INFO")
     whole.settings = whole.settings.model_copy(update={"mongodb_uri": members.uri})
     try:
         await whole.start()
@@ -184,9 +184,27 @@ class Load:
                     return {}
                 ours = not path.startswith("/sandbox")
                 may_repeat = answer.status_code in AGAIN or answer.status_code == 202
+                # Another try of ours, whose answer was lost, still has the order at Razorpay.
+                may_repeat = may_repeat or (not ours and "order_in_progress" in answer.text)
                 assert may_repeat, (path, answer.status_code, answer.text)
                 assert not (ours and answer.status_code == 500), (path, answer.text)
             await asyncio.sleep(0.2)
+
+
+def both_workers_serve(whole: Processes) -> bool:
+    """Whether what replaced a killed worker serves: killing the other one then leaves one."""
+    said = (whole.folder / "service.log").read_text()
+    served = {int(found) for found in re.findall(r"ready in process (\d+)", said)}
+    return len(served & set(whole.workers())) == 2
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait until `true()`, which asks MongoDB."""
+    async with asyncio.timeout(180):
+        found = await asyncio.to_thread(true)
+        while not found:
+            await asyncio.sleep(0.02)
+            found = await asyncio.to_thread(true)
 
 
 # --- faults -------------------------------------------------------------------------------------
@@ -203,6 +221,7 @@ class Round:
 
 async def strike(what: str, whole: Processes, members: ReplicaSet, load: Load) -> Round:
     """Kill it under load, wait until changes are acknowledged again, make the set whole."""
+    await until(lambda: both_workers_serve(whole))
     primary = await members.until_whole()
     load.begin()
     await asyncio.sleep(LOAD_SECONDS)
@@ -260,6 +279,7 @@ def check(members: ReplicaSet, told: Acknowledged) -> None:
         assert told.calls.items() <= calls.items()
 
 
+@pytest.mark.timeout(600 + 120 * ROUNDS)
 async def test_a_killed_primary_and_killed_workers_lose_and_double_nothing_under_load(
     tmp_path: Path, members: ReplicaSet
 ) -> None:
@@ -301,44 +321,3 @@ def report_figures(rounds: list[Round], told: Acknowledged) -> None:
                 f"{what}: the database was away for {statistics.median(away):.1f} s (max {max(away):.1f});"
                 f" the service was back {statistics.median(later):.1f} s later (max {max(later):.1f})"
             )
-
-
-# --- while the majority is gone -----------------------------------------------------------------
-
-
-async def test_nothing_is_answered_as_credited_that_a_failover_takes_away(tmp_path: Path) -> None:
-    """The other members stop in the middle: what a verify wrote is on the primary alone, and is lost
-    with it. No repeated verify is told that the money is there; after the failover it is credited once."""
-    async with contextlib.AsyncExitStack() as stack:
-        members = await stack.enter_async_context(
-            replica_set(tmp_path / "set", election_seconds=20)
-        )
-        whole = await stack.enter_async_context(serving(tmp_path / "service", members))
-        person = await whole.service.signup()
-        lost = {"kind": "webhook_lost", "count": 1_000}
-        assert (await whole.client.post("/sandbox/faults", json=lost)).status_code == 201
-        order_id = await paying.open_order(whole.service, person)
-        proof = await paying.pay(whole.service, order_id)
-        primary = await members.until_whole()
-        others = [member for member in members.members if member is not primary]
-        for member in others:
-            member.send(signal.SIGSTOP)
-        answers = []
-        first = asyncio.create_task(paying.verify(whole.service, person, proof))
-        while not first.done():
-            answers.append(await paying.verify(whole.service, person, proof))
-        answers.append(await first)
-        assert {answer.status_code for answer in answers} <= {202, 503}
-        primary.kill()
-        for member in others:
-            member.send(signal.SIGCONT)
-        await members.until_writable()
-        async with asyncio.timeout(120):
-            answer = await paying.verify(whole.service, person, proof)
-            while answer.status_code != 200:
-                assert answer.status_code in (202, 503), answer.text
-                await asyncio.sleep(0.2)
-                answer = await paying.verify(whole.service, person, proof)
-        with Client(members.uri) as client:
-            found = client.wallet.transactions.find({"order_id": order_id})
-            assert [entry["_id"] for entry in found] == [answer.json()["transaction_id"]]

@@ -6,6 +6,7 @@ from typing import cast
 import disputes
 import payments
 import refunds
+import wallet
 from calls import records as call_records
 from calls.records import Call
 from core.database import Document, db
@@ -14,6 +15,7 @@ from disputes import Dispute
 from payments import Payment
 from reconciliation import webhooks
 from refunds import Refund
+from wallet import Adjustment
 
 _SHOWN = 50
 
@@ -29,6 +31,7 @@ class Waiting:
     refunds: list[Refund]
     doubtful_refunds: list[Refund]  # `waits` says why
     unclear_disputes: list[Dispute]  # `unclear` says why
+    adjustments: list[Adjustment]  # each waits for a second admin
 
 
 async def find_waiting() -> Waiting:
@@ -39,6 +42,7 @@ async def find_waiting() -> Waiting:
     open_ones: Document = {"next_check_at": {"$type": "date"}, "status": "reserved"}
     open_ones["failure"] = {"$type": "string"}
     refused = db.refunds.find(open_ones, sort=_oldest_first("created_at"))
+    adjustments, _ = await wallet.list_waiting_adjustments(limit=_SHOWN)
     return Waiting(
         payments=await payments.list_in_review(_SHOWN),
         webhooks=cast(list[Event], await dead.limit(_SHOWN).to_list(None)),
@@ -47,6 +51,7 @@ async def find_waiting() -> Waiting:
         refunds=cast(list[Refund], await refused.limit(_SHOWN).to_list(None)),
         doubtful_refunds=await refunds.list_waiting(_SHOWN),
         unclear_disputes=await disputes.list_unclear_pairs(_SHOWN),
+        adjustments=adjustments,
     )
 
 

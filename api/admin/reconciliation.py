@@ -158,6 +158,7 @@ async def get_reconciliation(
             *(_waiting("dispute", row, row["respond_by"]) for row in found.disputes),
             *(_waiting("dispute", row, _why_unclear(row)) for row in found.unclear_disputes),
             *(_waiting("call", row, row.get("review_reason")) for row in found.calls),
+            *(_waiting("adjustment", row, row["reason"]) for row in found.adjustments),
         ],
     )
 

@@ -57,6 +57,8 @@ async def test_a_large_adjustment_waits_for_another_admin_and_is_posted_once(
     assert (await careful.balance(person))["balance"] == 100.0
     adjustment_id = made["adjustment_id"]
     assert await waiting(careful, second) == [adjustment_id]
+    queue = (await careful.get("/api/admin/reconciliation", second)).json()["waiting"]
+    assert ("adjustment", adjustment_id) in [(each["kind"], each["id"]) for each in queue]
     refused = await decide(careful, first, adjustment_id, "confirm")
     assert (refused.status_code, refused.json()["code"]) == (403, "same_admin")
     answers = await asyncio.gather(

@@ -92,6 +92,10 @@ async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
 
 # The files that take longest begin first: some at a time, the last ones are then short.
 SLOW = (
+    "test_fail_points",
+    "test_failover",
+    "test_refund_dispute_races",
+    "test_query_plans",
     "test_dialer",
     "test_payment_sequences",
     "test_kill_minus_nine",

@@ -42,6 +42,7 @@ UnclearReason = Literal[
     "several_disputes",  # more disputes over this amount were lost than refunds were made
     "other_amount",  # a refund of what was disputed, but Razorpay deducted another amount
     "refund_failed",  # the refund that paid it back has failed
+    "earlier_phase",  # the refund may have paid the loss of an earlier phase back, unseen by us
     "unknown_at_razorpay",  # Razorpay does not know the dispute any more
 ]
 
@@ -103,6 +104,7 @@ class Dispute(TypedDict):
     # Absent in what release 0.2.1 wrote:
     revision: NotRequired[int]  # counts the changes: a decision holds for the revision that it read
     attempt: NotRequired[int]  # how often its money was reserved; absent: once
+    phase_since: NotRequired[dt.datetime]  # when a later phase than its first was seen here
     unclear: NotRequired[Unclear | None]
     decided: NotRequired[list[Decided]]
     decided_for: NotRequired[
@@ -183,11 +185,22 @@ class Case:
     @property
     def facts(self) -> Document:
         """Razorpay's facts that the record does not have yet."""
-        return {
+        changed = {
             name: new
             for name, new in _facts(self.reported).items()
             if cast(Document, self.record).get(name) != new
         }
+        if "phase" in changed:
+            changed["phase_since"] = clock.now()
+        return changed
+
+    @property
+    def is_older(self) -> bool:
+        """Whether the report says less than what is known: an earlier phase, or that the dispute is
+        open in the phase in which it was decided. Razorpay may also have opened it again."""
+        if self.reported.phase != self.record["phase"]:
+            return _phase_rank(self.reported.phase) < _phase_rank(self.record["phase"])
+        return _STATUSES[self.reported.status] < _STATUSES[self.record["status"]]
 
     @property
     def contradicts(self) -> bool:
@@ -214,20 +227,17 @@ def decide(case: Case) -> Decision:
 
     The money follows Razorpay's status: reserved while the dispute is open, taken once it is lost,
     free when it was won or closed. A loss that a refund has paid back is debited by the refund
-    alone. Where two steps are needed, each decides anew.
+    alone; what a new phase claims is another sum. Where two steps are needed, each decides anew.
     """
     record, reported = case.record, case.reported
-    if _phase_rank(reported.phase) < _phase_rank(record["phase"]):
-        if not case.is_fresh:
-            return Decision(ask_again=True)
-    elif reported.phase == record["phase"] and (
-        _STATUSES[reported.status] < _STATUSES[record["status"]]
-    ):
-        return Decision()  # an older report: within a phase nothing is opened again
+    if case.is_older and not case.is_fresh:
+        return Decision(ask_again=True)
     if not case.is_credited:
         return Decision(changes=case.facts)
     if record.get("decided_for") == [reported.phase, reported.status]:
         return Decision(changes=case.facts)
+    if record["state"] == "refunded" and reported.phase != record["phase"]:
+        return _leave_to_refund(case)
     if reported.status == "lost":
         return _decide_lost(case)
     unpaired = [each for each in case.candidates(case.loss_paise) if each["dispute_id"] is None]
@@ -237,6 +247,20 @@ def decide(case: Case) -> Decision:
     if reported.status in ("won", "closed"):
         return _decide_ended(case)
     return _decide_open(case)
+
+
+def _leave_to_refund(case: Case) -> Decision:
+    """The phase that a refund paid back is over, and the refund pays for no other: Razorpay's new
+    phase is decided next, like that of a dispute of which nothing is reserved."""
+    record = case.record
+    changes: Document = case.facts | {"state": "released", "refund_id": None}
+    if case.reported.status == "lost":
+        changes |= {"status": "open"}  # until its money is taken, in the next steps
+    for refund in case.refunds:
+        if refund["_id"] == record["refund_id"] and record["_id"] not in refund.get("not_for", []):
+            not_for = {"not_for": [*refund.get("not_for", []), record["_id"]]}
+            return Decision(changes=changes, refund=refunds.pair(refund, record["_id"], not_for))
+    return Decision(changes=changes)
 
 
 def _decide_open(case: Case) -> Decision:
@@ -322,7 +346,7 @@ def _take(case: Case, amount_paise: int) -> Decision:
     record = case.record
     command = ledger.Collect(
         user_id=record["user_id"],
-        key=f"dispute:{record['reserve_id']}",
+        key=collect_key_of(record),
         category="refund",
         amount_paise=amount_paise,
         contra="gateway:razorpay",
@@ -360,7 +384,7 @@ def _pair(case: Case, refund: Refund) -> Decision:
     record = case.record
     paired: Document = {"state": "refunded", "refund_id": refund["_id"]}
     changes = case.facts | paired | {"taken_paise": Long(0), "due_paise": Long(0)}
-    changes |= _doubt_about_loss(case)
+    changes |= _doubt_about_loss(case) or _doubt_about_phase(case, refund)
     with_refund = refunds.pair(refund, record["_id"], by_hand=case.by_hand)
     if record["state"] == "reserved":
         if not refunds.taken_paise_of(refund):
@@ -443,6 +467,15 @@ def _doubt_about_loss(case: Case) -> Document:
     return {}
 
 
+def _doubt_about_phase(case: Case, refund: Refund) -> Document:
+    """What a person has to decide about a refund that existed before we saw the phase which was lost:
+    it may have paid the loss of the phase before it, which we did not see."""
+    since = case.facts.get("phase_since") or case.record.get("phase_since")
+    if case.by_hand or since is None or refund.get("told_at", refund["created_at"]) > since:
+        return {}
+    return _unclear("earlier_phase", [refund], [case.record["_id"]])
+
+
 def _doubt_about_pair(case: Case) -> Document:
     record = case.record
     failed = [
@@ -485,6 +518,11 @@ def _phase_rank(phase: str) -> int:
 def attempt_of(record: Dispute) -> int:
     """How often its money was reserved."""
     return record.get("attempt", 1)
+
+
+def collect_key_of(record: Dispute) -> str:
+    """The key of the entry that takes the money of its latest attempt."""
+    return f"dispute:{record['reserve_id']}"
 
 
 def taken_paise_of(record: Dispute) -> int:
@@ -609,7 +647,7 @@ def _fields_of(case: Case) -> Document:
 
 def _new_dispute(reported: entities.Dispute, payment: Payment) -> Dispute:
     """The first record of a dispute: nothing has happened to its money."""
-    return {
+    new: Dispute = {
         "_id": reported.id,
         "payment_id": reported.payment_id,
         "order_id": payment["order_id"],
@@ -631,6 +669,9 @@ def _new_dispute(reported: entities.Dispute, payment: Payment) -> Dispute:
         "revision": 0,
         "attempt": 0,
     }
+    if _phase_rank(reported.phase) > _phase_rank("chargeback"):
+        new["phase_since"] = clock.now()
+    return new
 
 
 async def _carry_out(record: Dispute, decision: Decision) -> None:
@@ -865,10 +906,10 @@ async def _unpair(record: Dispute, refund: Refund, noted: Document) -> None:
     """The refund is not the one that paid this dispute back; each debits its own."""
     not_for = [*refund.get("not_for", []), record["_id"]]
     changes: Document = {**noted, "updated_at": clock.now()}
-    if record["refund_id"] == refund["_id"]:
+    if record["refund_id"] in (None, refund["_id"]):  # else it paid an earlier phase back
         changes["refund_id"] = None
-    if record["state"] == "refunded":
-        changes["state"] = "released"
+        if record["state"] == "refunded":
+            changes["state"] = "released"
     unpaired: Document = {"not_for": not_for}
     if refund["effect"] == "dispute":  # of release 0.2.1: it debited nothing, and does now
         unpaired |= {"effect": "none", "attempt": 0}

@@ -363,7 +363,7 @@ def _take(record: Refund, noted: Document) -> Decision:
     by_hand = record["requested_by"] is not None
     command = ledger.Collect(
         user_id=record["user_id"],
-        key=f"refund:{_attempt_id(record)}",
+        key=collect_key_of(record),
         category="refund",
         amount_paise=int(record["amount_paise"]),
         contra="gateway:razorpay",
@@ -460,6 +460,11 @@ def _attempt_id(record: Refund) -> str:
     """What the keys of this attempt are made of: that of the first is the refund's own id."""
     attempt = attempt_of(record)
     return record["_id"] if attempt <= 1 else f"{record['_id']}:{attempt}"
+
+
+def collect_key_of(record: Refund) -> str:
+    """The key of the entry that takes the money of its latest attempt."""
+    return f"refund:{_attempt_id(record)}"
 
 
 def reserve_id_of(record: Refund) -> str:

@@ -15,10 +15,12 @@ from calls.records import Call
 from core import clock, database
 from core.database import Document, Session, db
 from disputes import Dispute
+from disputes import collect_key_of as key_of_dispute
 from disputes import taken_paise_of as taken_by_dispute
 from ledger import Entry, Wallet
 from payments import Payment
 from refunds import OPEN_STATUSES, Refund, reserve_id_of
+from refunds import collect_key_of as key_of_refund
 from refunds import taken_paise_of as taken_by_refund
 from wallet import Adjustment, WalletRecord
 
@@ -599,6 +601,13 @@ class Facts:
             if entry.refund_id == owner_id and entry.category != "due_recovery"
         )
 
+    def is_collected(self, owner_id: str) -> bool:
+        """Whether the reserve that a refund or dispute has now, its latest, was collected. What an
+        earlier attempt took, and handed over or gave back, does not count."""
+        refund = self.refunds.get(owner_id)
+        key = key_of_refund(refund) if refund else key_of_dispute(self.disputes[owner_id])
+        return any(entry.key == key for entry in self.entries)
+
     def owner_of(self, reservation_id: str) -> str | None:
         """The call, refund or dispute that a hold, reserve or due is for; None: of none."""
         if reservation_id in self.calls or reservation_id in self.refunds:
@@ -703,7 +712,7 @@ def reserves_have_their_reason(facts: Facts) -> list[Violation]:
     name, violations = "reserves_have_their_reason", []
     reserves, wanted = set(facts.wallet.reserves), open_reserves(facts)
     for reserve_id in sorted(reserves | set(wanted)):
-        is_taken = reserve_id in wanted and facts.taken(wanted[reserve_id]) > 0
+        is_taken = reserve_id in wanted and facts.is_collected(wanted[reserve_id])
         if reserve_id in reserves and reserve_id not in wanted:
             detail = f"{reserve_id} has a reserve, and is over"
         elif reserve_id in reserves and is_taken:

@@ -134,7 +134,7 @@ async def _release(request: Request, facts: Facts) -> Adjustment | None:
     if subject not in state.reserves:
         raise NothingToRepair(f"Nothing is reserved for {subject}.")
     owner_id = audit.open_reserves(facts).get(subject)
-    if owner_id is not None and facts.taken(owner_id) <= 0:
+    if owner_id is not None and not facts.is_collected(owner_id):
         raise StillOpen(f"{owner_id} is open; the money is reserved until Razorpay decides.")
     command = ledger.Unreserve(user_id=state.user_id, reserve_id=subject)
     return await _posted(request, command, *_conditions(facts, subject))
@@ -153,7 +153,7 @@ async def _reserve(request: Request, facts: Facts) -> Adjustment | None:
         )
         return await _posted(request, command)
     owner_id = audit.open_reserves(facts).get(subject)
-    if owner_id is None or subject in state.reserves or facts.taken(owner_id) > 0:
+    if owner_id is None or subject in state.reserves or facts.is_collected(owner_id):
         raise NothingToRepair(f"{subject} is not open, or has its money reserved.")
     record = facts.refunds.get(owner_id) or facts.disputes[owner_id]
     command = ledger.Reserve(

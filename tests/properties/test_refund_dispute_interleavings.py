@@ -404,3 +404,144 @@ async def test_case_m_a_refund_that_is_repeated_late_and_another_never_pass_the_
     assert refused.value.extra["refundable"] == 0.0
     assert second["status"] in ("pending", "processed")
     assert (await service.balance(person))["available"] == 100.0
+
+
+async def heard_of(service: Service, dispute_id: str, **facts: object) -> tuple[str, str]:
+    """Something happens to a dispute, and is reported; its state and the refund that paid it back."""
+    if facts:
+        await paying.outside(service, f"/disputes/{dispute_id}", **facts)
+    await disputes.apply_update(await gateway.fetch_dispute(dispute_id))
+    record = await dispute_of(dispute_id)
+    return record["state"], record["refund_id"] or ""
+
+
+@pytest.mark.parametrize("reopening_is_seen", [False, True])
+async def test_seed_1000090_a_loss_in_a_new_phase_is_not_the_one_that_a_refund_paid_back(
+    service: Service, reopening_is_seen: bool
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id, processed = await lost_as_refund(service, payment_id)
+    assert await heard_of(service, dispute_id) == ("debited", "")
+    await webhooks.apply_refund_update(processed)
+    assert (await dispute_of(dispute_id))["refund_id"] == processed.id
+    assert await money(service, person) == (80.0, 0.0, 0.0)
+    await paying.outside(service, f"/disputes/{dispute_id}", phase="pre_arbitration")
+    if reopening_is_seen:
+        assert await heard_of(service, dispute_id) == ("reserved", "")
+        assert await money(service, person) == (80.0, 20.0, 0.0)
+    assert await heard_of(service, dispute_id, status="lost") == ("debited", "")
+    await told_of_all(payment_id)
+    assert await money(service, person) == (60.0, 0.0, 0.0)
+    assert "unclear" not in await dispute_of(dispute_id)
+    await paying.audited(service, person)
+
+
+async def test_a_new_phase_that_was_won_unseen_leaves_the_refund_its_money(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id, processed = await lost_as_refund(service, payment_id)
+    await heard_of(service, dispute_id)
+    await webhooks.apply_refund_update(processed)
+    won = {"phase": "pre_arbitration", "status": "won"}
+    assert await heard_of(service, dispute_id, **won) == ("released", "")
+    await told_of_all(payment_id)
+    assert await money(service, person) == (80.0, 0.0, 0.0)
+    await paying.audited(service, person)
+
+
+async def test_seed_1000313_what_was_handed_over_is_no_entry_of_the_next_attempt(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id, processed = await lost_as_refund(service, payment_id)
+    assert await heard_of(service, dispute_id) == ("debited", "")
+    await webhooks.apply_refund_update(processed)
+    assert (await heard_of(service, dispute_id))[0] == "refunded"
+    assert (await heard_of(service, dispute_id, phase="arbitration"))[0] == "reserved"
+    assert await money(service, person) == (80.0, 20.0, 0.0)
+    await paying.audited(service, person)
+    reserve_id = (await dispute_of(dispute_id))["reserve_id"]
+    assert reserve_id == f"{dispute_id}:arbitration:2"
+    body = {"action": "release", "subject": reserve_id, "reason": "looks collected"}
+    body["user_id"], key = person.id, {"Idempotency-Key": f"mend-{person.id}"}
+    path = "/api/admin/audit/repairs"
+    refused = await service.post(path, admin, json=body, headers=key)
+    assert (refused.status_code, refused.json()["code"]) == (409, "still_open")
+    assert (await heard_of(service, dispute_id, status="lost"))[0] == "debited"
+    assert await money(service, person) == (60.0, 0.0, 0.0)
+    await paying.audited(service, person)
+
+
+@pytest.mark.parametrize("seen", [False, True])
+async def test_seed_1000428_a_phase_that_moves_back_is_followed(
+    service: Service, seen: bool
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await opened(service, payment_id, amount=4_000)
+    await heard_of(service, dispute_id, phase="pre_arbitration")
+    stale = await gateway.fetch_dispute(dispute_id)
+    assert await heard_of(service, dispute_id, status="closed") == ("released", "")
+    assert await disputes.apply_update(stale) == "dispute released"
+    assert await money(service, person) == (100.0, 0.0, 0.0)
+    await paying.outside(service, f"/disputes/{dispute_id}", phase="arbitration")
+    if seen:
+        assert await heard_of(service, dispute_id) == ("reserved", "")
+    assert await heard_of(service, dispute_id, phase="pre_arbitration") == ("reserved", "")
+    assert await money(service, person) == (100.0, 40.0, 0.0)
+    assert (await dispute_of(dispute_id))["phase"] == "pre_arbitration"
+    await paying.audited(service, person)
+
+
+async def test_a_refund_from_before_the_phase_that_was_lost_waits_for_an_admin(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await opened(service, payment_id, amount=2_000)
+    assert await heard_of(service, dispute_id) == ("reserved", "")
+    lost = {"status": "lost", "as_refund": True}
+    await paying.outside(service, f"/disputes/{dispute_id}", **lost)
+    [refund] = await gateway.fetch_refunds_of(payment_id)
+    await paying.outside(service, f"/refunds/{refund.id}", status="processed")
+    again = {"phase": "pre_arbitration", "status": "lost"}
+    assert await heard_of(service, dispute_id, **again) == ("debited", "")
+    await told_of_all(payment_id)
+    await webhooks.apply_refund_update(await gateway.fetch_refund(refund.id))
+    record = await dispute_of(dispute_id)
+    assert (record["state"], record["unclear"]["reason"]) == ("refunded", "earlier_phase")
+    assert record["unclear"]["refund_ids"] == [refund.id]
+    assert await money(service, person) == (80.0, 0.0, 0.0)
+    for _ in range(2):
+        ended = await disputes.resolve(
+            dispute_id, action="unpair", refund_id=refund.id, by="usr_admin", reason="seen"
+        )
+        assert (ended["state"], ended.get("unclear")) == ("debited", None)
+        assert await money(service, person) == (60.0, 0.0, 0.0)
+        await told_of_all(payment_id)
+    await paying.audited(service, person)
+
+
+async def test_only_a_report_fetched_after_the_record_was_read_moves_a_dispute_back(
+    service: Service,
+) -> None:
+    person = await service.signup()
+    dispute_id = await opened(service, await paying.recharge(service, person), amount=4_000)
+    await heard_of(service, dispute_id, phase="arbitration")
+    await heard_of(service, dispute_id, status="won")
+    record = await dispute_of(dispute_id)
+    reported = await gateway.fetch_dispute(dispute_id)
+    for older in ({"status": "open"}, {"phase": "pre_arbitration"}):
+        case = disputes.Case(
+            record=record,  # type: ignore[arg-type]
+            reported=dataclasses.replace(reported, **older),  # type: ignore[arg-type]
+            is_credited=True,
+            refunds=[],
+            others=[],
+        )
+        assert disputes.decide(case) == disputes.Decision(ask_again=True)
+        assert not disputes.decide(dataclasses.replace(case, is_fresh=True)).ask_again

@@ -114,7 +114,8 @@ database.declare(
     "disputes",
     indexes=[
         Index(("user_id",)),
-        Index(("payment_id",)),
+        Index(("payment_id", "_id")),
+        Index(("state", "_id")),
         Index(("state", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
         Index(("unclear.at",), only_where={"unclear.at": {"$type": "date"}}),

@@ -3,6 +3,7 @@ under way when 0.2.1 was killed goes on. What is in them says `release_0_2_1/gen
 
 import asyncio
 import contextlib
+import copy
 import datetime as dt
 import os
 import re
@@ -82,6 +83,25 @@ def says_the_same(before: Any, now: Any) -> bool:
     return bool(before == now)
 
 
+def corrected(before: Any, now: Any) -> Any:
+    """The answer of 0.2.1 with what it had wrong put right, each correction checked.
+
+    In metrics money recovered for a refund was 'spent', and a call was not answered whose `in-progress`
+    never came. What waits for a person is listed the oldest first now.
+    """
+    for was, page in zip(before.get("pages", ()), now.get("pages", ()), strict=False):
+        if "series" in was and "calls" in was:
+            assert page["calls"]["answered"] >= was["calls"]["answered"]
+            was["calls"] |= {name: page["calls"][name] for name in ("answered", "average_cost")}
+            for old_day, day in zip(was["series"], page["series"], strict=True):
+                assert day["spent"] == day["call_cost"]  # nothing else is spent in this database
+                old_day["spent"] = day["spent"]
+        if "waiting" in was:
+            was["waiting"].sort(key=lambda each: each["id"])
+            page["waiting"].sort(key=lambda each: each["id"])
+    return before
+
+
 async def differences(service: ApiClient, answers: list[Document]) -> list[str]:
     """Where this version answers otherwise than 0.2.1 did."""
     room = asyncio.Semaphore(8)
@@ -90,7 +110,7 @@ async def differences(service: ApiClient, answers: list[Document]) -> list[str]:
         question = Question(**kept["question"])
         async with room:
             answer = await service.answer(question)
-        if says_the_same(kept["answer"], answer):
+        if says_the_same(corrected(copy.deepcopy(kept["answer"]), answer), answer):
             return None
         asked = f"{question.who}: {question.method} {question.path}"
         return f"{asked}\n  0.2.1 {kept['answer']}\n  now   {answer}"
@@ -111,10 +131,12 @@ async def requests_are_recognised(service: ApiClient, replayed: list[Document]) 
 
 
 async def the_reconciliation_finds_the_same(service: ApiClient, expected: Document) -> None:
-    """And looks at as much as 0.2.1 did."""
+    """And looks at as much as 0.2.1 did, but for orders that nobody tried to pay: those are not asked
+    one by one any more, because a payment of theirs stands in Razorpay's list."""
     path = "/api/admin/reconciliation/run"
     report = await service.done("admin", "POST", path, json={"older_than_minutes": 0})
     assert expected["checked"]["payments"] > 10
+    assert 0 < report["checked"].pop("orders") <= expected["checked"].pop("orders")
     for name in expected.keys() - set(MOVING):
         assert report[name] == expected[name], name
 

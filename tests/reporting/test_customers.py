@@ -19,6 +19,7 @@ async def directory(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Four users, the third of them with money."""
     config.use(settings_of_tests(""))
     monkeypatch.setattr(database, "_database", AsyncMongoMockClient()["people"])
+    monkeypatch.setattr(database, "_collections", {})
     for number, name in enumerate(NAMES):
         await db.users.insert_one(
             {

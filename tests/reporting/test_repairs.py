@@ -178,7 +178,9 @@ async def call_without_hold(case: Case) -> None:
 async def reserve_of_a_refund_that_is_taken_already(case: Case) -> None:
     """The entry is there; the record says that the refund is open."""
     refund_id = await refunded(case)
-    await db.refunds.update_one({"_id": refund_id}, {"$set": {"status": "pending"}})
+    await db.refunds.update_one(
+        {"_id": refund_id}, {"$set": {"status": "pending", "taken_paise": database.long(0)}}
+    )
     await reserve(case, refund_id)
 
 

@@ -19,7 +19,7 @@ from tests.support import calls as calling
 from tests.support import payments as paying
 from tests.support import queries
 from tests.support.campaigns import FAST, SLOW, act, create, is_over, until
-from tests.support.service import Person, Service
+from tests.support.service import Person, Service, new_key
 from tests.support.service import until as eventually
 
 
@@ -101,7 +101,8 @@ async def recharges_refunds_and_disputes(service: Service, person: Person, admin
     await paying.verify(service, person, await paying.pay(service, order_id, paying.AUTHORIZED))
     await paying.decline(service, await paying.open_order(service, person))
     body = {"payment_id": paid[0], "reason": "asked by mail", "amount": 40}
-    assert (await service.post("/api/payment/refunds", admin, json=body)).status_code == 201
+    refunded = await service.post("/api/payment/refunds", admin, json=body, headers=new_key())
+    assert refunded.status_code == 201
     await paying.outside(service, f"/payments/{paid[1]}/refunds", amount=3_000)
     for payment_id, ends in zip(paid[1:], ("won", "lost", "closed"), strict=True):
         made = await paying.outside(service, f"/payments/{payment_id}/disputes", amount=2_000)

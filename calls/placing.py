@@ -273,7 +273,7 @@ async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | No
         return await records.get_call(call_id)
     except telephony.Ambiguous as problem:
         log.warning("call %s: unknown whether it was placed: %s", call_id, problem)
-        return await lifecycle.mark_unknown(call)
+        return await submissions.record_unknown(call)
     return await lifecycle.mark_queued(call, provider_call_id)
 
 

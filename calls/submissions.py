@@ -18,6 +18,8 @@ _KNOWN_AFTER_SECONDS = 30.0
 # The attempts of this process that ended before they asked the network: their call, and until when
 # it may still turn up.
 _abandoned: dict[str, tuple[str, float]] = {}
+# The calls for which the network was asked and gave no answer, which is not stored yet.
+_unanswered: dict[str, Call] = {}
 
 
 @contextlib.asynccontextmanager
@@ -32,6 +34,17 @@ async def attempted(call_id: str, attempt: str) -> AsyncIterator[None]:
         raise
 
 
+async def record_unknown(call: Call) -> Call:
+    """Record that the network was asked for a call and gave no answer; the call as it is then.
+
+    While the database is away this raises, and is repeated by `release_abandoned`.
+    """
+    _unanswered[call["_id"]] = call
+    found = await lifecycle.mark_unknown(call)
+    _unanswered.pop(call["_id"], None)
+    return found
+
+
 async def take_over(call: Call, attempt: str) -> Call:
     """A stored call, for another attempt with its id: with `attempt` in it if this attempt has to ask the
     network now, as it is otherwise.
@@ -42,6 +55,8 @@ async def take_over(call: Call, attempt: str) -> Call:
     """
     if call["status"] != "submitting":
         return call
+    if call["_id"] in _unanswered:
+        return await record_unknown(call)
     own = {name for name, (call_id, _) in _abandoned.items() if call_id == call["_id"]}
     async with attempted(call["_id"], attempt):
         taken = await lifecycle.claim_submission(call["_id"], attempt, others=own | {attempt})
@@ -60,7 +75,12 @@ async def take_over(call: Call, attempt: str) -> Call:
 
 async def release_abandoned() -> int:
     """Store which attempts of this process ended before they asked the network, so that other processes
-    know it, too; how many there were. Repeated until their commits have happened or never will."""
+    know it, too; how many there were. Repeated until their commits have happened or never will.
+
+    Store as well which calls the network gave no answer about, where that could not be stored.
+    """
+    for call in list(_unanswered.values()):
+        await record_unknown(call)
     loop_seconds = asyncio.get_running_loop().time()
     for attempt, (_, until) in list(_abandoned.items()):
         if loop_seconds > until:

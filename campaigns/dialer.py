@@ -103,7 +103,7 @@ async def dial_due_campaigns() -> int:
         try:
             await dial_campaign(campaign_id)
         except Exception as problem:
-            if database.is_away(problem):
+            if database.is_away(problem) or isinstance(problem, Unavailable):
                 raise
             log.exception("campaign %s: %s", campaign_id, type(problem).__name__)
 
@@ -477,7 +477,8 @@ async def _check_soon(campaign_id: str) -> None:
         _checked_soon.discard(campaign_id)  # a call that ends from here on causes another check
     try:
         await dial_campaign(campaign_id)
-    except (Unavailable, database.AnyError) as problem:
-        log.warning("campaign %s: looked at later: %s", campaign_id, type(problem).__name__)
-    except Exception:
-        log.exception("campaign %s", campaign_id)
+    except Exception as problem:
+        if database.is_away(problem) or isinstance(problem, Unavailable):
+            log.warning("campaign %s: looked at later: %s", campaign_id, type(problem).__name__)
+        else:
+            log.exception("campaign %s", campaign_id)

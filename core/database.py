@@ -595,7 +595,7 @@ async def transaction() -> AsyncIterator[Transaction]:
     except BaseException as problem:
         aborting = asyncio.create_task(attempt.abort())
         _aborting.add(aborting)
-        aborting.add_done_callback(_aborting.discard)
+        aborting.add_done_callback(_aborted)
         # The next attempt needs what this one has locked; without a server there is nothing to wait for.
         if isinstance(problem, Exception) and not is_away(problem):
             with contextlib.suppress(*AWAY):
@@ -604,6 +604,13 @@ async def transaction() -> AsyncIterator[Transaction]:
 
 
 _aborting: set[asyncio.Task[None]] = set()
+
+
+def _aborted(task: asyncio.Task[None]) -> None:
+    """Without a server there is nothing to abort: else asyncio would report that nobody asked for it."""
+    _aborting.discard(task)
+    if not task.cancelled() and (problem := task.exception()) is not None:
+        log.warning("a transaction ends by itself: %s", type(problem).__name__)
 
 
 @contextlib.asynccontextmanager

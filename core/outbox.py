@@ -467,14 +467,17 @@ async def _record_failure(event: Event, problem: Exception) -> float:
     asked_seconds = float(getattr(problem, "retry_after_seconds", 0) or 0)
     was_asked = bool(getattr(problem, "sent", True))
     dead = was_asked and _is_dead(event, problem)
+    is_away = database.is_away(problem)
+    is_expected = is_away or isinstance(problem, CannotSucceed | Problem | TookTooLong)
     log.log(
         logging.ERROR if dead else logging.WARNING,
-        "event %s %s: attempt %d failed: %s",
+        "event %s %s: attempt %d failed: %s%s",
         event["_id"],
         event["name"],
         event["attempts"],
+        "database away: " if is_away else "",
         type(problem).__name__,
-        exc_info=None if isinstance(problem, CannotSucceed | Problem | TookTooLong) else problem,
+        exc_info=None if is_expected else problem,
     )
     kind = "" if isinstance(problem, CannotSucceed) else f"{type(problem).__name__}: "
     growing_seconds = _growing_seconds(event["attempts"]) if was_asked else 1.0
@@ -489,7 +492,9 @@ async def _record_failure(event: Event, problem: Exception) -> float:
         failed["$inc"] = {"attempts": -1}
     # Only while the claim holds: what another process did after the lease stays done.
     held = {"_id": event["_id"], "claim": event["claim"], "retries": event.get("retries")}
-    await db.events.update_one(held | _UNDONE, failed)
+    # While the database is away this cannot be stored either: the event is due when its lease is over.
+    with contextlib.suppress(*(database.AWAY if is_away else ())):
+        await db.events.update_one(held | _UNDONE, failed)
     return 0.0 if was_asked else asked_seconds
 
 

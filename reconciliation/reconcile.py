@@ -320,6 +320,8 @@ async def _run_step(name: str, step: Step, report: Report, lease: "_Lease", *, d
         if isinstance(problem, Problem):  # of Razorpay, or our ledger did not answer in time
             why = problem.detail
             log.warning("reconciliation of %s not finished: %s", name, why)
+        elif database.is_away(problem):
+            log.warning("reconciliation of %s not finished: database away: %s", name, why)
         else:
             log.exception("reconciliation of %s not finished", name)
         report.leave(f"{name}: {why}")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final, Literal, TypedDict, cast
 import transactions
 from core import clock, config, database, logs
 from core.database import Document, Index, db
+from core.errors import Unavailable
 from reporting import audit
 from reporting.audit import Report, Violation
 
@@ -169,19 +170,22 @@ async def _connected(uri: str, name: str, run_id: str) -> None:
 
 async def work_on(run_id: str) -> None:
     """Carry out a run from where it stands, renewing its lease; what it finds is kept on the way."""
-    run = cast(AuditRun | None, await db.audit_runs.find_one({"_id": run_id}))
+    run = await database.when_back(lambda: _find(run_id))
     if run is None:
         return
     report = report_of(run)
     beats = asyncio.create_task(_beat(run_id, report))
     try:
         await audit.audit(report=report, progress=lambda done: _keep(run_id, done))
-    except Exception:
-        log.exception("audit %s failed", run_id)
-        await _change(run_id, state="failed", finished_at=clock.now())
+    except Exception as problem:
+        if database.is_away(problem) or isinstance(problem, Unavailable):
+            log.warning("audit %s failed: database away: %s", run_id, type(problem).__name__)
+        else:
+            log.exception("audit %s failed", run_id)
+        await _finish(run_id, state="failed")
     else:
         kept = {"kept": _document_of(report), "entries": report.entries}
-        await _change(run_id, state="finished", finished_at=clock.now(), **kept)
+        await _finish(run_id, state="finished", **kept)
     finally:
         beats.cancel()
 
@@ -196,6 +200,16 @@ async def _beat(run_id: str, report: Report) -> None:
 
 async def _keep(run_id: str, report: Report) -> None:
     await _change(run_id, kept=_document_of(report))
+
+
+async def _find(run_id: str) -> AuditRun | None:
+    return cast(AuditRun | None, await db.audit_runs.find_one({"_id": run_id}))
+
+
+async def _finish(run_id: str, **facts: Any) -> None:
+    """Store how the run ended, also when that has to wait for the database."""
+    finished_at = clock.now()
+    await database.when_back(lambda: _change(run_id, finished_at=finished_at, **facts))
 
 
 async def _change(run_id: str, **facts: Any) -> None:

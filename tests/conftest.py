@@ -94,6 +94,7 @@ async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
 SLOW = (
     "test_fail_points",
     "test_failover",
+    "test_lost_majority",
     "test_refund_dispute_races",
     "test_query_plans",
     "test_dialer",

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pymongo.client_session import ClientSession
+from pymongo.write_concern import WriteConcern
 
 import ledger
 import transactions
@@ -438,6 +440,43 @@ async def test_who_waits_too_long_is_503_and_the_next_ones_are_answered(
     # What nobody waited for any more was committed where it was in a commit, and else dropped.
     assert (await again).replayed
     assert (await later).wallet.balance_paise == 95_00
+    await assert_books_are_right()
+
+
+@pytest.mark.parametrize("memory", ["remembered", "read"])
+@pytest.mark.parametrize(
+    "command",
+    [recharge(100_00), hold("call_1", 10_00), spend(500_00, "a")],
+    ids=["replay by key", "replay without key", "refusal"],
+)
+async def test_what_writes_nothing_is_answered_when_its_reads_are_committed_with_a_majority(
+    book: config.Settings, monkeypatch: pytest.MonkeyPatch, command: Any, memory: str
+) -> None:
+    """What a transaction has read may be taken away by a failover until its commit has succeeded."""
+    await wallet.post(recharge(100_00))
+    await wallet.post(hold("call_1", 10_00))
+    if memory == "read":
+        wallet._memory.clear()
+    commit = ClientSession.commit_transaction
+    sent: list[tuple[bool, WriteConcern | None]] = []
+
+    def fail(session: ClientSession) -> None:
+        options = session._transaction.opts
+        assert options is not None
+        # The driver sends nothing for a transaction that has neither read nor written.
+        sent.append((not session._transaction.starting(), options.write_concern))
+        raise database.Away("no majority")
+
+    monkeypatch.setattr(ClientSession, "commit_transaction", fail)
+    with pytest.raises(Unavailable):
+        await wallet.post(command)
+    assert sent == [(True, WriteConcern(w="majority", j=True))]
+    monkeypatch.setattr(ClientSession, "commit_transaction", commit)
+    [answer] = await together(wallet.post(command))
+    if isinstance(command, Debit):
+        assert isinstance(answer, PaymentRequired)
+    else:
+        assert answer.replayed
     await assert_books_are_right()
 
 

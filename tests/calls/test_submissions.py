@@ -13,11 +13,11 @@ import worker
 from billing import charging
 from billing.charging import Reservation
 from calls import lifecycle, submissions
-from core import clock
+from core import clock, database
 from core.database import db
 from core.errors import Unavailable
 from reporting import audit
-from telephony import Dial
+from telephony import Ambiguous, Dial
 from telephony.simulator import Simulator
 from tests.support import calls as calling
 from tests.support.service import Person, Service, running, test_settings, until
@@ -152,6 +152,32 @@ async def test_while_it_is_unknown_whether_it_was_dialled_the_answer_is_503_and_
     at_last = await ask(service, person)
     assert (at_last.status_code, at_last.json()["status"]) == (202, "ringing")
     assert len(dialled) == 1
+
+
+@pytest.mark.parametrize("by", ["the next request", "the job"])
+async def test_a_network_that_gave_no_answer_is_recorded_when_the_database_is_back(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    async def no_answer(*_: Any) -> Any:
+        raise Ambiguous("no answer")
+
+    async def away(*_: Any) -> Any:
+        raise database.Away("no primary")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Simulator, "place", no_answer)
+        broken.setattr(lifecycle, "mark_unknown", away)
+        assert (await ask(service, person)).status_code == 503
+    if by == "the job":
+
+        async def recorded() -> bool:
+            where = {"user_id": person.id, "status": "unknown"}
+            return await db.calls.find_one(where) is not None
+
+        await until(recorded)
+    again = await ask(service, person)
+    assert (again.status_code, again.json()["status"]) == (202, "unknown")
+    assert not submissions._unanswered
 
 
 async def test_a_repetition_that_comes_too_late_ends_the_call_and_releases_its_money(

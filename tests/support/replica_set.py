@@ -119,6 +119,17 @@ class ReplicaSet:
                 if member is self.members[0]:
                     client.admin.command({"replSetInitiate": wanted})
 
+    async def keep_primary(self, *, seconds: int) -> Member:
+        """Let no election take place for `seconds`, also when the primary sees no other member; the
+        primary. Not from the start: the first election waits for that long, too."""
+        primary = await self.until_whole()
+        with primary.connect() as client:
+            found = client.admin.command("replSetGetConfig")["config"]
+            found["settings"]["electionTimeoutMillis"] = seconds * 1_000
+            found["version"] += 1
+            await asyncio.to_thread(client.admin.command, {"replSetReconfig": found})
+        return primary
+
     async def until_whole(self) -> Member:
         """Wait until every member is there; the primary."""
         until = time.monotonic() + PATIENCE_SECONDS

@@ -469,12 +469,27 @@ def _doubt_about_loss(case: Case) -> Document:
 
 
 def _doubt_about_phase(case: Case, refund: Refund) -> Document:
-    """What a person has to decide about a refund that existed before we saw the phase which was lost:
-    it may have paid the loss of the phase before it, which we did not see."""
-    since = case.facts.get("phase_since") or case.record.get("phase_since")
-    if case.by_hand or since is None or refund.get("told_at", refund["created_at"]) > since:
+    """What a person has to decide about a refund that existed before we saw the phase which was lost,
+    or the present phase of another dispute over the same amount: it may have paid the loss of the phase
+    before it, which we did not see."""
+    if case.by_hand:
         return {}
-    return _unclear("earlier_phase", [refund], [case.record["_id"]])
+    told_at = refund.get("told_at", refund["created_at"])
+    about = [
+        each["_id"]
+        for each in case.others
+        if each["amount_paise"] == case.reported.amount_paise and _is_after(each, told_at)
+    ]
+    since = case.facts.get("phase_since") or case.record.get("phase_since")
+    if not about and (since is None or told_at > since):
+        return {}
+    return _unclear("earlier_phase", [refund], [case.record["_id"], *about])
+
+
+def _is_after(record: Dispute, told_at: dt.datetime) -> bool:
+    """Whether we saw the dispute's phase after this moment."""
+    since = record.get("phase_since")
+    return since is not None and told_at <= since
 
 
 def _doubt_about_pair(case: Case) -> Document:

@@ -392,7 +392,7 @@ async def prepare() -> None:
         known = cast(SchemaState | None, await db.meta.find_one({"_id": "schema"}))
         if known and known.get("fingerprint") == fingerprint:
             return
-        if not await _take_preparation(me):
+        if not await _take_preparation(me, fingerprint):
             waiting.say()
             await asyncio.sleep(0.1)
             continue
@@ -410,11 +410,13 @@ async def prepare() -> None:
         return
 
 
-async def _take_preparation(me: str) -> bool:
+async def _take_preparation(me: str, fingerprint: str) -> bool:
+    """Whether this process prepares the database now: nobody else does, nor has since it was read."""
     free = [{"lease_until": {"$lt": clock.now()}}, {"lease_until": None}]
+    mine: Document = {"_id": "schema", "fingerprint": {"$ne": fingerprint}, "$or": free}
     lease = {"owner": me, "lease_until": clock.after(_PREPARATION_SECONDS)}
     try:
-        await db.meta.update_one({"_id": "schema", "$or": free}, {"$set": lease}, upsert=True)
+        await db.meta.update_one(mine, {"$set": lease}, upsert=True)
     except DuplicateKeyError:
         return False
     return True

@@ -122,7 +122,7 @@ class Runner:
     def _pytest(self, tests: Sequence[str], *, limit: float) -> tuple[int | None, str, float]:
         """Exit status (None: it took too long), what it printed, and seconds."""
         environment = {**os.environ, "TEST_MONGODB_URI": self.mongod.uri}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": ""}
         options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={_TEST_SECONDS}"]
         began = time.monotonic()
         with tempfile.TemporaryFile("w+") as output:

@@ -31,7 +31,7 @@ from tests.support.service import ROOT, Person
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
 
-RUNS = int(os.environ.get("MACHINE_RUNS", "20"))
+RUNS = int(os.environ.get("MACHINE_RUNS", "10"))
 STEPS = 100
 _UNPAID_MAX = 3
 

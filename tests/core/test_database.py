@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pymongo.errors import AutoReconnect
 
-from core import config, database, database_pools
+from core import config, database
 from core.database import Index, Insert, Update, db
 from core.errors import Unavailable
 from tests.support.replica_set import replica_set
@@ -107,20 +107,20 @@ async def test_an_index_that_takes_longer_than_any_request_does_not_keep_the_ser
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MongoDB holds the build of an index back until an operation would long have been too late."""
-    short = database_pools.Kind("short", 1, 3.0)
+    short = database.Kind("short", 1, 3.0)
     alone = replica_set(tmp_path / "set", size=1, parameters=["enableTestCommands=1"])
     async with alone as members, contextlib.AsyncExitStack() as stack:
         await database.connect(members.uri, "slow_index")
         stack.push_async_callback(database.close)
         gates = database._connected_pools()._gates
-        monkeypatch.setitem(gates, short, database_pools._Gate(short))
+        monkeypatch.setitem(gates, short, database._Gate(short))
         await db.people.insert_many([{"name": n} for n in range(10)])
         database.declare("people", indexes=[Index(("name",))])
         fail_point = {"configureFailPoint": "hangAfterStartingIndexBuild"}
         with members.members[0].connect() as client:
             client.admin.command(fail_point | {"mode": "alwaysOn"})
             preparing = asyncio.create_task(database.prepare())
-            with database_pools.use(short), pytest.raises(database.AWAY):
+            with database.use(short), pytest.raises(database.AWAY):
                 await db.people.create_index("name")  # too long for an operation of a request
             assert not preparing.done()
             client.admin.command(fail_point | {"mode": "off"})

@@ -42,7 +42,7 @@ BESIDE_THE_PRODUCT = {"tests", "bench", "docs"}
 # Package of a vendor -> the one place that may import it; a path that ends in `/` is a package.
 EDGES: dict[str, tuple[str, ...]] = {
     "motor": ("core/database.py",),
-    "pymongo": ("core/database.py", "core/database_pools.py"),
+    "pymongo": ("core/database.py",),
     "bson": ("core/database.py",),
     "phonenumbers": ("core/phone_numbers.py",),
     "jose": ("auth/",),

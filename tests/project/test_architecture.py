@@ -158,7 +158,7 @@ BROKEN: dict[str, tuple[Files, str, str]] = {
     "a second file that speaks to MongoDB": (
         {"wallet.py": "from pymongo.errors import PyMongoError\n"},
         "vendors_have_one_edge",
-        "wallet.py:5 imports pymongo: only core/database.py and",
+        "wallet.py:5 imports pymongo: only core/database.py may",
     ),
     "a second file that speaks to Razorpay": (
         {"payments.py": "import razorpay\n"},

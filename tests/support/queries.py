@@ -20,14 +20,14 @@ from typing import Any
 from bson import json_util
 from pymongo import monitoring
 
-from core import database, database_pools
+from core import database
 
 Document = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _COMMANDS = {"find", "aggregate", "count", "distinct", "update", "delete", "findAndModify"}
 _NOT_THE_PRODUCT = ("tests/", "sandbox/")
-_FACE = ("core/database.py", "core/database_pools.py")  # whoever calls it is the one that asks
+_FACE = ("core/database.py",)  # whoever calls it is the one that asks
 _UNKNOWN = "core.database"
 _EXAMPLE_VALUES = 3  # of a long `$in`
 
@@ -91,7 +91,7 @@ def recorder() -> Recorder:
     if _recorder is None:
         _recorder = Recorder()
         monitoring.register(_recorder)
-        sends: Any = database_pools.Pools._run
+        sends: Any = database.Pools._run
 
         def sends_for(pools: Any, *args: Any, **options: Any) -> Any:
             # The thread that sends has another stack, and a copy of this context.
@@ -101,7 +101,7 @@ def recorder() -> Recorder:
             finally:
                 _asking.reset(token)
 
-        database_pools.Pools._run = sends_for  # type: ignore[assignment, method-assign]
+        database.Pools._run = sends_for  # type: ignore[assignment, method-assign]
     return _recorder
 
 

@@ -19,9 +19,8 @@ from pymongo.errors import (
 )
 
 import wallet
-from core import config, database, database_pools
-from core.database import db
-from core.database_pools import Away, Busy, Kind
+from core import config, database
+from core.database import Away, Busy, Kind, db
 from ledger import Credit
 from tests.support.service import Service
 
@@ -34,7 +33,7 @@ def held() -> Iterator[threading.Event]:
     event.set()
 
 
-def pools() -> database_pools.Pools:
+def pools() -> database.Pools:
     return database._connected_pools()
 
 
@@ -48,10 +47,10 @@ async def begin(kind: Kind, count: int, work: Callable[[], object]) -> list[asyn
 async def test_fifty_slow_reads_and_sums_stop_neither_money_nor_readiness(
     service: Service, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_pools, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.2)
     person = await service.signup()
     slow: list[asyncio.Task[object]] = []
-    for kind in (database_pools.PAGE, database_pools.SUM, database_pools.LONG, database_pools.WORK):
+    for kind in (database.PAGE, database.SUM, database.LONG, database.WORK):
         slow += await begin(kind, 50, held.wait)
     for n in range(3):
         await wallet.post(
@@ -79,10 +78,10 @@ async def test_what_waits_for_a_thread_gets_the_next_one(
     book: config.Settings, held: threading.Event
 ) -> None:
     for _ in range(2):
-        begun = await begin(database_pools.PROBE, 5, held.wait)
+        begun = await begin(database.PROBE, 5, held.wait)
         held.set()
         assert await asyncio.gather(*begun) == [True] * 5
-    assert await begin(database_pools.PROBE, 1, held.wait)
+    assert await begin(database.PROBE, 1, held.wait)
 
 
 async def test_a_page_and_a_sum_of_a_request_that_shows_have_threads_of_their_own(
@@ -94,13 +93,13 @@ async def test_a_page_and_a_sum_of_a_request_that_shows_have_threads_of_their_ow
         "sum": type(db.wallets.delegate).aggregate,
         "point": type(db.wallets.delegate).find_one,
     }
-    of = database_pools._kind_of
+    of = database._kind_of
     assert [of(method).name for method in methods.values()] == ["work", "work", "point"]
     with database.only_showing():
         assert [of(method).name for method in methods.values()] == list(methods)
         with database.long_work():
             assert [of(method).name for method in methods.values()] == ["long", "long", "point"]
-        assert of(methods["sum"]) is database_pools.SUM
+        assert of(methods["sum"]) is database.SUM
 
 
 async def test_an_operation_ends_when_the_time_of_its_kind_is_over(
@@ -108,11 +107,11 @@ async def test_an_operation_ends_when_the_time_of_its_kind_is_over(
 ) -> None:
     await db.things.insert_one({"_id": 1})
     short = Kind("short", 1, 0.2)
-    monkeypatch.setitem(pools()._gates, short, database_pools._Gate(short))
+    monkeypatch.setitem(pools()._gates, short, database._Gate(short))
     slow = {"$function": {"body": "function(){sleep(60000)}", "args": [], "lang": "js"}}
-    with database_pools.use(short), pytest.raises(database.AWAY):
+    with database.use(short), pytest.raises(database.AWAY):
         await db.things.find({"$expr": slow}).to_list(None)
-    with database_pools.use(short):
+    with database.use(short):
         assert await db.things.find({}, batch_size=1).to_list(None) == [{"_id": 1}]
 
 
@@ -120,12 +119,12 @@ async def test_without_a_primary_operations_are_refused_at_once_and_those_under_
     book: config.Settings, held: threading.Event
 ) -> None:
     calls: list[bool] = []
-    (waiting,) = await begin(database_pools.POINT, 1, held.wait)
+    (waiting,) = await begin(database.POINT, 1, held.wait)
     pools().primary.lost_at = time.monotonic() - 60
     with pytest.raises(Away):
         await waiting
     with pytest.raises(Away):
-        await pools().run_as(database_pools.POINT, lambda: calls.append(True))
+        await pools().run_as(database.POINT, lambda: calls.append(True))
     with pytest.raises(Away):
         await database.ping()
     assert database.is_known_to_be_away()
@@ -162,7 +161,7 @@ def test_whatever_means_away_is_away_and_is_raised_as_that(problem: PyMongoError
 
     assert database.is_away(problem)
     with pytest.raises(database.AWAY):
-        database_pools._limited(5.0, fail)
+        database._limited(5.0, fail)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,7 @@ def test_what_was_refused_is_not_away(problem: PyMongoError) -> None:
 
     assert not database.is_away(problem)
     with pytest.raises(type(problem)):
-        database_pools._limited(5.0, fail)
+        database._limited(5.0, fail)
 
 
 def test_the_labels_by_which_a_transaction_is_repeated_are_kept() -> None:
@@ -191,7 +190,7 @@ def test_the_labels_by_which_a_transaction_is_repeated_are_kept() -> None:
 
     labels = ["TransientTransactionError", "UnknownTransactionCommitResult"]
     with pytest.raises(Away) as raised:
-        database_pools._limited(None, fail)
+        database._limited(None, fail)
     assert all(raised.value.has_error_label(label) for label in labels)
     assert database.is_transient(raised.value)
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-Role = Literal["user", "admin"]
+Role = Literal["user", "operator", "admin"]
 NAME_CHARACTERS_MAX: Final = 100
 _CACHED_MAX: Final = 20_000
 
@@ -346,7 +346,7 @@ database.declare(
             "password_hash": {"bsonType": "string"},
             "name": {"bsonType": "string"},
             "phone": {"bsonType": ["string", "null"]},
-            "role": {"enum": ["user", "admin"]},
+            "role": {"enum": ["user", "operator", "admin"]},
             "epoch": {"bsonType": ["int", "long"]},
             "kept_session_id": {"bsonType": ["string", "null"]},
             "created_at": {"bsonType": "date"},

@@ -11,7 +11,7 @@ import users
 from api.problems import raises
 from auth import sessions
 from auth.sessions import Claims
-from core import pagination
+from core import logs, pagination
 from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
 
@@ -32,6 +32,7 @@ async def _current_user(claims: Annotated[Claims, Depends(_claims)]) -> User:
     user = await users.find_user_cached(claims.user_id)
     if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
         raise Unauthenticated("The token is not valid (any more). Log in again.")
+    logs.identify(user.id, user.role)
     return user
 
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from core import database
+from core import database, logs
 from core.errors import BodyTooLarge, Problem, Unavailable
 from core.logs import request_id
 
@@ -172,6 +172,9 @@ class Gate:
         began = time.perf_counter()
         request = _CheckedRequest(scope, receive, send)
         token = request_id.set(request.id)
+        client = scope.get("client")
+        nobody = logs.Actor(user_id=None, role="nobody", address=client[0] if client else "unknown")
+        actor_token = logs.actor.set(nobody)
         seconds_max = _slow_answers.get(scope["path"], ANSWER_SECONDS_MAX)
         limit = asyncio.get_running_loop().call_later(seconds_max, request.give_up)
         try:
@@ -195,6 +198,7 @@ class Gate:
             limit.cancel()
             request.record(time.perf_counter() - began)
             request_id.reset(token)
+            logs.actor.reset(actor_token)
 
 
 async def _answer(request: _CheckedRequest, problem: Problem) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
+from fastapi.security.base import SecurityBase
 
 from api import access
 from api.access import Caller
@@ -16,32 +17,35 @@ from users import User
 
 # --- the current user ---------------------------------------------------------------------------
 
-# Only for OpenAPI: `access` reads the header, before the body.
-_Bearer = Annotated[str | None, Depends(access.bearer)]
+
+class _SignedIn(SecurityBase):
+    """The user who is calling. One dependency, which is also the scheme that OpenAPI names: each
+    one costs every request."""
+
+    model = access.bearer.model
+    scheme_name = access.bearer.scheme_name
+
+    async def __call__(self, request: Request) -> User:
+        return (await access.authenticate(request)).user
 
 
-@raises(Unauthenticated)
-async def _caller(request: Request, _: _Bearer) -> Caller:
+signed_in = raises(Unauthenticated)(_SignedIn())
+CurrentUser = Annotated[User, Depends(signed_in)]
+
+
+async def _caller(_: CurrentUser, request: Request) -> Caller:
     return await access.authenticate(request)
 
 
-CurrentCaller = Annotated[Caller, Depends(_caller)]
-
-
-@raises(Unauthenticated)
-async def _claims(caller: CurrentCaller) -> Claims:
+@raises(Forbidden)
+async def _claims(caller: Annotated[Caller, Depends(_caller)]) -> Claims:
     if caller.claims is None:
         raise Forbidden("An API key may not do this: log in with e-mail address and password.")
     return caller.claims
 
 
-@raises(Unauthenticated)
-async def _current_user(caller: CurrentCaller) -> User:
-    return caller.user
-
-
+CurrentCaller = Annotated[Caller, Depends(_caller)]
 CurrentClaims = Annotated[Claims, Depends(_claims)]
-CurrentUser = Annotated[User, Depends(_current_user)]
 
 
 # The table in `access` has refused other roles already; these hold where a route has no entry yet.

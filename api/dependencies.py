@@ -8,9 +8,9 @@ from fastapi import Depends, Query, Request
 from fastapi.security.base import SecurityBase
 
 from api import access
-from api.access import Caller
 from api.problems import raises
 from auth.sessions import Claims
+from billing.limits import SpendingKey
 from core import pagination
 from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
@@ -33,18 +33,21 @@ signed_in = raises(Unauthenticated)(_SignedIn())
 CurrentUser = Annotated[User, Depends(signed_in)]
 
 
-async def _caller(_: CurrentUser, request: Request) -> Caller:
-    return await access.authenticate(request)
-
-
 @raises(Forbidden)
-async def _claims(caller: Annotated[Caller, Depends(_caller)]) -> Claims:
-    if caller.claims is None:
+async def _claims(request: Request, _: CurrentUser) -> Claims:
+    claims = (await access.authenticate(request)).claims
+    if claims is None:
         raise Forbidden("An API key may not do this: log in with e-mail address and password.")
-    return caller.claims
+    return claims
 
 
-CurrentCaller = Annotated[Caller, Depends(_caller)]
+async def _spending_key(request: Request, _: CurrentUser) -> SpendingKey | None:
+    key = (await access.authenticate(request)).key
+    return None if key is None else SpendingKey(key.id, key.daily_spend_cap_paise)
+
+
+# The API key for whose cap counts what the request spends; None when a person asks.
+PayingKey = Annotated[SpendingKey | None, Depends(_spending_key)]
 CurrentClaims = Annotated[Claims, Depends(_claims)]
 
 

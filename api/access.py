@@ -220,7 +220,8 @@ async def admit(request: Request, access: Access) -> None:
 
 async def authenticate(request: Request) -> Caller:
     """Who is calling; found out once for each request. Raises Unauthenticated and Unavailable."""
-    known: Caller | None = getattr(request.state, "caller", None)
+    state = request.scope.setdefault("state", {})
+    known: Caller | None = state.get("caller")
     if known is not None:
         return known
     token = await bearer(request)
@@ -231,7 +232,7 @@ async def authenticate(request: Request) -> Caller:
     else:
         caller = await _caller_of_session(token)
     logs.identify(caller.user.id, caller.role, caller.key.id if caller.key else None)
-    request.state.caller = caller
+    state["caller"] = caller
     return caller
 
 

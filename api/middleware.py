@@ -18,13 +18,15 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import http_protocol, problems
-from core import config, database
+from core import config, database, logs
 from core.errors import BodyTooLarge, NotFound, Problem, Unavailable
 from core.logs import request_id
 
 log = logging.getLogger("api")
 
-BODY_BYTES_MAX = 1024 * 1024
+# Enough for every body but lists and files. Where more is taken (`allow_large_body`), the route asks
+# for a user: `problems.Route` admits the request before a byte of it is read.
+BODY_BYTES_MAX = 64 * 1024
 # The longest that a request waits for its answer, unless its address was given more; where large
 # bodies are taken it begins with the upload.
 ANSWER_SECONDS_MAX = 30.0
@@ -48,7 +50,10 @@ _LOGGED_PATH_CHARACTERS_MAX = 200
 
 
 def allow_large_body(path: str, bytes_max: int) -> None:
-    """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 1 MiB."""
+    """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 64 KiB.
+
+    Only for routes that need a user: for others whoever comes along could fill the memory.
+    """
     _large_bodies[path] = bytes_max
     _slow_answers.setdefault(path, UPLOAD_SECONDS_MAX)
 
@@ -234,6 +239,9 @@ class Gate:
         began = time.perf_counter()
         request = _CheckedRequest(scope, receive, send)
         token = request_id.set(request.id)
+        client = scope.get("client")
+        nobody = logs.Actor(user_id=None, role="nobody", address=client[0] if client else "unknown")
+        actor_token = logs.actor.set(nobody)
         seconds_max = _slow_answers.get(scope["path"], ANSWER_SECONDS_MAX)
         limit = asyncio.get_running_loop().call_later(seconds_max, request.give_up)
         try:
@@ -259,6 +267,7 @@ class Gate:
             limit.cancel()
             request.record(time.perf_counter() - began)
             request_id.reset(token)
+            logs.actor.reset(actor_token)
 
 
 async def _answer(request: _CheckedRequest, problem: Problem) -> None:

@@ -25,7 +25,7 @@ from core.errors import Forbidden, Unauthenticated, Unavailable
 
 router = APIRouter(tags=["system"], route_class=problems.Route)
 # The Swagger page, where it is served (`API_DOCS`).
-pages = APIRouter(include_in_schema=False)
+pages = APIRouter(include_in_schema=False, route_class=problems.Route)
 
 
 @router.get("/health")

@@ -203,8 +203,8 @@ async def get_limits(user_id: str) -> Limits:
         concurrent_calls = min(concurrent_calls, chosen.new_account_concurrent_calls)
     return Limits(
         concurrent_calls=concurrent_calls,
-        calls_per_minute=chosen.calls_per_minute,
-        calls_per_day=chosen.calls_per_day,
+        calls_per_minute=chosen.call_limit_per_minute,
+        calls_per_day=chosen.call_limit_per_day,
         spend_cap_paise=cap_paise,
     )
 

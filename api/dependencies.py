@@ -8,30 +8,37 @@ from fastapi import Depends, Query, Request
 from fastapi.security import OAuth2PasswordBearer
 
 import users
+from api import session_cookies
 from api.problems import raises
+from api.session_cookies import ForeignOrigin
 from auth import sessions
 from auth.sessions import Claims
 from core import pagination
 from core.errors import Forbidden, InvalidCursor, Unauthenticated
-from users import User
+from users import AccountDisabled, PasswordChangeRequired, SecondFactorSetupRequired, User
 
 # --- the current user ---------------------------------------------------------------------------
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
 
 
-@raises(Unauthenticated)
-async def _claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
+@raises(Unauthenticated, ForeignOrigin)
+async def _claims(request: Request, token: Annotated[str | None, Depends(_bearer)]) -> Claims:
+    token = token or session_cookies.find_token(request)
     if not token:
         raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
     return await sessions.get_claims(token)
 
 
-@raises(Unauthenticated)
-async def _current_user(claims: Annotated[Claims, Depends(_claims)]) -> User:
+@raises(Unauthenticated, AccountDisabled, PasswordChangeRequired, SecondFactorSetupRequired)
+async def _current_user(request: Request, claims: Annotated[Claims, Depends(_claims)]) -> User:
     user = await users.find_user_cached(claims.user_id)
+    if user is not None and user.disabled:
+        raise AccountDisabled
     if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
         raise Unauthenticated("The token is not valid (any more). Log in again.")
+    if not request.url.path.startswith("/api/auth/"):
+        users.require_ready(user)
     return user
 
 

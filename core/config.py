@@ -86,10 +86,12 @@ class Settings(BaseSettings):
     data_dir: str = ".data"
 
     jwt_secret: SecretStr = SecretStr("")
+    jwt_secret_previous: SecretStr = SecretStr("")
     access_token_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60 * 12
     admin_email: str = ""
     admin_password: SecretStr = SecretStr("")
     login_attempts_per_minute: Annotated[int, Field(ge=1)] = 10
+    require_2fa: bool = False
     signups_per_hour: Annotated[int, Field(ge=1)] | None = None
 
     razorpay_key_id: str = ""

@@ -1,5 +1,6 @@
 """Customers: users with their balances and rates, for an admin."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final, cast
@@ -12,8 +13,9 @@ from wallet import Balance, WalletRecord
 
 # Ids begin with their time, so they sort by the time of sign-up.
 _ORDER: Final = pagination.Order((("_id", str),), name="usr")
+COUNTED_MAX: Final = 10_000
 _PEOPLE_AT_ONCE: Final = 500
-_SHOWN: Final = ("email", "name", "phone", "role", "created_at")
+_SHOWN: Final = ("email", "name", "phone", "role", "created_at", "disabled_at")
 
 
 async def list_customers(
@@ -43,6 +45,15 @@ async def list_customers(
     return page[:limit], _ORDER.cursor_of(page[limit - 1][0])
 
 
+async def count_records(user_id: str) -> dict[str, int]:
+    """How many records of each kind a user has; `COUNTED_MAX` stands for that many or more."""
+    names = ("calls", "campaigns", "orders", "refunds", "disputes")
+    counts = await asyncio.gather(
+        *(db[name].count_documents({"user_id": user_id}, limit=COUNTED_MAX) for name in names)
+    )
+    return dict(zip(names, counts, strict=True))
+
+
 def _named(search: str | None) -> Document:
     """The filter for the users whom `search` may mean."""
     text = (search or "").strip()
@@ -63,7 +74,15 @@ def _named(search: str | None) -> Document:
 
 async def _balances(user_ids: Sequence[str]) -> dict[str, Balance]:
     """The balances of those among these users who have a wallet."""
-    names = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen", "reserves")
+    names = (
+        "user_id",
+        "balance_paise",
+        "held_paise",
+        "due_paise",
+        "frozen",
+        "frozen_for",
+        "reserves",
+    )
     shown = {"_id": 0} | dict.fromkeys(names, 1)
     found = db.wallets.find({"user_id": {"$in": list(user_ids)}}, shown, batch_size=1_000)
     return {each["user_id"]: wallet.balance_from(cast(WalletRecord, each)) async for each in found}

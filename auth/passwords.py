@@ -2,10 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
-import os
-import sys
-import threading
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,24 +27,13 @@ COMMON_PASSWORDS: Final = frozenset(
 )
 # Some seconds of work: who comes later is refused at once and may come again.
 HASHES_WAITING_MAX: Final = 64
-_NICENESS: Final = 10
 
 # OWASP's argon2id parameters (Password Storage Cheat Sheet): 19 MiB, 2 passes, 1 lane.
 _hasher = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 _hashes_waiting = 0
 
 
-def _yield_to_requests() -> None:
-    """Lower the priority of this thread: a hash takes a processor for a tenth of a second, and requests
-    that need none must not wait for it."""
-    if sys.platform == "linux":  # elsewhere the priority is that of the whole process
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-_threads = ThreadPoolExecutor(
-    max_workers=2, thread_name_prefix="argon2", initializer=_yield_to_requests
-)
+_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
 
 
 # --- hashes -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 import pytest
+from jose import jwt
 
 import disputes
 import gateway
@@ -36,6 +37,10 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "GET /api/telephony/exotel/answer": (403, 403, 403, 403),
     # --- everybody with an account, about themselves ---
     "GET /api/auth/me": (401, 200, 200, 200),
+    "GET /api/auth/sessions": (401, 200, 200, 200),
+    "POST /api/auth/totp": (401, 200, 200, 200),
+    "POST /api/auth/totp/confirm": (401, 422, 422, 422),  # a wrong code
+    "DELETE /api/auth/totp": (401, 404, 404, 404),  # nobody has one
     "GET /api/wallet/balance": (401, 200, 200, 200),
     "GET /api/wallet/call-rate": (401, 200, 200, 200),
     "GET /api/payment/razorpay-key": (401, 200, 200, 200),
@@ -73,6 +78,10 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "POST /api/admin/rate-cards/activate": (401, 403, 403, 200),
     "GET /api/admin/metrics": (401, 403, 403, 200),
     "GET /api/admin/users": (401, 403, 403, 200),
+    "POST /api/admin/users": (401, 403, 403, 201),
+    "GET /api/admin/users/{owner_id}": (401, 403, 403, 200),
+    "PATCH /api/admin/users/{owner_id}": (401, 403, 403, 200),
+    "DELETE /api/admin/users/{ended_id}/totp": (401, 403, 403, 204),
     "GET /api/admin/audit": (401, 403, 403, 200),
     "POST /api/admin/audit": (401, 403, 403, 202),
     "POST /api/admin/audit/repairs": (401, 403, 403, 409),  # there is nothing to repair
@@ -105,7 +114,10 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "GET /api/admin/settlements": (401, 403, 403, 200),
     # --- last, because they end what the rows above need ---
     "POST /api/auth/change-password": (401, 204, 204, 204),
-    "POST /api/auth/logout": (401, 204, 204, 204),
+    "DELETE /api/auth/sessions": (401, 204, 204, 204),
+    "DELETE /api/admin/users/{ended_id}/sessions": (401, 403, 403, 200),
+    "DELETE /api/auth/sessions/{session_id}": (401, 204, 404, 404),  # the owner's own
+    "POST /api/auth/logout": (401, 401, 204, 204),  # the owner has just ended that session
 }
 
 NUMBER = "+919876543210"
@@ -138,6 +150,10 @@ class World:
                     "new_password": "another horse battery",
                 }
             },
+            "POST /api/auth/totp/confirm": {"json": {"code": "000000"}},
+            "DELETE /api/auth/totp": {"json": {"password": PASSWORD}},
+            "POST /api/admin/users": {"json": {"email": f"made-{actor}@example.org", "name": "A"}},
+            "PATCH /api/admin/users/{owner_id}": {"json": {"disabled": False}},
             "POST /api/wallet/set-call-rate": {"params": {"rate": "10.0"}},
             "POST /api/admin/users/{owner_id}/call-rate": {"json": {"rate": None}},
             "POST /api/admin/rate-cards": {
@@ -270,6 +286,8 @@ async def built(service: Service) -> World:
             "transaction_id": history.json()["transactions"][0]["id"],
             "call_id": call.json()["call_id"],
             "owner_id": owner.id,
+            "ended_id": (await service.signup()).id,
+            "session_id": jwt.get_unverified_claims(owner.token)["sid"],
             "mode": "live",
             "refund_id": refund.json()["refund_id"],
             "dispute_id": disputed["id"],
@@ -293,6 +311,7 @@ def test_every_route_is_in_the_table() -> None:
     paths = main.create_app().openapi()["paths"]
     routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     place = {"{owner_id}": "{user_id}", "{review_id}": "{payment_id}"}
+    place |= {"{ended_id}": "{user_id}"}
     place |= {"{doubtful_id}": "{call_id}", "{waiting_id}": "{adjustment_id}"}
     rows = {row.split("?")[0] for row in MATRIX}
     assert routes == {reduce(lambda r, p: r.replace(*p), place.items(), row) for row in rows}

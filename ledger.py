@@ -35,11 +35,8 @@ Category = Literal[
 ]
 # The other account of the double entry.
 Contra = Literal["gateway:razorpay", "revenue:calls", "adjustment"]
-# Why a wallet is frozen.
-FreezeCause = Literal[
-    "admin",  # an admin or a dispute froze it
-    "account",  # the account is disabled
-]
+# Why a wallet is frozen: an admin or a dispute froze it (`admin`), or its account is disabled.
+FreezeCause = Literal["admin", "account"]
 
 
 # What a fold makes by the thousand are named tuples: as immutable as the commands, and made in a

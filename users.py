@@ -153,7 +153,7 @@ class SecondFactorActive(Problem):
 class OwnAccount(Problem):
     """Nobody decides about the own role, disables the own account, or resets the own second factor."""
 
-    code, status, title = "own_account", 409, "Own account"
+    code, status, title = "own_account", 403, "Own account"
 
 
 # --- e-mail addresses and names -----------------------------------------------------------------

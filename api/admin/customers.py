@@ -9,7 +9,7 @@ import users
 import wallet
 from api import problems
 from api.auth import Email, Name, Password, ProfilePhone, SessionOut, session_out
-from api.dependencies import Admin, Page, PageOfAnyCursor
+from api.dependencies import Admin, Operator, Page, PageOfAnyCursor
 from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent, IdempotentRequired
 from auth import sessions
@@ -239,7 +239,7 @@ class OwnRateSet(BaseModel):
 
 @router.get("", response_model=PeopleOut, responses=problems.documented(InvalidRequest))
 async def show_people(
-    _: Admin,
+    _: Operator,
     page: PageOfAnyCursor,
     search: Annotated[str | None, Query(max_length=100)] = None,
     low_balance: bool | None = None,
@@ -279,7 +279,7 @@ async def create_user(body: UserIn, admin: Admin, once: Idempotent) -> Response:
 
 
 @router.get("/{user_id}", response_model=UserOut, responses=problems.documented(NotFound))
-async def show_user(user_id: str, _: Admin) -> UserOut:
+async def show_user(user_id: str, _: Operator) -> UserOut:
     """One user's whole story."""
     return await _story_of(await users.get_user(user_id))
 
@@ -357,7 +357,7 @@ async def post_adjustment(
 
 
 @adjustments.get("", response_model=WaitingListOut)
-async def list_waiting(_: Admin, page: Page) -> WaitingListOut:
+async def list_waiting(_: Operator, page: Page) -> WaitingListOut:
     """The adjustments that wait for a second admin, the oldest first."""
     rows, next_cursor = await wallet.list_waiting_adjustments(limit=page.limit, cursor=page.cursor)
     return WaitingListOut(adjustments=[_waiting_out(row) for row in rows], next_cursor=next_cursor)
@@ -399,7 +399,7 @@ async def reject(adjustment_id: str, admin: Admin) -> WaitingOut:
 )
 async def get_adjustments(
     user_id: str,
-    _: Admin,
+    _: Operator,
     page: Page,
 ) -> ByHandListOut:
     """What was done to a wallet by hand: who, what, why."""

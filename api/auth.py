@@ -10,7 +10,7 @@ import users
 import wallet
 from api import dependencies, problems
 from api.dependencies import CurrentClaims, CurrentUser
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, RequestModel, RupeesOut
 from auth import rate_limits, sessions
 from core import phone_numbers
 from core.errors import TooManyRequests, Unauthenticated
@@ -49,7 +49,7 @@ ProfilePhone = Annotated[
 ]
 
 
-class SignUp(BaseModel):
+class SignUp(RequestModel):
     """Who wants an account."""
 
     email: Email
@@ -60,14 +60,14 @@ class SignUp(BaseModel):
     phone: ProfilePhone = None
 
 
-class LogIn(BaseModel):
+class LogIn(RequestModel):
     """Who comes back."""
 
     email: Annotated[str, Field(strict=True, max_length=320, examples=["asha@example.com"])]
     password: Password
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(RequestModel):
     """The old password, as a proof, and the new one."""
 
     current_password: Password

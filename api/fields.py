@@ -2,20 +2,39 @@
 
 import datetime as dt
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Query
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from core import clock, money, phone_numbers
 from core.errors import invalid
 from transactions import Period
+
+
+class RequestModel(BaseModel):
+    """The base of every body and form of a request: a field that is not known is refused, for it
+    would do nothing, and its sender believes that it does."""
+
+    model_config = ConfigDict(extra="forbid")
+
 
 Instant = Annotated[dt.datetime, PlainSerializer(clock.iso, return_type=str)]
 
 
 # --- the period ---------------------------------------------------------------------------------
 
+# Later than any deadline of ours, and far enough from the end of the calendar that a day can be added
+# in every time zone. Nothing here is older than the first day.
+FIRST_DAY: Final = dt.date(1970, 1, 1)
+LAST_DAY: Final = dt.date(9998, 12, 31)
 _date_form = re.compile(r"\d{4}-\d{2}-\d{2}")
 _moment_form = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}[0-9:.]*)(Z|[ +-]\d{2}:\d{2})")
 
@@ -34,20 +53,40 @@ def period_of(first: str | None, last: str | None) -> Period:
 
 
 def span_of(field: str, text: str) -> tuple[dt.datetime, dt.datetime]:
-    """When the day or the millisecond that `text` names begins, and when it is over."""
+    """When the day or the millisecond that `text` names begins, and when it is over.
+
+    Raises InvalidRequest, also for what is not between `FIRST_DAY` and `LAST_DAY`.
+    """
     try:
-        if _date_form.fullmatch(text):
-            day = dt.date.fromisoformat(text)
-            return clock.ist_day_start(day), clock.ist_day_end(day)
-        if parts := _moment_form.fullmatch(text):
-            # An unescaped + of an offset is decoded to a space.
-            written = dt.datetime.fromisoformat(parts[1] + parts[2].replace(" ", "+"))
-            moment = written.astimezone(dt.UTC)
-            moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-            return moment, moment + dt.timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
-        pass
-    raise invalid(field, "must be a day (2026-11-01) or a moment (2026-11-01T09:00:00Z)")
+        begin, end = _day_of(text) or _millisecond_of(text)
+    except ValueError:
+        raise invalid(
+            field, "must be a day (2026-11-01) or a moment (2026-11-01T09:00:00Z)"
+        ) from None
+    except OverflowError:
+        raise invalid(field, f"must be between {FIRST_DAY} and {LAST_DAY}") from None
+    if not clock.ist_day_start(FIRST_DAY) <= begin < clock.ist_day_end(LAST_DAY):
+        raise invalid(field, f"must be between {FIRST_DAY} and {LAST_DAY}")
+    return begin, end
+
+
+def _day_of(text: str) -> tuple[dt.datetime, dt.datetime] | None:
+    """The day in India that `text` names; None when it is not written as a day."""
+    if not _date_form.fullmatch(text):
+        return None
+    day = dt.date.fromisoformat(text)
+    return clock.ist_day_start(day), clock.ist_day_end(day)
+
+
+def _millisecond_of(text: str) -> tuple[dt.datetime, dt.datetime]:
+    parts = _moment_form.fullmatch(text)
+    if parts is None:
+        raise ValueError("no moment")
+    # An unescaped + of an offset is decoded to a space.
+    written = dt.datetime.fromisoformat(parts[1] + parts[2].replace(" ", "+"))
+    moment = written.astimezone(dt.UTC)
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return moment, moment + dt.timedelta(milliseconds=1)
 
 
 When = Annotated[

@@ -4,8 +4,8 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, TypeVar, cast
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +13,8 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from api import strict_requests
+from api.strict_requests import StrictRequest
 from core import database
 from core.errors import (
     BodyTooLarge,
@@ -81,7 +83,9 @@ def _problems_of(called: Callable[..., object]) -> list[type[Problem]]:
 
 class Route(APIRoute):
     """A route that documents the problems that it names in `responses`, and after them those of its
-    dependencies, which need not be named there."""
+    dependencies, which need not be named there. It refuses query parameters that it does not read."""
+
+    reads_any_query: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -96,6 +100,29 @@ class Route(APIRoute):
             _add(answers, problem.status, problem)
         super().__init__(path, endpoint, responses=answers, **options)
 
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, which reads a `StrictRequest`."""
+        handler = super().get_route_handler()
+        if self.reads_any_query:
+            return handler
+        known = strict_requests.parameters_of(self.dependant)
+
+        async def handle(request: Request) -> Response:
+            strict = StrictRequest(request.scope, request.receive)
+            strict_requests.refuse_unknown_parameters(strict, known)
+            if self.body_field is None and request.method != "GET":
+                await strict_requests.refuse_unread_fields(strict)
+            return await handler(strict)
+
+        return handle
+
+
+class LenientRoute(Route):
+    """A route for what others send as they like: telephone networks, Razorpay, monitoring. Query
+    parameters that it does not read are ignored."""
+
+    reads_any_query: ClassVar[bool] = True
+
 
 # --- problem responses --------------------------------------------------------------------------
 
@@ -103,7 +130,8 @@ class Route(APIRoute):
 def problem_response(problem: Problem) -> Response:
     """The problem as `application/problem+json`."""
     return Response(
-        json.dumps(problem.body(), ensure_ascii=False),
+        # A surrogate that stands alone can come from a client's JSON; UTF-8 has none.
+        json.dumps(problem.body(), ensure_ascii=False).encode("utf-8", "replace"),
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",
@@ -122,22 +150,15 @@ async def on_validation(request: Request, problem: Exception) -> Response:
     found = problem.errors()
     sent = request.headers.get("content-type", "").split(";")[0].strip().lower()
     body_unread = any(tuple(e["loc"]) == ("body",) and e["type"] != "missing" for e in found)
-    if any(e["type"] == "json_invalid" for e in found):
-        return problem_response(MalformedBody("The body is not valid JSON."))
+    if (broken := next((e for e in found if e["type"] == "json_invalid"), None)) is not None:
+        return problem_response(
+            MalformedBody(f"The body cannot be read as JSON: {broken['ctx']['error']}.")
+        )
     if body_unread and not sent.endswith("json"):
         return problem_response(
             UnsupportedMediaType("Send the body as JSON with Content-Type: application/json.")
         )
-    wrong = [
-        {
-            "field": ".".join(
-                str(part) for part in e["loc"] if part not in ("body", "query", "path")
-            )
-            or str(e["loc"][0]),
-            "message": e["msg"].removeprefix("Value error, "),
-        }
-        for e in found
-    ]
+    wrong = strict_requests.errors_of(request, problem)
     first = wrong[0]
     return problem_response(InvalidRequest(f"{first['field']}: {first['message']}", errors=wrong))
 

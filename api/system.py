@@ -19,7 +19,7 @@ from api import problems
 from core import database, errors
 from core.errors import Unavailable
 
-router = APIRouter(tags=["system"], route_class=problems.Route)
+router = APIRouter(tags=["system"], route_class=problems.LenientRoute)
 
 
 @router.get("/health")

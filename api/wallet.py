@@ -8,7 +8,7 @@ from pydantic import BaseModel, WithJsonSchema
 import wallet
 from api import problems
 from api.dependencies import Admin, CurrentUser
-from api.fields import Instant, RupeesIn, RupeesOut
+from api.fields import Instant, RequestModel, RupeesIn, RupeesOut
 from billing import rates
 from billing.pricing import Rate, Source
 from billing.rate_cards import DestinationNotRated
@@ -99,7 +99,7 @@ class CallRateSet(BaseModel):
     updated_by: str
 
 
-class CallRateIn(BaseModel):
+class CallRateIn(RequestModel):
     """The new rate, in rupees a minute."""
 
     rate: RupeesIn

@@ -9,7 +9,7 @@ import users
 import wallet
 from api import problems
 from api.dependencies import Admin, Page, PageOfAnyCursor
-from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, RequestModel, RupeesIn, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
 from billing import rates
 from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
@@ -53,7 +53,7 @@ class PeopleOut(BaseModel):
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
-class AdjustmentIn(BaseModel):
+class AdjustmentIn(RequestModel):
     """What to correct, and why: the owner of the wallet reads the reason."""
 
     type: Literal["credit", "debit"]
@@ -101,7 +101,7 @@ class WaitingListOut(BaseModel):
     next_cursor: str | None
 
 
-class ReasonIn(BaseModel):
+class ReasonIn(RequestModel):
     """Why."""
 
     reason: Reason
@@ -137,7 +137,7 @@ class ByHandListOut(BaseModel):
     next_cursor: str | None
 
 
-class OwnRateIn(BaseModel):
+class OwnRateIn(RequestModel):
     """The user's own rate, in rupees a minute; null takes it away."""
 
     rate: RupeesIn | None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from api import downloads, fields, middleware, problems
 from api.dependencies import Admin, Page
-from api.fields import Instant
+from api.fields import Instant, RequestModel
 from api.idempotency import Answer, Idempotent
 from billing import rate_card_files, rate_cards
 from billing.rate_card_files import InvalidRateCard
@@ -32,7 +32,7 @@ middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 _blank = BeforeValidator(lambda value: None if value == "" else value)
 
 
-class RateCardIn(BaseModel):
+class RateCardIn(RequestModel):
     """A rate card as a CSV file, what it is about, and from when on it holds."""
 
     # The Swagger page offers a file to choose for `binary`.
@@ -60,7 +60,7 @@ class RateCardsOut(BaseModel):
     next_cursor: str | None
 
 
-class ActivationIn(BaseModel):
+class ActivationIn(RequestModel):
     """The version to put in force, or null for no card at all: then the single rate holds."""
 
     version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None

@@ -37,7 +37,11 @@ def _http_url(text: str) -> str:
     return text
 
 
-Url = Annotated[str, Field(max_length=2_048), AfterValidator(_http_url)]
+Url = Annotated[
+    str,
+    Field(max_length=2_048, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
+    AfterValidator(_http_url),
+]
 
 
 class SimulateIn(RequestModel):

@@ -1,5 +1,6 @@
 """Problem responses: errors as `application/problem+json`, and their place in OpenAPI."""
 
+import dataclasses
 import inspect
 import json
 import logging
@@ -70,14 +71,37 @@ def raises(*problems: type[Problem]) -> Callable[[Dependency], Dependency]:
 _raised_by: dict[Callable[..., object], tuple[type[Problem], ...]] = {}
 
 
-def _problems_of(called: Callable[..., object]) -> list[type[Problem]]:
-    """The problems of the dependencies of an endpoint, and of those that these depend on."""
-    found: list[type[Problem]] = []
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Header:
+    """A header that a dependency reads, as OpenAPI has it, and those of the answer that come of it."""
+
+    parameter: dict[str, Any]
+    answers: dict[str, str]
+
+
+_read_by: dict[Callable[..., object], _Header] = {}
+
+
+def reads(
+    parameter: dict[str, Any], *, answers: dict[str, str]
+) -> Callable[[Dependency], Dependency]:
+    """Declare the header that a dependency reads from the request itself, and the headers (name and
+    meaning) of the answers: every `Route` that depends on it documents them."""
+
+    def mark(dependency: Dependency) -> Dependency:
+        _read_by[dependency] = _Header(parameter, answers)
+        return dependency
+
+    return mark
+
+
+def _dependencies_of(called: Callable[..., object]) -> list[Callable[..., Any]]:
+    """The dependencies of an endpoint, each after those that it depends on itself."""
+    found: list[Callable[..., Any]] = []
     for parameter in inspect.signature(called).parameters.values():
         for extra in getattr(parameter.annotation, "__metadata__", ()):
             if isinstance(extra, Depends) and extra.dependency is not None:
-                found += _problems_of(extra.dependency)
-                found += _raised_by.get(extra.dependency, ())
+                found += [*_dependencies_of(extra.dependency), extra.dependency]
     return list(dict.fromkeys(found))
 
 
@@ -96,9 +120,15 @@ class Route(APIRoute):
         **options: Any,
     ) -> None:
         answers = {status: {**answer} for status, answer in (responses or {}).items()}
-        for problem in _problems_of(endpoint):
-            _add(answers, problem.status, problem)
+        dependencies = _dependencies_of(endpoint)
+        for dependency in dependencies:
+            for problem in _raised_by.get(dependency, ()):
+                _add(answers, problem.status, problem)
+        if not self.reads_any_query:
+            _add(answers, InvalidRequest.status, InvalidRequest)
         super().__init__(path, endpoint, responses=answers, **options)
+        if headers := [_read_by[each] for each in dependencies if each in _read_by]:
+            self.openapi_extra = _documented_headers(headers, self.status_code or 200)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, which reads a `StrictRequest`."""
@@ -122,6 +152,19 @@ class LenientRoute(Route):
     parameters that it does not read are ignored."""
 
     reads_any_query: ClassVar[bool] = True
+
+
+def _documented_headers(headers: list[_Header], status: int) -> dict[str, Any]:
+    """What OpenAPI has of these headers, in the request and in the answer."""
+    answers = {
+        name: {"description": meaning, "schema": {"type": "string"}}
+        for header in headers
+        for name, meaning in header.answers.items()
+    }
+    return {
+        "parameters": [header.parameter for header in headers],
+        "responses": {str(status): {"headers": answers}},
+    }
 
 
 # --- problem responses --------------------------------------------------------------------------
@@ -204,8 +247,10 @@ def described(generated: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """OpenAPI with our errors: as problems, and with those that every route may answer with."""
     schema = _with_short_names(generated())
     for path, operations in schema["paths"].items():
-        for operation in operations.values():
-            _describe_problems(operation, is_ours=path.startswith("/api/"))
+        for method, operation in operations.items():
+            _describe_problems(
+                operation, is_ours=path.startswith("/api/"), has_body=method != "get"
+            )
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(name, None)
     return schema
@@ -220,11 +265,21 @@ def _with_short_names(generated: dict[str, Any]) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(_package_of_model.sub("", json.dumps(generated))))
 
 
-def _describe_problems(operation: dict[str, Any], *, is_ours: bool) -> None:
+# What the answer of a status always has, for OpenAPI.
+_HEADERS_OF: dict[str, dict[str, Any]] = {
+    "401": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
+    "429": {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 0}}},
+    "503": {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 0}}},
+}
+
+
+def _describe_problems(operation: dict[str, Any], *, is_ours: bool, has_body: bool) -> None:
     answers = operation["responses"]
     shared: list[type[Problem]] = [Unavailable] if is_ours else []
+    if has_body:
+        shared.append(BodyTooLarge)
     if "requestBody" in operation:
-        shared += [InvalidRequest, MalformedBody, UnsupportedMediaType, BodyTooLarge]
+        shared += [InvalidRequest, MalformedBody, UnsupportedMediaType]
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
         if any(asked["in"] != "path" for asked in operation.get("parameters", [])):
@@ -236,4 +291,6 @@ def _describe_problems(operation: dict[str, Any], *, is_ours: bool) -> None:
             answer.pop("model", None)
             schema = {"$ref": "#/components/schemas/ProblemBody"}
             answer["content"] = {"application/problem+json": {"schema": schema}}
+            if status in _HEADERS_OF:
+                answer["headers"] = _HEADERS_OF[status]
     operation["responses"] = dict(sorted(answers.items()))

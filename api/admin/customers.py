@@ -9,7 +9,7 @@ import users
 import wallet
 from api import problems
 from api.dependencies import Admin, Page, PageOfAnyCursor
-from api.fields import Instant, PositiveRupeesIn, RequestModel, RupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, RateIn, RequestModel, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
 from billing import rates
 from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
@@ -140,7 +140,7 @@ class ByHandListOut(BaseModel):
 class OwnRateIn(RequestModel):
     """The user's own rate, in rupees a minute; null takes it away."""
 
-    rate: RupeesIn | None
+    rate: RateIn | None
 
 
 class OwnRateSet(BaseModel):

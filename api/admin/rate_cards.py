@@ -5,7 +5,7 @@ import datetime as dt
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Form, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -38,7 +38,7 @@ class RateCardIn(RequestModel):
     # The Swagger page offers a file to choose for `binary`.
     file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
     note: Annotated[str, Field(max_length=200)] = ""
-    effective_from: Annotated[str | None, Field(max_length=64), _blank] = None
+    effective_from: Annotated[fields.WhenText | None, _blank] = None
 
 
 class RateCardOut(BaseModel):
@@ -64,7 +64,7 @@ class ActivationIn(RequestModel):
     """The version to put in force, or null for no card at all: then the single rate holds."""
 
     version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None
-    effective_from: Annotated[str | None, Field(max_length=64)] = None
+    effective_from: fields.WhenText | None = None
 
 
 class ActivationOut(BaseModel):
@@ -126,7 +126,7 @@ async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
 async def list_rate_cards(
     _: Admin,
     page: Page,
-    at: Annotated[str | None, Query(max_length=64)] = None,
+    at: fields.When = None,
 ) -> RateCardsOut:
     """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
     moment = (

@@ -14,7 +14,7 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import strict_requests
+from api import access, strict_requests
 from api.strict_requests import StrictRequest
 from core import database
 from core.errors import (
@@ -107,7 +107,8 @@ def _dependencies_of(called: Callable[..., object]) -> list[Callable[..., Any]]:
 
 class Route(APIRoute):
     """A route that documents the problems that it names in `responses`, and after them those of its
-    dependencies, which need not be named there. It refuses query parameters that it does not read."""
+    dependencies, which need not be named there. It admits a request as the table in `access` says,
+    before the body is read, and refuses query parameters that it does not read."""
 
     reads_any_query: ClassVar[bool] = False
 
@@ -120,10 +121,12 @@ class Route(APIRoute):
         **options: Any,
     ) -> None:
         answers = {status: {**answer} for status, answer in (responses or {}).items()}
+        found = access.find_access(options.get("methods") or ("GET",), path)
+        refusals = () if found is None else found.problems
         dependencies = _dependencies_of(endpoint)
-        for dependency in dependencies:
-            for problem in _raised_by.get(dependency, ()):
-                _add(answers, problem.status, problem)
+        raised = [problem for each in dependencies for problem in _raised_by.get(each, ())]
+        for problem in (*raised, *refusals):
+            _add(answers, problem.status, problem)
         if not self.reads_any_query:
             _add(answers, InvalidRequest.status, InvalidRequest)
         super().__init__(path, endpoint, responses=answers, **options)
@@ -131,20 +134,25 @@ class Route(APIRoute):
             self.openapi_extra = _documented_headers(headers, self.status_code or 200)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, which reads a `StrictRequest`."""
-        handler = super().get_route_handler()
-        if self.reads_any_query:
-            return handler
+        """The handler behind the admission: nothing of a body is read for who may not call it, and
+        what is read is a `StrictRequest`."""
+        handle = super().get_route_handler()
+        found = access.find_access(self.methods or (), self.path)
         known = strict_requests.parameters_of(self.dependant)
 
-        async def handle(request: Request) -> Response:
+        async def admitted(request: Request) -> Response:
+            if found is None:
+                raise RuntimeError(f"{request.method} {self.path} has no entry in api/access.py")
+            await access.admit(request, found)
+            if self.reads_any_query:
+                return await handle(request)
             strict = StrictRequest(request.scope, request.receive)
             strict_requests.refuse_unknown_parameters(strict, known)
             if self.body_field is None and request.method != "GET":
                 await strict_requests.refuse_unread_fields(strict)
-            return await handler(strict)
+            return await handle(strict)
 
-        return handle
+        return admitted
 
 
 class LenientRoute(Route):

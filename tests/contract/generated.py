@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import schemathesis
 from schemathesis.checks import CHECKS
+from schemathesis.config import CacheConfig
 from schemathesis.engine import Status, from_schema
 from schemathesis.engine.events import NonFatalError, ScenarioFinished
 
@@ -33,7 +34,12 @@ CHECKED = (
     "use_after_free",
 )
 # They end the session of the one who asks.
-ENDS_SESSIONS = ("/api/auth/logout", "/api/auth/change-password")
+ENDS_SESSIONS = (
+    "/api/auth/logout",
+    "/api/auth/change-password",
+    "/api/api-keys/{key_id}",
+    "/api/api-keys/{key_id}/rotate",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,7 @@ def _sent(interaction: Any, role: str) -> str:
 
 def run(plan: Plan, described: Mapping[str, Any], base_url: str) -> Outcome:
     """Send the requests of a plan."""
-    config = schemathesis.Config(seed=plan.seed)
+    config = schemathesis.Config(seed=plan.seed, cache=CacheConfig(enabled=False))
     schema: Any = schemathesis.openapi.from_dict(dict(described), config=config)
     if plan.headers:
         schema = schema.exclude(path=list(ENDS_SESSIONS))

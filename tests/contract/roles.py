@@ -1,5 +1,6 @@
 """Who asks in the generated requests, and what each of them has, so that there is something to find."""
 
+from auth.api_keys import SCOPES
 from core import config
 from tests.contract.generated import Plan
 from tests.support.service import Service, new_key, test_settings
@@ -19,8 +20,9 @@ def settings(mongodb_uri: str) -> config.Settings:
 
 
 async def people(service: Service) -> dict[str, dict[str, str]]:
-    """The headers of each role; all but nobody have money, an order, a call and a campaign."""
-    admin, user = await service.admin(), await service.signup()
+    """The headers of each role; users and admins have money, an order, a call and a campaign, and a
+    key is a user's, with every scope."""
+    admin, user, operator = await service.admin(), await service.signup(), await service.operator()
     for person in (admin, user):
         await service.fund(person, 1_000)
         for path, body in (
@@ -30,7 +32,16 @@ async def people(service: Service) -> dict[str, dict[str, str]]:
         ):
             answer = await service.post(path, person, json=body, headers=new_key())
             assert answer.status_code in (201, 202), answer.text
-    return {"nobody": {}, "user": user.headers, "admin": admin.headers}
+    wanted = {"name": "CRM", "scopes": list(SCOPES)}
+    made = await service.post("/api/api-keys", user, json=wanted)
+    assert made.status_code == 201, made.text
+    return {
+        "nobody": {},
+        "user": user.headers,
+        "operator": operator.headers,
+        "key": {"Authorization": f"Bearer {made.json()['key']}"},
+        "admin": admin.headers,
+    }
 
 
 def plans(people: dict[str, dict[str, str]], *, examples: int, seed: int) -> list[Plan]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ulid import ULID
 
 from api import problems
+from auth import rate_limits
 from core import clock, database, leases
 from core.database import Document, Index, db
 from core.errors import (
@@ -21,6 +22,7 @@ from core.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     StillRunning,
+    TooManyRequests,
     Unavailable,
     invalid,
 )
@@ -131,6 +133,7 @@ class Once:
             raise invalid("Idempotency-Key", "1 to 255 printable ASCII characters without spaces")
         body = fingerprint if fingerprint is not None else await request.body()
         digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
+        await rate_limits.count("idempotency_keys", user_id)
         record_id = database.stable_id("idem", user_id, request.method, request.url.path, key)
         record, lease = await _claim(record_id, digest, user_id)
         if record["body_digest"] != digest:
@@ -150,7 +153,7 @@ _KEY_HEADER = {
 
 
 @problems.reads(_KEY_HEADER, answers={"Idempotency-Replayed": "`true`: the first answer, again"})
-@problems.raises(InvalidRequest, IdempotencyKeyReused, StillRunning)
+@problems.raises(InvalidRequest, IdempotencyKeyReused, StillRunning, TooManyRequests)
 async def _once(request: Request) -> Once:
     return Once(request)
 
@@ -159,7 +162,9 @@ async def _once(request: Request) -> Once:
     {**_KEY_HEADER, "required": True},
     answers={"Idempotency-Replayed": "`true`: the first answer, again"},
 )
-@problems.raises(InvalidRequest, IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning)
+@problems.raises(
+    InvalidRequest, IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning, TooManyRequests
+)
 async def _once_required(request: Request) -> Once:
     return Once(request, required=True)
 

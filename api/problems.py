@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from api import access, strict_requests
 from api.strict_requests import StrictRequest
+from auth import rate_limits
 from core import database
 from core.errors import (
     BodyTooLarge,
@@ -26,6 +27,7 @@ from core.errors import (
     NotFound,
     Problem,
     ProblemBody,
+    TooManyRequests,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -123,6 +125,8 @@ class Route(APIRoute):
         answers = {status: {**answer} for status, answer in (responses or {}).items()}
         found = access.find_access(options.get("methods") or ("GET",), path)
         refusals = () if found is None else found.problems
+        if rate_limits.limits_of_route(frozenset(options.get("methods") or ("GET",)), path):
+            refusals += (TooManyRequests,)
         dependencies = _dependencies_of(endpoint)
         raised = [problem for each in dependencies for problem in _raised_by.get(each, ())]
         for problem in (*raised, *refusals):
@@ -139,11 +143,14 @@ class Route(APIRoute):
         handle = super().get_route_handler()
         found = access.find_access(self.methods or (), self.path)
         known = strict_requests.parameters_of(self.dependant)
+        limits = rate_limits.limits_of_route(frozenset(self.methods or ()), self.path)
 
         async def admitted(request: Request) -> Response:
             if found is None:
                 raise RuntimeError(f"{request.method} {self.path} has no entry in api/access.py")
             await access.admit(request, found)
+            for limit in limits:
+                await rate_limits.count(limit, (await access.authenticate(request)).user.id)
             if self.reads_any_query:
                 return await handle(request)
             strict = StrictRequest(request.scope, request.receive)

@@ -125,7 +125,9 @@ class Route(APIRoute):
         answers = {status: {**answer} for status, answer in (responses or {}).items()}
         found = access.find_access(options.get("methods") or ("GET",), path)
         refusals = () if found is None else found.problems
-        if rate_limits.limits_of_route(frozenset(options.get("methods") or ("GET",)), path):
+        methods = frozenset(options.get("methods") or ("GET",))
+        is_limited = bool(rate_limits.limits_of_route(methods, path))
+        if is_limited:
             refusals += (TooManyRequests,)
         dependencies = _dependencies_of(endpoint)
         raised = [problem for each in dependencies for problem in _raised_by.get(each, ())]
@@ -134,8 +136,11 @@ class Route(APIRoute):
         if not self.reads_any_query:
             _add(answers, InvalidRequest.status, InvalidRequest)
         super().__init__(path, endpoint, responses=answers, **options)
-        if headers := [_read_by[each] for each in dependencies if each in _read_by]:
-            self.openapi_extra = _documented_headers(headers, self.status_code or 200)
+        headers = [_read_by[each] for each in dependencies if each in _read_by]
+        if headers or is_limited:
+            self.openapi_extra = _documented_headers(
+                headers, self.status_code or 200, is_limited=is_limited
+            )
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler behind the admission: nothing of a body is read for who may not call it, and
@@ -169,13 +174,25 @@ class LenientRoute(Route):
     reads_any_query: ClassVar[bool] = True
 
 
-def _documented_headers(headers: list[_Header], status: int) -> dict[str, Any]:
+_RATE_LIMIT_HEADERS: dict[str, str] = {
+    "RateLimit-Limit": "How many are allowed, of the limit of which least is left",
+    "RateLimit-Remaining": "How many are left",
+    "RateLimit-Reset": "Seconds until its window ends",
+}
+
+
+def _documented_headers(headers: list[_Header], status: int, *, is_limited: bool) -> dict[str, Any]:
     """What OpenAPI has of these headers, in the request and in the answer."""
     answers = {
         name: {"description": meaning, "schema": {"type": "string"}}
         for header in headers
         for name, meaning in header.answers.items()
     }
+    if is_limited:
+        answers |= {
+            name: {"description": meaning, "schema": {"type": "integer", "minimum": 0}}
+            for name, meaning in _RATE_LIMIT_HEADERS.items()
+        }
     return {
         "parameters": [header.parameter for header in headers],
         "responses": {str(status): {"headers": answers}},

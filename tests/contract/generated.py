@@ -37,6 +37,9 @@ CHECKED = (
 ENDS_SESSIONS = (
     "/api/auth/logout",
     "/api/auth/change-password",
+    "/api/auth/sessions",
+    "/api/auth/sessions/{session_id}",
+    "/api/admin/users/{user_id}/sessions",
     "/api/api-keys/{key_id}",
     "/api/api-keys/{key_id}/rotate",
 )
@@ -146,7 +149,7 @@ async def ask(base_url: str, plans: Sequence[Plan]) -> Outcome:
 def main() -> None:
     """Read plans from the standard input, and write what came of them as the last line."""
     base_url = sys.argv[1]
-    described = httpx.get(f"{base_url}/openapi.json").json()
+    described = httpx.get(f"{base_url}/openapi.json", timeout=60).json()
     found = Outcome()
     for plan in json.load(sys.stdin):
         found.add(run(Plan(**plan), described, base_url))

@@ -10,7 +10,7 @@ import users
 import wallet
 from api import dependencies, problems, session_cookies
 from api.dependencies import CurrentClaims, CurrentUser, Page
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, RequestModel, RupeesOut
 from api.session_cookies import ForeignOrigin
 from auth import devices, rate_limits, sessions, totp
 from auth.sessions import SessionRecord
@@ -58,7 +58,7 @@ ProfilePhone = Annotated[
 ]
 
 
-class SignUp(BaseModel):
+class SignUp(RequestModel):
     """Who wants an account."""
 
     email: Email
@@ -72,7 +72,7 @@ class SignUp(BaseModel):
 Code = Annotated[str, Field(strict=True, min_length=1, max_length=40, examples=["123456"])]
 
 
-class LogIn(BaseModel):
+class LogIn(RequestModel):
     """Who comes back."""
 
     email: Annotated[str, Field(strict=True, max_length=320, examples=["asha@example.com"])]
@@ -89,7 +89,7 @@ class LogIn(BaseModel):
     ] = "token"
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(RequestModel):
     """The old password, as a proof, and the new one."""
 
     current_password: Password
@@ -103,13 +103,13 @@ class PasswordChange(BaseModel):
     ] = False
 
 
-class TotpCode(BaseModel):
+class TotpCode(RequestModel):
     """What the app shows now."""
 
     code: Code
 
 
-class TotpRemoval(BaseModel):
+class TotpRemoval(RequestModel):
     """The password, or a code, as a proof."""
 
     password: Password | None = None

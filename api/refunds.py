@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 import refunds
 from api import problems
 from api.dependencies import Admin, CurrentUser, PageOfLongCursor, scope_of
-from api.fields import Instant, PositiveRupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, RequestModel, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
 from core import money
 from core.errors import InvalidCursor, NotFound
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api/payment/refunds", tags=["payment"], route_class=
 # --- shapes -------------------------------------------------------------------------------------
 
 
-class RefundIn(BaseModel):
+class RefundIn(RequestModel):
     """What to refund; without an amount all that is left of the payment."""
 
     payment_id: Annotated[str, Field(max_length=100)]
@@ -30,7 +30,7 @@ class RefundIn(BaseModel):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
-class ResolveRefundIn(BaseModel):
+class ResolveRefundIn(RequestModel):
     """How the refund ended, and how that is known."""
 
     outcome: Literal["processed", "failed"]

@@ -23,9 +23,9 @@ from api import dependencies, problems
 from core import config, database, errors
 from core.errors import Forbidden, Unauthenticated, Unavailable
 
-router = APIRouter(tags=["system"], route_class=problems.Route)
+router = APIRouter(tags=["system"], route_class=problems.LenientRoute)
 # The Swagger page, where it is served (`API_DOCS`).
-pages = APIRouter(include_in_schema=False, route_class=problems.Route)
+pages = APIRouter(include_in_schema=False, route_class=problems.LenientRoute)
 
 
 @router.get("/health")

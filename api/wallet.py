@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import BaseModel
 
 import wallet
-from api import problems
+from api import fields, problems
 from api.dependencies import Admin, CurrentUser
-from api.fields import Instant, RupeesIn, RupeesOut
+from api.fields import Instant, RateIn, RequestModel, RupeesOut
 from billing import rates
 from billing.pricing import Rate, Source
 from billing.rate_cards import DestinationNotRated
@@ -99,10 +99,10 @@ class CallRateSet(BaseModel):
     updated_by: str
 
 
-class CallRateIn(BaseModel):
+class CallRateIn(RequestModel):
     """The new rate, in rupees a minute."""
 
-    rate: RupeesIn
+    rate: RateIn
 
 
 @router.post(
@@ -112,7 +112,9 @@ class CallRateIn(BaseModel):
 async def set_call_rate(
     admin: Admin,
     rate: Annotated[
-        str | None, Query(max_length=40), WithJsonSchema({"type": "number", "examples": [15.0]})
+        str | None,
+        Query(max_length=40),
+        fields.rate_schema,
     ] = None,
     body: CallRateIn | None = None,
 ) -> CallRateSet:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, StringConstraints
 from api import problems
 from api.admin.customers import ByHandOut, Reason, by_hand_out
 from api.dependencies import Admin, Operator
-from api.fields import Instant
+from api.fields import Instant, RequestModel
 from api.idempotency import Answer, IdempotentRequired
 from core import clock, money
 from core.errors import BalanceHeld, InsufficientBalance, NotFound, Unavailable
@@ -67,7 +67,7 @@ class AuditOut(BaseModel):
     running: RunOut | None = None
 
 
-class RepairIn(BaseModel):
+class RepairIn(RequestModel):
     """What to repair: the `subject` of a finding (for `acknowledge` its `finding_id`), whose, and why.
     Without `user_id`: what concerns all wallets together."""
 

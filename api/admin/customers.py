@@ -10,7 +10,7 @@ import wallet
 from api import problems
 from api.auth import Email, Name, Password, ProfilePhone, SessionOut, session_out
 from api.dependencies import Admin, Operator, Page, PageOfAnyCursor
-from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, RateIn, RequestModel, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent, IdempotentRequired
 from auth import sessions
 from billing import limits, rates
@@ -59,7 +59,7 @@ class PeopleOut(BaseModel):
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
-class UserIn(BaseModel):
+class UserIn(RequestModel):
     """Whose account an admin opens. Without a password the answer has a one-time password; either is to
     be changed at the first log-in."""
 
@@ -85,7 +85,7 @@ class UserCreated(BaseModel):
 Calls = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 
 
-class LimitsIn(BaseModel):
+class LimitsIn(RequestModel):
     """Limits of this user's calls, instead of those of the settings; null takes one away."""
 
     concurrent_calls: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
@@ -94,7 +94,7 @@ class LimitsIn(BaseModel):
     daily_spend_cap: RupeesIn | None = None
 
 
-class UserChange(BaseModel):
+class UserChange(RequestModel):
     """What to change about a user; what is left out stays."""
 
     role: Role | None = None
@@ -134,7 +134,7 @@ class SessionsEnded(BaseModel):
     ended: int
 
 
-class AdjustmentIn(BaseModel):
+class AdjustmentIn(RequestModel):
     """What to correct, and why: the owner of the wallet reads the reason."""
 
     type: Literal["credit", "debit"]
@@ -182,7 +182,7 @@ class WaitingListOut(BaseModel):
     next_cursor: str | None
 
 
-class ReasonIn(BaseModel):
+class ReasonIn(RequestModel):
     """Why."""
 
     reason: Reason
@@ -218,10 +218,10 @@ class ByHandListOut(BaseModel):
     next_cursor: str | None
 
 
-class OwnRateIn(BaseModel):
+class OwnRateIn(RequestModel):
     """The user's own rate, in rupees a minute; null takes it away."""
 
-    rate: RupeesIn | None
+    rate: RateIn | None
 
 
 class OwnRateSet(BaseModel):

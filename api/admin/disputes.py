@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 import disputes
 from api import problems
 from api.dependencies import Admin, Operator, Page
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, RequestModel, RupeesOut
 from api.refunds import DecisionOut
 from core.errors import InvalidRequest, NotFound
 from disputes import Action, Dispute, DisputeState, NotPairable, Unclear, UnclearReason
@@ -51,7 +51,7 @@ class DisputeOut(BaseModel):
     created_at: Instant
 
 
-class ResolveDisputeIn(BaseModel):
+class ResolveDisputeIn(RequestModel):
     """What is decided, and why; with `pair`, which refund paid the loss back."""
 
     action: Action

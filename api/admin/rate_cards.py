@@ -5,13 +5,13 @@ import datetime as dt
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Form, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
 from api import downloads, fields, middleware, problems
 from api.dependencies import Admin, Operator, Page
-from api.fields import Instant
+from api.fields import Instant, RequestModel
 from api.idempotency import Answer, Idempotent
 from billing import rate_card_files, rate_cards
 from billing.rate_card_files import InvalidRateCard
@@ -32,13 +32,13 @@ middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 _blank = BeforeValidator(lambda value: None if value == "" else value)
 
 
-class RateCardIn(BaseModel):
+class RateCardIn(RequestModel):
     """A rate card as a CSV file, what it is about, and from when on it holds."""
 
     # The Swagger page offers a file to choose for `binary`.
     file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
     note: Annotated[str, Field(max_length=200)] = ""
-    effective_from: Annotated[str | None, Field(max_length=64), _blank] = None
+    effective_from: Annotated[fields.WhenText | None, _blank] = None
 
 
 class RateCardOut(BaseModel):
@@ -60,11 +60,11 @@ class RateCardsOut(BaseModel):
     next_cursor: str | None
 
 
-class ActivationIn(BaseModel):
+class ActivationIn(RequestModel):
     """The version to put in force, or null for no card at all: then the single rate holds."""
 
     version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None
-    effective_from: Annotated[str | None, Field(max_length=64)] = None
+    effective_from: fields.WhenText | None = None
 
 
 class ActivationOut(BaseModel):
@@ -126,7 +126,7 @@ async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
 async def list_rate_cards(
     _: Operator,
     page: Page,
-    at: Annotated[str | None, Query(max_length=64)] = None,
+    at: fields.When = None,
 ) -> RateCardsOut:
     """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
     moment = (

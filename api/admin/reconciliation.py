@@ -12,7 +12,7 @@ from api import calls as calls_routes
 from api import problems
 from api.calls import CallOut
 from api.dependencies import Admin, Operator, Page
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, RequestModel, RupeesOut
 from calls import lifecycle
 from core import clock
 from core.errors import InvalidRequest, NotFound, StillRunning
@@ -94,7 +94,7 @@ class ReconciliationOut(BaseModel):
     waiting: list[WaitingOut]
 
 
-class RunIn(BaseModel):
+class RunIn(RequestModel):
     """Leave alone what is younger than this many minutes."""
 
     older_than_minutes: Annotated[int, Field(strict=True, ge=0, le=60 * 24 * 30)] = (
@@ -102,7 +102,7 @@ class RunIn(BaseModel):
     )
 
 
-class ResolveIn(BaseModel):
+class ResolveIn(RequestModel):
     """What was done about it."""
 
     note: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]

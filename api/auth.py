@@ -11,8 +11,8 @@ import wallet
 from api import dependencies, problems
 from api.dependencies import CurrentClaims, CurrentUser
 from api.fields import Instant, RupeesOut
-from auth import rate_limits, sessions
-from core import phone_numbers
+from auth import audit_log, rate_limits, sessions
+from core import logs, phone_numbers
 from core.errors import TooManyRequests, Unauthenticated
 from users import EmailTaken, InvalidCredentials, User
 
@@ -125,6 +125,8 @@ async def sign_up(request: Request, body: SignUp) -> Admission:
         email=body.email, password=body.password, name=body.name, phone=body.phone
     )
     token = await sessions.create_session(user.id, user.epoch)
+    logs.identify(user.id, user.role)
+    await audit_log.record(None, "sign_up", audit_log.account_target(users.email_key(user.email)))
     return await _admission(user, token)
 
 
@@ -174,10 +176,11 @@ async def change_password(
 ) -> Response:
     """Set a new password. This session goes on, every other one of the user is dead."""
     address, account = dependencies.client_address(request), users.email_key(user.email)
-    await rate_limits.limit_logins(address, account)
-    await users.change_password(
-        user, claims.session_id, current=body.current_password, new=body.new_password
-    )
+    async with audit_log.logging_in(account, "change_password"):
+        await rate_limits.limit_logins(address, account)
+        await users.change_password(
+            user, claims.session_id, current=body.current_password, new=body.new_password
+        )
     await rate_limits.forgive_login(address, account)
     return Response(status_code=204)
 
@@ -198,8 +201,10 @@ async def me(user: CurrentUser) -> Me:
 
 async def _log_in(request: Request, email: str, password: str) -> tuple[User, str]:
     address, account = dependencies.client_address(request), users.email_key(email)
-    await rate_limits.limit_logins(address, account)
-    user, token = await users.log_in(email, password)
+    async with audit_log.logging_in(account):
+        await rate_limits.limit_logins(address, account)
+        user, token = await users.log_in(email, password)
+        logs.identify(user.id, user.role)
     await rate_limits.forgive_login(address, account)
     await wallet.ensure_wallet(user.id)
     return user, token

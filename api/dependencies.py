@@ -8,6 +8,7 @@ from fastapi import Depends, Query, Request
 from fastapi.security import OAuth2PasswordBearer
 
 import users
+from api import audit_trail
 from api.problems import raises
 from auth import sessions
 from auth.sessions import Claims
@@ -28,11 +29,12 @@ async def _claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
 
 
 @raises(Unauthenticated)
-async def _current_user(claims: Annotated[Claims, Depends(_claims)]) -> User:
+async def _current_user(request: Request, claims: Annotated[Claims, Depends(_claims)]) -> User:
     user = await users.find_user_cached(claims.user_id)
     if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
         raise Unauthenticated("The token is not valid (any more). Log in again.")
     logs.identify(user.id, user.role)
+    await audit_trail.begin(request)
     return user
 
 

@@ -14,7 +14,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
+from api import audit_trail, problems
+from auth import audit_log
 from core import database, logs
 from core.errors import BodyTooLarge, Problem, Unavailable
 from core.logs import request_id
@@ -112,6 +113,8 @@ class _CheckedRequest:
 
     async def send(self, message: Message) -> None:
         """Send a message of the answer, with the headers that every answer has."""
+        if message["type"] == "http.response.start":
+            await audit_trail.end(self.scope, message["status"])
         if self.is_given_up:
             return  # it was answered when its time was over
         await self.send_now(message)
@@ -175,6 +178,7 @@ class Gate:
         client = scope.get("client")
         nobody = logs.Actor(user_id=None, role="nobody", address=client[0] if client else "unknown")
         actor_token = logs.actor.set(nobody)
+        audit_log.reset()
         seconds_max = _slow_answers.get(scope["path"], ANSWER_SECONDS_MAX)
         limit = asyncio.get_running_loop().call_later(seconds_max, request.give_up)
         try:

@@ -49,7 +49,16 @@ async def _admin(user: CurrentUser) -> User:
     return user
 
 
+@raises(Forbidden)
+async def _operator(user: CurrentUser) -> User:
+    if not sees_everybody(user):
+        raise Forbidden("This needs the role operator or admin.")
+    return user
+
+
 Admin = Annotated[User, Depends(_admin)]
+# Who may look at everybody's: an operator or an admin. What changes something asks for `Admin`.
+Operator = Annotated[User, Depends(_operator)]
 
 
 def client_address(request: Request) -> str:
@@ -57,9 +66,25 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
+def sees_everybody(user: User) -> bool:
+    """Whether this user may look at the records of all users: an operator or an admin."""
+    return user.role in ("operator", "admin")
+
+
 def scope_of(user: User) -> str | None:
-    """Whose records this user may see: their own, by their id; those of all users (None) for an admin."""
-    return None if user.role == "admin" else user.id
+    """Whose records this user may see: their own, by their id; those of all users (None) for an
+    operator and an admin."""
+    return None if sees_everybody(user) else user.id
+
+
+def may_see(user: User, owner_id: str) -> bool:
+    """Whether this user may look at a record of `owner_id`."""
+    return owner_id == user.id or sees_everybody(user)
+
+
+def may_change(user: User, owner_id: str) -> bool:
+    """Whether this user may change a record of `owner_id`: an operator may not."""
+    return owner_id == user.id or user.role == "admin"
 
 
 # --- pages --------------------------------------------------------------------------------------

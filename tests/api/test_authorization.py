@@ -308,8 +308,11 @@ async def test_everybody_gets_what_the_table_says(world: World) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-async def test_lists_show_a_user_their_own_and_an_admin_everybodys(service: Service) -> None:
+async def test_lists_show_a_user_their_own_and_operators_and_admins_everybodys(
+    service: Service,
+) -> None:
     asha, ravi, admin = await asyncio.gather(service.signup(), service.signup(), service.admin())
+    operator = await service.operator()
     for person in (asha, ravi):
         await service.fund(person, 100)
         await paying.open_order(service, person)
@@ -323,7 +326,13 @@ async def test_lists_show_a_user_their_own_and_an_admin_everybodys(service: Serv
         "/api/calls": "calls",
         "/api/campaigns": "campaigns",
     }.items():
-        for reader, whose in ((asha, {asha.id}), (ravi, {ravi.id}), (admin, {asha.id, ravi.id})):
+        both = {asha.id, ravi.id}
+        for reader, whose in (
+            (asha, {asha.id}),
+            (ravi, {ravi.id}),
+            (admin, both),
+            (operator, both),
+        ):
             rows = (await service.get(path, reader)).json()[name]
             assert {row["user_id"] for row in rows} == whose, (path, reader.email)
         for person in (asha, ravi):

@@ -17,6 +17,7 @@ import uvicorn
 from motor.motor_asyncio import AsyncIOMotorClient
 from pydantic import SecretStr
 
+import users
 import wallet
 from auth import sessions
 from core import config, database
@@ -69,6 +70,13 @@ class Service:
         return Person(
             id=body["user"]["id"], email=self.settings.admin_email, token=body["access_token"]
         )
+
+    async def operator(self) -> Person:
+        """A new account with the role operator."""
+        person = await self.signup()
+        await database.db.users.update_one({"_id": person.id}, {"$set": {"role": "operator"}})
+        await until(lambda: _is_operator(person))
+        return person
 
     async def fund(self, person: Person, rupees: int) -> None:
         """Put money into a wallet, as an adjustment."""
@@ -238,6 +246,11 @@ async def until(question: Any, *, seconds: float = 60.0) -> float:
         assert time.monotonic() - began < seconds, "it never became true"
         await asyncio.sleep(0.02)
     return time.monotonic() - began
+
+
+async def _is_operator(person: Person) -> bool:
+    user = await users.find_user_cached(person.id)
+    return user is not None and user.role == "operator"
 
 
 async def in_step() -> bool:

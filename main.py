@@ -35,6 +35,7 @@ from api import wallet as wallet_routes
 from api.admin import (
     analytics,
     audit,
+    audit_log,
     customers,
     disputes,
     rate_cards,
@@ -70,6 +71,7 @@ ROUTERS = (
     webhooks.router,
     disputes.router,
     audit.router,
+    audit_log.router,
     system.router,
 )
 

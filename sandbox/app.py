@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import clock, config
 from sandbox import disputes, faults, payments, refunds, responses, settlements
-from sandbox.control import Control
+from sandbox.control import Control, OwnMachineMiddleware
 from sandbox.payments import CARDS, GOOD_CARD, Card, PaymentStore
 from sandbox.responses import Document, Refusal
 from sandbox.simulator import Simulator
@@ -77,6 +77,7 @@ def create_app(
         lifespan=lifespan,
         exception_handlers=handlers,
         middleware=[
+            Middleware(OwnMachineMiddleware),
             Middleware(_AwayMiddleware),
             Middleware(faults.FaultMiddleware, owner=simulator),
         ],

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import config
 from sandbox import disputes, events, faults, payments, refunds, responses, settlements
@@ -15,6 +15,9 @@ from sandbox.responses import Document, Refusal
 from sandbox.simulator import Simulator
 
 PAYMENT_STATES = ("created", "authorized", "captured", "refunded", "failed")
+
+
+_DATA_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 class OwnMachineMiddleware:
@@ -32,7 +35,16 @@ class OwnMachineMiddleware:
             refusal = Refusal(f"The sandbox is for this machine alone: {why}.", "access_denied")
             await JSONResponse({"error": refusal.error}, 403)(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+
+        async def careful(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-content-type-options"] = "nosniff"
+                headers["referrer-policy"] = "no-referrer"
+                headers.setdefault("content-security-policy", _DATA_POLICY)
+            await send(message)
+
+        await self.app(scope, receive, careful)
 
 
 def _why_foreign(scope: Scope) -> str | None:

@@ -14,8 +14,8 @@ _EXPORTS = ("/download", "/results")
 
 async def begin(request: Request) -> None:
     """Write that this request is about to be done, if it is one to record: a change, or an export, by
-    anybody but a user with a token. Called once the user is known, before anything is done; an error
-    of the database refuses the request."""
+    anybody but a user with a token. Called by `access` once the user is known and admitted, before the
+    body is read; an error of the database refuses the request."""
     who, path = logs.actor.get(), _route_path(request.scope)
     if who.role == "user" and who.key_id is None:
         return

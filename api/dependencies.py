@@ -5,43 +5,46 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from fastapi.security import OAuth2PasswordBearer
 
-import users
-from api import audit_trail
+from api import access
+from api.access import Caller
 from api.problems import raises
-from auth import sessions
 from auth.sessions import Claims
-from core import logs, pagination
+from core import pagination
 from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
 
 # --- the current user ---------------------------------------------------------------------------
 
-_bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
+# Only for OpenAPI: `access` reads the header, before the body.
+_Bearer = Annotated[str | None, Depends(access.bearer)]
 
 
 @raises(Unauthenticated)
-async def _claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
-    if not token:
-        raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
-    return await sessions.get_claims(token)
+async def _caller(request: Request, _: _Bearer) -> Caller:
+    return await access.authenticate(request)
+
+
+CurrentCaller = Annotated[Caller, Depends(_caller)]
 
 
 @raises(Unauthenticated)
-async def _current_user(request: Request, claims: Annotated[Claims, Depends(_claims)]) -> User:
-    user = await users.find_user_cached(claims.user_id)
-    if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
-        raise Unauthenticated("The token is not valid (any more). Log in again.")
-    logs.identify(user.id, user.role)
-    await audit_trail.begin(request)
-    return user
+async def _claims(caller: CurrentCaller) -> Claims:
+    if caller.claims is None:
+        raise Forbidden("An API key may not do this: log in with e-mail address and password.")
+    return caller.claims
+
+
+@raises(Unauthenticated)
+async def _current_user(caller: CurrentCaller) -> User:
+    return caller.user
 
 
 CurrentClaims = Annotated[Claims, Depends(_claims)]
 CurrentUser = Annotated[User, Depends(_current_user)]
 
 
+# The table in `access` has refused other roles already; these hold where a route has no entry yet.
 @raises(Forbidden)
 async def _admin(user: CurrentUser) -> User:
     if user.role != "admin":

@@ -22,7 +22,9 @@ from core.logs import request_id
 
 log = logging.getLogger("api")
 
-BODY_BYTES_MAX = 1024 * 1024
+# Enough for every body but lists and files. Where more is taken (`allow_large_body`), the route asks
+# for a user: `problems.Route` admits the request before a byte of it is read.
+BODY_BYTES_MAX = 64 * 1024
 # The longest that a request waits for its answer, unless its address was given more; where large
 # bodies are taken it begins with the upload.
 ANSWER_SECONDS_MAX = 30.0
@@ -40,7 +42,10 @@ _request_id_form = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def allow_large_body(path: str, bytes_max: int) -> None:
-    """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 1 MiB."""
+    """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 64 KiB.
+
+    Only for routes that need a user: for others whoever comes along could fill the memory.
+    """
     _large_bodies[path] = bytes_max
     _slow_answers.setdefault(path, UPLOAD_SECONDS_MAX)
 

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 import users
 import wallet
 from auth import sessions
-from core import config, database
+from core import clock, config, database
 from sandbox.service import create_app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -76,6 +76,14 @@ class Service:
         person = await self.signup()
         await database.db.users.update_one({"_id": person.id}, {"$set": {"role": "operator"}})
         await until(lambda: _is_operator(person))
+        return person
+
+    async def disabled(self) -> Person:
+        """A new account that is disabled."""
+        person = await self.signup()
+        now = {"$set": {"disabled_at": clock.now()}}
+        await database.db.users.update_one({"_id": person.id}, now)
+        await until(lambda: _is_disabled(person))
         return person
 
     async def fund(self, person: Person, rupees: int) -> None:
@@ -251,6 +259,11 @@ async def until(question: Any, *, seconds: float = 60.0) -> float:
 async def _is_operator(person: Person) -> bool:
     user = await users.find_user_cached(person.id)
     return user is not None and user.role == "operator"
+
+
+async def _is_disabled(person: Person) -> bool:
+    user = await users.find_user_cached(person.id)
+    return user is not None and user.disabled
 
 
 async def in_step() -> bool:

@@ -114,6 +114,11 @@ def _limiter() -> FixedWindowRateLimiter:
     return _limiter_of_client[1]
 
 
+def network_of(address: str) -> str:
+    """What counts as one address: the address itself, or for IPv6 the network of one customer."""
+    return _network(address)
+
+
 def _network(address: str) -> str:
     """The address, or for IPv6 its /64, which one customer has as a whole."""
     try:

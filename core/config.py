@@ -96,7 +96,12 @@ class Settings(BaseSettings):
             lambda v: [p.strip() for p in v.split(",") if p.strip()] if isinstance(v, str) else v
         ),
     ] = []
+    api_docs: bool | None = None
+    metrics_token: SecretStr = SecretStr("")
     trusted_proxies: str = "127.0.0.1"
+    # Of one process; those of TRUSTED_PROXIES are many people's and count only in all.
+    max_connections: Annotated[int, Field(ge=16)] = 1000
+    max_connections_per_address: Annotated[int, Field(ge=1)] = 200
 
     mongodb_uri: str = ""
     mongodb_db: str = "wallet"
@@ -187,7 +192,12 @@ class Settings(BaseSettings):
     @property
     def recharge_page_url(self) -> str:
         """The page to recharge at that the answer 402 names."""
-        return self.recharge_url or f"{self.base_url}/docs"
+        return self.recharge_url or f"{self.base_url}/{'docs' if self.serves_docs else ''}"
+
+    @property
+    def serves_docs(self) -> bool:
+        """Whether /docs and /openapi.json are served. Unless set: everywhere but in production."""
+        return self.app_env != "production" if self.api_docs is None else self.api_docs
 
     @property
     def calls_real_people(self) -> bool:

@@ -20,7 +20,6 @@ FOREIGN = {
     "DNS rebinding": {"Host": "evil.example.com"},
     "DNS rebinding with the port": {"Host": "evil.example.com:8000"},
     "a host that begins like this machine": {"Host": "127.0.0.1.evil.example.com"},
-    "a host with a user in it": {"Host": "127.0.0.1@evil.example.com"},
     "an empty host": {"Host": ""},
     "the page of a stranger": {"Origin": "https://evil.example.com"},
     "a page without an origin": {"Origin": "null"},

@@ -240,13 +240,15 @@ def create_admin(arguments: argparse.Namespace) -> int:
     """Create an admin, beside the running service or without it."""
     import main  # noqa: F401 - it loads every module that declares a collection
     import users
+    from auth import audit_log
     from core.errors import Problem
 
     chosen = _load()
     password = arguments.password or getpass.getpass("password: ")
 
     async def create() -> None:
-        await users.create_admin(arguments.email, password)
+        user = await users.create_admin(arguments.email, password)
+        await audit_log.record(logs.SYSTEM, "admin.create", audit_log.Target("user", user.id))
 
     with _database(chosen) as uri:
         try:

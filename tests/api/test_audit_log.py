@@ -166,12 +166,21 @@ async def test_a_user_leaves_no_rows_and_an_api_key_of_the_user_does(service: Se
     before = len(await entries(service, admin, actor=asha.id))
     await service.post("/api/payment/create-order", asha, json={"amount": 100})
     assert len(await entries(service, admin, actor=asha.id)) == before
-    logs.actor.set(logs.Actor(asha.id, "user", "192.0.2.1", key_id="key_1"))
-    audit_log.reset()
-    await audit_log.begin("POST /api/call", None, method="POST", path="/api/call")
-    assert await audit_log.end(402)
-    refused, asked = await entries(service, admin, key_id="key_1")
-    assert (asked["outcome"], refused["outcome"]) == ("asked", "refused")
+    wanted = {"name": "Dialler", "scopes": ["calls:write"]}
+    key = (await service.post("/api/api-keys", asha, json=wanted)).json()
+    machine = {"Authorization": f"Bearer {key['key']}"}
+    call = {"to": "+919876543210", "message": "Hello"}
+    assert (await service.post("/api/call", headers=machine, json=call)).status_code == 402
+    assert (await service.get("/api/wallet/balance", headers=machine)).status_code == 403
+    lacking, refused, asked = await entries(service, admin, key_id=key["key_id"])
+    assert (asked["outcome"], asked["action"], asked["actor"]) == (
+        "asked",
+        "POST /api/call",
+        asha.id,
+    )
+    assert (refused["outcome"], refused["status"]) == ("refused", 402)
+    assert (lacking["action"], lacking["code"]) == ("GET /api/wallet/balance", "forbidden")
+    assert key["key"] not in str(await db.audit_log.find({}).to_list(None))
 
 
 async def test_the_next_request_on_the_same_connection_has_nothing_of_the_one_before(

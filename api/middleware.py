@@ -18,7 +18,8 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import audit_trail, http_protocol, problems
-from auth import audit_log
+from auth import audit_log, rate_limits
+from auth.rate_limits import Standing
 from core import config, database, logs
 from core.errors import BodyTooLarge, NotFound, Problem, Unavailable
 from core.logs import request_id
@@ -129,6 +130,7 @@ class _CheckedRequest:
         "is_given_up",
         "routed",
         "scope",
+        "standings",
         "status",
     )
 
@@ -136,6 +138,7 @@ class _CheckedRequest:
         self.scope, self._receive, self._send = scope, receive, send
         self.routed = scope  # in which the router notes the route
         self.status = 0
+        self.standings = rate_limits.collect()
         self.is_given_up = False
         self.bytes_left = self.bytes_max = _large_bodies.get(scope["path"], BODY_BYTES_MAX)
         headers = dict(scope["headers"])
@@ -174,6 +177,8 @@ class _CheckedRequest:
                 headers.setdefault("cache-control", "no-store")
             if self.status == HTTPStatus.METHOD_NOT_ALLOWED:
                 headers["allow"] = ", ".join(_allowed_methods(self.scope))
+            if self.standings:
+                _add_rate_limit(headers, self.standings)
         await self._send(message)
 
     @property
@@ -227,6 +232,14 @@ class _CheckedRequest:
 
 
 _answering: set[asyncio.Future[None]] = set()
+
+
+def _add_rate_limit(headers: MutableHeaders, standings: list[Standing]) -> None:
+    """Of several limits, the one of which least is left."""
+    nearest = min(standings, key=lambda standing: standing.remaining)
+    headers["ratelimit-limit"] = str(nearest.allowed)
+    headers["ratelimit-remaining"] = str(nearest.remaining)
+    headers["ratelimit-reset"] = str(nearest.reset_seconds)
 
 
 def _is_production() -> bool:

@@ -103,6 +103,16 @@ async def test_rates_have_what_held_before(service: Service) -> None:
     assert taken["before"] == {"rate_paise_per_minute": 700}
 
 
+async def test_a_change_of_a_role_has_the_role_before(service: Service) -> None:
+    asha, admin = await service.signup(), await service.admin()
+    path = f"/api/admin/users/{asha.id}"
+    changed = await service.request("PATCH", path, admin, json={"role": "operator"})
+    assert changed.status_code == 200, changed.text
+    (row,) = await entries(service, admin, action="user.change", target=asha.id)
+    assert (row["before"]["role"], row["after"]["role"]) == ("user", "operator")
+    assert (row["before"]["disabled"], row["after"]["disabled"]) == (False, False)
+
+
 async def test_what_is_refused_is_in_it_too(service: Service) -> None:
     admin = await service.admin()
     refused = await service.post(

@@ -12,6 +12,7 @@ import users
 from core import clock, config, database
 from core.database import Document, Index, db
 from core.errors import SpendCapReached, TooManyCalls, Unavailable
+from users import OwnLimits, User
 
 T = TypeVar("T")
 
@@ -194,23 +195,25 @@ def _seconds_until(moment: dt.datetime, at: dt.datetime) -> int:
 
 
 async def get_limits(user_id: str) -> Limits:
-    """The limits of this user now; those of a new account are lower."""
+    """The limits of this user now: their own where an admin has set some, else those of the settings,
+    which are lower for a new account."""
     chosen = config.settings()
+    person = await users.find_user_cached(user_id)
+    own = person.limits if person is not None else OwnLimits()
     cap_paise, concurrent_calls = chosen.spend_cap_paise, chosen.max_concurrent_calls
-    if chosen.new_account_days and await _is_new(user_id, chosen.new_account_days):
+    if chosen.new_account_days and _is_new(person, chosen.new_account_days):
         lower_paise = chosen.new_account_spend_cap_paise
         cap_paise = lower_paise if cap_paise is None else min(cap_paise, lower_paise)
         concurrent_calls = min(concurrent_calls, chosen.new_account_concurrent_calls)
     return Limits(
-        concurrent_calls=concurrent_calls,
-        calls_per_minute=chosen.calls_per_minute,
-        calls_per_day=chosen.calls_per_day,
-        spend_cap_paise=cap_paise,
+        concurrent_calls=own.get("concurrent_calls", concurrent_calls),
+        calls_per_minute=own.get("calls_per_minute", chosen.call_limit_per_minute),
+        calls_per_day=own.get("calls_per_day", chosen.call_limit_per_day),
+        spend_cap_paise=own.get("spend_cap_paise", cap_paise),
     )
 
 
-async def _is_new(user_id: str, days: int) -> bool:
-    person = await users.find_user(user_id)
+def _is_new(person: User | None, days: int) -> bool:
     return person is None or clock.now() < person.created_at + dt.timedelta(days=days)
 
 

@@ -267,8 +267,11 @@ async def authenticate(request: Request) -> Caller:
     else:
         caller = await _caller_of_session(token)
     logs.identify(caller.user.id, caller.role, caller.key.id if caller.key else None)
-    if not request.url.path.startswith("/api/auth/"):
-        users.require_ready(dataclasses.replace(caller.user, role=caller.role))
+    if not request.scope["path"].startswith("/api/auth/"):
+        is_key = caller.key is not None
+        users.require_ready(
+            dataclasses.replace(caller.user, role=caller.role) if is_key else caller.user
+        )
     state["caller"] = caller
     return caller
 

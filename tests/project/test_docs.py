@@ -259,6 +259,7 @@ def test_the_guide_has_every_card_and_every_fault() -> None:
 EVERYWHERE = {
     *("service_unavailable", "not_authenticated", "validation_error"),
     *("malformed_body", "body_too_large", "unsupported_media_type"),
+    *("forbidden", "missing_scope"),
     *("account_disabled", "foreign_origin"),
     *("password_change_required", "second_factor_setup_required"),
 }

@@ -123,6 +123,7 @@ async def _start_parts(app: FastAPI, stack: contextlib.AsyncExitStack) -> None:
         await database.when_back(part.start)
         stack.push_async_callback(part.stop)
     await database.when_back(users.ensure_first_admin)
+    await database.when_back(users.reencrypt_second_factors)
     await worker.start()
     stack.push_async_callback(worker.stop)
     calm_the_collector()

@@ -7,7 +7,7 @@ import math
 import time
 from typing import Final, Literal
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.aio.storage import MongoDBStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.limits import RateLimitItem
@@ -15,7 +15,17 @@ from limits.limits import RateLimitItem
 from core import clock, config, database
 from core.errors import TooManyRequests, Unavailable
 
-LOGIN_FAILURES_PER_ADDRESS: Final = 10  # times the account's limit: an office shares an address
+# Times LOGIN_ATTEMPTS_PER_MINUTE. An office shares an address; somebody who guesses has many.
+LOGIN_FAILURES_PER_ADDRESS: Final = 10  # a minute
+LOGIN_FAILURES_PER_ACCOUNT: Final = 10  # an hour
+# The pauses grow: when a minute's attempts are used up, then an hour's, then a day's.
+LOGIN_FAILURES_PER_HOUR: Final = 3
+LOGIN_FAILURES_PER_DAY: Final = 10
+SECOND_FACTOR_FAILURES_PER_HOUR: Final = 10
+SECOND_FACTOR_FAILURES_PER_DAY: Final = 30
+# So long a process refuses without asking the database again.
+_REFUSED_WITHOUT_ASKING_SECONDS: Final = 2.0
+_REFUSALS_REMEMBERED_MAX: Final = 10_000
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -257,38 +267,103 @@ def _in_words(seconds: int) -> str:
 
 # --- log-ins ------------------------------------------------------------------------------------
 
+Budget = tuple[RateLimitItem, str, str]  # how many in what time, of what, of whom
 
-async def limit_logins(address: str, account: str) -> None:
-    """Count an attempt to log in, once for the address and once for the account.
 
-    TooManyRequests above the limit a minute. `forgive_login` removes the attempt.
+async def limit_logins(address: str, account: str, *, device_id: str | None = None) -> None:
+    """Count an attempt to log in to `account` (an e-mail key).
+
+    It counts for the network that it comes from, for account and network together, and for the account
+    from wherever; an attempt from a known device (`devices.find_device`) counts for that device alone,
+    so it is let through although others have used up what the account has. TooManyRequests when one of
+    them is used up. `forgive_login` removes the attempt.
     """
-    for limit, scope, name in _login_limits(address, account):
-        await _count(limit, scope, name)
+    for budget in _login_budgets(address, account, device_id):
+        await _count_or_refuse(budget)
 
 
-async def forgive_login(address: str, account: str) -> None:
-    """Remove an attempt that succeeded: it counts neither for the address nor for the account."""
-    (address_limit, scope, name), (account_limit, account_scope, account_name) = _login_limits(
-        address, account
-    )
-    limiter = _limiter()
-    await limiter.storage.incr(
-        address_limit.key_for(scope, name), address_limit.get_expiry(), amount=-1
-    )
-    await limiter.clear(account_limit, account_scope, account_name)
+async def forgive_login(address: str, account: str, *, device_id: str | None = None) -> None:
+    """Remove an attempt that succeeded. Failures before it are forgiven where it came from; what the
+    network and the account have in all is not given back by it."""
+    for limit, scope, name in _login_budgets(address, account, device_id):
+        if scope in ("login-address", "login-account"):
+            await _limiter().storage.incr(limit.key_for(scope, name), limit.get_expiry(), amount=-1)
+        else:
+            await _limiter().clear(limit, scope, name)
 
 
-def _login_limits(address: str, account: str) -> list[tuple[RateLimitItem, str, str]]:
+async def limit_second_factor(user_id: str, *, device_id: str | None = None) -> None:
+    """Count a guess of a second factor, which only somebody with the password can make; from a known
+    device for itself. TooManyRequests when the hour's or the day's are used up.
+    `forgive_second_factor` removes it."""
+    for budget in _second_factor_budgets(device_id or user_id):
+        await _count_or_refuse(budget)
+
+
+async def forgive_second_factor(user_id: str, *, device_id: str | None = None) -> None:
+    """Remove the guesses before one that was right."""
+    for limit, scope, name in _second_factor_budgets(device_id or user_id):
+        await _limiter().clear(limit, scope, name)
+
+
+def login_network(address: str) -> str:
+    """The network that an attempt to log in is counted for: an IPv4 address, or of IPv6 the /48, which
+    is what one site has."""
+    return _network(address, ipv6_prefix=48)
+
+
+def _login_budgets(address: str, account: str, device_id: str | None) -> list[Budget]:
     allowed = config.settings().login_attempts_per_minute
+    per_minute = RateLimitItemPerMinute(allowed)
+    per_hour = RateLimitItemPerHour(allowed * LOGIN_FAILURES_PER_HOUR)
+    per_day = RateLimitItemPerDay(allowed * LOGIN_FAILURES_PER_DAY)
+    if device_id is not None:
+        return [(limit, "login-device", device_id) for limit in (per_minute, per_hour, per_day)]
+    network, whose = login_network(address), database.stable_id("acc", account)
+    pair = database.stable_id("pair", whose, network)
     return [
         (
             RateLimitItemPerMinute(allowed * LOGIN_FAILURES_PER_ADDRESS),
             "login-address",
-            _network(address),
+            network,
         ),
-        (RateLimitItemPerMinute(allowed), "login-account", database.stable_id("acc", account)),
+        (per_minute, "login-pair", pair),
+        (per_hour, "login-pair", pair),
+        (per_day, "login-pair", pair),
+        (RateLimitItemPerHour(allowed * LOGIN_FAILURES_PER_ACCOUNT), "login-account", whose),
     ]
+
+
+def _second_factor_budgets(whose: str) -> list[Budget]:
+    return [
+        (RateLimitItemPerHour(SECOND_FACTOR_FAILURES_PER_HOUR), "second-factor", whose),
+        (RateLimitItemPerDay(SECOND_FACTOR_FAILURES_PER_DAY), "second-factor", whose),
+    ]
+
+
+# What was refused a moment ago: until when it is refused without asking, and when to come back.
+_refused: dict[str, tuple[float, int]] = {}
+
+
+async def _count_or_refuse(budget: Budget) -> None:
+    """`_count`, which refuses again what it has just refused: a hundred guesses a second must cost
+    nothing."""
+    key = budget[0].key_for(*budget[1:])
+    known = _refused.get(key)
+    if known is not None and known[0] > time.monotonic():
+        raise _too_many(known[1])
+    try:
+        await _count(*budget)
+    except TooManyRequests as refusal:
+        if len(_refused) >= _REFUSALS_REMEMBERED_MAX:
+            _refused.clear()
+        seconds: int = refusal.extra["retry_after_seconds"]
+        until = time.monotonic() + min(seconds, _REFUSED_WITHOUT_ASKING_SECONDS)
+        _refused[key] = (until, seconds)
+        raise
+
+
+# --- counting -----------------------------------------------------------------------------------
 
 
 async def _count(limit: RateLimitItem, scope: str, name: str) -> None:
@@ -297,7 +372,11 @@ async def _count(limit: RateLimitItem, scope: str, name: str) -> None:
         return
     window = await limiter.get_window_stats(limit, scope, name)
     seconds = min(max(math.ceil(window.reset_time - time.time()), 1), limit.get_expiry())
-    raise TooManyRequests(
+    raise _too_many(seconds)
+
+
+def _too_many(seconds: int) -> TooManyRequests:
+    return TooManyRequests(
         f"Too many attempts; try again in {seconds} seconds.",
         headers={"Retry-After": str(seconds)},
         retry_after_seconds=seconds,
@@ -309,6 +388,7 @@ def forget_connection() -> None:
     global _limiter_of_client
     _limiter_of_client = None
     _shares.clear()
+    _refused.clear()
 
 
 class _Counters(MongoDBStorage):
@@ -346,7 +426,7 @@ def network_of(address: str) -> str:
     return _network(address)
 
 
-def _network(address: str) -> str:
+def _network(address: str, *, ipv6_prefix: int = 64) -> str:
     """The address, or for IPv6 its /64, which one customer has as a whole."""
     try:
         parsed = ipaddress.ip_address(address)
@@ -354,4 +434,4 @@ def _network(address: str) -> str:
         return address
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
-    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, ipv6_prefix), strict=False))

@@ -91,10 +91,12 @@ class Settings(BaseSettings):
     data_dir: str = ".data"
 
     jwt_secret: SecretStr = SecretStr("")
+    jwt_secret_previous: SecretStr = SecretStr("")
     access_token_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60 * 12
     admin_email: str = ""
     admin_password: SecretStr = SecretStr("")
     login_attempts_per_minute: Annotated[int, Field(ge=1)] = 10
+    require_2fa: bool = False
     signups_per_hour: Annotated[int, Field(ge=1)] | None = None
 
     razorpay_key_id: str = ""
@@ -361,6 +363,12 @@ def _secret_problems(chosen: Settings) -> list[str]:
         found.append(
             "JWT_SECRET is missing: set it in .env (./setup_wallet.sh run writes a fresh one)"
         )
+    previous = chosen.jwt_secret_previous
+    if previous.get_secret_value() and (_is_weak(previous) or previous == chosen.jwt_secret):
+        found.append(
+            f"JWT_SECRET_PREVIOUS is shorter than {SECRET_LENGTH_MIN} characters, a default, or JWT_SECRET"
+            " itself: empty it, or set the secret that tokens were signed with before"
+        )
     if chosen.razorpay_key_id and not key_secret:
         found.append("RAZORPAY_KEY_SECRET is missing: RAZORPAY_KEY_ID is set, its secret is not")
     if chosen.gateway_mode == "unknown":
@@ -465,7 +473,6 @@ def _production_problems(chosen: Settings) -> list[str]:
     secrets = {
         "JWT_SECRET": chosen.jwt_secret,
         "RAZORPAY_WEBHOOK_SECRET": chosen.razorpay_webhook_secret,
-        "ADMIN_PASSWORD": chosen.admin_password,
     }
     found = [
         f"{name} is missing, a default, or shorter than {SECRET_LENGTH_MIN} characters"
@@ -496,8 +503,22 @@ def _production_problems(chosen: Settings) -> list[str]:
         found.append(
             "TRUSTED_PROXIES is *: anybody could choose the address that the rate limits see"
         )
-    if not chosen.admin_email:
-        found.append("ADMIN_EMAIL is missing: the first admin is made from it")
+    return found + _first_admin_problems(chosen)
+
+
+def _first_admin_problems(chosen: Settings) -> list[str]:
+    """What is wrong with the first admin's settings. Without them `manage.py create-admin` makes one, and
+    no password stands in a file."""
+    found = []
+    if chosen.admin_password.get_secret_value():
+        if _is_weak(chosen.admin_password):
+            found.append(
+                f"ADMIN_PASSWORD is a default, or shorter than {SECRET_LENGTH_MIN} characters"
+            )
+        if not chosen.admin_email:
+            found.append(
+                "ADMIN_EMAIL is missing: ADMIN_PASSWORD is set, and the admin is made from both"
+            )
     if chosen.admin_email.endswith(("@example.com", "@wallet.local")):
         found.append("ADMIN_EMAIL is the default: set your own address")
     return found

@@ -47,7 +47,8 @@ async def test_a_sign_up_answers_with_a_token_and_an_empty_wallet(shared: Servic
         "/api/auth/me", headers={"Authorization": f"Bearer {body['access_token']}"}
     )
     assert me.status_code == 200
-    assert {**user, "created_at": me.json()["created_at"]} == me.json()
+    more = {"created_at": me.json()["created_at"], "second_factor": False}
+    assert {**user, **more} == me.json()
     assert me.json()["created_at"].endswith("Z")
 
 

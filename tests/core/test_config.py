@@ -179,7 +179,8 @@ def test_outside_production_this_alone_is_refused(changes: dict[str, Any], expec
         ({"jwt_secret": SecretStr("")}, "JWT_SECRET is missing, a default"),
         ({"jwt_secret": SecretStr("too short")}, "JWT_SECRET is missing, a default"),
         ({"jwt_secret": SecretStr("change-me-change-me")}, "JWT_SECRET is missing, a default"),
-        ({"admin_password": SecretStr("")}, "ADMIN_PASSWORD is missing"),
+        ({"admin_password": SecretStr("too short")}, "ADMIN_PASSWORD is a default, or shorter"),
+        ({"jwt_secret_previous": SecretStr("too short")}, "JWT_SECRET_PREVIOUS is shorter"),
         ({"razorpay_webhook_secret": SecretStr("")}, "RAZORPAY_WEBHOOK_SECRET is missing"),
         ({"razorpay_key_id": ""}, "RAZORPAY_KEY_ID is empty"),
         ({"razorpay_key_id": "rzp_sandbox_x"}, "RAZORPAY_KEY_ID is empty or a sandbox key"),
@@ -210,13 +211,17 @@ def test_production_with_nothing_set_names_everything_at_once() -> None:
     assert names == {
         "JWT_SECRET",
         "RAZORPAY_WEBHOOK_SECRET",
-        "ADMIN_PASSWORD",
-        "ADMIN_EMAIL",
         "RAZORPAY_KEY_ID",
         "TELEPHONY_PROVIDER",
         "MONGODB_URI",
         "PUBLIC_BASE_URL",
     }
+
+
+def test_production_starts_without_the_first_admins_password() -> None:
+    assert config.problems(make(**{**LIVE, "admin_password": SecretStr("")})) == []
+    nobody = {"admin_password": SecretStr(""), "admin_email": ""}
+    assert config.problems(make(**{**LIVE, **nobody})) == []
 
 
 def test_no_problem_ever_tells_a_secret() -> None:

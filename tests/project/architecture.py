@@ -47,6 +47,8 @@ EDGES: dict[str, tuple[str, ...]] = {
     "phonenumbers": ("core/phone_numbers.py",),
     "jose": ("auth/",),
     "passlib": ("auth/",),
+    "pyotp": ("auth/",),
+    "cryptography": ("auth/",),
     "limits": ("auth/",),
     "razorpay": ("gateway/",),
     "requests": ("gateway/",),

@@ -83,14 +83,19 @@ async def metrics(reader: Annotated[None, Depends(_reader_of_metrics)]) -> Respo
     return Response(await _metrics_text(), media_type=CONTENT_TYPE_LATEST)
 
 
+_METRICS_KEPT_SECONDS = 0.5
 _rendering: asyncio.Task[bytes] | None = None
+_rendered_at = 0.0
 
 
 async def _metrics_text() -> bytes:
-    """The text, made in a thread; who asks while it is made shares it."""
-    global _rendering
+    """The text, made in a thread at most twice a second: it takes the interpreter from all others."""
+    global _rendering, _rendered_at
     loop = asyncio.get_running_loop()
-    if _rendering is None or _rendering.done() or _rendering.get_loop() is not loop:
+    is_over = _rendering is not None and _rendering.done()
+    is_old = is_over and loop.time() > _rendered_at + _METRICS_KEPT_SECONDS
+    if _rendering is None or is_old or _rendering.get_loop() is not loop:
+        _rendered_at = loop.time()
         _rendering = asyncio.create_task(asyncio.to_thread(_render_metrics))
     return await asyncio.shield(_rendering)
 

@@ -250,7 +250,8 @@ async def authenticate(request: Request) -> Caller:
     Raises Unauthenticated, AccountDisabled, ForeignOrigin, Unavailable, and outside of `/api/auth/` what
     `users.require_ready` raises.
     """
-    known: Caller | None = getattr(request.state, "caller", None)
+    state = request.scope.setdefault("state", {})
+    known: Caller | None = state.get("caller")
     if known is not None:
         return known
     token = await bearer(request) or session_cookies.find_token(request)
@@ -263,7 +264,7 @@ async def authenticate(request: Request) -> Caller:
     logs.identify(caller.user.id, caller.role, caller.key.id if caller.key else None)
     if not request.url.path.startswith("/api/auth/"):
         users.require_ready(dataclasses.replace(caller.user, role=caller.role))
-    request.state.caller = caller
+    state["caller"] = caller
     return caller
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api import problems
-from api.dependencies import CurrentUser, Page, may_change, may_see, sees_everybody
+from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
 from api.fields import Instant, Phone, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
@@ -156,7 +156,7 @@ class QuoteOut(BaseModel):
         TooManyCalls,
     ),
 )
-async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Response:
+async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idempotent) -> Response:
     """Place a call. Its money is reserved first and charged when the network reports its end."""
     spec = CallSpec(
         message=body.message,
@@ -169,7 +169,12 @@ async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Respo
 
     async def work(seed: str) -> Answer:
         call = await placing.place_call(
-            user.id, call_id=f"call_{seed}", to=body.to, spec=spec, is_new=once.seed_is_new
+            user.id,
+            call_id=f"call_{seed}",
+            to=body.to,
+            spec=spec,
+            key=key,
+            is_new=once.seed_is_new,
         )
         return Answer(202, call_out(call))
 

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from api import access
+from auth import rate_limits
 from core import database
 from core.errors import (
     BodyTooLarge,
@@ -24,6 +25,7 @@ from core.errors import (
     NotFound,
     Problem,
     ProblemBody,
+    TooManyRequests,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -96,6 +98,8 @@ class Route(APIRoute):
         answers = {status: {**answer} for status, answer in (responses or {}).items()}
         found = access.find_access(options.get("methods") or ("GET",), path)
         refusals = () if found is None else found.problems
+        if rate_limits.limits_of_route(frozenset(options.get("methods") or ("GET",)), path):
+            refusals += (TooManyRequests,)
         for problem in (*_problems_of(endpoint), *refusals):
             _add(answers, problem.status, problem)
         super().__init__(path, endpoint, responses=answers, **options)
@@ -104,11 +108,14 @@ class Route(APIRoute):
         """The handler behind the admission: nothing of a body is read for who may not call it."""
         handle = super().get_route_handler()
         found = access.find_access(self.methods or (), self.path)
+        limits = rate_limits.limits_of_route(frozenset(self.methods or ()), self.path)
 
         async def admitted(request: Request) -> Response:
             if found is None:
                 raise RuntimeError(f"{request.method} {self.path} has no entry in api/access.py")
             await access.admit(request, found)
+            for limit in limits:
+                await rate_limits.count(limit, (await access.authenticate(request)).user.id)
             return await handle(request)
 
         return admitted

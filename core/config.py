@@ -79,7 +79,12 @@ class Settings(BaseSettings):
             lambda v: [p.strip() for p in v.split(",") if p.strip()] if isinstance(v, str) else v
         ),
     ] = []
+    api_docs: bool | None = None
+    metrics_token: SecretStr = SecretStr("")
     trusted_proxies: str = "127.0.0.1"
+    # Of one process; those of TRUSTED_PROXIES are many people's and count only in all.
+    max_connections: Annotated[int, Field(ge=16)] = 1000
+    max_connections_per_address: Annotated[int, Field(ge=1)] = 200
 
     mongodb_uri: str = ""
     mongodb_db: str = "wallet"
@@ -106,6 +111,13 @@ class Settings(BaseSettings):
     unpaid_orders_per_hour: Annotated[int, Field(ge=1)] = 20
     unpaid_orders_per_day: Annotated[int, Field(ge=1)] = 60
     payment_lookups_per_minute: Annotated[int, Field(ge=1)] = 60
+    # auth/rate_limits.py has what these are while they are empty.
+    orders_per_minute: Annotated[int, Field(ge=1)] | None = None
+    campaigns_per_hour: Annotated[int, Field(ge=1)] | None = None
+    uploads_per_minute: Annotated[int, Field(ge=1)] | None = None
+    downloads_per_minute: Annotated[int, Field(ge=1)] | None = None
+    quotes_per_minute: Annotated[int, Field(ge=1)] | None = None
+    idempotency_keys_per_hour: Annotated[int, Field(ge=1)] | None = None
     adjustment_confirm_above: Rupees | None = None
 
     default_call_rate: Rupees = Decimal(10)
@@ -146,9 +158,10 @@ class Settings(BaseSettings):
         list[NumberType], NoDecode, BeforeValidator(_comma_separated)
     ] = ["MOBILE", "FIXED_LINE", "FIXED_LINE_OR_MOBILE", "VOIP"]
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 100
-    # What one user may do, to bound what a stolen account can cost; None is no limit.
-    calls_per_minute: Annotated[int, Field(ge=1)] | None = None
-    calls_per_day: Annotated[int, Field(ge=1)] | None = None
+    # What one user may do, to bound what a stolen account can cost; 0 is no limit, and None what
+    # `call_limit_per_minute` and its siblings say.
+    calls_per_minute: Annotated[int, Field(ge=0)] | None = None
+    calls_per_day: Annotated[int, Field(ge=0)] | None = None
     daily_spend_cap: Rupees | None = None
     new_account_days: Annotated[int, Field(ge=0, le=3650)] = 0
     new_account_concurrent_calls: Annotated[int, Field(ge=1)] = 5
@@ -170,17 +183,16 @@ class Settings(BaseSettings):
     @property
     def recharge_page_url(self) -> str:
         """The page to recharge at that the answer 402 names."""
-        return self.recharge_url or f"{self.base_url}/docs"
+        return self.recharge_url or f"{self.base_url}/{'docs' if self.serves_docs else ''}"
+
+    @property
+    def serves_docs(self) -> bool:
+        """Whether /docs and /openapi.json are served. Unless set: everywhere but in production."""
+        return self.app_env != "production" if self.api_docs is None else self.api_docs
 
     def is_replaced(self, network: str) -> bool:
         """Whether this telephone network's API is replaced by another address, as tests do."""
         return bool(getattr(self, f"{network}_base_url", ""))
-
-    @property
-    def signup_limit(self) -> int:
-        """Sign-ups an hour from one address. Unless set: enough for an office behind one address in
-        production, and for load tests on a developer's machine."""
-        return self.signups_per_hour or (100 if self.app_env == "production" else 10_000)
 
     @property
     def gateway_key_id(self) -> str:
@@ -274,9 +286,26 @@ class Settings(BaseSettings):
         return None if above is None else int(above.scaleb(2))
 
     @property
+    def call_limit_per_minute(self) -> int | None:
+        """Calls that one user may start in a minute; None is no limit. Unless set: 300 in production."""
+        return self._or_in_production(self.calls_per_minute, 300)
+
+    @property
+    def call_limit_per_day(self) -> int | None:
+        """Calls that one user may start in a day; None is no limit. Unless set: 10,000 in production."""
+        return self._or_in_production(self.calls_per_day, 10_000)
+
+    @property
     def spend_cap_paise(self) -> int | None:
-        """What a user's calls of one day in India may cost; None is no limit."""
-        return None if self.daily_spend_cap is None else int(self.daily_spend_cap.scaleb(2))
+        """What a user's calls of one day in India may cost; None is no limit. Unless set: Rs 50,000 in
+        production."""
+        cap = self.daily_spend_cap
+        return self._or_in_production(None if cap is None else int(cap.scaleb(2)), 50_000_00)
+
+    def _or_in_production(self, given: int | None, unless_set: int) -> int | None:
+        if given is None:
+            return unless_set if self.app_env == "production" else None
+        return given or None
 
     @property
     def new_account_spend_cap_paise(self) -> int:

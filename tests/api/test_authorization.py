@@ -389,7 +389,7 @@ def test_what_a_route_depends_on_agrees_with_the_table() -> None:
     """A route that asks for an admin is not open to others, and one that asks for nobody has none."""
     for name, route in _routes_of(main.create_app()).items():
         entry, needed = entry_of(name), _dependencies_of(route.dependant)
-        assert (dependencies._caller in needed) == (entry.roles is not None), name
+        assert (dependencies.signed_in in needed) == (entry.roles is not None), name
         assert (dependencies._admin in needed) == (entry.roles == frozenset({"admin"})), name
         assert (dependencies._operator in needed) == (entry.roles == READERS), name
 

@@ -56,7 +56,8 @@ EDGES: dict[str, tuple[str, ...]] = {
     "fastapi": ("api/", "main.py"),
     "fastapi_offline": ("api/", "main.py"),
     "starlette": ("api/", "main.py", "manage.py"),
-    "uvicorn": ("manage.py",),
+    "uvicorn": ("manage.py", "api/http_protocol.py"),
+    "httptools": ("api/http_protocol.py",),
     "tests": (),
     "bench": (),
 }

@@ -62,18 +62,21 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/reconciliation",
     ),
     "refunds.py": (
+        "tests/test_refund_decisions.py",
         "tests/test_refunds.py",
         "tests/test_disputes.py",
         "tests/reconciliation",
         "tests/reporting/test_repairs.py",
+        "tests/properties/test_refund_dispute_interleavings.py",
     ),
     "disputes.py": (
+        "tests/test_dispute_decisions.py",
         "tests/test_disputes.py",
         "tests/test_refunds.py",
         "tests/reconciliation",
         "tests/reporting/test_repairs.py",
+        "tests/properties/test_refund_dispute_interleavings.py",
     ),
-    "billing/pricing.py": ("tests/billing/test_pricing.py",),
     "billing/": ("tests/billing", "tests/calls", "tests/api/test_calls.py"),
     "reconciliation/": (
         "tests/reconciliation",
@@ -99,7 +102,8 @@ def tests_of(path: str) -> tuple[str, ...]:
     package, _, file = path.rpartition("/")
     own = f"tests/{package}/test_{file}" if package else f"tests/test_{file}"
     found = TESTS.get(path) or TESTS[f"{package}/"]
-    return tuple(test for test in dict.fromkeys((own, *found)) if (ROOT / test).exists())
+    first = tuple(test for test in found if test.endswith("_decisions.py"))  # they take no time
+    return tuple(test for test in dict.fromkeys((*first, own, *found)) if (ROOT / test).exists())
 
 
 def modules() -> list[str]:

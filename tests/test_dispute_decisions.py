@@ -9,6 +9,7 @@ from bson import Int64
 import disputes
 import ledger
 import refunds
+from core import clock
 from core.database import Insert, Update
 from disputes import Case, Decision, Dispute
 from gateway import entities
@@ -106,6 +107,19 @@ def change_of(decision: Decision) -> dict[str, Any]:
     assert isinstance(write, Update)
     assert write.where["_id"] == "rfnd_1"
     return dict(write.update["$set"])
+
+
+def test_the_first_record_of_a_dispute_has_no_money(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: OPENED + AN_HOUR)
+    payment: Any = {"_id": "pay_1", "order_id": "order_1", "user_id": "usr_1"}
+    told = reported(status="lost", deducted_paise=2_500)
+    first = disputes._new_dispute(told, payment)
+    nothing: Any = {"state": "ignored", "created_at": OPENED, "taken_paise": 0, "attempt": 0}
+    assert first == record(**nothing, deducted_paise=2_500, revision=0, updated_at=OPENED + AN_HOUR)
+    unheard_of = disputes._new_dispute(reported(created_at=None), payment)
+    assert unheard_of["created_at"] == OPENED + AN_HOUR
+    for phase, is_later in (("chargeback", False), ("retrieval", False), ("arbitration", True)):
+        assert ("phase_since" in disputes._new_dispute(reported(phase=phase), payment)) == is_later
 
 
 # --- what is known, and what is told ------------------------------------------------------------

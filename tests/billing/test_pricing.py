@@ -197,6 +197,11 @@ TEN = {"rate_paise_per_minute": 1000}
             "5 s, at least 20 s, = 4 pulses of 6 s × Rs 0.12 = Rs 0.48",
         ),
         (
+            20,
+            {"pulse_seconds": 6, "minimum_billable_seconds": 20},
+            "20 s = 4 pulses of 6 s × Rs 0.12 = Rs 0.48",
+        ),
+        (
             5,
             {"minimum_billable_seconds": 20, "connection_fee_paise": 50},
             "5 s, billed as 20 s, at Rs 1.20 a minute and a connection fee of Rs 0.50: Rs 0.90",

@@ -24,6 +24,9 @@ from tests.support import databases
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "correct horse battery"
+# Longer than httpx keeps an idle connection (5 seconds): a server that closes one at the moment at which
+# a test uses it again is a ReadError.
+KEEP_ALIVE_SECONDS = 75
 _numbers = itertools.count(1)
 
 
@@ -163,6 +166,7 @@ async def serving(settings: config.Settings) -> AsyncIterator[Service]:
             port=settings.port,
             log_config=None,
             access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=2,
         )
     )
@@ -217,6 +221,7 @@ async def second_process(settings: config.Settings) -> AsyncIterator[httpx.Async
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)),
         *("--no-access-log", "--log-level", "warning"),
+        *("--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)),
         cwd=ROOT,
         env=environment,
     )

@@ -465,6 +465,43 @@ async def test_an_admin_says_that_a_refund_was_for_something_else(
     await paying.audited(service, person)
 
 
+async def test_an_admin_rules_out_every_refund_of_a_payment_for_a_dispute(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=3_000)
+    await told(dispute_id)
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=2_000)
+    await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    # As if it had come while the dispute was lost.
+    await db.refunds.update_one({"gateway_id": made["id"]}, {"$unset": {"not_for": True}})
+    for action, ruled_out in (("keep", []), ("unpair", [dispute_id])):
+        shown = await resolved(service, admin, dispute_id, action)
+        assert shown["state"] == "reserved"
+        record = await refunds.find_refund_by_gateway_id(made["id"])
+        assert record is not None
+        assert record.get("not_for", []) == ruled_out
+
+
+async def test_an_admin_gives_back_what_a_lost_dispute_took(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=3_000)
+    await becomes(service, dispute_id, status="lost")
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    for _ in range(2):
+        shown = await resolved(service, admin, dispute_id, "release")
+        assert (shown["state"], shown["taken"], shown["status"]) == ("released", 0.0, "lost")
+        await told(dispute_id)
+        assert await money(service, person) == (100.0, 0.0, 0.0)
+    entry = await db.transactions.find_one({"user_id": person.id, "category": "refund_reversal"})
+    assert entry is not None
+    assert entry["key"] == f"dispute_back:{dispute_id}:chargeback:by_hand"
+    await paying.audited(service, person)
+
+
 async def test_a_refund_that_paid_a_dispute_back_and_fails_waits_for_an_admin(
     service: Service, admin: Person
 ) -> None:

@@ -265,7 +265,7 @@ def failed_test(output: str) -> str | None:
     for line in output.splitlines():
         if line.startswith(("FAILED ", "ERROR ")):
             return line.split(" ")[1]
-    return None
+    return "an import" if "ImportError while loading conftest" in output else None
 
 
 # --- results ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
-_CANNOT_RUN: Final = (3, 4, 5)  # pytest: an error of its own, of usage, no test was collected
+NOT_THERE: Final = "a chosen test is not there"
 
 # What the tests and the product import from others, and takes seconds.
 _IMPORTED: Final = (
@@ -30,10 +30,6 @@ _IMPORTED: Final = (
     *("pydantic_settings", "uvloop", "starlette", "email_validator", "phonenumbers", "openpyxl"),
     *("twilio.request_validator", "plivo.utils.signature_v3", "multipart", "bcrypt", "argon2"),
 )
-
-
-class CannotRun(RuntimeError):
-    """Pytest could not run the tests at all."""
 
 
 class Forks:
@@ -54,15 +50,15 @@ class Forks:
         `cpu_seconds`.
 
         `tests`: those alone, in this order. `record`: the files whose lines are recorded; `recorded`
-        is what `Recorder.found` says. `bytecode`: keep what is compiled. Raises CannotRun.
+        is what `Recorder.found` says. `bytecode`: keep what is compiled.
         """
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps({"arguments": list(arguments), **more}) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        if answer["status"] in _CANNOT_RUN:
-            raise CannotRun(answer["output"])
+        if answer["recorded"] is None and (more.get("record") or NOT_THERE in answer["output"]):
+            raise RuntimeError(f"pytest cannot run: {arguments}\n{answer['output'][-3_000:]}")
         return answer
 
     def close(self) -> None:

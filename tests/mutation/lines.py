@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.mutation.forks import NOT_THERE
+
 Line = tuple[str, int]
 _RAN = "_line_ran"  # among the builtins
 
@@ -134,5 +136,5 @@ class Chosen:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         chosen = [item for item in items if item.nodeid in self._place]
         if len(chosen) != len(self._place):
-            raise pytest.UsageError("a chosen test is not there")
+            raise pytest.UsageError(NOT_THERE)
         items[:] = sorted(chosen, key=lambda item: self._place[item.nodeid])

@@ -11,7 +11,8 @@ import ledger
 import refunds
 from core import clock
 from core.database import Insert, Update
-from disputes import Case, Decision, Dispute
+from core.errors import NotFound
+from disputes import Case, Decision, Dispute, NotPairable
 from gateway import entities
 from refunds import Refund
 
@@ -518,3 +519,47 @@ def test_what_a_refund_takes_over_is_checked_soon() -> None:
     taken_over = refunds.reserved_as("disp_1:chargeback")
     assert taken_over["next_check_at"] is not None
     assert taken_over["failure"] is None
+
+
+# --- by hand, and beside ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "made", "problem"),
+    [
+        (record(status="lost"), refund(), None),
+        (debited(), refund(status="processed"), None),
+        (record(status="lost"), None, NotFound),
+        (record(status="lost"), refund(payment_id="pay_2"), NotFound),
+        (record(status="lost"), refund(requested_by="usr_admin"), NotPairable),
+        (record(status="lost"), refund(status="failed"), NotPairable),
+        (record(), refund(), NotPairable),
+        (record(status="lost", state="ignored"), refund(), NotPairable),
+    ],
+)
+async def test_a_person_pairs_a_lost_dispute_with_a_refund_that_was_made_at_razorpay(
+    monkeypatch: pytest.MonkeyPatch,
+    known: Dispute,
+    made: Refund | None,
+    problem: type[Exception] | None,
+) -> None:
+    async def find_refund(refund_id: str) -> Refund | None:
+        return made
+
+    monkeypatch.setattr(refunds, "find_refund", find_refund)
+    if problem is None:
+        assert await disputes._pairable(known, "rfnd_1") is made
+    else:
+        with pytest.raises(problem):
+            await disputes._pairable(known, "rfnd_1")
+
+
+def test_what_is_repaired_rests_on_the_money_as_it_was_read() -> None:
+    where = disputes.as_it_was_read(debited()).where
+    assert where == {
+        "_id": "disp_1",
+        "state": "debited",
+        "amount_paise": 6_000,
+        "transaction_id": "txn_1",
+        "revision": 3,
+    }

@@ -9,7 +9,9 @@ import pytest
 
 import disputes
 import gateway
+import ledger
 import refunds
+import wallet
 from core import config, database, fail_points
 from core.database import db
 from reconciliation import webhooks
@@ -482,6 +484,21 @@ async def test_an_admin_rules_out_every_refund_of_a_payment_for_a_dispute(
         record = await refunds.find_refund_by_gateway_id(made["id"])
         assert record is not None
         assert record.get("not_for", []) == ruled_out
+
+
+async def test_a_loss_whose_reserve_is_gone_is_reserved_again_and_taken(service: Service) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=3_000)
+    await told(dispute_id)
+    gone = ledger.Unreserve(user_id=person.id, reserve_id=f"{dispute_id}:chargeback")
+    await wallet.post(gone)
+    assert await money(service, person) == (100.0, 0.0, 0.0)
+    assert await becomes(service, dispute_id, status="lost") == "dispute debited"
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    record = await db.disputes.find_one({"_id": dispute_id})
+    assert record is not None
+    assert record["reserve_id"] == f"{dispute_id}:chargeback:2"
+    await paying.audited(service, person)
 
 
 async def test_an_admin_gives_back_what_a_lost_dispute_took(

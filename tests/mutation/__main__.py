@@ -230,13 +230,16 @@ def cpu_seconds(pid: int) -> float:
 
 def chosen_tests(mutant: Mutant, source: str, records: Records) -> list[str]:
     """The tests that run a changed line, as `TESTS` orders their files, the quickest of a file first;
-    where none of its own tests does, those of the other modules."""
+    where none of its own tests does, those of the other modules. What runs in other processes alone is
+    seen by nobody: then all tests of its file."""
     wanted = set(lines_of(mutant.line, source))
     own = test_files(mutant.path)
     others = [file for file in records if file not in own]
-    return _running(wanted, mutant.path, own, records) or _running(
-        wanted, mutant.path, others, records
-    )
+    for files in (own, others):
+        if tests := _running(wanted, mutant.path, files, records):
+            return tests
+    record = records[own[0]]
+    return sorted((set(record["lines"]) - {own[0]}), key=record["seconds"].__getitem__)
 
 
 def _running(wanted: set[int], path: str, files: Sequence[str], records: Records) -> list[str]:
@@ -336,13 +339,13 @@ def main() -> int:
     results, known = read(arguments.results), equivalent()
     every = [mutant for name in arguments.modules for mutant in mutants_of(ROOT / name, ROOT)]
     chosen = sampled(every, ROOT, seed=arguments.seed, count=arguments.count)
+    number, of = arguments.part
+    chosen = chosen[number - 1 :: of]
     if arguments.survivors:
         survived = {id for id, row in results.items() if row["outcome"] == "survived"}
         chosen = [mutant for mutant in every if mutant.id in survived - set(known)]
     else:
         chosen = [mutant for mutant in chosen if mutant.id not in {*results, *known}]
-    number, of = arguments.part
-    chosen = chosen[number - 1 :: of]
     if chosen and not arguments.report:
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # what was started ends too

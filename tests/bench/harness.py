@@ -8,14 +8,13 @@ import contextlib
 import dataclasses
 import json
 import statistics
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support import load_client
 from tests.support.processes import Processes
-from tests.support.service import ROOT, Person
+from tests.support.service import Person
 
 # --- figures ------------------------------------------------------------------------------------
 
@@ -197,15 +196,10 @@ SCALES: Final = {"full": FULL, "tiny": TINY}
 
 
 @contextlib.asynccontextmanager
-async def service(folder: Path, program: str, **changes: Any) -> AsyncIterator[Processes]:
-    """The service on data of its own, started by the Python `program`."""
+async def service(folder: Path, prelude: str = "", **changes: Any) -> AsyncIterator[Processes]:
+    """The service on data of its own; the Python `prelude` runs in its process before it."""
     chosen = {"call_slice_minutes": 1, "max_concurrent_calls": 100_000, **changes}
-    whole = Processes(folder, **chosen)
-    whole.command = [
-        sys.executable,
-        "-c",
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}",
-    ]
+    whole = Processes(folder, prelude=prelude, **chosen)
     try:
         await whole.start()
         yield whole

@@ -16,7 +16,7 @@ import disputes
 import gateway
 import main
 import wallet
-from api import access, dependencies
+from api import access, dependencies, system
 from auth.api_keys import SCOPES, Scope
 from core import clock, database, outbox
 from reconciliation import webhooks
@@ -363,7 +363,7 @@ TEMPLATES = {
 def _routes_of(app: FastAPI) -> dict[str, APIRoute]:
     """Every route of the application but that of the schema, as `METHOD /path`."""
     found = {}
-    for router in main.ROUTERS:
+    for router in (*main.ROUTERS, system.pages):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in (route.methods or set()) - {"HEAD"}:
@@ -379,7 +379,8 @@ def _dependencies_of(dependant: Dependant) -> set[object]:
 def test_every_route_is_in_both_tables() -> None:
     routes = _routes_of(main.create_app())
     assert {*routes} == {f"{method} {path}" for method, path in access.ROUTES}
-    pages = {"GET /", "GET /docs"}  # of Swagger; they say nothing
+    # Of Swagger, and a text that is there when it is set; they say nothing.
+    pages = {"GET /", "GET /docs", "GET /.well-known/security.txt"}
     rows = {row.split("?")[0] for row in MATRIX}
     assert {*routes} - pages == {f"{r.split(' ')[0]} {TEMPLATES[r.split(' ')[1]]}" for r in rows}
 

@@ -16,7 +16,7 @@ import disputes
 import gateway
 import main
 import wallet
-from api import access, dependencies
+from api import access, dependencies, system
 from auth.api_keys import SCOPES, Scope
 from core import clock, database, outbox
 from reconciliation import webhooks
@@ -361,7 +361,7 @@ TEMPLATES = {
 def _routes_of(app: FastAPI) -> dict[str, APIRoute]:
     """Every route of the application but that of the schema, as `METHOD /path`."""
     found = {}
-    for router in main.ROUTERS:
+    for router in (*main.ROUTERS, system.pages):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in (route.methods or set()) - {"HEAD"}:

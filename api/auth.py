@@ -10,11 +10,11 @@ import users
 import wallet
 from api import dependencies, problems, session_cookies
 from api.dependencies import CurrentClaims, CurrentUser, Page
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, RequestModel, RupeesOut
 from api.session_cookies import ForeignOrigin
-from auth import devices, rate_limits, sessions, totp
+from auth import audit_log, devices, rate_limits, sessions, totp
 from auth.sessions import SessionRecord
-from core import phone_numbers
+from core import logs, phone_numbers
 from core.errors import InvalidRequest, NotFound, TooManyRequests
 from users import (
     AccountDisabled,
@@ -58,7 +58,7 @@ ProfilePhone = Annotated[
 ]
 
 
-class SignUp(BaseModel):
+class SignUp(RequestModel):
     """Who wants an account."""
 
     email: Email
@@ -72,7 +72,7 @@ class SignUp(BaseModel):
 Code = Annotated[str, Field(strict=True, min_length=1, max_length=40, examples=["123456"])]
 
 
-class LogIn(BaseModel):
+class LogIn(RequestModel):
     """Who comes back."""
 
     email: Annotated[str, Field(strict=True, max_length=320, examples=["asha@example.com"])]
@@ -89,7 +89,7 @@ class LogIn(BaseModel):
     ] = "token"
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(RequestModel):
     """The old password, as a proof, and the new one."""
 
     current_password: Password
@@ -103,13 +103,13 @@ class PasswordChange(BaseModel):
     ] = False
 
 
-class TotpCode(BaseModel):
+class TotpCode(RequestModel):
     """What the app shows now."""
 
     code: Code
 
 
-class TotpRemoval(BaseModel):
+class TotpRemoval(RequestModel):
     """The password, or a code, as a proof."""
 
     password: Password | None = None
@@ -220,6 +220,8 @@ async def sign_up(request: Request, body: SignUp) -> Admission:
         client=client,
     )
     token = await sessions.create_session(user.id, user.epoch, client)
+    logs.identify(user.id, user.role)
+    await audit_log.record(None, "sign_up", audit_log.account_target(users.email_key(user.email)))
     return await _admission(user, token)
 
 
@@ -318,13 +320,14 @@ async def change_password(
     """Set a new password. Every other session of the user is dead; this one goes on, or with `new_token`
     a new one takes its place."""
     client = session_cookies.client_of(request)
-    changed = await users.change_password(
-        user,
-        claims.session_id,
-        current=body.current_password,
-        new=body.new_password,
-        client=client,
-    )
+    async with audit_log.logging_in(users.email_key(user.email), "change_password"):
+        changed = await users.change_password(
+            user,
+            claims.session_id,
+            current=body.current_password,
+            new=body.new_password,
+            client=client,
+        )
     if not body.new_token:
         return Response(status_code=204)
     token = await sessions.create_session(changed.id, changed.epoch, client)
@@ -401,7 +404,9 @@ async def _log_in(
     request: Request, email: str, password: str, code: str | None
 ) -> tuple[User, str]:
     client = session_cookies.client_of(request)
-    user, token = await users.log_in(email, password, code=code, client=client)
+    async with audit_log.logging_in(users.email_key(email)):
+        user, token = await users.log_in(email, password, code=code, client=client)
+        logs.identify(user.id, user.role)
     await wallet.ensure_wallet(user.id)
     return user, token
 

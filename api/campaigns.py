@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from api import downloads, middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
 from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
-from api.fields import Instant, Phone, RupeesOut
+from api.fields import Instant, Phone, RequestModel, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing.limits import SpendingKey
 from calls.placing import CallSpec, MachineDetection
@@ -102,7 +102,7 @@ NotYet = Annotated[None, BeforeValidator(_not_yet)]
 Starts = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_soon)]
 
 
-class Options(BaseModel):
+class Options(RequestModel):
     """What a campaign says, how fast, and when; at most one of `message`, `audio_url` and
     `connect_to`."""
 

@@ -20,6 +20,7 @@ from core.database import Document, Index, db
 from core.errors import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
+    InvalidRequest,
     StillRunning,
     TooManyRequests,
     Unavailable,
@@ -142,12 +143,28 @@ class Once:
         return record, lease
 
 
-@problems.raises(IdempotencyKeyReused, StillRunning, TooManyRequests)
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A new one for each new request, the same one to repeat it",
+    "schema": {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255},
+}
+
+
+@problems.reads(_KEY_HEADER, answers={"Idempotency-Replayed": "`true`: the first answer, again"})
+@problems.raises(InvalidRequest, IdempotencyKeyReused, StillRunning, TooManyRequests)
 async def _once(request: Request) -> Once:
     return Once(request)
 
 
-@problems.raises(IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning, TooManyRequests)
+@problems.reads(
+    {**_KEY_HEADER, "required": True},
+    answers={"Idempotency-Replayed": "`true`: the first answer, again"},
+)
+@problems.raises(
+    InvalidRequest, IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning, TooManyRequests
+)
 async def _once_required(request: Request) -> Once:
     return Once(request, required=True)
 

@@ -379,8 +379,7 @@ def _dependencies_of(dependant: Dependant) -> set[object]:
 def test_every_route_is_in_both_tables() -> None:
     routes = _routes_of(main.create_app())
     assert {*routes} == {f"{method} {path}" for method, path in access.ROUTES}
-    # Of Swagger, and a text that is there when it is set; they say nothing.
-    pages = {"GET /", "GET /docs", "GET /.well-known/security.txt"}
+    pages = {"GET /", "GET /docs", "GET /.well-known/security.txt"}  # open, and no part of OpenAPI
     rows = {row.split("?")[0] for row in MATRIX}
     assert {*routes} - pages == {f"{r.split(' ')[0]} {TEMPLATES[r.split(' ')[1]]}" for r in rows}
 

@@ -36,6 +36,7 @@ from api import wallet as wallet_routes
 from api.admin import (
     analytics,
     audit,
+    audit_log,
     customers,
     disputes,
     rate_cards,
@@ -72,6 +73,7 @@ ROUTERS = (
     webhooks.router,
     disputes.router,
     audit.router,
+    audit_log.router,
     system.router,
 )
 

@@ -240,6 +240,7 @@ def create_admin(arguments: argparse.Namespace) -> int:
     """Create an admin, beside the running service or without it."""
     import main  # noqa: F401 - it loads every module that declares a collection
     import users
+    from auth import audit_log
     from core.errors import Problem
 
     chosen = _load()
@@ -247,8 +248,12 @@ def create_admin(arguments: argparse.Namespace) -> int:
 
     async def create() -> None:
         admin = await users.create_admin(arguments.email, password)
+        await audit_log.record(logs.SYSTEM, "admin.create", audit_log.Target("user", admin.id))
         if arguments.reset_second_factor:
             await users.remove_second_factor(admin.id)
+            await audit_log.record(
+                logs.SYSTEM, "second_factor.reset", audit_log.Target("user", admin.id)
+            )
 
     with _database(chosen) as uri:
         try:

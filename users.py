@@ -647,7 +647,7 @@ async def ensure_first_admin() -> None:
 async def create_admin(email: str, password: str) -> User:
     """Make this account an admin with this password, a new one or one that exists (which ends all
     its sessions), and make sure that it has a wallet. Raises ValueError for no e-mail address,
-    InvalidRequest for a weak password."""
+    InvalidRequest for a weak password, AccountDisabled."""
     address = email_of(email)
     passwords.refuse_weak(password, about=(address, address.split("@")[0]))
     try:
@@ -656,7 +656,7 @@ async def create_admin(email: str, password: str) -> User:
         )
     except EmailTaken:
         found = await db.users.find_one_and_update(
-            {"email_key": email_key(address)},
+            {"email_key": email_key(address), "disabled_at": None},
             {
                 "$set": {
                     "role": "admin",
@@ -669,6 +669,8 @@ async def create_admin(email: str, password: str) -> User:
             return_document=True,
         )
         if found is None:
+            if await _find({"email_key": email_key(address)}) is not None:
+                raise AccountDisabled from None  # its wallet is frozen, too: an admin enables both
             raise NotFound("The account was deleted a moment ago; try again.") from None
         _remove_from_cache(found["_id"])
         await wallet.ensure_wallet(found["_id"])

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.security import OAuth2PasswordBearer
 
 import users
-from api import session_cookies
+from api import audit_trail, session_cookies
 from api.session_cookies import ForeignOrigin
 from auth import api_keys, sessions
 from auth.api_keys import ApiKey, Scope
@@ -117,6 +117,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     # system
     ("GET", "/"): _anybody(),
     ("GET", "/docs"): _anybody(),
+    ("GET", "/.well-known/security.txt"): _anybody(),
     ("GET", "/health"): _anybody(),
     ("GET", "/ready"): _anybody(),
     ("GET", "/metrics"): _anybody(),
@@ -210,6 +211,8 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/admin/audit"): _operator(),
     ("POST", "/api/admin/audit"): _admin(),
     ("POST", "/api/admin/audit/repairs"): _admin(),
+    ("GET", "/api/admin/audit-log"): _operator(),
+    ("GET", "/api/admin/audit-log/download"): _operator(),
 }
 
 
@@ -228,7 +231,8 @@ def find_access(methods: Iterable[str], path: str) -> Access | None:
 async def admit(request: Request, access: Access) -> None:
     """Authenticate the caller and check role and scope, unless the route is open.
 
-    Raises Unauthenticated, Forbidden, MissingScope, and Unavailable. The body is not read.
+    What is recorded is recorded from here on (`audit_trail`). Raises Unauthenticated, Forbidden,
+    MissingScope, and Unavailable. The body is not read.
     """
     if access.roles is None:
         return
@@ -242,6 +246,7 @@ async def admit(request: Request, access: Access) -> None:
     if caller.role not in access.roles:
         roles = " or ".join(role for role in ROLES if role in access.roles)
         raise Forbidden(f"This needs the role {roles}.")
+    await audit_trail.begin(request)
 
 
 async def authenticate(request: Request) -> Caller:
@@ -262,8 +267,11 @@ async def authenticate(request: Request) -> Caller:
     else:
         caller = await _caller_of_session(token)
     logs.identify(caller.user.id, caller.role, caller.key.id if caller.key else None)
-    if not request.url.path.startswith("/api/auth/"):
-        users.require_ready(dataclasses.replace(caller.user, role=caller.role))
+    if not request.scope["path"].startswith("/api/auth/"):
+        is_key = caller.key is not None
+        users.require_ready(
+            dataclasses.replace(caller.user, role=caller.role) if is_key else caller.user
+        )
     state["caller"] = caller
     return caller
 

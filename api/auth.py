@@ -12,9 +12,9 @@ from api import dependencies, problems, session_cookies
 from api.dependencies import CurrentClaims, CurrentUser, Page
 from api.fields import Instant, RequestModel, RupeesOut
 from api.session_cookies import ForeignOrigin
-from auth import devices, rate_limits, sessions, totp
+from auth import audit_log, devices, rate_limits, sessions, totp
 from auth.sessions import SessionRecord
-from core import phone_numbers
+from core import logs, phone_numbers
 from core.errors import InvalidRequest, NotFound, TooManyRequests
 from users import (
     AccountDisabled,
@@ -220,6 +220,8 @@ async def sign_up(request: Request, body: SignUp) -> Admission:
         client=client,
     )
     token = await sessions.create_session(user.id, user.epoch, client)
+    logs.identify(user.id, user.role)
+    await audit_log.record(None, "sign_up", audit_log.account_target(users.email_key(user.email)))
     return await _admission(user, token)
 
 
@@ -318,13 +320,14 @@ async def change_password(
     """Set a new password. Every other session of the user is dead; this one goes on, or with `new_token`
     a new one takes its place."""
     client = session_cookies.client_of(request)
-    changed = await users.change_password(
-        user,
-        claims.session_id,
-        current=body.current_password,
-        new=body.new_password,
-        client=client,
-    )
+    async with audit_log.logging_in(users.email_key(user.email), "change_password"):
+        changed = await users.change_password(
+            user,
+            claims.session_id,
+            current=body.current_password,
+            new=body.new_password,
+            client=client,
+        )
     if not body.new_token:
         return Response(status_code=204)
     token = await sessions.create_session(changed.id, changed.epoch, client)
@@ -401,7 +404,9 @@ async def _log_in(
     request: Request, email: str, password: str, code: str | None
 ) -> tuple[User, str]:
     client = session_cookies.client_of(request)
-    user, token = await users.log_in(email, password, code=code, client=client)
+    async with audit_log.logging_in(users.email_key(email)):
+        user, token = await users.log_in(email, password, code=code, client=client)
+        logs.identify(user.id, user.role)
     await wallet.ensure_wallet(user.id)
     return user, token
 

@@ -93,6 +93,14 @@ def _bad(detail: str, reason: str) -> _Refused:
     return _Refused(BadRequest(detail), reason)
 
 
+def _cause_of(error: httptools.HttpParserError) -> _Refused:
+    """What one of our callbacks raised, or else that the parser cannot read it."""
+    cause = error.__context__
+    if isinstance(cause, _Refused):
+        return cause
+    return _bad("This is not HTTP/1.1 that can be read.", "not_http")
+
+
 def _head_too_large(bounds: Bounds) -> _Refused:
     return _Refused(
         HeadTooLarge(
@@ -129,6 +137,10 @@ class _Wire:
 
     def close_now(self) -> None:
         self._transport.close()
+
+    def forget(self) -> None:
+        """Let go of the connection, so that it needs no garbage collector."""
+        self._leave = self._transport.close
 
     def end_writing(self) -> None:
         """Send what was written and the end; from now on nothing is written."""
@@ -171,6 +183,7 @@ class BoundedHttp(httptools_impl.HttpToolsProtocol):
         """Forget the connection."""
         self._crowd.forget(self)
         super().connection_lost(exc)
+        self._wire.forget()
 
     def shutdown(self) -> None:
         """End an idle connection now, a busy one after its answer."""
@@ -210,10 +223,9 @@ class BoundedHttp(httptools_impl.HttpToolsProtocol):
             self.flow.pause_reading()
             self._is_last = True
         except httptools.HttpParserError as error:
-            cause = error.__context__
-            if not isinstance(cause, _Refused):
-                cause = _bad("This is not HTTP/1.1 that can be read.", "not_http")
-            self._refuse(cause)
+            # No name for the cause: its traceback leads to this frame, and with it to `data`, which
+            # would stay until the garbage collector comes.
+            self._refuse(_cause_of(error))
         except _Refused as refused:
             self._refuse(refused)
 

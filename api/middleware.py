@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import http_protocol, problems
-from auth import rate_limits
+from api import audit_trail, http_protocol, problems
+from auth import audit_log, rate_limits
 from auth.rate_limits import Standing
 from core import config, database, logs
 from core.errors import BodyTooLarge, NotFound, Problem, Unavailable
@@ -85,6 +85,32 @@ def install(app: FastAPI) -> None:
     app.openapi = functools.partial(problems.described, app.openapi)  # type: ignore[method-assign]
 
 
+# --- security headers ---------------------------------------------------------------------------
+
+# Of pages: what is their own, and Razorpay's Checkout, which brings a script, a frame and a popup.
+_PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' https://checkout.razorpay.com; img-src 'self' data:;"
+    " frame-src 'self' https://api.razorpay.com https://checkout.razorpay.com;"
+    " connect-src 'self' https://lumberjack.razorpay.com; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors 'none'"
+)
+# Of everything else: should a browser show it as a page, nothing in it runs.
+_DATA_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+def _secure(headers: MutableHeaders, *, is_behind_tls: bool) -> None:
+    """The headers that make a browser careful. A page may bring a policy of its own."""
+    is_page = headers.get("content-type", "").startswith("text/html")
+    headers.setdefault("content-security-policy", _PAGE_POLICY if is_page else _DATA_POLICY)
+    headers["x-content-type-options"] = "nosniff"
+    headers["x-frame-options"] = "DENY"
+    # Razorpay wants to know which site its Checkout is on.
+    headers["referrer-policy"] = "strict-origin-when-cross-origin" if is_page else "no-referrer"
+    headers["permissions-policy"] = "camera=(), geolocation=(), microphone=()"
+    if is_behind_tls:
+        headers["strict-transport-security"] = "max-age=31536000"
+
+
 # --- the middleware -----------------------------------------------------------------------------
 
 
@@ -132,6 +158,8 @@ class _CheckedRequest:
 
     async def send(self, message: Message) -> None:
         """Send a message of the answer, with the headers that every answer has."""
+        if message["type"] == "http.response.start":
+            await audit_trail.end(self.scope, message["status"])
         if self.is_given_up:
             return  # it was answered when its time was over
         await self.send_now(message)
@@ -144,7 +172,7 @@ class _CheckedRequest:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.id
-            headers["x-content-type-options"] = "nosniff"
+            _secure(headers, is_behind_tls=self.scope["scheme"] == "https")
             if self.scope["path"].startswith("/api/"):
                 headers.setdefault("cache-control", "no-store")
             if self.status == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -256,6 +284,7 @@ class Gate:
         client = scope.get("client")
         nobody = logs.Actor(user_id=None, role="nobody", address=client[0] if client else "unknown")
         actor_token = logs.actor.set(nobody)
+        audit_log.reset()
         seconds_max = _slow_answers.get(scope["path"], ANSWER_SECONDS_MAX)
         limit = asyncio.get_running_loop().call_later(seconds_max, request.give_up)
         try:

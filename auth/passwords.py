@@ -2,6 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
+import os
+import sys
+import threading
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,13 +31,24 @@ COMMON_PASSWORDS: Final = frozenset(
 )
 # Some seconds of work: who comes later is refused at once and may come again.
 HASHES_WAITING_MAX: Final = 64
+_NICENESS: Final = 5
 
 # OWASP's argon2id parameters (Password Storage Cheat Sheet): 19 MiB, 2 passes, 1 lane.
 _hasher = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 _hashes_waiting = 0
 
 
-_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
+def _yield_to_requests() -> None:
+    """Lower the priority of this thread: a hash keeps a processor busy for a tenth of a second, and
+    requests that need none must not wait for one."""
+    if sys.platform == "linux":  # elsewhere the priority is that of the whole process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+_threads = ThreadPoolExecutor(
+    max_workers=2, thread_name_prefix="argon2", initializer=_yield_to_requests
+)
 
 
 # --- hashes -------------------------------------------------------------------------------------

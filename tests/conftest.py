@@ -2,15 +2,17 @@
 
 import datetime as dt
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from auth import passwords
 from core import clock, config, embedded_mongodb
 from gateway import traffic
-from tests.support import queries
+from tests.support import processes, queries
 from tests.support.service import Service, committer, running, test_settings
 
 # How long an example takes says more of what else the machine does than of the code.
@@ -25,14 +27,36 @@ hypothesis.settings.load_profile("wallet")
 RECORDED = os.environ.get("RECORD_QUERIES")
 
 
+# What the tests' MongoDBs write is on no disk where the machine has memory for it: they commit, make and
+# drop databases all the time, and what they promise of a killed process needs no disk.
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES_MIN = 8_000_000_000
+
+
 def pytest_configure() -> None:
     recording = queries.recorder()
     recording.is_on = bool(RECORDED)
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES_MIN:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    # A hash that costs what it has to costs more than the rest of a sign-up; tests/auth/test_passwords.py
+    # is about the real one.
+    passwords._hasher = CHEAP_HASHER
 
 
 def pytest_unconfigure() -> None:
+    processes.end_importer()
     if RECORDED:
         queries.recorder().write(Path(RECORDED))
+
+
+REAL_HASHER = passwords._hasher
+CHEAP_HASHER = passwords._hasher.using(memory_cost=64, rounds=1)
+
+
+@pytest.fixture
+def real_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed with the parameters of the product."""
+    monkeypatch.setattr(passwords, "_hasher", REAL_HASHER)
 
 
 @pytest.fixture(autouse=True)

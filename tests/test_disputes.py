@@ -9,8 +9,10 @@ import pytest
 
 import disputes
 import gateway
+import ledger
 import refunds
-from core import config, database
+import wallet
+from core import config, database, fail_points
 from core.database import db
 from reconciliation import webhooks
 from sandbox import refunds as sandbox_refunds
@@ -110,6 +112,33 @@ async def test_row_27_what_a_dispute_held_is_free_again_when_it_is_won_or_closed
     assert await state_of(dispute_id) == "released"
     assert await money(service, person) == (100.0, 0.0, 0.0)
     await paying.audited(service, person)
+
+
+async def test_each_step_of_a_dispute_is_a_point_at_which_a_process_may_end(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/resilience/test_fail_points.py ends one at each of them."""
+    reached: list[str] = []
+    monkeypatch.setattr(fail_points, "reach", reached.append)
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person))
+
+    async def reaches(*points: str) -> None:
+        await told(dispute_id)
+        assert reached == list(points)
+        reached.clear()
+
+    await reaches("dispute.decided", "dispute.reserved")
+    await paying.outside(service, f"/disputes/{dispute_id}", status="under_review")
+    await reaches("dispute.decided", "dispute.noted")
+    await paying.outside(service, f"/disputes/{dispute_id}", status="lost")
+    await reaches("dispute.decided", "dispute.collected")
+    await paying.outside(service, f"/disputes/{dispute_id}", phase="pre_arbitration")
+    await reaches(
+        *("dispute.decided", "dispute.given_back"), *("dispute.decided", "dispute.reserved")
+    )
+    await paying.outside(service, f"/disputes/{dispute_id}", status="won")
+    await reaches("dispute.decided", "dispute.released")
 
 
 async def test_a_dispute_over_spent_money_leaves_a_due_that_the_next_recharge_pays(
@@ -438,6 +467,58 @@ async def test_an_admin_says_that_a_refund_was_for_something_else(
     await paying.audited(service, person)
 
 
+async def test_an_admin_rules_out_every_refund_of_a_payment_for_a_dispute(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    payment_id = await paying.recharge(service, person)
+    dispute_id = await disputed(service, payment_id, amount=3_000)
+    await told(dispute_id)
+    made = await paying.outside(service, f"/payments/{payment_id}/refunds", amount=2_000)
+    await webhooks.apply_refund_update(await gateway.fetch_refund(made["id"]))
+    # As if it had come while the dispute was lost.
+    await db.refunds.update_one({"gateway_id": made["id"]}, {"$unset": {"not_for": True}})
+    for action, ruled_out in (("keep", []), ("unpair", [dispute_id])):
+        shown = await resolved(service, admin, dispute_id, action)
+        assert shown["state"] == "reserved"
+        record = await refunds.find_refund_by_gateway_id(made["id"])
+        assert record is not None
+        assert record.get("not_for", []) == ruled_out
+
+
+async def test_a_loss_whose_reserve_is_gone_is_reserved_again_and_taken(service: Service) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=3_000)
+    await told(dispute_id)
+    gone = ledger.Unreserve(user_id=person.id, reserve_id=f"{dispute_id}:chargeback")
+    await wallet.post(gone)
+    assert await money(service, person) == (100.0, 0.0, 0.0)
+    assert await becomes(service, dispute_id, status="lost") == "dispute debited"
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    record = await db.disputes.find_one({"_id": dispute_id})
+    assert record is not None
+    assert record["reserve_id"] == f"{dispute_id}:chargeback:2"
+    await paying.audited(service, person)
+
+
+async def test_an_admin_gives_back_what_a_lost_dispute_took(
+    service: Service, admin: Person
+) -> None:
+    person = await service.signup()
+    dispute_id = await disputed(service, await paying.recharge(service, person), amount=3_000)
+    await becomes(service, dispute_id, status="lost")
+    assert await money(service, person) == (70.0, 0.0, 0.0)
+    for _ in range(2):
+        shown = await resolved(service, admin, dispute_id, "release")
+        assert (shown["state"], shown["taken"], shown["status"]) == ("released", 0.0, "lost")
+        await told(dispute_id)
+        assert await money(service, person) == (100.0, 0.0, 0.0)
+    entry = await db.transactions.find_one({"user_id": person.id, "category": "refund_reversal"})
+    assert entry is not None
+    assert entry["key"] == f"dispute_back:{dispute_id}:chargeback:by_hand"
+    await paying.audited(service, person)
+
+
 async def test_a_refund_that_paid_a_dispute_back_and_fails_waits_for_an_admin(
     service: Service, admin: Person
 ) -> None:
@@ -453,10 +534,11 @@ async def test_a_refund_that_paid_a_dispute_back_and_fails_waits_for_an_admin(
     await paying.outside(service, f"/refunds/{refund.id}", status="failed")
     await webhooks.apply_refund_update(await gateway.fetch_refund(refund.id))
     assert await money(service, person) == (100.0, 0.0, 0.0)
-    await told(dispute_id)
-    record = await db.disputes.find_one({"_id": dispute_id})
-    assert record is not None
-    assert (record["state"], record["unclear"]["reason"]) == ("refunded", "refund_failed")
+    for _ in range(2):  # the failure says it already, and the dispute says nothing else
+        record = await db.disputes.find_one({"_id": dispute_id})
+        assert record is not None
+        assert (record["state"], record["unclear"]["reason"]) == ("refunded", "refund_failed")
+        await told(dispute_id)
     assert (await resolved(service, admin, dispute_id, "take"))["state"] == "debited"
     await told(dispute_id)
     assert await money(service, person) == (70.0, 0.0, 0.0)
@@ -475,7 +557,10 @@ async def test_an_admin_ends_a_dispute_that_razorpay_does_not_know_any_more(
     opened = await gateway.fetch_dispute(dispute_id)
     [record] = await disputes.find_disputes_of_payments([opened.payment_id])
     assert await disputes.mark_unknown(record)
-    assert dispute_id in [each["_id"] for each in await disputes.list_unclear_pairs(1_000)]
+    waiting = {each["_id"]: each["unclear"] for each in await disputes.list_unclear_pairs(1_000)}
+    unclear = waiting[dispute_id]
+    assert unclear is not None
+    assert (unclear["reason"], unclear["dispute_ids"]) == ("unknown_at_razorpay", [dispute_id])
     for _ in range(2):
         shown = await resolved(service, admin, dispute_id, action)
         assert shown["unclear"] is None

@@ -22,6 +22,7 @@ from core.errors import (
     WalletFrozen,
 )
 from ledger import (
+    GENESIS_HASH,
     Collect,
     Command,
     Credit,
@@ -737,3 +738,51 @@ def test_a_frozen_wallet_still_pays_and_its_shortage_is_named_as_such() -> None:
                 description="A correction",
             )
         )
+
+
+def test_a_new_wallet_is_empty_and_an_outcome_says_nothing_by_itself() -> None:
+    wallet = ledger.opened(USER, NOON)
+    assert wallet == Wallet(user_id=USER, created_at=NOON, updated_at=NOON, head_hash=GENESIS_HASH)
+    amounts = {name: value for name, value in wallet._asdict().items() if type(value) is int}
+    assert set(amounts.values()) == {0}
+    assert (wallet.frozen, wallet.currency) == (False, "INR")
+    assert not wallet.holds
+    assert not wallet.reserves
+    assert not wallet.dues
+    bare = Outcome(wallet=wallet)
+    assert (bare.held_paise, bare.charged_paise, bare.due_paise) == (0, 0, 0)
+    assert not bare.replayed
+    assert bare.entry is None
+
+
+def test_every_command_that_changes_a_wallet_counts_one_version() -> None:
+    book = Book()
+
+    def changes(command: Command, *, by: int = 1) -> None:
+        before = book.wallet
+        book.at += dt.timedelta(seconds=1)
+        book.do(command)
+        assert book.wallet.version == before.version + by, command
+        assert book.wallet.updated_at == (book.at if by else before.updated_at), command
+
+    changes(credit(10_000))
+    changes(credit(10_000), by=0)
+    changes(Freeze(user_id=USER, frozen=True))
+    changes(Freeze(user_id=USER, frozen=True), by=0)
+    changes(Freeze(user_id=USER, frozen=False))
+    reserve = Reserve(user_id=USER, reserve_id="r", amount_paise=20_000, amount_paise_min=0)
+    changes(reserve)
+    changes(reserve, by=0)
+    changes(Unreserve(user_id=USER, reserve_id="r"))
+    changes(Unreserve(user_id=USER, reserve_id="r"), by=0)
+    owed = ledger.WriteOff(user_id=USER, owed_for="call_1", amount_paise=300)
+    changes(owed, by=0)
+    book.wallet = book.wallet._replace(dues=book.wallet.dues.set("call_1", 500), due_paise=500)
+    changes(owed)
+    assert (book.wallet.due_paise, dict(book.wallet.dues)) == (200, {"call_1": 200})
+    changes(owed)
+    assert (book.wallet.due_paise, dict(book.wallet.dues)) == (0, {})
+    changes(ledger.Recount(user_id=USER), by=0)
+    book.wallet = book.wallet._replace(held_paise=7, due_paise=7)
+    changes(ledger.Recount(user_id=USER))
+    assert (book.wallet.held_paise, book.wallet.due_paise) == (0, 0)

@@ -379,6 +379,9 @@ def test_create_admin_makes_an_admin_while_the_service_runs(run: Runner) -> None
     status, answer = started.ask("/api/auth/login", credentials)
     assert status == 200
     assert answer["user"]["role"] == "admin"
+    path, token = "/api/admin/audit-log?action=admin.create", answer["access_token"]
+    (row,) = started.ask(path, token=token)[1]["entries"]
+    assert (row["role"], row["target"]["id"]) == ("system", answer["user"]["id"])
     assert started.ask("/ready")[0] == 200  # its mongod was shared, not stopped
     assert started.stop() == 0
 

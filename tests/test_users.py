@@ -242,5 +242,8 @@ async def test_create_admin_promotes_with_a_new_password_and_ends_the_old_sessio
     assert fresh.role == "admin"
     with pytest.raises(InvalidRequest):
         await users.create_admin("third@example.com", "short")
+    disabled = await service.disabled()
+    with pytest.raises(users.AccountDisabled):
+        await users.create_admin(disabled.email, "chosen by the operator")
     with pytest.raises(ValueError, match="e-mail"):
         await users.create_admin("third", "chosen by the operator")

@@ -19,7 +19,8 @@ from api.fields import (
     RupeesOut,
 )
 from api.idempotency import Answer, Idempotent, IdempotentRequired
-from auth import sessions
+from auth import audit_log, sessions
+from auth.audit_log import Target
 from billing import limits, rates
 from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
 from ledger import Entry
@@ -279,6 +280,9 @@ async def create_user(body: UserIn, admin: Admin, once: Idempotent) -> Response:
             role=body.role,
             password=body.password,
         )
+        audit_log.describe(
+            "user.create", Target("user", user.id), after={"role": user.role, "email": user.email}
+        )
         return Answer(201, _created_out(user))
 
     response = await once(admin.id, work)
@@ -298,12 +302,16 @@ async def change_user(user_id: str, body: UserChange, admin: Admin) -> UserOut:
     """Change a user's role, disable or enable the account, or set limits of its calls. Harmless when
     repeated; in force in every process within a second."""
     user = await users.get_user(user_id)
+    before = _changeable(user)
     if body.role is not None:
         user = await users.set_role(user_id, body.role, by=admin)
     if body.disabled is not None:
         user = await users.set_disabled(user_id, disabled=body.disabled, by=admin)
     if body.limits is not None:
         user = await users.set_limits(user_id, _limit_changes(body.limits))
+    audit_log.describe(
+        "user.change", Target("user", user_id), before=before, after=_changeable(user)
+    )
     return await _story_of(user)
 
 
@@ -354,10 +362,12 @@ async def post_adjustment(
             record = await wallet.propose_adjustment(
                 user_id, kind=body.type, amount_paise=body.amount, **facts
             )
+            _describe_waiting("adjustment.propose", record)
             return Answer(202, _waiting_out(record))
         entry, balance_paise = await wallet.adjust(
             user_id, kind=body.type, amount_paise=body.amount, **facts
         )
+        _describe_posted("adjustment.post", entry, reason=body.reason)
         return Answer(201, _posted_out(entry, balance_paise, by=admin.id))
 
     return await once(admin.id, work)
@@ -385,6 +395,7 @@ async def list_waiting(_: Operator, page: Page) -> WaitingListOut:
 async def confirm(adjustment_id: str, admin: Admin) -> AdjustmentOut:
     """Post an adjustment that another admin asked for. Harmless when repeated."""
     record, entry, balance_paise = await wallet.confirm_adjustment(adjustment_id, by=admin.id)
+    _describe_posted("adjustment.confirm", entry, reason=record["reason"], of=adjustment_id)
     return _posted_out(entry, balance_paise, by=record["by"])
 
 
@@ -395,7 +406,9 @@ async def confirm(adjustment_id: str, admin: Admin) -> AdjustmentOut:
 )
 async def reject(adjustment_id: str, admin: Admin) -> WaitingOut:
     """Refuse an adjustment that another admin asked for. Harmless when repeated."""
-    return _waiting_out(await wallet.reject_adjustment(adjustment_id, by=admin.id))
+    record = await wallet.reject_adjustment(adjustment_id, by=admin.id)
+    _describe_waiting("adjustment.reject", record)
+    return _waiting_out(record)
 
 
 @router.get(
@@ -420,6 +433,7 @@ async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """No new calls; the live ones are ended. Harmless when repeated."""
     await users.get_user(user_id)
     changed = await wallet.set_frozen(user_id, frozen=True, reason=body.reason, by=admin.id)
+    _describe_freeze(user_id, frozen=True, changed=changed, reason=body.reason)
     return FrozenOut(user_id=user_id, frozen=True, changed=changed)
 
 
@@ -431,6 +445,7 @@ async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut
     disabled account stays frozen until that is enabled."""
     await users.get_user(user_id)
     changed = await wallet.set_frozen(user_id, frozen=False, reason=body.reason, by=admin.id)
+    _describe_freeze(user_id, frozen=False, changed=changed, reason=body.reason)
     is_frozen = (await wallet.get_balance(user_id)).frozen
     return FrozenOut(user_id=user_id, frozen=is_frozen, changed=changed)
 
@@ -443,12 +458,67 @@ async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut
 async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSet:
     """Give a user a rate of their own for calls placed from now on; null takes it away. It comes
     before the rate card's prices and the single rate."""
+    before = await rates.find_own_rate(user_id)
     kept = await rates.set_own_rate(user_id, body.rate, by=admin.email)
+    audit_log.describe(
+        "own_rate.set",
+        Target("user", user_id),
+        before={"rate_paise_per_minute": before and before.rate_paise_per_minute},
+        after={"rate_paise_per_minute": body.rate},
+    )
     return OwnRateSet(
         user_id=user_id,
         rate_per_minute=kept["rate_paise_per_minute"],
         updated_at=kept["updated_at"],
         updated_by=kept["updated_by"],
+    )
+
+
+# --- what the audit log has of them -------------------------------------------------------------
+
+
+def _changeable(user: User) -> dict[str, object]:
+    return {"role": user.role, "disabled": user.disabled, "limits": dict(user.limits)}
+
+
+def _describe_posted(action: str, entry: Entry, *, reason: str, of: str | None = None) -> None:
+    """The entry says what the wallet held before: nothing came in between."""
+    change_paise = entry.amount_paise if entry.type == "credit" else -entry.amount_paise
+    audit_log.describe(
+        action,
+        Target("user", entry.user_id),
+        before={"balance_paise": entry.balance_after_paise - change_paise},
+        after={
+            "balance_paise": entry.balance_after_paise,
+            "transaction_id": entry.id,
+            "type": entry.type,
+            "amount_paise": entry.amount_paise,
+            "reason": reason,
+            "adjustment_id": of,
+        },
+    )
+
+
+def _describe_waiting(action: str, record: Adjustment) -> None:
+    audit_log.describe(
+        action,
+        Target("user", record["user_id"]),
+        after={
+            "adjustment_id": record["_id"],
+            "type": record["action"],
+            "amount_paise": int(record["amount_paise"]),
+            "reason": record["reason"],
+            "status": record.get("status"),
+        },
+    )
+
+
+def _describe_freeze(user_id: str, *, frozen: bool, changed: bool, reason: str) -> None:
+    audit_log.describe(
+        "wallet.freeze" if frozen else "wallet.unfreeze",
+        Target("user", user_id),
+        before={"frozen": frozen ^ changed},
+        after={"frozen": frozen, "reason": reason},
     )
 
 

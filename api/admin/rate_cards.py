@@ -13,7 +13,9 @@ from api import downloads, fields, middleware, problems
 from api.dependencies import Admin, Operator, Page
 from api.fields import Instant, RequestModel
 from api.idempotency import Answer, Idempotent
-from billing import rate_card_files, rate_cards
+from auth import audit_log
+from auth.audit_log import Target
+from billing import rate_card_files, rate_cards, rates
 from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
 from core import clock
@@ -95,8 +97,20 @@ async def upload_rate_card(
 
     async def work(seed: str) -> Answer:
         prices = await asyncio.to_thread(rate_card_files.parse_file, content)
+        before = await rates.find_rate_card_version()
         card = await rate_cards.create_rate_card(
             f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
+        )
+        audit_log.describe(
+            "rate_card.create",
+            Target("rate_card", str(card["version"])),
+            before={"version": before},
+            after={
+                "version": card["version"],
+                "rows": card["rows_count"],
+                "sha256": card["sha256"],
+                "effective_from": since,
+            },
         )
         return Answer(201, _out(card))
 
@@ -112,8 +126,15 @@ async def upload_rate_card(
 )
 async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
     """Put an earlier version in force again, or none."""
+    before = await rates.find_rate_card_version()
     since = await rate_cards.activate_rate_card(
         body.version, effective_from=_since(body.effective_from), by=admin.email
+    )
+    audit_log.describe(
+        "rate_card.activate",
+        Target("rate_card", str(body.version)),
+        before={"version": before},
+        after={"version": body.version, "effective_from": since},
     )
     return ActivationOut(version=body.version, effective_from=since)
 

@@ -97,6 +97,8 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/admin/audit": (401, 403, 403, 200, 200),
     "POST /api/admin/audit": (401, 403, 403, 403, 202),
     "POST /api/admin/audit/repairs": (401, 403, 403, 403, 409),  # there is nothing to repair
+    "GET /api/admin/audit-log": (401, 403, 403, 200, 200),
+    "GET /api/admin/audit-log/download": (401, 403, 403, 200, 200),
     "GET /api/admin/adjustments": (401, 403, 403, 200, 200),
     "POST /api/admin/adjustments/{waiting_id}/confirm": (
         401,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator, Iterator
 
@@ -347,6 +348,30 @@ async def test_nothing_is_upgraded(service: Service) -> None:
 # --- connections --------------------------------------------------------------------------------
 
 HALF = b"GET /health HTTP/1.1\r\n"
+
+
+async def test_a_refused_connection_leaves_nothing_for_the_garbage_collector(
+    service: Service,
+) -> None:
+    """117 MB stayed: the traceback of a refusal held what was being parsed."""
+
+    def connections() -> int:
+        return sum(isinstance(each, BoundedHttp) for each in gc.get_objects())
+
+    gc.collect()
+    before = connections()
+    gc.disable()
+    try:
+        for _ in range(5):
+            sent = b"GET /health HTTP/1.1\r\n" + HOST + b"A: " + b"b" * 100_000
+            assert await refusal(service, sent) == (431, "headers_too_large")
+
+        async def are_gone() -> bool:
+            return connections() <= before
+
+        await until(are_gone)
+    finally:
+        gc.enable()
 
 
 async def test_half_requests_on_all_places_lock_nobody_out(service: Service) -> None:

@@ -45,7 +45,7 @@ async def test_the_line_of_a_request_names_its_user_and_the_next_line_does_not(
     signed_up, known, unknown = seen
     assert (known.user_id, known.role, known.key_id) == (asha.id, "user", None)
     assert unknown == logs.Actor(user_id=None, role="nobody", address="127.0.0.1")
-    assert signed_up.user_id is None
+    assert signed_up.user_id == asha.id
 
 
 async def test_ten_megabytes_are_refused_with_and_without_a_declared_length(

@@ -7,6 +7,8 @@ import pytest
 from auth import passwords
 from tests.support.service import PASSWORD
 
+pytestmark = pytest.mark.usefixtures("real_hashes")
+
 # --- passwords ----------------------------------------------------------------------------------
 
 

@@ -64,12 +64,11 @@ def application() -> Starlette:
     return app
 
 
-def serve() -> int:
-    """What the service's process runs: the usual command, with the application above."""
+def mount() -> None:
+    """Have the service of this process serve the application above."""
     import manage
 
     manage.application = application
-    return manage.command_line(["run"])
 
 
 # --- load ---------------------------------------------------------------------------------------
@@ -153,8 +152,8 @@ async def one_caller(load: Load, count: int) -> list[float]:
 
 async def measure(scale: Scale, folder: Path) -> list[Figure]:
     """The four figures of the routes, and calls placed by 1 and 128 callers."""
-    program = "from tests.bench import routes; routes.serve()"
-    async with harness.service(folder, program) as whole:
+    prelude = "from tests.bench import routes; routes.mount()"
+    async with harness.service(folder, prelude) as whole:
         person = await whole.service.signup()
         for _ in range(2):  # a recharge is at most Rs 500,000
             await whole.recharge(person, RUPEES // 2)

@@ -35,8 +35,7 @@ CREDIT_SECONDS_MAX = 180.0
 
 async def measure(scale: Scale, folder: Path) -> list[Figure]:
     """The two figures that are asked for."""
-    program = "import manage; sys.exit(manage.command_line(['run']))"
-    async with harness.service(folder, program, log_level="ERROR") as whole:
+    async with harness.service(folder, log_level="ERROR") as whole:
         await database.connect(whole.mongodb_uri(), "wallet")
         try:
             people = [await whole.service.signup() for _ in range(10)]

@@ -22,6 +22,14 @@ from tests.billing.test_pricing import TEN_RUPEES
 from tests.support.service import Service, running
 from tests.support.service import test_settings as settings_of_tests
 
+RATE_FIELDS = (
+    "rate_paise_per_minute",
+    "pulse_seconds",
+    "first_pulse_seconds",
+    "minimum_billable_seconds",
+    "connection_fee_paise",
+)
+
 
 @pytest.fixture(scope="module")
 async def service(mongodb_uri: str) -> AsyncIterator[Service]:
@@ -129,6 +137,38 @@ async def test_a_hold_takes_what_is_there_between_the_minimum_and_the_slice(
     second = await reserve(person.id, database.new_id("call"))
     assert (first.held_paise, first.limit_seconds) == (5000, 300)
     assert (second.held_paise, second.limit_seconds) == (2300, 138)
+
+
+async def test_a_call_is_extended_by_a_second_at_least_or_not_at_all(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 10)
+    call_id = database.new_id("call")
+    reserved = await reserve(person.id, call_id)
+    call = cast(
+        BilledCall,
+        {
+            "_id": call_id,
+            "user_id": person.id,
+            "limit_seconds": reserved.limit_seconds,
+            "held_paise": reserved.held_paise,
+            **{name: getattr(TEN_RUPEES, name) for name in RATE_FIELDS},
+        },
+    )
+
+    async def extend(seconds_max: int = 14_400) -> charging.Reservation:
+        return await charging.extend(
+            call, seconds_more=60, seconds_max=seconds_max, companions=lambda _: []
+        )
+
+    with pytest.raises(InsufficientBalance) as refusal:
+        await extend()
+    assert refusal.value.required_paise == 17  # of one second, 16 2/3
+    await service.fund(person, 1)
+    longer = await extend()
+    assert (longer.held_paise, longer.limit_seconds) == (1100, 66)
+    assert (
+        await extend(66)
+    ).limit_seconds == 66  # the longest that a call may be: nothing more is needed
 
 
 async def test_the_same_call_reserves_once(service: Service) -> None:

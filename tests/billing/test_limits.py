@@ -164,6 +164,7 @@ def test_a_call_is_counted_once_when_its_end_is_told_twice() -> None:
         (100, 700, 400, 300, 300),  # exactly the least
         (100, 700, 400, 301, None),
         (100, 900, 400, 101, None),
+        (100, 900, 400, 100, None),  # it has the least already, and wants more
         (100, 900, 100, 100, 100),  # no more than it has: also when the cap is used up
         (300, 0, 200, 101, 300),  # and never less
     ],
@@ -179,8 +180,9 @@ def test_a_running_call_is_granted_at_least_the_least_or_the_day_stays_as_it_is(
         )
 
     if granted is None:
-        with pytest.raises(SpendCapReached):
+        with pytest.raises(SpendCapReached) as refusal:
             extend()
+        assert refusal.value.required_paise == max(0, least - held)
         assert (day.held, day.spent_paise) == ({"c": held}, spent)
     else:
         assert extend() == granted

@@ -1,10 +1,11 @@
 """What a call costs, what money buys, and what a call reserves."""
 
 import dataclasses
+import functools
 import random
 from decimal import Decimal
 from fractions import Fraction
-from math import ceil, floor
+from math import floor
 from typing import Any
 
 import pytest
@@ -31,16 +32,20 @@ rates_of_all_kinds = st.builds(
 
 
 def oracle(duration_seconds: int, rate: Rate) -> int:
-    """The price by exact fractions, written independently of the meter."""
+    """The price in exact numbers, written independently of the meter."""
     if duration_seconds == 0:
         return 0
     first = rate.first_pulse_seconds or rate.pulse_seconds
     talked = max(duration_seconds, rate.minimum_billable_seconds)
     billed = first
     if talked > first:
-        billed += ceil(Fraction(talked - first, rate.pulse_seconds)) * rate.pulse_seconds
-    exact = Fraction(billed, 60) * rate.rate_paise_per_minute
-    return rate.connection_fee_paise + floor(exact + Fraction(1, 2))
+        billed += -((first - talked) // rate.pulse_seconds) * rate.pulse_seconds
+    return rate.connection_fee_paise + rounded_half_up(billed, rate.rate_paise_per_minute)
+
+
+@functools.lru_cache(maxsize=64)
+def rounded_half_up(seconds: int, paise_per_minute: int) -> int:
+    return floor(Fraction(seconds, 60) * paise_per_minute + Fraction(1, 2))
 
 
 # --- the meter ----------------------------------------------------------------------------------
@@ -190,6 +195,11 @@ TEN = {"rate_paise_per_minute": 1000}
             5,
             {"pulse_seconds": 6, "minimum_billable_seconds": 20},
             "5 s, at least 20 s, = 4 pulses of 6 s × Rs 0.12 = Rs 0.48",
+        ),
+        (
+            20,
+            {"pulse_seconds": 6, "minimum_billable_seconds": 20},
+            "20 s = 4 pulses of 6 s × Rs 0.12 = Rs 0.48",
         ),
         (
             5,

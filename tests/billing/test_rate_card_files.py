@@ -98,6 +98,11 @@ def test_a_row_that_is_wrong_is_named_with_its_value(row: str, code: str) -> Non
     assert found[0]["message"]
 
 
+def test_a_price_may_hold_for_a_single_day() -> None:
+    [price] = rate_card_files.parse_file(f"{HEAD}91,1.20,,2026-12-02,2026-12-02\n".encode())
+    assert price.valid_from == price.valid_until
+
+
 def test_all_mistakes_are_told_at_once_and_counted_when_they_are_many() -> None:
     assert codes(f"{HEAD}x,-1,0\n91,1\n44,y\n") == [
         (2, "invalid_prefix"),

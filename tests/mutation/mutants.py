@@ -219,6 +219,44 @@ def mutants_of(path: Path, root: Path) -> list[Mutant]:
     return list(_numbered(name, source, sorted(finder.found, key=lambda each: each[2:])))
 
 
+def lines_of(line: int, source: str) -> list[int]:
+    """The lines that run when the code in this line does: those of its statement.
+
+    What runs when the module is imported is noticed where it is used: a constant in the statements that
+    name it (where there are none: anywhere), the default of a parameter in the body of its function.
+    """
+    tree = ast.parse(source)
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    inner = max(around, key=lambda node: node.lineno)
+    if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+        return list(range(inner.body[0].lineno, (inner.end_lineno or 0) + 1))
+    if not any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in around):
+        return _uses(tree, inner) or list(range(1, source.count("\n") + 2))
+    body = getattr(inner, "body", None)  # of an `if`, `for`, `with`: its head alone
+    return list(range(inner.lineno, body[0].lineno if body else (inner.end_lineno or 0) + 1))
+
+
+def _uses(tree: ast.Module, statement: ast.stmt) -> list[int]:
+    """The lines in the bodies of functions that name what this statement assigns."""
+    names = {
+        node.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    return [
+        node.lineno
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for part in function.body
+        for node in ast.walk(part)
+        if isinstance(node, ast.Name) and node.id in names
+    ]
+
+
 def _numbered(
     name: str, source: str, found: Sequence[tuple[str, int, int, int, str]]
 ) -> Iterator[Mutant]:

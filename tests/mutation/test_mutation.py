@@ -1,11 +1,13 @@
 """The mutants of a source, and what is said of their results."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.mutation import __main__ as mutation
-from tests.mutation.mutants import Mutant, mutants_of, sampled
+from tests.mutation.mutants import Mutant, lines_of, mutants_of, sampled
 
 SOURCE = '''"""A module."""
 
@@ -113,19 +115,97 @@ def test_the_report_names_survivors_and_counts_without_the_equivalent() -> None:
     )
 
 
-async def test_a_mutant_is_killed_by_the_tests_of_a_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("found", "lines"),
+    [
+        ("LIMIT = 5", {"return min(a, LIMIT)"}),
+        ("if a > b:", {"if a > b:"}),
+        ("b: int = 7", {"if a > b:", "return 1", "return min(a, LIMIT)"}),
+        ("return min(a, LIMIT)", {"return min(a, LIMIT)"}),
+    ],
+)
+def test_a_mutant_concerns_the_tests_that_run_its_statement_or_use_its_constant(
+    found: str, lines: set[str]
 ) -> None:
+    source = "LIMIT = 5\n\ndef f(a: int, b: int = 7) -> int:\n    if a > b:\n        return 1\n"
+    source += "    return min(a, LIMIT)\n"
+    line = 1 + next(n for n, each in enumerate(source.splitlines()) if found in each)
+    assert {source.splitlines()[n - 1].strip() for n in lines_of(line, source)} == lines
+
+
+def test_the_tests_of_a_line_come_in_the_order_of_their_files_the_quickest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = ["tests/core/test_money.py", "tests/billing/test_pricing.py"]
+    monkeypatch.setattr(mutation, "test_files", lambda path: files)
+    path, source = "core/money.py", "def f(a):\n    a += 1\n    return a\n"
+    money, pricing = (
+        {test: {path: lines} for test, lines in each}
+        for each in (
+            [
+                (f"{files[0]}::slow", [2]),
+                (f"{files[0]}::quick", [2, 3]),
+                (f"{files[0]}::other", [3]),
+            ],
+            [(files[1], [2]), (f"{files[1]}::any", [])],
+        )
+    )
+    seconds = {f"{files[0]}::slow": 9, f"{files[0]}::quick": 1, f"{files[1]}::any": 0}
+    records = {
+        files[0]: {"lines": money, "seconds": seconds},
+        files[1]: {"lines": pricing, "seconds": seconds},
+    }
+    mutant = Mutant(path, 2, "computed", 15, 17, "-=", "x")
+    assert mutation.chosen_tests(mutant, source, records) == [
+        f"{files[0]}::quick",
+        f"{files[0]}::slow",
+        f"{files[1]}::any",  # its fixtures run the line
+    ]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one module, its tests, and what runs them."""
+    root = tmp_path / "project"
+    for name in ("__init__", "forks", "lines"):
+        copied = root / "tests" / "mutation" / f"{name}.py"
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(mutation.ROOT / "tests" / "mutation" / f"{name}.py", copied)
+    (root / "tests" / "__init__.py").touch()
+    (root / "halves.py").write_text(
+        "UNIT = 2\n\n\ndef half(a: int) -> int:\n    if a < 0:\n        raise ValueError\n"
+        "    return a // UNIT\n"
+    )
+    (root / "tests" / "test_halves.py").write_text(
+        "import halves\n\n\ndef test_half() -> None:\n    assert halves.half(8) == 4\n\n\n"
+        "def test_nothing() -> None:\n    pass\n"
+    )
+    subprocess.run(["git", "init", "-q", root], check=True)
+    monkeypatch.setattr(mutation, "ROOT", root)
+    monkeypatch.setattr(mutation, "TESTS", {"halves.py": ("tests/test_halves.py",)})
+    return root
+
+
+def test_a_mutant_is_killed_by_the_tests_of_a_copy(project: Path, tmp_path: Path) -> None:
     """The repository itself is never changed."""
-    monkeypatch.setitem(mutation.TESTS, "core/money.py", ("tests/core/test_money.py",))
-    source = (mutation.ROOT / "core/money.py").read_text(encoding="utf-8")
-    start = source.index("def ")
-    broken = Mutant("core/money.py", 1, "constant", start, start, "raise ValueError\n", "x")
+    path, tests = "halves.py", "tests/test_halves.py"
+    source = (project / path).read_text(encoding="utf-8")
     runner = mutation.Runner(tmp_path)
     try:
-        result = runner.run(broken)
+        runner.learn([tests], tmp_path / "lines.json")
+        results = [runner.run(mutant) for mutant in mutants_of(project / path, project)]
     finally:
         runner.close()
-    assert result["outcome"] == "killed"
-    assert (mutation.ROOT / "core/money.py").read_text(encoding="utf-8") == source
-    assert (runner.copy / "core/money.py").read_text(encoding="utf-8") == source
+    half = runner.records[tests]["lines"][f"{tests}::test_half"]
+    assert half == {path: [5, 7]}
+    assert not runner.records[tests]["lines"][f"{tests}::test_nothing"]
+    assert [(row["line"], row["kind"], row["outcome"], row["by"]) for row in results] == [
+        (1, "constant", "killed", f"{tests}::test_half"),
+        (5, "negated", "killed", f"{tests}::test_half"),
+        (5, "compared", "survived", None),
+        (5, "constant", "survived", None),
+        (6, "raise removed", "survived", "no test runs it"),
+        (7, "computed", "killed", f"{tests}::test_half"),
+    ]
+    for root in (project, runner.copy):
+        assert (root / path).read_text(encoding="utf-8") == source

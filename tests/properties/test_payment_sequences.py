@@ -12,7 +12,6 @@ begins with empty books: what it costs to reconcile does not grow with the runs 
 
 import asyncio
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from core import config
 from tests.support import payments as paying
 from tests.support.processes import Processes
-from tests.support.service import ROOT, Person
+from tests.support.service import Person
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
@@ -35,15 +34,10 @@ RUNS = int(os.environ.get("MACHINE_RUNS", "10"))
 STEPS = 100
 _UNPAID_MAX = 3
 
-PROGRAM = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
+SOON = """
 from sandbox import events, refunds
-events.FIRST_AFTER_SECONDS = 0.05
-refunds.PROCESSED_AFTER_SECONDS = 0.05
+events.FIRST_AFTER_SECONDS = refunds.PROCESSED_AFTER_SECONDS = 0.05
 refunds.FAILS_LATE_AFTER_SECONDS = 0.1
-import manage
-sys.exit(manage.command_line(["run"]))
 """
 
 # What the next request to Razorpay, or its next webhook, meets.
@@ -60,8 +54,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.runner = asyncio.Runner()
-        self.whole = Processes(folder, signups_per_hour=1_000_000, log_level="ERROR")
-        self.whole.command = [sys.executable, "-c", PROGRAM]
+        self.whole = Processes(folder, prelude=SOON, signups_per_hour=1_000_000, log_level="ERROR")
         self.do(self.whole.start())
         self.admin = self.do(self.whole.service.admin())
         self.told: Counter[str] = Counter()

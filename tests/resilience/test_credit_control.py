@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import telephony
 from core import database
 from core.database import Document, db
@@ -153,10 +155,11 @@ async def test_of_three_hundred_calls_at_once_the_wallet_pays_a_hundred_and_two_
         )
 
 
+@pytest.mark.timeout(400)
 async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles_all_its_calls(
     tmp_path: Path,
 ) -> None:
-    """200 calls of three minutes, each of which passes in five seconds: all need several slices, and
+    """200 calls of three minutes, each of which passes in twenty seconds: all need several slices, and
     one process is killed when they have begun to talk."""
     async with contextlib.AsyncExitStack() as stack:
         whole = await stack.enter_async_context(
@@ -164,15 +167,8 @@ async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles
         )
         await database.connect(whole.mongodb_uri(), "wallet")
         stack.push_async_callback(database.close)
-        person = await whole.service.signup()
-        await whole.recharge(person, 50_000)
-        wanted = request_of(whole, person, duration_seconds=LONG_SECONDS, wall_seconds=20)
+        person = await talking_person(whole)
         async with watched(person.id):
-            answers = await exchange(whole, [wanted] * 200)
-            assert Counter(status for status, _ in answers) == {202: 200}
-            assert len(await db.simulated_calls.distinct("owner")) == 2  # both look after some
-            await talking(person, calls=60)
-
             before = await limits_of(person)
             doomed, living = whole.workers()
             os.kill(doomed, signal.SIGKILL)
@@ -195,14 +191,35 @@ async def test_when_one_of_two_processes_is_killed_the_other_extends_and_settles
         await assert_each_is_charged_once(whole, person, costs_paise)
 
 
-async def talking(person: Person, *, calls: int) -> None:
-    """Until so many were answered and have reserved more than their first slice."""
-    where = {"user_id": person.id, "status": "in_progress", "limit_seconds": {"$gt": 60}}
-    for _ in range(600):
-        if await db.calls.count_documents(where) >= calls:
-            return
+async def talking_person(whole: Processes) -> Person:
+    """Somebody with 200 calls, 60 of which talk and have reserved more than their first slice.
+
+    How fast the calls may pass depends on the machine: where it is so busy that they are over before
+    that, there are slower ones.
+    """
+    for wall_seconds in (20, 60, 120):
+        person = await whole.service.signup()
+        await whole.recharge(person, 50_000)
+        wanted = request_of(whole, person, duration_seconds=LONG_SECONDS, wall_seconds=wall_seconds)
+        async with watched(person.id):
+            answers = await exchange(whole, [wanted] * 200)
+            assert Counter(status for status, _ in answers) == {202: 200}
+            assert len(await db.simulated_calls.distinct("owner")) == 2  # both look after some
+            if await come_to_talk(person, calls=60):
+                return person
+    raise AssertionError("calls are over before they are extended, however slow they are")
+
+
+async def come_to_talk(person: Person, *, calls: int) -> bool:
+    """Wait until so many were answered and have reserved more than their first slice; False when too
+    few are left that could."""
+    mine: Document = {"user_id": person.id}
+    extended = mine | {"status": "in_progress", "limit_seconds": {"$gt": 60}}
+    while await db.calls.count_documents(extended) < calls:
+        if await db.calls.count_documents(mine | {"rank": {"$lt": telephony.OVER}}) < calls:
+            return False
         await asyncio.sleep(0.1)
-    raise AssertionError(f"only {await db.calls.count_documents(where)} calls were extended")
+    return True
 
 
 def limits_of_calls(calls: list[Document]) -> dict[str, int]:
@@ -215,10 +232,8 @@ async def limits_of(person: Person) -> dict[str, int]:
 
 async def settled(person: Person, *, calls: int) -> list[Document]:
     """All calls, once the money of each is resolved."""
-    for _ in range(1_200):
-        open_ones = {"user_id": person.id, "rank": {"$lt": telephony.OVER}}
-        if not await db.calls.count_documents(open_ones):
-            break
+    open_ones = {"user_id": person.id, "rank": {"$lt": telephony.OVER}}
+    while await db.calls.count_documents(open_ones):  # noqa: ASYNC110 - other processes end them
         await asyncio.sleep(0.05)
     found = await db.calls.find({"user_id": person.id}).to_list(None)
     assert len(found) == calls

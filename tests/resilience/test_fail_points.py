@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import dataclasses
-import os
 import re
-import select
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,87 +19,11 @@ from tests.support.processes import START_SECONDS_MAX, Processes
 from tests.support.service import ROOT, Person, free_port, until
 from tests.support.service import test_settings as settings_of_tests
 
-# The service is imported once, and begins in a new process each time: most of a start is importing.
 # Razorpay's webhooks and refunds come soon.
-PROGRAM = f"""
-import os, random, sys, threading
-sys.path.insert(0, {str(ROOT)!r})
+SOON = """
 from sandbox import events, refunds
-events.FIRST_AFTER_SECONDS = 0.05
-refunds.PROCESSED_AFTER_SECONDS = 0.05
-import main, manage
-assert threading.active_count() == 1
-while sys.stdin.buffer.raw.readline():
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(2, 1)
-        random.seed()
-        sys.exit(manage.command_line(["run"]))
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+events.FIRST_AFTER_SECONDS = refunds.PROCESSED_AFTER_SECONDS = 0.05
 """
-
-
-class Forked:
-    """A process that the importing one forked; like a `Popen` as far as `Processes` uses it."""
-
-    def __init__(self, importer: subprocess.Popen[bytes]) -> None:
-        assert importer.stdin is not None
-        assert importer.stdout is not None
-        self._answers = importer.stdout
-        self._code: int | None = None
-        importer.stdin.write(b"start\n")
-        importer.stdin.flush()
-        self.pid = int(self._answers.readline())
-
-    def poll(self) -> int | None:
-        """The exit code, if it has ended."""
-        if self._code is None and select.select([self._answers], [], [], 0)[0]:
-            self._code = int(self._answers.readline())
-        return self._code
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end. Raises TimeoutExpired."""
-        if self._code is None and not select.select([self._answers], [], [], timeout)[0]:
-            raise subprocess.TimeoutExpired("the service", timeout or 0)
-        code = self.poll()
-        assert code is not None
-        return code
-
-    def send_signal(self, number: int) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, number)
-
-
-class ImportedOnce(Processes):
-    """The service, each start of which is a process of its own, without the seconds of importing."""
-
-    importer: subprocess.Popen[bytes] | None = None
-
-    def _spawn(self) -> Any:
-        if self.importer is None:
-            with (self.folder / "service.log").open("ab") as log:
-                self.importer = subprocess.Popen(
-                    [sys.executable, "-c", PROGRAM],
-                    cwd=self.folder,
-                    env=self.environment(),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    bufsize=0,
-                    start_new_session=True,
-                )
-        return Forked(self.importer)
-
-    async def stop(self) -> None:
-        """Stop the service, and then what imported it."""
-        try:
-            await super().stop()
-        finally:
-            if self.importer is not None:
-                self.importer.communicate()
-                self.importer = None
 
 
 class World:
@@ -275,7 +196,7 @@ STORIES = [
 @contextlib.asynccontextmanager
 async def world_in(folder: Path) -> AsyncIterator[World]:
     armed = folder / "armed"
-    whole = ImportedOnce(folder, fail_points_file=str(armed), log_level="WARNING")
+    whole = Processes(folder, prelude=SOON, fail_points_file=str(armed), log_level="WARNING")
     try:
         await whole.start()
         world = World(whole, armed, await whole.service.admin())

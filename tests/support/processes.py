@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -35,11 +36,94 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
-class Processes:
-    """`python manage.py run` on its own data, port and secrets."""
+# Most of a start is importing: this process does that once, and each start is a fork of it, whose
+# environment, folder and log are its own. `prelude` is what a test wants to be otherwise.
+_IMPORTER = f"""
+import json, os, random, sys, threading
+sys.path.insert(0, {str(ROOT)!r})
+import sandbox.service, main, manage
+assert threading.active_count() == 1
+for line in sys.stdin.buffer:
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                break
+        except ChildProcessError:
+            break
+    asked = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.chdir(asked["folder"])
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        log = os.open("service.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        random.seed()
+        exec(asked["prelude"])
+        sys.exit(manage.command_line(["run"]))
+    print(pid, flush=True)
+"""
+_importer: subprocess.Popen[bytes] | None = None
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
-        self.folder = folder
+
+class Forked:
+    """A service that the importing process forked; like a `Popen` as far as `Processes` uses it."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        global _importer
+        if _importer is None:
+            _importer = subprocess.Popen(
+                [sys.executable, "-c", _IMPORTER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        assert _importer.stdin is not None
+        assert _importer.stdout is not None
+        _importer.stdin.write(json.dumps(asked).encode() + b"\n")
+        self.pid = int(_importer.stdout.readline())
+        # It is not our child: its end is seen, its exit code is not.
+        self._end: int | None = os.pidfd_open(self.pid)
+
+    def poll(self) -> int | None:
+        """0 when it has ended, whatever its exit code was."""
+        if self._end is not None and select.select([self._end], [], [], 0)[0]:
+            os.close(self._end)
+            self._end = None
+        return 0 if self._end is None else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises TimeoutExpired."""
+        if self._end is not None and not select.select([self._end], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("the service", timeout or 0)
+        return self.poll() or 0
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None and self._end is not None:
+            signal.pidfd_send_signal(self._end, number)
+
+
+def end_importer() -> None:
+    """End the importing process, after the last test."""
+    global _importer
+    if _importer is not None:
+        _importer.communicate()
+        _importer = None
+
+
+class Processes:
+    """`python manage.py run` on its own data, port and secrets.
+
+    `prelude` is Python that runs before it, in its process.
+    """
+
+    def __init__(self, folder: Path, *, prelude: str = "", **changes: Any) -> None:
+        self.folder, self.prelude = folder, prelude
         self.settings = settings_of_tests(
             "", port=free_port(), data_dir=str(folder), mongodb_db="wallet", **changes
         )
@@ -48,9 +132,8 @@ class Processes:
             timeout=120,
             limits=httpx.Limits(max_connections=128, max_keepalive_connections=128),
         )
-        self.command = [sys.executable, str(ROOT / "manage.py"), "run"]
         self.service = Service(self.client, self.settings)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
         config.use(self.settings)
 
     def environment(self) -> dict[str, str]:
@@ -75,16 +158,9 @@ class Processes:
             await asyncio.sleep(0.05)
         raise AssertionError((self.folder / "service.log").read_text()[-3_000:])
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        with (self.folder / "service.log").open("ab") as log:
-            return subprocess.Popen(
-                self.command,
-                cwd=self.folder,  # no `.env` of this machine
-                env=self.environment(),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    def _spawn(self) -> Forked:
+        asked = {"environment": self.environment(), "prelude": self.prelude}
+        return Forked({**asked, "folder": str(self.folder)})  # where there is no `.env`
 
     def kill(self) -> None:
         """`kill -9` on every process of the service; MongoDB stays."""
@@ -94,6 +170,12 @@ class Processes:
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; it serves alone when there is one."""
+        assert self._process is not None
+        return self._process.pid
 
     def workers(self) -> list[int]:
         """The processes that serve, by their parent."""

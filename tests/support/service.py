@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import uvicorn
-from motor.motor_asyncio import AsyncIOMotorClient
 from pydantic import SecretStr
 
 import users
@@ -23,9 +22,13 @@ from api import http_protocol
 from auth import sessions
 from core import clock, config, database
 from sandbox.service import create_app
+from tests.support import databases
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "correct horse battery"
+# Longer than httpx keeps an idle connection (5 seconds): a server that closes one at the moment at which
+# a test uses it again is a ReadError.
+KEEP_ALIVE_SECONDS = 75
 _numbers = itertools.count(1)
 
 
@@ -146,10 +149,15 @@ def test_settings(mongodb_uri: str, **changes: Any) -> config.Settings:
     return config.Settings(_env_file=None, **given)
 
 
+def _on_its_database(settings: config.Settings) -> config.Settings:
+    name = databases.take(settings.mongodb_uri, settings.mongodb_db)
+    return settings.model_copy(update={"mongodb_db": name})
+
+
 @contextlib.asynccontextmanager
 async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
     """The wallet of this process alone: no HTTP, no worker."""
-    chosen = test_settings(mongodb_uri)
+    chosen = _on_its_database(test_settings(mongodb_uri))
     config.use(chosen)
     await database.connect(chosen.mongodb_uri, chosen.mongodb_db)
     await database.prepare()
@@ -158,10 +166,10 @@ async def committer(mongodb_uri: str) -> AsyncIterator[config.Settings]:
         yield chosen
     finally:
         await wallet.stop()
-        with contextlib.suppress(database.AnyError):
-            await database.client().drop_database(chosen.mongodb_db)
         await database.close()
         config.use(None)
+        with contextlib.suppress(database.AnyError):
+            await databases.give_back(mongodb_uri, chosen.mongodb_db)
 
 
 @contextlib.asynccontextmanager
@@ -177,6 +185,7 @@ async def serving(settings: config.Settings) -> AsyncIterator[Service]:
             access_log=False,
             http=http_protocol.PROTOCOL,
             ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=2,
         )
     )
@@ -201,15 +210,14 @@ async def serving(settings: config.Settings) -> AsyncIterator[Service]:
 
 @contextlib.asynccontextmanager
 async def running(settings: config.Settings) -> AsyncIterator[Service]:
-    """A real server in this process, with the sandbox, on a database of its own."""
+    """A real server in this process, with the sandbox, on a database of its own: `settings` of what
+    is yielded name it."""
+    settings = _on_its_database(settings)
     try:
         async with serving(settings) as started:
             yield started
     finally:
-        cleaner: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(settings.mongodb_uri)
-        await cleaner.drop_database(settings.mongodb_db)
-        await cleaner.drop_database(f"{settings.mongodb_db}_sandbox")
-        cleaner.close()
+        await databases.give_back(settings.mongodb_uri, settings.mongodb_db)
 
 
 SECRET = "a-secret-for-the-tests-only-0123456789"  # conftest.test_settings
@@ -233,6 +241,7 @@ async def second_process(settings: config.Settings) -> AsyncIterator[httpx.Async
         *(sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)),
         *("--http", http_protocol.PROTOCOL, "--ws", "none"),
         *("--no-access-log", "--log-level", "warning"),
+        *("--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)),
         cwd=ROOT,
         env=environment,
     )

@@ -129,6 +129,13 @@ _rupees_sent = WithJsonSchema({**_RUPEES, "exclusiveMinimum": 0, "maximum": mone
 RupeesIn = Annotated[int, BeforeValidator(money.paise_of), _rupees_sent]
 # The same, strictly positive.
 PositiveRupeesIn = Annotated[int, BeforeValidator(money.paise_of), Field(gt=0), _rupees_sent]
+# The same, or nothing at all.
+NonNegativeRupeesIn = Annotated[
+    int,
+    BeforeValidator(money.paise_of),
+    Field(ge=0),
+    WithJsonSchema({**_RUPEES, "minimum": 0, "maximum": money.RUPEES_MAX}),
+]
 # A rate in rupees a minute; `billing.rates` refuses the others.
 rate_schema = WithJsonSchema(
     {**_RUPEES, "exclusiveMinimum": 0, "maximum": money.floor_div(RATE_PAISE_MAX, 100)}

@@ -10,7 +10,14 @@ import wallet
 from api import problems
 from api.auth import Email, Name, Password, ProfilePhone, SessionOut, session_out
 from api.dependencies import Admin, Operator, Page, PageOfAnyCursor
-from api.fields import Instant, PositiveRupeesIn, RateIn, RequestModel, RupeesIn, RupeesOut
+from api.fields import (
+    Instant,
+    NonNegativeRupeesIn,
+    PositiveRupeesIn,
+    RateIn,
+    RequestModel,
+    RupeesOut,
+)
 from api.idempotency import Answer, Idempotent, IdempotentRequired
 from auth import audit_log, sessions
 from auth.audit_log import Target
@@ -92,7 +99,7 @@ class LimitsIn(RequestModel):
     concurrent_calls: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     calls_per_minute: Calls | None = None
     calls_per_day: Calls | None = None
-    daily_spend_cap: RupeesIn | None = None
+    daily_spend_cap: NonNegativeRupeesIn | None = None
 
 
 class UserChange(RequestModel):

@@ -142,6 +142,18 @@ async def test_every_amount_in_a_body_has_the_rule(service: Service, admin: Pers
     assert (await service.balance(asha))["balance"] == 0
 
 
+async def test_a_cap_may_be_nothing_and_not_less(service: Service, admin: Person) -> None:
+    """Found by the generated requests: a cap of less than nothing was stored."""
+    asha = await service.signup()
+    path = f"/api/admin/users/{asha.id}"
+    answer = await service.request(
+        "PATCH", path, admin, json={"limits": {"daily_spend_cap": -0.01}}
+    )
+    assert refusal(answer)[0] == "limits.daily_spend_cap"
+    answer = await service.request("PATCH", path, admin, json={"limits": {"daily_spend_cap": 0}})
+    assert answer.status_code == 200
+
+
 async def test_the_rate_as_it_was_always_sent_is_taken(service: Service, admin: Person) -> None:
     path = "/api/wallet/set-call-rate"
     for sent in ("15", "15.0", "15.00", "1.5e1"):

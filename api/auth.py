@@ -10,7 +10,7 @@ import users
 import wallet
 from api import dependencies, problems
 from api.dependencies import CurrentClaims, CurrentUser
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, RupeesOut, blank_is_absent
 from auth import rate_limits, sessions
 from core import phone_numbers
 from core.errors import TooManyRequests, Unauthenticated
@@ -37,13 +37,9 @@ def _profile_phone(text: str | None) -> str | None:
     return phone_numbers.phone_of(text) if text else None
 
 
-def _blank_is_none(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
 ProfilePhone = Annotated[
     Annotated[str, Field(strict=True, max_length=40)] | None,
-    BeforeValidator(_blank_is_none),
+    BeforeValidator(blank_is_absent),
     AfterValidator(_profile_phone),
     Field(examples=["+919876543210"]),
 ]

@@ -3,12 +3,12 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 import refunds
 from api import problems
 from api.dependencies import Admin, CurrentUser, PageOfLongCursor, scope_of
-from api.fields import Instant, PositiveRupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, Reason, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
 from core import money
 from core.errors import InvalidCursor, NotFound
@@ -27,14 +27,14 @@ class RefundIn(BaseModel):
 
     payment_id: Annotated[str, Field(max_length=100)]
     amount: PositiveRupeesIn | None = None
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+    reason: Reason
 
 
 class ResolveRefundIn(BaseModel):
     """How the refund ended, and how that is known."""
 
     outcome: Literal["processed", "failed"]
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+    reason: Reason
 
 
 class DecisionOut(BaseModel):

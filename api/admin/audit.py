@@ -6,9 +6,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
 
 from api import problems
-from api.admin.customers import ByHandOut, Reason, by_hand_out
+from api.admin.customers import ByHandOut, by_hand_out
 from api.dependencies import Admin
-from api.fields import Instant
+from api.fields import Instant, Reason
 from api.idempotency import Answer, IdempotentRequired
 from core import clock, money
 from core.errors import BalanceHeld, InsufficientBalance, NotFound, Unavailable

@@ -3,13 +3,13 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel
 
 import users
 import wallet
 from api import problems
 from api.dependencies import Admin, Page, PageOfAnyCursor
-from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, Reason, RupeesIn, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
 from billing import rates
 from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
@@ -48,9 +48,6 @@ class PeopleOut(BaseModel):
 
     users: list[PersonOut]
     next_cursor: str | None
-
-
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
 class AdjustmentIn(BaseModel):

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 import disputes
 from api import problems
 from api.dependencies import Admin, Page
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, Reason, RupeesOut
 from api.refunds import DecisionOut
 from core.errors import InvalidRequest, NotFound
 from disputes import Action, Dispute, DisputeState, NotPairable, Unclear, UnclearReason
@@ -56,7 +56,7 @@ class ResolveDisputeIn(BaseModel):
 
     action: Action
     refund_id: Annotated[str, Field(max_length=100)] | None = None
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+    reason: Reason
 
 
 class DisputesOut(BaseModel):

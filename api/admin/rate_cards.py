@@ -5,9 +5,9 @@ import datetime as dt
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from api import downloads, fields, middleware, problems
 from api.dependencies import Admin, Page
@@ -16,8 +16,8 @@ from api.idempotency import Answer, Idempotent
 from billing import rate_card_files, rate_cards
 from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
-from core import clock
-from core.csv_files import UnreadableFile
+from core import clock, texts
+from core.csv_files import FileTooLarge, UnreadableFile
 from core.errors import InvalidRequest, NotFound, invalid
 
 router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
@@ -29,7 +29,7 @@ middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 
 # --- shapes -------------------------------------------------------------------------------------
 
-_blank = BeforeValidator(lambda value: None if value == "" else value)
+_blank = BeforeValidator(fields.blank_is_absent)
 
 
 class RateCardIn(BaseModel):
@@ -37,7 +37,7 @@ class RateCardIn(BaseModel):
 
     # The Swagger page offers a file to choose for `binary`.
     file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
-    note: Annotated[str, Field(max_length=200)] = ""
+    note: Annotated[str, Field(max_length=200), AfterValidator(texts.trimmed)] = ""
     effective_from: Annotated[str | None, Field(max_length=64), _blank] = None
 
 
@@ -81,15 +81,17 @@ class ActivationOut(BaseModel):
     "",
     status_code=201,
     response_model=RateCardOut,
-    responses=problems.documented(InvalidRequest, UnreadableFile, InvalidRateCard),
+    responses=problems.documented(InvalidRequest, FileTooLarge, UnreadableFile, InvalidRateCard),
 )
 async def upload_rate_card(
+    request: Request,
     admin: Admin,
     form: Annotated[RateCardIn, Form(media_type="multipart/form-data")],
     once: Idempotent,
 ) -> Response:
     """Put a new rate card in force, now or from `effective_from` on: all of it, or, when any row is
     wrong, nothing of it."""
+    await fields.require_each_field_once(request)
     content = await form.file.read()
     since = _since(form.effective_from)
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 import payments
 from api import calls as calls_routes
 from api import problems
 from api.calls import CallOut
 from api.dependencies import Admin, Page
-from api.fields import Instant, RupeesOut
+from api.fields import Instant, Note, RupeesOut
 from calls import lifecycle
 from core import clock
 from core.errors import InvalidRequest, NotFound, StillRunning
@@ -105,7 +105,7 @@ class RunIn(BaseModel):
 class ResolveIn(BaseModel):
     """What was done about it."""
 
-    note: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
+    note: Note
 
 
 class ResolveCallIn(ResolveIn):

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from campaigns import contact_import
-from campaigns.contact_import import NoPhoneColumn, TooManyRows
+from campaigns.contact_import import TooManyRows
+from campaigns.phone_columns import NoPhoneColumn
 from core import config
 from core.csv_files import UnreadableFile
 
@@ -23,7 +24,9 @@ async def read(
 ) -> contact_import.ContactChunk:
     whole = contact_import.ContactChunk()
     data = content.encode() if isinstance(content, str) else content
-    async for chunk in contact_import.read_csv_contacts(data, phone_column=phone_column):
+    async for chunk in contact_import.read_csv_contacts(
+        data, user_id="usr_a", phone_column=phone_column
+    ):
         whole.usable += chunk.usable
         whole.rejected += chunk.rejected
     return whole
@@ -70,11 +73,16 @@ async def test_excels_own_delimiter_line_is_obeyed_and_counted() -> None:
 
 async def test_the_named_column_is_read() -> None:
     content = "phone,Second Phone\n9876543210,9812345678\n"
-    assert await usable(content) == [(2, ASHA)]
+    assert await usable(content, "phone") == [(2, ASHA)]
     assert await usable(content, "second phone") == [(2, RAVI)]
-    with pytest.raises(NoPhoneColumn) as refused:
-        await read(content, "third")
-    assert refused.value.extra["columns"] == ["phone", "Second Phone"]
+    for named in (None, "third"):
+        with pytest.raises(NoPhoneColumn) as refused:
+            await read(content, named)
+        assert refused.value.extra["columns"] == ["phone", "Second Phone"]
+        assert refused.value.extra["candidates"] == [
+            {"column": "phone", "numbers": 1},
+            {"column": "Second Phone", "numbers": 1},
+        ]
 
 
 async def test_two_columns_of_numbers_without_a_known_name_are_a_question() -> None:
@@ -124,7 +132,7 @@ async def test_each_row_that_cannot_be_called_is_named_with_its_line_and_its_rea
     [
         (b"", "no rows"),
         (b"\xef\xbb\xbf\r\n\r\n", "no rows"),
-        ("phone\n9876543210\n".encode("utf-16"), "UTF-16"),
+        (b"\xff\xfe" + "phone\n".encode("utf-16-le")[:-1], "broken UTF-16"),
         ("phone\n9876543210\n".encode("utf-16-le"), "UTF-16"),
         (b"PK\x03\x04" + b"\x14\x00" * 50, "Excel"),
         (bytes(range(256)) * 4, "binary"),
@@ -174,23 +182,25 @@ async def test_the_other_process_allows_the_countries_and_kinds_that_this_one_do
 async def test_a_list_that_is_too_long_is_refused_before_anything_is_handed_out() -> None:
     values = [f"98{i:08d}" for i in range(contact_import.ROWS_MAX + 1)]
     with pytest.raises(TooManyRows):
-        await anext(contact_import.read_csv_contacts("\n".join(values).encode()))
+        await anext(contact_import.read_csv_contacts("\n".join(values).encode(), user_id="usr_a"))
     with pytest.raises(TooManyRows):
-        await anext(contact_import.read_list_contacts(values))
+        await anext(contact_import.read_list_contacts(values, user_id="usr_a"))
 
 
 async def test_a_reader_that_is_given_up_leaves_no_process_behind() -> None:
     content = "\n".join(f"98{i:08d}" for i in range(20_000)).encode()
-    reading = contact_import.read_csv_contacts(content)
+    reading = contact_import.read_csv_contacts(content, user_id="usr_a")
     await anext(reading)
     await reading.aclose()
-    assert contact_import._children == 0
+    assert (contact_import._waiting, contact_import._turns) == (0, {})
     assert len(await usable("\n".join(f"97{i:08d}" for i in range(5_000)))) == 5_000
 
 
 async def test_a_list_of_json_numbers_counts_from_one() -> None:
     whole = contact_import.ContactChunk()
-    async for chunk in contact_import.read_list_contacts(["9876543210", "", "9876543210"]):
+    async for chunk in contact_import.read_list_contacts(
+        ["9876543210", "", "9876543210"], user_id="usr_a"
+    ):
         whole.usable += chunk.usable
         whole.rejected += chunk.rejected
     assert whole.usable == [(1, ASHA)]

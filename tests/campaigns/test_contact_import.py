@@ -1,15 +1,20 @@
 """Lists of numbers: what is read out of a CSV file, what is refused, and in which words."""
 
+import asyncio
+import json
 import random
+import sys
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from campaigns import contact_import
-from campaigns.contact_import import TooManyRows
+from campaigns.contact_import import ContactChunk, TooManyRows
 from campaigns.phone_columns import NoPhoneColumn
 from core import config
 from core.csv_files import UnreadableFile
+from core.errors import TooManyRequests
 
 ASHA, RAVI, OFFICE = "+919876543210", "+919812345678", "+912227785000"
 
@@ -213,3 +218,65 @@ def test_a_hundred_thousand_rows_are_read_in_seconds() -> None:
     count = sum(len(chunk.usable) for chunk in contact_import.check_csv_rows(content, None))
     assert count == 100_000
     assert time.process_time() - began < 120
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+def large(first: int) -> bytes:
+    return "\n".join(f"98{i:08d}" for i in range(first, first + 3_100)).encode()
+
+
+async def read_by(user_id: str, first: int = 0) -> int:
+    reading = contact_import.read_csv_contacts(large(first), user_id=user_id)
+    return sum([len(chunk.usable) async for chunk in reading])
+
+
+async def test_lists_of_one_user_are_read_one_after_the_other_and_others_beside_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running: list[str] = []
+    most: dict[str, int] = {}
+    together: set[int] = set()
+
+    async def chunks_of_child(
+        task: dict[str, str | None], content: bytes
+    ) -> AsyncIterator[ContactChunk]:
+        user_id = "usr_a" if content < large(500) else "usr_b"
+        running.append(user_id)
+        most[user_id] = max(most.get(user_id, 0), running.count(user_id))
+        together.add(len(running))
+        await asyncio.sleep(0.05)
+        yield ContactChunk()
+        running.remove(user_id)
+
+    monkeypatch.setattr(contact_import, "_chunks_of_child", chunks_of_child)
+    tasks = [read_by("usr_a", i) for i in range(contact_import.LISTS_PER_USER_MAX)]
+    answers = asyncio.gather(*tasks, read_by("usr_b", 1_000))
+    await asyncio.sleep(0.01)
+    with pytest.raises(TooManyRequests) as refused:
+        await read_by("usr_a")
+    assert refused.value.headers["Retry-After"] == "10"
+    await answers
+    assert (most, max(together)) == ({"usr_a": 1, "usr_b": 1}, 2)
+    assert (contact_import._waiting, contact_import._turns) == (0, {})
+
+
+async def test_a_reader_that_needs_too_much_of_the_processor_is_ended() -> None:
+    """The bound is the operating system's: it holds wherever the time goes."""
+    program = (
+        "import io, json, sys; from campaigns import contact_import as c; c.CPU_SECONDS_MAX = 1;"
+        "head = dict(region='IN', countries='IN', types='MOBILE', form='csv', phone_column=None);"
+        "rows = '\\n'.join(f'98{i:08d}' for i in range(99_000));"
+        "c._serve(io.BytesIO((json.dumps(head) + '\\n' + rows).encode()), sys.stdout.buffer)"
+    )
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=contact_import._ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await child.communicate()
+    last = json.loads(told.splitlines()[-1])
+    assert (last["refused"], last["extra"]) == (
+        "file_too_large",
+        {"limit": "seconds", "maximum": 1},
+    )
+    assert "send it in parts" in last["detail"]

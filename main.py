@@ -19,8 +19,8 @@ import telephony
 import users
 import wallet
 import worker
-from api import auth as auth_routes
 from api import (
+    api_keys,
     calls,
     campaigns,
     middleware,
@@ -31,6 +31,7 @@ from api import (
     telephony_callbacks,
     transactions,
 )
+from api import auth as auth_routes
 from api import wallet as wallet_routes
 from api.admin import (
     analytics,
@@ -54,6 +55,7 @@ Amounts are rupees with at most two decimals. Errors are `application/problem+js
 # In the order in which the Swagger page shows them.
 ROUTERS = (
     auth_routes.router,
+    api_keys.router,
     wallet_routes.router,
     payments.router,
     refunds.router,

@@ -5,7 +5,7 @@ import datetime as dt
 import logging
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, TypedDict, cast, get_args
 
 import email_validator
 
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-Role = Literal["user", "admin"]
+# `operator` sees everything and changes nothing.
+Role = Literal["user", "operator", "admin"]
 NAME_CHARACTERS_MAX: Final = 100
 _CACHED_MAX: Final = 20_000
 
@@ -42,6 +43,12 @@ class User:
     created_at: dt.datetime
     epoch: int = dataclasses.field(default=0, repr=False)
     kept_session_id: str | None = dataclasses.field(default=None, repr=False)
+    disabled_at: dt.datetime | None = None
+
+    @property
+    def disabled(self) -> bool:
+        """Whether an admin has disabled the account: nobody can use it, and nothing is dialled for it."""
+        return self.disabled_at is not None
 
 
 class PublicUser(TypedDict):
@@ -53,6 +60,7 @@ class PublicUser(TypedDict):
     phone: str | None
     role: Role
     created_at: dt.datetime
+    disabled_at: NotRequired[dt.datetime | None]  # records of 0.2 have none
 
 
 class UserRecord(PublicUser):
@@ -292,6 +300,7 @@ def user_from(record: UserRecord) -> User:
         created_at=record["created_at"],
         epoch=record["epoch"],
         kept_session_id=record["kept_session_id"],
+        disabled_at=record.get("disabled_at"),
     )
 
 
@@ -348,10 +357,11 @@ database.declare(
             "password_hash": {"bsonType": "string"},
             "name": {"bsonType": "string"},
             "phone": {"bsonType": ["string", "null"]},
-            "role": {"enum": ["user", "admin"]},
+            "role": {"enum": list(get_args(Role))},
             "epoch": {"bsonType": ["int", "long"]},
             "kept_session_id": {"bsonType": ["string", "null"]},
             "created_at": {"bsonType": "date"},
+            "disabled_at": {"bsonType": ["date", "null"]},
         },
     },
 )

@@ -89,9 +89,21 @@ class RecordChanged(Unavailable):
 Companions = Callable[[Outcome], Iterable[Write]]
 
 
+# Together they have every wallet whose available balance is low, in the order of lists of users; they
+# change only when a balance passes the minimum, or the first hold is made or the last one ends.
+LOW_OR_HELD: Final = (
+    Index(
+        ("-user_id",),
+        only_where=lambda: {
+            "balance_paise": {"$lt": Long(config.settings().minimum_balance_paise)}
+        },
+    ),
+    Index(("-user_id", "currency"), only_where={"held_paise": {"$gt": 0}}),
+)
+
 database.declare(
     "wallets",
-    indexes=[Index(("user_id",), unique=True)],
+    indexes=[Index(("user_id",), unique=True), *LOW_OR_HELD],
     schema={
         "bsonType": "object",
         "required": [*_LONGS, "user_id", "currency", "holds", "dues", "head_hash"],

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api import problems
-from api.dependencies import CurrentUser, Page
+from api.dependencies import CurrentUser, Page, may_change, may_see, sees_everybody
 from api.fields import Instant, Message, Phone, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
@@ -19,7 +19,7 @@ from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
 from core import phone_numbers
 from core.database import Document
-from core.errors import PAYMENT_REQUIRED, InvalidRequest, NotFound, TooManyCalls
+from core.errors import PAYMENT_REQUIRED, Forbidden, InvalidRequest, NotFound, TooManyCalls
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from telephony import CannotHangUp, Simulate
 from users import User
@@ -187,8 +187,9 @@ async def list_calls(
     status: Status | None = None,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
 ) -> CallsOut:
-    """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
-    whose = user_id if user.role == "admin" else user.id
+    """The user's calls, newest first; an operator or admin sees everybody's, or those of
+    `user_id`."""
+    whose = user_id if sees_everybody(user) else user.id
     found, next_cursor = await call_records.list_calls(
         whose, status=status, limit=page.limit, cursor=page.cursor
     )
@@ -235,12 +236,14 @@ async def one_call(call_id: str, user: CurrentUser) -> CallOut:
     "/api/calls/{call_id}/hangup",
     status_code=202,
     response_model=CallOut,
-    responses=problems.documented(NotFound, CannotHangUp),
+    responses=problems.documented(NotFound, Forbidden, CannotHangUp),
 )
 async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     """End a call. The seconds talked until now are charged when the network reports the end; a
     call that is over stays as it is, so this may be repeated."""
-    await _visible(call_id, user)
+    call = await _visible(call_id, user)
+    if not may_change(user, call["user_id"]):
+        raise Forbidden("An operator looks at the calls of others and does not end them.")
     return call_out(await placing.hang_up_call(call_id))
 
 
@@ -264,8 +267,8 @@ def call_out(call: Call) -> CallOut:
 
 
 async def _visible(call_id: str, user: User) -> Call:
-    """The call if it is the user's own or the user is an admin; else there is none."""
+    """The call if it is the user's own or the user sees everybody's; else there is none."""
     call = await call_records.get_call(call_id)
-    if user.role != "admin" and call["user_id"] != user.id:
+    if not may_see(user, call["user_id"]):
         raise NotFound("There is no call with this id.")
     return call

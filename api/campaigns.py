@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from api import downloads, middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
-from api.dependencies import CurrentUser, Page
+from api.dependencies import CurrentUser, Page, may_change, may_see, sees_everybody
 from api.fields import (
     Instant,
     Message,
@@ -37,6 +37,7 @@ from core.csv_files import FileTooLarge, UnreadableFile
 from core.errors import (
     PAYMENT_REQUIRED,
     BodyTooLarge,
+    Forbidden,
     IdempotencyKeyReused,
     InvalidRequest,
     NotFound,
@@ -255,6 +256,7 @@ class ContactsOut(BaseModel):
 _CREATING: Final[tuple[type[Problem], ...]] = (
     *PAYMENT_REQUIRED,
     BodyTooLarge,
+    Forbidden,
     TooManyRows,
     TooManyRequests,
     InvalidRequest,
@@ -262,7 +264,7 @@ _CREATING: Final[tuple[type[Problem], ...]] = (
     DestinationNotAllowed,
     NoUsableRow,
 )
-_moving = problems.documented(NotFound, InvalidTransition)
+_moving = problems.documented(NotFound, Forbidden, InvalidTransition)
 
 
 @router.post(
@@ -325,8 +327,9 @@ async def list_campaigns(
     status: Status | None = None,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
 ) -> CampaignsOut:
-    """The user's campaigns, newest first; an admin sees everybody's, or those of `user_id`."""
-    whose = user_id if user.role == "admin" else user.id
+    """The user's campaigns, newest first; an operator or admin sees everybody's, or those of
+    `user_id`."""
+    whose = user_id if sees_everybody(user) else user.id
     found, next_cursor = await campaign_records.list_campaigns(
         whose, status=status, limit=page.limit, cursor=page.cursor
     )
@@ -384,7 +387,7 @@ async def results(
 @router.post("/{campaign_id}/pause", response_model=CampaignOut, responses=_moving)
 async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Place no more calls; those that are up end as they will."""
-    campaign = await _visible(campaign_id, user)
+    campaign = await _changeable(campaign_id, user)
     return await _one(await campaign_records.pause_campaign(campaign))
 
 
@@ -395,14 +398,14 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
 )
 async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Go on, or start a draft."""
-    campaign = await _visible(campaign_id, user)
+    campaign = await _changeable(campaign_id, user)
     return await _one(await campaign_records.resume_campaign(campaign))
 
 
 @router.post("/{campaign_id}/cancel", response_model=CampaignOut, responses=_moving)
 async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Call nobody else; calls that are up end as they will."""
-    campaign = await _visible(campaign_id, user)
+    campaign = await _changeable(campaign_id, user)
     return await _one(await campaign_records.cancel_campaign(campaign))
 
 
@@ -440,10 +443,18 @@ def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]
 
 
 async def _visible(campaign_id: str, user: User) -> Campaign:
-    """The campaign if it is the user's own or the user is an admin; else there is none."""
+    """The campaign if it is the user's own or the user sees everybody's; else there is none."""
     campaign = await campaign_records.get_campaign(campaign_id)
-    if user.role != "admin" and campaign["user_id"] != user.id:
+    if not may_see(user, campaign["user_id"]):
         raise NotFound("There is no campaign with this id.")
+    return campaign
+
+
+async def _changeable(campaign_id: str, user: User) -> Campaign:
+    """The same for what moves it: an operator, who sees everybody's, may not."""
+    campaign = await _visible(campaign_id, user)
+    if not may_change(user, campaign["user_id"]):
+        raise Forbidden("An operator looks at the campaigns of others and does not move them.")
     return campaign
 
 

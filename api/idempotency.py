@@ -44,10 +44,12 @@ database.declare(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What `Once` sends and stores: a status and a model."""
+    """What `Once` sends and stores: a status and a model. `kept` is what is stored and sent to a
+    repetition instead, where the answer has a secret in it that is shown once."""
 
     status: int
     model: BaseModel
+    kept: BaseModel | None = None
 
 
 class KeptAnswer(TypedDict):
@@ -168,7 +170,8 @@ async def _do(
         await _finish(lease.release())
         raise
     text = answer.model.model_dump_json()
-    kept: KeptAnswer = {"status": answer.status, "body": text}
+    again = text if answer.kept is None else answer.kept.model_dump_json()
+    kept: KeptAnswer = {"status": answer.status, "body": again}
     await _finish(db.idempotency_keys.update_one(lease.mine, {"$set": {"answer": kept}}))
     return _json(answer.status, text)
 

@@ -15,13 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from core import database
+from core import database, logs
 from core.errors import BodyTooLarge, Problem, Unavailable
 from core.logs import request_id
 
 log = logging.getLogger("api")
 
-BODY_BYTES_MAX = 1024 * 1024
+# Enough for every body but lists and files. Where more is taken (`allow_large_body`), the route asks
+# for a user: `problems.Route` admits the request before a byte of it is read.
+BODY_BYTES_MAX = 64 * 1024
 # The longest that a request waits for its answer, unless its address was given more; where large
 # bodies are taken it begins with the upload.
 ANSWER_SECONDS_MAX = 30.0
@@ -39,7 +41,10 @@ _request_id_form = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def allow_large_body(path: str, bytes_max: int) -> None:
-    """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 1 MiB."""
+    """Accept bodies of up to `bytes_max` on exactly this path; elsewhere the limit is 64 KiB.
+
+    Only for routes that need a user: for others whoever comes along could fill the memory.
+    """
     _large_bodies[path] = bytes_max
     _slow_answers.setdefault(path, UPLOAD_SECONDS_MAX)
 
@@ -172,6 +177,9 @@ class Gate:
         began = time.perf_counter()
         request = _CheckedRequest(scope, receive, send)
         token = request_id.set(request.id)
+        client = scope.get("client")
+        nobody = logs.Actor(user_id=None, role="nobody", address=client[0] if client else "unknown")
+        actor_token = logs.actor.set(nobody)
         seconds_max = _slow_answers.get(scope["path"], ANSWER_SECONDS_MAX)
         limit = asyncio.get_running_loop().call_later(seconds_max, request.give_up)
         try:
@@ -195,6 +203,7 @@ class Gate:
             limit.cancel()
             request.record(time.perf_counter() - began)
             request_id.reset(token)
+            logs.actor.reset(actor_token)
 
 
 async def _answer(request: _CheckedRequest, problem: Problem) -> None:

@@ -245,7 +245,7 @@ async def get_orders(
     user: CurrentUser,
     page: PageOfLongCursor,
 ) -> OrdersOut:
-    """The user's orders, newest first; for an admin everybody's."""
+    """The user's orders, newest first; for an operator or admin everybody's."""
     histories, next_cursor = await _list_order_histories(
         scope_of(user), limit=page.limit, cursor=page.cursor
     )

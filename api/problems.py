@@ -4,7 +4,7 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
@@ -13,6 +13,7 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from api import access
 from core import database
 from core.errors import (
     BodyTooLarge,
@@ -81,7 +82,8 @@ def _problems_of(called: Callable[..., object]) -> list[type[Problem]]:
 
 class Route(APIRoute):
     """A route that documents the problems that it names in `responses`, and after them those of its
-    dependencies, which need not be named there."""
+    dependencies, which need not be named there. It admits a request as the table in `access` says,
+    before the body is read."""
 
     def __init__(
         self,
@@ -92,9 +94,24 @@ class Route(APIRoute):
         **options: Any,
     ) -> None:
         answers = {status: {**answer} for status, answer in (responses or {}).items()}
-        for problem in _problems_of(endpoint):
+        found = access.find_access(options.get("methods") or ("GET",), path)
+        refusals = () if found is None else found.problems
+        for problem in (*_problems_of(endpoint), *refusals):
             _add(answers, problem.status, problem)
         super().__init__(path, endpoint, responses=answers, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler behind the admission: nothing of a body is read for who may not call it."""
+        handle = super().get_route_handler()
+        found = access.find_access(self.methods or (), self.path)
+
+        async def admitted(request: Request) -> Response:
+            if found is None:
+                raise RuntimeError(f"{request.method} {self.path} has no entry in api/access.py")
+            await access.admit(request, found)
+            return await handle(request)
+
+        return admitted
 
 
 # --- problem responses --------------------------------------------------------------------------

@@ -119,7 +119,7 @@ async def get_refunds(
     page: PageOfLongCursor,
     payment_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> RefundsOut:
-    """The user's refunds, newest first; for an admin everybody's."""
+    """The user's refunds, newest first; for an operator or admin everybody's."""
     records, next_cursor = await refunds.list_refunds(
         scope_of(user), payment_id=payment_id, limit=page.limit, cursor=page.cursor
     )

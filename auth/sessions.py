@@ -165,7 +165,15 @@ def _verify(token: str) -> _VerifiedToken:
             issuer=ISSUER,
             options={f"require_{claim}": True for claim in ("exp", "iat", "iss", "sub")},
         )
-    except (JWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (
+        JWTError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,  # header or claims of deeply nested JSON
+    ):
         raise refusal from None
     user_id, session_id, epoch = found.get("sub"), found.get("sid"), found.get("epoch")
     if not (isinstance(user_id, str) and isinstance(session_id, str) and type(epoch) is int):

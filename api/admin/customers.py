@@ -8,7 +8,7 @@ from pydantic import BaseModel
 import users
 import wallet
 from api import problems
-from api.dependencies import Admin, Page, PageOfAnyCursor
+from api.dependencies import Admin, Operator, Page, PageOfAnyCursor
 from api.fields import Instant, PositiveRupeesIn, Reason, RupeesIn, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
 from billing import rates
@@ -155,7 +155,7 @@ class OwnRateSet(BaseModel):
 
 @router.get("", response_model=PeopleOut, responses=problems.documented(InvalidRequest))
 async def show_people(
-    _: Admin,
+    _: Operator,
     page: PageOfAnyCursor,
     search: Annotated[str | None, Query(max_length=100)] = None,
     low_balance: bool | None = None,
@@ -208,7 +208,7 @@ async def post_adjustment(
 
 
 @adjustments.get("", response_model=WaitingListOut)
-async def list_waiting(_: Admin, page: Page) -> WaitingListOut:
+async def list_waiting(_: Operator, page: Page) -> WaitingListOut:
     """The adjustments that wait for a second admin, the oldest first."""
     rows, next_cursor = await wallet.list_waiting_adjustments(limit=page.limit, cursor=page.cursor)
     return WaitingListOut(adjustments=[_waiting_out(row) for row in rows], next_cursor=next_cursor)
@@ -250,7 +250,7 @@ async def reject(adjustment_id: str, admin: Admin) -> WaitingOut:
 )
 async def get_adjustments(
     user_id: str,
-    _: Admin,
+    _: Operator,
     page: Page,
 ) -> ByHandListOut:
     """What was done to a wallet by hand: who, what, why."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 import disputes
 from api import problems
-from api.dependencies import Admin, Page
+from api.dependencies import Admin, Operator, Page
 from api.fields import Instant, Reason, RupeesOut
 from api.refunds import DecisionOut
 from core.errors import InvalidRequest, NotFound
@@ -72,7 +72,7 @@ class DisputesOut(BaseModel):
     responses=problems.documented(InvalidRequest),
 )
 async def get_disputes(
-    _: Admin,
+    _: Operator,
     page: Page,
     state: DisputeState | None = None,
     unclear: Annotated[bool, Query()] = False,

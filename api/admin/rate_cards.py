@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from api import downloads, fields, middleware, problems
-from api.dependencies import Admin, Page
+from api.dependencies import Admin, Operator, Page
 from api.fields import Instant
 from api.idempotency import Answer, Idempotent
 from billing import rate_card_files, rate_cards
@@ -126,7 +126,7 @@ async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
     responses=problems.documented(InvalidRequest),
 )
 async def list_rate_cards(
-    _: Admin,
+    _: Operator,
     page: Page,
     at: Annotated[str | None, Query(max_length=64)] = None,
 ) -> RateCardsOut:
@@ -151,7 +151,7 @@ async def list_rate_cards(
     },
 )
 async def download_rate_card(
-    _: Admin, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    _: Operator, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
 ) -> StreamingResponse:
     """A version as CSV, which can be changed and sent again."""
     return await downloads.attachment(

@@ -11,7 +11,7 @@ import payments
 from api import calls as calls_routes
 from api import problems
 from api.calls import CallOut
-from api.dependencies import Admin, Page
+from api.dependencies import Admin, Operator, Page
 from api.fields import Instant, Note, RupeesOut
 from calls import lifecycle
 from core import clock
@@ -142,7 +142,7 @@ class SettlementsOut(BaseModel):
 
 @router.get("/reconciliation", response_model=ReconciliationOut)
 async def get_reconciliation(
-    _: Admin, limit: Annotated[int, Query(ge=1, le=100)] = 10
+    _: Operator, limit: Annotated[int, Query(ge=1, le=100)] = 10
 ) -> ReconciliationOut:
     """The latest reports and what waits for a person. Nothing at all is the normal state."""
     found = await review_queue.find_waiting()
@@ -209,7 +209,7 @@ async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallO
     responses=problems.documented(InvalidRequest),
 )
 async def get_settlements(
-    _: Admin,
+    _: Operator,
     page: Page,
 ) -> SettlementsOut:
     """What Razorpay paid out to our bank, with its fees and their tax."""

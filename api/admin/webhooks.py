@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api import problems
-from api.dependencies import Admin, PageOfLongCursor
+from api.dependencies import Admin, Operator, PageOfLongCursor
 from api.fields import Instant
 from core import outbox
 from core.errors import InvalidCursor, NotFound
@@ -46,7 +46,7 @@ class WebhooksOut(BaseModel):
     responses=problems.documented(InvalidCursor),
 )
 async def get_webhooks(
-    _: Admin,
+    _: Operator,
     page: PageOfLongCursor,
     state: WebhookState | None = None,
 ) -> WebhooksOut:

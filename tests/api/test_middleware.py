@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from api import middleware
+from core import logs
 from core.database import db
 from tests.support.service import Service, running
 from tests.support.service import test_settings as settings_of_tests
@@ -25,6 +27,21 @@ async def test_a_request_id_is_kept_or_made(service: Service) -> None:
     made = await service.get("/health", headers={"X-Request-Id": "<script>"})
     assert made.headers["x-request-id"] not in ("<script>", "")
     assert made.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_line_of_a_request_names_its_user_and_the_next_line_does_not(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Log lines carry the user."""
+    seen: list[logs.Actor] = []
+    monkeypatch.setattr(middleware.log, "info", lambda *_: seen.append(logs.actor.get()))
+    asha = await service.signup()
+    await service.get("/api/auth/me", asha)
+    await service.get("/api/auth/me")
+    signed_up, known, unknown = seen
+    assert (known.user_id, known.role, known.key_id) == (asha.id, "user", None)
+    assert unknown == logs.Actor(user_id=None, role="nobody", address="127.0.0.1")
+    assert signed_up.user_id is None
 
 
 async def test_ten_megabytes_are_refused_with_and_without_a_declared_length(

@@ -17,9 +17,10 @@ import uvicorn
 from motor.motor_asyncio import AsyncIOMotorClient
 from pydantic import SecretStr
 
+import users
 import wallet
 from auth import sessions
-from core import config, database
+from core import clock, config, database
 from sandbox.service import create_app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,6 +70,21 @@ class Service:
         return Person(
             id=body["user"]["id"], email=self.settings.admin_email, token=body["access_token"]
         )
+
+    async def operator(self) -> Person:
+        """A new account with the role operator."""
+        person = await self.signup()
+        await database.db.users.update_one({"_id": person.id}, {"$set": {"role": "operator"}})
+        await until(lambda: _is_operator(person))
+        return person
+
+    async def disabled(self) -> Person:
+        """A new account that is disabled."""
+        person = await self.signup()
+        now = {"$set": {"disabled_at": clock.now()}}
+        await database.db.users.update_one({"_id": person.id}, now)
+        await until(lambda: _is_disabled(person))
+        return person
 
     async def fund(self, person: Person, rupees: int) -> None:
         """Put money into a wallet, as an adjustment."""
@@ -238,6 +254,16 @@ async def until(question: Any, *, seconds: float = 60.0) -> float:
         assert time.monotonic() - began < seconds, "it never became true"
         await asyncio.sleep(0.02)
     return time.monotonic() - began
+
+
+async def _is_operator(person: Person) -> bool:
+    user = await users.find_user_cached(person.id)
+    return user is not None and user.role == "operator"
+
+
+async def _is_disabled(person: Person) -> bool:
+    user = await users.find_user_cached(person.id)
+    return user is not None and user.disabled
 
 
 async def in_step() -> bool:

@@ -13,12 +13,20 @@ from fastapi import Request
 from fastapi.security import OAuth2PasswordBearer
 
 import users
+from api import audit_trail, session_cookies
+from api.session_cookies import ForeignOrigin
 from auth import api_keys, sessions
 from auth.api_keys import ApiKey, Scope
 from auth.sessions import Claims
 from core import logs
 from core.errors import Forbidden, Problem, Unauthenticated
-from users import Role, User
+from users import (
+    AccountDisabled,
+    PasswordChangeRequired,
+    Role,
+    SecondFactorSetupRequired,
+    User,
+)
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -38,7 +46,14 @@ class Access:
         """What a request that is not admitted is answered with."""
         if self.roles is None:
             return ()
-        refusals: tuple[type[Problem], ...] = (Unauthenticated, Forbidden)
+        refusals: tuple[type[Problem], ...] = (
+            Unauthenticated,
+            Forbidden,
+            AccountDisabled,
+            ForeignOrigin,
+            PasswordChangeRequired,
+            SecondFactorSetupRequired,
+        )
         return refusals if self.scope is None else (*refusals, MissingScope)
 
 
@@ -102,6 +117,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     # system
     ("GET", "/"): _anybody(),
     ("GET", "/docs"): _anybody(),
+    ("GET", "/.well-known/security.txt"): _anybody(),
     ("GET", "/health"): _anybody(),
     ("GET", "/ready"): _anybody(),
     ("GET", "/metrics"): _anybody(),
@@ -113,6 +129,12 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/auth/logout"): _account(),
     ("POST", "/api/auth/change-password"): _account(),
     ("GET", "/api/auth/me"): _everyone("wallet:read"),
+    ("GET", "/api/auth/sessions"): _account(),
+    ("DELETE", "/api/auth/sessions"): _account(),
+    ("DELETE", "/api/auth/sessions/{session_id}"): _account(),
+    ("POST", "/api/auth/totp"): _account(),
+    ("POST", "/api/auth/totp/confirm"): _account(),
+    ("DELETE", "/api/auth/totp"): _account(),
     ("GET", "/api/api-keys"): _account(),
     ("POST", "/api/api-keys"): _account(),
     ("POST", "/api/api-keys/{key_id}/rotate"): _account(),
@@ -159,6 +181,11 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/campaigns/{campaign_id}/cancel"): _customer("campaigns:write"),
     # operators and admins
     ("GET", "/api/admin/users"): _operator(),
+    ("POST", "/api/admin/users"): _admin(),
+    ("GET", "/api/admin/users/{user_id}"): _operator(),
+    ("PATCH", "/api/admin/users/{user_id}"): _admin(),
+    ("DELETE", "/api/admin/users/{user_id}/sessions"): _admin(),
+    ("DELETE", "/api/admin/users/{user_id}/totp"): _admin(),
     ("GET", "/api/admin/users/{user_id}/adjustments"): _operator(),
     ("POST", "/api/admin/users/{user_id}/adjustments"): _admin(),
     ("POST", "/api/admin/users/{user_id}/freeze"): _admin(),
@@ -184,6 +211,8 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/admin/audit"): _operator(),
     ("POST", "/api/admin/audit"): _admin(),
     ("POST", "/api/admin/audit/repairs"): _admin(),
+    ("GET", "/api/admin/audit-log"): _operator(),
+    ("GET", "/api/admin/audit-log/download"): _operator(),
 }
 
 
@@ -202,7 +231,8 @@ def find_access(methods: Iterable[str], path: str) -> Access | None:
 async def admit(request: Request, access: Access) -> None:
     """Authenticate the caller and check role and scope, unless the route is open.
 
-    Raises Unauthenticated, Forbidden, MissingScope, and Unavailable. The body is not read.
+    What is recorded is recorded from here on (`audit_trail`). Raises Unauthenticated, Forbidden,
+    MissingScope, and Unavailable. The body is not read.
     """
     if access.roles is None:
         return
@@ -216,14 +246,20 @@ async def admit(request: Request, access: Access) -> None:
     if caller.role not in access.roles:
         roles = " or ".join(role for role in ROLES if role in access.roles)
         raise Forbidden(f"This needs the role {roles}.")
+    await audit_trail.begin(request)
 
 
 async def authenticate(request: Request) -> Caller:
-    """Who is calling; found out once for each request. Raises Unauthenticated and Unavailable."""
-    known: Caller | None = getattr(request.state, "caller", None)
+    """Who is calling; found out once for each request.
+
+    Raises Unauthenticated, AccountDisabled, ForeignOrigin, Unavailable, and outside of `/api/auth/` what
+    `users.require_ready` raises.
+    """
+    state = request.scope.setdefault("state", {})
+    known: Caller | None = state.get("caller")
     if known is not None:
         return known
-    token = await bearer(request)
+    token = await bearer(request) or session_cookies.find_token(request)
     if not token:
         raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
     if api_keys.is_api_key(token):
@@ -231,24 +267,31 @@ async def authenticate(request: Request) -> Caller:
     else:
         caller = await _caller_of_session(token)
     logs.identify(caller.user.id, caller.role, caller.key.id if caller.key else None)
-    request.state.caller = caller
+    if not request.scope["path"].startswith("/api/auth/"):
+        is_key = caller.key is not None
+        users.require_ready(
+            dataclasses.replace(caller.user, role=caller.role) if is_key else caller.user
+        )
+    state["caller"] = caller
     return caller
 
 
 async def _caller_of_session(token: str) -> Caller:
     claims = await sessions.get_claims(token)
     user = await users.find_user_cached(claims.user_id)
+    if user is not None and user.disabled:
+        raise AccountDisabled
     if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
         raise Unauthenticated("The token is not valid (any more). Log in again.")
-    if user.disabled:
-        raise Unauthenticated("This account is disabled.")
     return Caller(user, user.role, claims=claims)
 
 
 async def _caller_of_key(text: str) -> Caller:
     key = await api_keys.get_verified_key(text)
     user = await users.find_user_cached(key.user_id)
-    if user is None or user.disabled:
+    if user is not None and user.disabled:
+        raise AccountDisabled
+    if user is None:
         raise Unauthenticated("This API key is not valid (any more).")
     acts_as: Role = "operator" if user.role != "user" and "admin:read" in key.scopes else "user"
     return Caller(dataclasses.replace(user, role=acts_as), user.role, key=key)

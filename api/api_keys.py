@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 import users
 from api import problems
 from api.dependencies import CurrentClaims, CurrentUser
-from api.fields import Instant, PositiveRupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, RequestModel, RupeesOut
 from api.idempotency import Answer, Idempotent
 from auth import api_keys
 from auth.api_keys import (
@@ -45,7 +45,7 @@ def _ahead(moment: dt.datetime) -> dt.datetime:
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
-class ApiKeyIn(BaseModel):
+class ApiKeyIn(RequestModel):
     """A key to make: what it is called, what it may do, until when, and what its calls may cost a day."""
 
     name: Annotated[
@@ -60,7 +60,7 @@ class ApiKeyIn(BaseModel):
     daily_spend_cap: PositiveRupeesIn | None = None
 
 
-class RotationIn(BaseModel):
+class RotationIn(RequestModel):
     """For how long the text until now is valid beside the new one."""
 
     overlap_seconds: Annotated[int, Field(strict=True, ge=0, le=OVERLAP_SECONDS_MAX)] = (

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api import problems
-from api.dependencies import CurrentUser, Page, may_change, may_see, sees_everybody
-from api.fields import Instant, Message, Phone, RupeesOut
+from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
+from api.fields import Instant, Message, Phone, RequestModel, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
 from billing.pricing import Source
@@ -37,10 +37,14 @@ def _http_url(text: str) -> str:
     return text
 
 
-Url = Annotated[str, Field(max_length=2_048), AfterValidator(_http_url)]
+Url = Annotated[
+    str,
+    Field(max_length=2_048, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
+    AfterValidator(_http_url),
+]
 
 
-class SimulateIn(BaseModel):
+class SimulateIn(RequestModel):
     """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`."""
 
     outcome: Literal["completed", "busy", "no_answer", "failed"] = "completed"
@@ -54,7 +58,7 @@ def to_scenario(simulate: SimulateIn | None) -> Simulate | None:
     return None if simulate is None else Simulate(**simulate.model_dump())
 
 
-class CallIn(BaseModel):
+class CallIn(RequestModel):
     """A call to place; at most one of `message`, `audio_url` and `connect_to`."""
 
     to: Phone
@@ -116,7 +120,7 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-class QuoteIn(BaseModel):
+class QuoteIn(RequestModel):
     """A call to price."""
 
     to: Phone
@@ -156,7 +160,7 @@ class QuoteOut(BaseModel):
         TooManyCalls,
     ),
 )
-async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Response:
+async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idempotent) -> Response:
     """Place a call. Its money is reserved first and charged when the network reports its end."""
     spec = CallSpec(
         message=body.message,
@@ -169,7 +173,12 @@ async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Respo
 
     async def work(seed: str) -> Answer:
         call = await placing.place_call(
-            user.id, call_id=f"call_{seed}", to=body.to, spec=spec, is_new=once.seed_is_new
+            user.id,
+            call_id=f"call_{seed}",
+            to=body.to,
+            spec=spec,
+            key=key,
+            is_new=once.seed_is_new,
         )
         return Answer(202, call_out(call))
 

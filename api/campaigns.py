@@ -12,17 +12,19 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from api import downloads, middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
-from api.dependencies import CurrentUser, Page, may_change, may_see, sees_everybody
+from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
 from api.fields import (
     Instant,
     Message,
     Phone,
+    RequestModel,
     RupeesOut,
     Title,
     blank_is_absent,
     require_each_field_once,
 )
 from api.idempotency import Answer, Idempotent
+from billing.limits import SpendingKey
 from calls.placing import CallSpec, MachineDetection
 from campaigns import contact_import, contacts, creation
 from campaigns import records as campaign_records
@@ -105,7 +107,7 @@ NotYet = Annotated[None, BeforeValidator(_not_yet)]
 Starts = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_soon)]
 
 
-class Options(BaseModel):
+class Options(RequestModel):
     """What a campaign says, how fast, and when; at most one of `message`, `audio_url` and
     `connect_to`."""
 
@@ -154,7 +156,7 @@ class UploadIn(Options):
     start_at: Annotated[Starts | None, _blank] = None
 
 
-def _plan(options: Options) -> CampaignPlan:
+def _plan(options: Options, key: SpendingKey | None) -> CampaignPlan:
     return CampaignPlan(
         name=options.name,
         spec=CallSpec(
@@ -169,6 +171,7 @@ def _plan(options: Options) -> CampaignPlan:
         calls_per_minute=options.calls_per_minute,
         start=options.start,
         start_at=options.start_at,
+        key=key,
     )
 
 
@@ -270,11 +273,13 @@ _moving = problems.documented(NotFound, Forbidden, InvalidTransition)
 @router.post(
     "", status_code=201, response_model=CreatedOut, responses=problems.documented(*_CREATING)
 )
-async def create_campaign(user: CurrentUser, body: CampaignIn, once: Idempotent) -> Response:
+async def create_campaign(
+    user: CurrentUser, key: PayingKey, body: CampaignIn, once: Idempotent
+) -> Response:
     """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
 
     async def work(seed: str) -> Answer:
-        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body))
+        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body, key))
         return await _created(
             await creation.create_campaign(
                 campaign, contact_import.read_list_contacts(body.numbers, user_id=user.id)
@@ -295,6 +300,7 @@ async def create_campaign(user: CurrentUser, body: CampaignIn, once: Idempotent)
 async def upload_campaign(
     request: Request,
     user: CurrentUser,
+    key: PayingKey,
     form: Annotated[UploadIn, Form(media_type="multipart/form-data")],
     once: Idempotent,
 ) -> Response:
@@ -305,7 +311,7 @@ async def upload_campaign(
     content = await form.file.read()
 
     async def work(seed: str) -> Answer:
-        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form))
+        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form, key))
         rows = contact_import.read_csv_contacts(
             content, user_id=user.id, phone_column=form.phone_column
         )
@@ -396,10 +402,10 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
     response_model=CampaignOut,
     responses=_moving | problems.documented(*PAYMENT_REQUIRED),
 )
-async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
+async def resume(campaign_id: str, user: CurrentUser, key: PayingKey) -> CampaignOut:
     """Go on, or start a draft."""
     campaign = await _changeable(campaign_id, user)
-    return await _one(await campaign_records.resume_campaign(campaign))
+    return await _one(await campaign_records.resume_campaign(campaign, key=key))
 
 
 @router.post("/{campaign_id}/cancel", response_model=CampaignOut, responses=_moving)

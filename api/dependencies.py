@@ -5,43 +5,50 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
+from fastapi.security.base import SecurityBase
 
 from api import access
-from api.access import Caller
 from api.problems import raises
 from auth.sessions import Claims
+from billing.limits import SpendingKey
 from core import pagination
 from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
 
 # --- the current user ---------------------------------------------------------------------------
 
-# Only for OpenAPI: `access` reads the header, before the body.
-_Bearer = Annotated[str | None, Depends(access.bearer)]
+
+class _SignedIn(SecurityBase):
+    """The user who is calling. One dependency, which is also the scheme that OpenAPI names: each
+    one costs every request."""
+
+    model = access.bearer.model
+    scheme_name = access.bearer.scheme_name
+
+    async def __call__(self, request: Request) -> User:
+        return (await access.authenticate(request)).user
 
 
-@raises(Unauthenticated)
-async def _caller(request: Request, _: _Bearer) -> Caller:
-    return await access.authenticate(request)
+signed_in = raises(Unauthenticated)(_SignedIn())
+CurrentUser = Annotated[User, Depends(signed_in)]
 
 
-CurrentCaller = Annotated[Caller, Depends(_caller)]
-
-
-@raises(Unauthenticated)
-async def _claims(caller: CurrentCaller) -> Claims:
-    if caller.claims is None:
+@raises(Forbidden)
+async def _claims(request: Request, _: CurrentUser) -> Claims:
+    claims = (await access.authenticate(request)).claims
+    if claims is None:
         raise Forbidden("An API key may not do this: log in with e-mail address and password.")
-    return caller.claims
+    return claims
 
 
-@raises(Unauthenticated)
-async def _current_user(caller: CurrentCaller) -> User:
-    return caller.user
+async def _spending_key(request: Request, _: CurrentUser) -> SpendingKey | None:
+    key = (await access.authenticate(request)).key
+    return None if key is None else SpendingKey(key.id, key.daily_spend_cap_paise)
 
 
+# The API key for whose cap counts what the request spends; None when a person asks.
+PayingKey = Annotated[SpendingKey | None, Depends(_spending_key)]
 CurrentClaims = Annotated[Claims, Depends(_claims)]
-CurrentUser = Annotated[User, Depends(_current_user)]
 
 
 # The table in `access` has refused other roles already; these hold where a route has no entry yet.

@@ -142,7 +142,8 @@ def _digest(text: str, secret: str) -> str:
 def _jwt_secrets() -> list[str]:
     """The secrets that keys may have been stored with, the present one first."""
     chosen = config.settings()
-    return [secret for secret in [chosen.jwt_secret.get_secret_value()] if secret]
+    secrets_in_use = (chosen.jwt_secret, chosen.jwt_secret_previous)
+    return [text for secret in secrets_in_use if (text := secret.get_secret_value())]
 
 
 # --- for the owner ------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Customers: users with their balances and rates, for an admin."""
 
+import asyncio
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -13,10 +14,19 @@ from wallet import Balance, WalletRecord
 
 # Ids begin with their time, so they sort by the time of sign-up.
 _ORDER: Final = pagination.Order((("_id", str),), name="usr")
+COUNTED_MAX: Final = 10_000
 _PEOPLE_AT_ONCE: Final = 500
-_BALANCE: Final = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen", "reserves")
+_BALANCE: Final = (
+    "user_id",
+    "balance_paise",
+    "held_paise",
+    "due_paise",
+    "frozen",
+    "frozen_for",
+    "reserves",
+)
 _OF_A_BALANCE: Final = {"_id": 0} | dict.fromkeys(_BALANCE, 1)
-_SHOWN: Final = ("email", "name", "phone", "role", "created_at")
+_SHOWN: Final = ("email", "name", "phone", "role", "created_at", "disabled_at")
 
 
 async def list_customers(
@@ -46,6 +56,15 @@ async def list_customers(
     if len(page) <= limit:
         return page, None
     return page[:limit], _ORDER.cursor_of(page[limit - 1][0])
+
+
+async def count_records(user_id: str) -> dict[str, int]:
+    """How many records of each kind a user has; `COUNTED_MAX` stands for that many or more."""
+    names = ("calls", "campaigns", "orders", "refunds", "disputes")
+    counts = await asyncio.gather(
+        *(db[name].count_documents({"user_id": user_id}, limit=COUNTED_MAX) for name in names)
+    )
+    return dict(zip(names, counts, strict=True))
 
 
 async def _list_low(

@@ -97,10 +97,17 @@ async def test_a_page_of_a_named_origin_may_ask_and_read_what_it_needs(mongodb_u
         for origin, status in ((page, 200), (stranger, 400)):
             answer = await service.client.options("/api/call", headers={"Origin": origin} | asked)
             assert answer.status_code == status
+        documented = "idempotency-key,if-match,if-none-match,last-event-id,x-request-id"
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            asked["Access-Control-Request-Method"] = method
+            asked["Access-Control-Request-Headers"] = f"authorization,content-type,{documented}"
+            answer = await service.client.options("/api/call", headers={"Origin": page} | asked)
+            assert answer.status_code == 200, answer.text
         refused = await service.client.get("/api/wallet/balance", headers={"Origin": page})
         assert refused.status_code == 401
         assert refused.headers["Access-Control-Allow-Origin"] == page
         exposed = refused.headers["Access-Control-Expose-Headers"]
-        assert {"Content-Disposition", "Retry-After"} <= set(exposed.split(", "))
+        needed = {"Allow", "Content-Disposition", "RateLimit-Remaining", "Retry-After"}
+        assert needed <= set(exposed.split(", "))
         refused = await service.client.get("/api/wallet/balance", headers={"Origin": stranger})
         assert "Access-Control-Allow-Origin" not in refused.headers

@@ -8,8 +8,10 @@ from pydantic import BaseModel, StringConstraints
 from api import problems
 from api.admin.customers import ByHandOut, by_hand_out
 from api.dependencies import Admin, Operator
-from api.fields import Instant, Reason
+from api.fields import Instant, Reason, RequestModel
 from api.idempotency import Answer, IdempotentRequired
+from auth import audit_log
+from auth.audit_log import Target
 from core import clock, money
 from core.errors import BalanceHeld, InsufficientBalance, NotFound, Unavailable
 from gateway import GatewayRefused, GatewayUnavailable
@@ -67,7 +69,7 @@ class AuditOut(BaseModel):
     running: RunOut | None = None
 
 
-class RepairIn(BaseModel):
+class RepairIn(RequestModel):
     """What to repair: the `subject` of a finding (for `acknowledge` its `finding_id`), whose, and why.
     Without `user_id`: what concerns all wallets together."""
 
@@ -142,7 +144,19 @@ async def post_repair(body: RepairIn, admin: Admin, once: IdempotentRequired) ->
             by=admin.id,
             seed=f"adj_{seed}",
         )
-        return Answer(201, by_hand_out(await repairs.repair(request)))
+        record = await repairs.repair(request)
+        audit_log.describe(
+            "audit.repair",
+            Target("user", request.user_id),
+            after={
+                "action": body.action,
+                "subject": body.subject,
+                "reason": body.reason,
+                "transaction_id": record["transaction_id"],
+                "status": record.get("status"),
+            },
+        )
+        return Answer(201, by_hand_out(record))
 
     return await once(admin.id, work)
 

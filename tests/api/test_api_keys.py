@@ -130,7 +130,7 @@ async def test_the_keys_of_a_disabled_or_deleted_account_are_dead(service: Servi
     await db.users.update_one({"_id": disabled.id}, {"$set": {"disabled_at": clock.now()}})
 
     async def is_dead() -> bool:
-        return await status_with(service, key) == 401
+        return await status_with(service, key) == 403
 
     await until(is_dead)
     gone = await service.signup()

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from jose import jwt
 
 import disputes
 import gateway
@@ -48,6 +49,10 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/api-keys/{key_id}/rotate": (401, 201, 404, 404, 404),
     "DELETE /api/api-keys/{key_id}": (401, 204, 404, 404, 404),
     "GET /api/auth/me": (401, 200, 200, 200, 200),
+    "GET /api/auth/sessions": (401, 200, 200, 200, 200),
+    "POST /api/auth/totp": (401, 200, 200, 200, 200),
+    "POST /api/auth/totp/confirm": (401, 422, 422, 422, 422),  # a wrong code
+    "DELETE /api/auth/totp": (401, 404, 404, 404, 404),  # nobody has one
     "GET /api/wallet/balance": (401, 200, 200, 200, 200),
     "GET /api/wallet/call-rate": (401, 200, 200, 200, 200),
     "GET /api/payment/razorpay-key": (401, 200, 200, 200, 200),
@@ -85,9 +90,15 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/admin/rate-cards/activate": (401, 403, 403, 403, 200),
     "GET /api/admin/metrics": (401, 403, 403, 200, 200),
     "GET /api/admin/users": (401, 403, 403, 200, 200),
+    "POST /api/admin/users": (401, 403, 403, 403, 201),
+    "GET /api/admin/users/{owner_id}": (401, 403, 403, 200, 200),
+    "PATCH /api/admin/users/{owner_id}": (401, 403, 403, 403, 200),
+    "DELETE /api/admin/users/{ended_id}/totp": (401, 403, 403, 403, 204),
     "GET /api/admin/audit": (401, 403, 403, 200, 200),
     "POST /api/admin/audit": (401, 403, 403, 403, 202),
     "POST /api/admin/audit/repairs": (401, 403, 403, 403, 409),  # there is nothing to repair
+    "GET /api/admin/audit-log": (401, 403, 403, 200, 200),
+    "GET /api/admin/audit-log/download": (401, 403, 403, 200, 200),
     "GET /api/admin/adjustments": (401, 403, 403, 200, 200),
     "POST /api/admin/adjustments/{waiting_id}/confirm": (
         401,
@@ -119,7 +130,10 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/admin/settlements": (401, 403, 403, 200, 200),
     # --- last, because they end what the rows above need ---
     "POST /api/auth/change-password": (401, 204, 204, 204, 204),
-    "POST /api/auth/logout": (401, 204, 204, 204, 204),
+    "DELETE /api/auth/sessions": (401, 204, 204, 204, 204),
+    "DELETE /api/admin/users/{ended_id}/sessions": (401, 403, 403, 403, 200),
+    "DELETE /api/auth/sessions/{session_id}": (401, 204, 404, 404, 404),  # the owner's own
+    "POST /api/auth/logout": (401, 401, 204, 204, 204),  # the owner has just ended that session
 }
 
 # How the rows name the owner's things, and how the routes do.
@@ -128,6 +142,7 @@ PLACES = {
     "{review_id}": "{payment_id}",
     "{doubtful_id}": "{call_id}",
     "{waiting_id}": "{adjustment_id}",
+    "{ended_id}": "{user_id}",
 }
 NUMBER = "+919876543210"
 LATER = {"start_at": clock.iso(clock.after(30 * 86_400))}
@@ -160,6 +175,10 @@ class World:
                 }
             },
             "POST /api/api-keys": {"json": {"name": "CRM", "scopes": ["calls:read"]}},
+            "POST /api/auth/totp/confirm": {"json": {"code": "000000"}},
+            "DELETE /api/auth/totp": {"json": {"password": PASSWORD}},
+            "POST /api/admin/users": {"json": {"email": f"made-{actor}@example.org", "name": "A"}},
+            "PATCH /api/admin/users/{owner_id}": {"json": {"disabled": False}},
             "POST /api/wallet/set-call-rate": {"params": {"rate": "10.0"}},
             "POST /api/admin/users/{owner_id}/call-rate": {"json": {"rate": None}},
             "POST /api/admin/rate-cards": {
@@ -299,6 +318,8 @@ async def built(service: Service) -> World:
             "transaction_id": history.json()["transactions"][0]["id"],
             "call_id": call.json()["call_id"],
             "owner_id": owner.id,
+            "ended_id": (await service.signup()).id,
+            "session_id": jwt.get_unverified_claims(owner.token)["sid"],
             "mode": "live",
             "refund_id": refund.json()["refund_id"],
             "dispute_id": disputed["id"],
@@ -370,7 +391,7 @@ def test_what_a_route_depends_on_agrees_with_the_table() -> None:
     """A route that asks for an admin is not open to others, and one that asks for nobody has none."""
     for name, route in _routes_of(main.create_app()).items():
         entry, needed = entry_of(name), _dependencies_of(route.dependant)
-        assert (dependencies._caller in needed) == (entry.roles is not None), name
+        assert (dependencies.signed_in in needed) == (entry.roles is not None), name
         assert (dependencies._admin in needed) == (entry.roles == frozenset({"admin"})), name
         assert (dependencies._operator in needed) == (entry.roles == READERS), name
 
@@ -407,12 +428,12 @@ async def keys_of(world: World) -> dict[Scope | None, tuple[Person, Person]]:
 
 
 def expected_of(row: str) -> dict[str, int]:
-    """The status that each actor gets. A disabled account gets what nobody gets, a key with the scope
+    """The status that each actor gets. A disabled account is refused, a key with the scope gets
     what its account gets, and one without it, or where no key may be, is refused."""
     expected = dict(zip(ACTORS, MATRIX[row], strict=True))
     entry = entry_of(row)
     if entry.roles is not None:
-        expected |= {"disabled": 401, "without": 403}
+        expected |= {"disabled": 403, "without": 403}
         if entry.scope is not None:
             expected["with"] = expected["admin" if entry.scope == "admin:read" else "owner"]
     return expected

@@ -110,7 +110,11 @@ async def test_a_page_may_send_the_headers_that_the_api_documents() -> None:
     config.use(settings_of_tests("", cors_origins=["https://app.example.com"]))
     transport = httpx.ASGITransport(app=create_app())
     methods = {
-        m for router in ROUTERS for r in router.routes if isinstance(r, APIRoute) for m in r.methods
+        m
+        for router in ROUTERS
+        for r in router.routes
+        if isinstance(r, APIRoute)
+        for m in r.methods or ()
     }
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         for method in methods:

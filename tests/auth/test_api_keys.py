@@ -241,3 +241,22 @@ async def test_another_jwt_secret_makes_every_key_invalid(
     finally:
         config.use(settings)
     assert await is_valid(text)
+
+
+async def test_a_key_outlives_a_change_of_the_jwt_secret_when_it_is_used_meanwhile(
+    settings: config.Settings, owner: str
+) -> None:
+    """Two secrets at a time: what is used is stored with the new one, and the old one can go."""
+    _, used = await made(owner)
+    _, unused = await made(owner)
+    new = SecretStr("another-secret-for-the-tests-0123456789")
+    both = {"jwt_secret": new, "jwt_secret_previous": settings.jwt_secret}
+    try:
+        config.use(settings.model_copy(update=both))
+        api_keys._touched.clear()  # a process that was started with the new settings
+        assert await is_valid(used)
+        await asyncio.gather(*api_keys._touching)
+        config.use(settings.model_copy(update={"jwt_secret": new}))
+        assert [await is_valid(text) for text in (used, unused)] == [True, False]
+    finally:
+        config.use(settings)

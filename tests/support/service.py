@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 import users
 import wallet
+from api import http_protocol
 from auth import sessions
 from core import clock, config, database
 from sandbox.service import create_app
@@ -174,6 +175,8 @@ async def serving(settings: config.Settings) -> AsyncIterator[Service]:
             port=settings.port,
             log_config=None,
             access_log=False,
+            http=http_protocol.PROTOCOL,
+            ws="none",
             timeout_graceful_shutdown=2,
         )
     )
@@ -228,6 +231,7 @@ async def second_process(settings: config.Settings) -> AsyncIterator[httpx.Async
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)),
+        *("--http", http_protocol.PROTOCOL, "--ws", "none"),
         *("--no-access-log", "--log-level", "warning"),
         cwd=ROOT,
         env=environment,

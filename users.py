@@ -12,7 +12,7 @@ import email_validator
 import wallet
 from auth import devices, passwords, rate_limits, sessions, signing_keys, totp
 from auth.devices import Client
-from core import clock, config, database, outbox
+from core import clock, config, database, outbox, texts
 from core.database import Document, Index, Update, db
 from core.errors import Forbidden, NotFound, Problem, invalid
 from wallet import RecordChanged
@@ -174,13 +174,15 @@ def email_key(email: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """The name in `text`, without spaces around it; ValueError when it is empty, longer than
+    """The name in `text`, without spaces around it; ValueError when it is blank, longer than
     `NAME_CHARACTERS_MAX`, or has invisible characters."""
-    name = unicodedata.normalize("NFC", text.strip())
-    if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
-        raise ValueError(f"must have 1 to {NAME_CHARACTERS_MAX} characters")
+    if texts.is_blank(text):
+        raise ValueError("must not be blank")
+    name = unicodedata.normalize("NFC", texts.trimmed(text))
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise ValueError(f"must have at most {NAME_CHARACTERS_MAX} characters")
     if any(_is_invisible(character) for character in name):
-        raise ValueError("must not contain control characters")
+        raise ValueError("must not contain line breaks or other control characters")
     return name
 
 

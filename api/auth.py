@@ -10,7 +10,7 @@ import users
 import wallet
 from api import dependencies, problems, session_cookies
 from api.dependencies import CurrentClaims, CurrentUser, Page
-from api.fields import Instant, RequestModel, RupeesOut
+from api.fields import Instant, RequestModel, RupeesOut, blank_is_absent
 from api.session_cookies import ForeignOrigin
 from auth import audit_log, devices, rate_limits, sessions, totp
 from auth.sessions import SessionRecord
@@ -46,13 +46,9 @@ def _profile_phone(text: str | None) -> str | None:
     return phone_numbers.phone_of(text) if text else None
 
 
-def _blank_is_none(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
 ProfilePhone = Annotated[
     Annotated[str, Field(strict=True, max_length=40)] | None,
-    BeforeValidator(_blank_is_none),
+    BeforeValidator(blank_is_absent),
     AfterValidator(_profile_phone),
     Field(examples=["+919876543210"]),
 ]

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api import problems
 from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
-from api.fields import Instant, Phone, RequestModel, RupeesOut
+from api.fields import Instant, Message, Phone, RequestModel, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
 from billing.pricing import Source
@@ -62,7 +62,7 @@ class CallIn(RequestModel):
     """A call to place; at most one of `message`, `audio_url` and `connect_to`."""
 
     to: Phone
-    message: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    message: Message | None = None
     audio_url: Url | None = None
     connect_to: Phone | None = None
     max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None

@@ -6,26 +6,36 @@ import hashlib
 import json
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
 from api import downloads, middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
 from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
-from api.fields import Instant, Phone, RequestModel, RupeesOut
+from api.fields import (
+    Instant,
+    Message,
+    Phone,
+    RequestModel,
+    RupeesOut,
+    Title,
+    blank_is_absent,
+    require_each_field_once,
+)
 from api.idempotency import Answer, Idempotent
 from billing.limits import SpendingKey
 from calls.placing import CallSpec, MachineDetection
 from campaigns import contact_import, contacts, creation
 from campaigns import records as campaign_records
 from campaigns import results as campaign_results
-from campaigns.contact_import import NoPhoneColumn, TooManyRows
+from campaigns.contact_import import TooManyRows
 from campaigns.contacts import ContactCategory, ContactTotals, Counts
 from campaigns.creation import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
+from campaigns.phone_columns import ChosenBy, NoPhoneColumn
 from campaigns.records import Campaign, InvalidTransition, PauseReason, Status
 from core import clock
-from core.csv_files import UnreadableFile
+from core.csv_files import FileTooLarge, UnreadableFile
 from core.errors import (
     PAYMENT_REQUIRED,
     BodyTooLarge,
@@ -34,6 +44,7 @@ from core.errors import (
     InvalidRequest,
     NotFound,
     Problem,
+    TooManyRequests,
 )
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from users import User
@@ -51,12 +62,6 @@ middleware.allow_large_body("/api/campaigns/upload", contact_import.FILE_BYTES_M
 
 
 # --- shapes -------------------------------------------------------------------------------------
-
-
-def _name(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text.strip()
 
 
 def _moment(text: object) -> object:
@@ -94,7 +99,7 @@ def _json(text: object) -> object:
         raise ValueError("must be JSON, as in a body") from None
 
 
-def _blank_is_absent(value: object) -> object:
+def _empty_is_absent(value: object) -> object:
     return None if value == "" else value
 
 
@@ -106,8 +111,8 @@ class Options(RequestModel):
     """What a campaign says, how fast, and when; at most one of `message`, `audio_url` and
     `connect_to`."""
 
-    name: Annotated[str, Field(max_length=200), AfterValidator(_name)]
-    message: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    name: Title
+    message: Message | None = None
     audio_url: Url | None = None
     connect_to: Phone | None = None
     max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
@@ -128,7 +133,7 @@ class CampaignIn(Options):
     numbers: Annotated[list[str], Field(min_length=1), BeforeValidator(_texts)]
 
 
-_blank = BeforeValidator(_blank_is_absent)
+_blank = BeforeValidator(_empty_is_absent)
 
 
 class UploadIn(Options):
@@ -136,8 +141,10 @@ class UploadIn(Options):
 
     # The Swagger page offers a file to choose for `binary`.
     file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
-    phone_column: Annotated[str | None, Field(max_length=200), _blank] = None
-    message: Annotated[Annotated[str, Field(max_length=1_000)] | None, _blank] = None
+    phone_column: Annotated[str | None, Field(max_length=200), BeforeValidator(blank_is_absent)] = (
+        None
+    )
+    message: Annotated[Message | None, _blank] = None
     audio_url: Annotated[Url | None, _blank] = None
     connect_to: Annotated[Phone | None, _blank] = None
     max_duration_seconds: Annotated[Annotated[int, Field(ge=1, le=86_400)] | None, _blank] = None
@@ -189,6 +196,16 @@ class CampaignOut(BaseModel):
     spent: RupeesOut
     budget: RupeesOut | None = Field(None, description="There are no budgets yet: always null")
     rejected_count: int
+    phone_column: str | None = Field(
+        None,
+        description="The column from which the numbers were read, `column 2` in a file without names; "
+        "null for `numbers`",
+    )
+    chosen_by: ChosenBy | None = Field(
+        None,
+        description="How it was chosen: it was named in the request, by its name, by its content, as "
+        "the only column; or the numbers came as a list. Null for campaigns of older versions",
+    )
     message: str | None
     audio_url: str | None
     connect_to: str | None
@@ -244,6 +261,7 @@ _CREATING: Final[tuple[type[Problem], ...]] = (
     BodyTooLarge,
     Forbidden,
     TooManyRows,
+    TooManyRequests,
     InvalidRequest,
     InvalidNumber,
     DestinationNotAllowed,
@@ -264,7 +282,7 @@ async def create_campaign(
         campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body, key))
         return await _created(
             await creation.create_campaign(
-                campaign, contact_import.read_list_contacts(body.numbers)
+                campaign, contact_import.read_list_contacts(body.numbers, user_id=user.id)
             )
         )
 
@@ -275,22 +293,28 @@ async def create_campaign(
     "/upload",
     status_code=201,
     response_model=CreatedOut,
-    responses=problems.documented(*_CREATING, IdempotencyKeyReused, UnreadableFile, NoPhoneColumn),
+    responses=problems.documented(
+        *_CREATING, IdempotencyKeyReused, FileTooLarge, UnreadableFile, NoPhoneColumn
+    ),
 )
 async def upload_campaign(
+    request: Request,
     user: CurrentUser,
     key: PayingKey,
     form: Annotated[UploadIn, Form(media_type="multipart/form-data")],
     once: Idempotent,
 ) -> Response:
     """Call everybody in a CSV file: UTF-8, its columns parted by `,` `;` tab or `|`, up to 100,000
-    rows. The numbers stand in `phone_column`, or in the column that is called `phone`, `mobile`,
-    `number` and the like."""
+    rows. The numbers stand in `phone_column`, or else in the one column whose name or content says
+    so; the answer says which. Two that may be meant are 422 with `candidates`."""
+    await require_each_field_once(request)
     content = await form.file.read()
 
     async def work(seed: str) -> Answer:
         campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form, key))
-        rows = contact_import.read_csv_contacts(content, phone_column=form.phone_column)
+        rows = contact_import.read_csv_contacts(
+            content, user_id=user.id, phone_column=form.phone_column
+        )
         return await _created(await creation.create_campaign(campaign, rows))
 
     digest = await asyncio.to_thread(hashlib.sha256, content)

@@ -4,18 +4,20 @@ import datetime as dt
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import Query
+from fastapi import Query, Request
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    StringConstraints,
     WithJsonSchema,
 )
 
 from billing.pricing import RATE_PAISE_MAX
-from core import clock, money, phone_numbers
+from core import clock, money, phone_numbers, texts
 from core.errors import invalid
 from transactions import Period
 
@@ -149,4 +151,46 @@ def _rupees_out(paise: Any) -> float:
 
 # A response field: int paise, written as rupees in JSON.
 RupeesOut = Annotated[int, PlainSerializer(_rupees_out, return_type=float), WithJsonSchema(_RUPEES)]
+
+
+def _spoken(text: str) -> str:
+    texts.required(text)
+    return text
+
+
+def _explained(text: str) -> str:
+    return texts.required(text, length_min=_REASON_CHARACTERS_MIN)
+
+
+_REASON_CHARACTERS_MIN = 3
+# What is said in a call; not trimmed, but something must be left to say.
+Message = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_spoken)]
+# What somebody calls a thing of theirs.
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(texts.required)]
+# Why somebody did something that others have to understand later.
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=_REASON_CHARACTERS_MIN, max_length=200),
+    AfterValidator(_explained),
+]
+Note = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=_REASON_CHARACTERS_MIN, max_length=500),
+    AfterValidator(_explained),
+]
+
+
+def blank_is_absent(value: object) -> object:
+    """None for a field of a form that was left blank."""
+    return None if isinstance(value, str) and texts.is_blank(value) else value
+
+
+async def require_each_field_once(request: Request) -> None:
+    """InvalidRequest when a form has a field or a file twice: one of them would be ignored."""
+    names = [name for name, _ in (await request.form()).multi_items()]
+    for name in names:
+        if names.count(name) > 1:
+            raise invalid(texts.trimmed(name), f"is there {names.count(name)} times; send it once")
+
+
 Phone = Annotated[str, Field(min_length=1, max_length=phone_numbers.TEXT_LENGTH_MAX)]

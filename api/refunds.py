@@ -3,12 +3,12 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 import refunds
 from api import problems
 from api.dependencies import Admin, CurrentUser, PageOfLongCursor, scope_of
-from api.fields import Instant, PositiveRupeesIn, RequestModel, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, Reason, RequestModel, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
 from auth import audit_log
 from auth.audit_log import Target
@@ -29,14 +29,14 @@ class RefundIn(RequestModel):
 
     payment_id: Annotated[str, Field(max_length=100)]
     amount: PositiveRupeesIn | None = None
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+    reason: Reason
 
 
 class ResolveRefundIn(RequestModel):
     """How the refund ended, and how that is known."""
 
     outcome: Literal["processed", "failed"]
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+    reason: Reason
 
 
 class DecisionOut(BaseModel):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from billing.pricing import RATE_PAISE_MAX
-from core import csv_files, money
+from core import csv_files, money, texts
 from core.errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ COLUMNS: Final = (
     "valid_until",
 )
 _REQUIRED: Final = ("prefix", "rate_per_minute")
-_ALIASES: Final = {"rate": "rate_per_minute"} | {csv_files.plain(name): name for name in COLUMNS}
+_ALIASES: Final = {"rate": "rate_per_minute"} | {texts.plain(name): name for name in COLUMNS}
 
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}")
@@ -95,15 +95,17 @@ def parse_file(content: bytes) -> list[Price]:
     text = csv_files.decoded(content)
     delimiter, text_from = csv_files.delimiter_of(text)
     records = csv_files.records(text, delimiter, text_from)
-    row, header = next(records, (1, []))
-    columns = _columns_of(row, header)
+    first = next(records, csv_files.Record(1, [], []))
+    row = first.row
+    columns = _columns_of(row, first.cells)
     prices: list[tuple[int, Price]] = []
     mistakes: list[RowError] = []
     omitted_count = 0
-    for count, (row, cells) in enumerate(records, 1):
+    for count, record in enumerate(records, 1):
+        row = record.row
         if count > ROWS_MAX:
             raise _refusal([_too_many(row)])
-        found = _price_of(row, cells, columns)
+        found = _price_of(record, columns)
         if isinstance(found, Price):
             prices.append((row, found))
         elif len(mistakes) < ERRORS_SHOWN_MAX:
@@ -187,7 +189,7 @@ def _columns_of(row: int, header: list[str]) -> list[str]:
     if len(header) > _COLUMNS_MAX:
         message = f"There are {len(header)} columns; a rate card has {len(COLUMNS)}."
         raise _refusal([RowError(row, "", "", "too_many_columns", message)])
-    names = [_ALIASES.get(csv_files.plain(cell), "") for cell in header]
+    names = [_ALIASES.get(texts.plain(cell), "") for cell in header]
     while names and not names[-1] and not header[len(names) - 1].strip():
         names.pop()
     mistakes = []
@@ -207,7 +209,11 @@ def _columns_of(row: int, header: list[str]) -> list[str]:
     return names
 
 
-def _price_of(row: int, cells: list[str], columns: list[str]) -> Price | list[RowError]:
+def _price_of(record: csv_files.Record, columns: list[str]) -> Price | list[RowError]:
+    row, cells, lines = record
+    if len(lines) > 1:  # nothing in a rate card has line breaks
+        message = f"A quotation mark opens here and is closed in line {row + len(lines) - 1} only."
+        return [RowError(row, "", csv_files.shown(lines[0]), "stray_quotation_mark", message)]
     mistakes: list[RowError] = []
     if any(cell.strip() for cell in cells[len(columns) :]):
         message = f"It has {len(cells)} cells, and there are {len(columns)} columns."
@@ -248,7 +254,11 @@ def _prefix(text: str) -> str:
 
 
 def _destination(text: str) -> str:
-    if len(text) > _DESTINATION_LENGTH_MAX or not text.isprintable():
+    if not text.isprintable():
+        raise _InvalidCell(
+            "invalid_destination", "must not contain line breaks or other control characters"
+        )
+    if len(text) > _DESTINATION_LENGTH_MAX:
         raise _InvalidCell(
             "invalid_destination", f"must have at most {_DESTINATION_LENGTH_MAX} characters"
         )

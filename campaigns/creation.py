@@ -12,7 +12,7 @@ import telephony
 from billing import charging
 from billing.limits import SpendingKey
 from calls.placing import PLAIN_CALL, CallSpec
-from campaigns import contacts, records
+from campaigns import contacts, phone_columns, records
 from campaigns.contact_import import ContactChunk
 from campaigns.records import LEASE_SECONDS, Campaign, NewCampaign, RejectedRow
 from core.errors import Problem
@@ -41,7 +41,8 @@ class CampaignPlan:
 
 
 class NoUsableRow(Problem):
-    """There is nobody to call in this list; `rejected` says why, row by row."""
+    """There is nobody to call in this list; `rejected` says why, row by row, and `phone_column` which
+    column was read."""
 
     code, status, title = "no_usable_row", 422, "No usable row"
 
@@ -96,7 +97,9 @@ async def _create_and_fill(
     rejected: list[RejectedRow] = []
     count = rejected_count = 0
     is_ours, kept_until = True, 0.0
+    column = phone_columns.LIST
     async for chunk in chunks:
+        column = chunk.column
         for row in chunk.rejected[: REJECTED_LISTED_MAX - len(rejected)]:
             rejected.append(cast(RejectedRow, dataclasses.asdict(row)))
         rejected_count += len(chunk.rejected)
@@ -113,7 +116,9 @@ async def _create_and_fill(
             f"None of the {rejected_count} rows can be called.",
             rejected=rejected,
             rejected_count=rejected_count,
+            phone_column=column.name,
+            chosen_by=column.chosen_by,
         )
-    launched = await records.launch_campaign(campaign_id, rejected, rejected_count)
+    launched = await records.launch_campaign(campaign_id, rejected, rejected_count, column)
     log.info("campaign %s: %d to call, %d refused", campaign_id, count, rejected_count)
     return launched

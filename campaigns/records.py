@@ -11,6 +11,7 @@ from billing import charging
 from billing.limits import SpendingKey
 from calls.placing import SpecFields
 from campaigns import contacts
+from campaigns.phone_columns import ChosenBy, PhoneColumn
 from core import clock, database, leases, pagination
 from core.database import Document, Index, db
 from core.errors import NotFound, Problem, Unavailable
@@ -79,6 +80,8 @@ class Campaign(NewCampaign):
     is_forgotten: NotRequired[bool]  # it was not completed, and its contacts are being deleted
     rejected: NotRequired[list[RejectedRow]]
     rejected_count: NotRequired[int]
+    phone_column: NotRequired[str | None]  # that was read
+    chosen_by: NotRequired[ChosenBy]
     # when it is due, and which process has its lease
     look_at: dt.datetime | None  # when the dialer has to work on it
     busy_until: dt.datetime | None
@@ -288,15 +291,16 @@ async def extend_draft(campaign_id: str) -> bool:
 
 
 async def launch_campaign(
-    campaign_id: str, rejected: Sequence[RejectedRow], rejected_count: int
+    campaign_id: str, rejected: Sequence[RejectedRow], rejected_count: int, column: PhoneColumn
 ) -> Campaign:
-    """Make a campaign visible whose list is complete, and start it if that was asked for. Raises
-    Unavailable when its draft was deleted meanwhile."""
+    """Make a campaign visible whose list is complete, and start it if that was asked for. `column` is
+    what its numbers were read from. Raises Unavailable when its draft was deleted meanwhile."""
     found = await db.campaigns.find_one({"_id": campaign_id})
     if found is not None and found["is_loading"]:
         draft = cast(Campaign, found)
         changes = _started(draft) if draft["start"] else {"look_at": None}
         changes |= {"rejected": list(rejected), "rejected_count": rejected_count}
+        changes |= {"phone_column": column.name, "chosen_by": column.chosen_by}
         found = await db.campaigns.find_one_and_update(
             {"_id": campaign_id, **_LOADING},
             {"$set": changes | _VISIBLE},

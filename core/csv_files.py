@@ -1,18 +1,22 @@
 """CSV files: read in any spreadsheet's dialect, written so that no spreadsheet runs a cell."""
 
-import contextlib
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 VALUE_LENGTH_MAX: Final = 100
-_RECORD_LINES_MAX: Final = 50
+LINES_MAX: Final = 1_000_000  # blank ones too
+LINE_CHARACTERS_MAX: Final = 1_000_000
+COLUMNS_MAX: Final = 1_000
+CELL_CHARACTERS_MAX: Final = 32_767  # what Excel takes
+_HEAD_CHARACTERS: Final = 64 * 1024
 _SAMPLE_RECORDS: Final = 20
 _DELIMITERS: Final = ",;\t|"
 
@@ -20,7 +24,8 @@ _DELIMITERS: Final = ",;\t|"
 SCIENTIFIC: Final = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+?\d{1,2}")
 # Invisible characters that come with pasted text.
 INVISIBLE: Final = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
-_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
+_CONTROLS: Final = re.compile("[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
+_UTF16_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 BYTE_ORDER_MARK = "\ufeff"
 # What a spreadsheet reads as the beginning of a formula (OWASP, CSV injection), also full-width.
 _formula_form = re.compile(r"[\s\x00]*[=+\-@＝＋－＠]|[\t\r\n]")
@@ -32,86 +37,174 @@ class UnreadableFile(Problem):
     code, status, title = "unreadable_file", 422, "Unreadable file"
 
 
+class FileTooLarge(Problem):
+    """The file has more than is read of it: `limit` says what, `maximum` how much is read."""
+
+    code, status, title = "file_too_large", 413, "File too large"
+
+
+class Record(NamedTuple):
+    """A record of a file: the physical line on which it begins, its cells, and its physical lines as
+    they stand in the file."""
+
+    row: int
+    cells: list[str]
+    lines: list[str]
+
+
 # --- reading ------------------------------------------------------------------------------------
 
 
 def decoded(content: bytes) -> str:
-    """The file as text. Raises UnreadableFile, which says what to do, for a file that is not text."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UnreadableFile("The file is UTF-16. Save it as 'CSV UTF-8' and upload that.")
+    """The file as text, its lines ended by `\\n`, without byte order marks.
+
+    Raises UnreadableFile, which says what to do, for a file that is not text.
+    """
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise UnreadableFile("The file is an Excel workbook. Save it as 'CSV UTF-8'.")
-    content = content.removesuffix(b"\x1a")  # old programs end a text with Ctrl-Z
-    if _CONTROLS.search(content):
+    text = _text(content).removesuffix("\x1a")  # old programs end a text with Ctrl-Z
+    if _CONTROLS.search(text):
         raise UnreadableFile("The file is binary or UTF-16. Save the list as 'CSV UTF-8'.")
+    # Two programs may have marked it, one after the other.
+    text = text.lstrip(BYTE_ORDER_MARK)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _text(content: bytes) -> str:
+    """`content` as text. A mark says the encoding, and is no part of what is guessed from."""
+    encoding = _UTF16_MARKS.get(content[:2])
+    if encoding is not None:
+        try:
+            return content[2:].decode(encoding)
+        except UnicodeDecodeError:
+            raise UnreadableFile("The file is broken UTF-16. Save it as 'CSV UTF-8'.") from None
+    content = content.removeprefix(b"\xef\xbb\xbf")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError:
-        # Windows programs save names in the code page of the country; digits are the same.
-        return content.decode("cp1252", errors="replace")
+        text = content.decode(errors="replace")
+    # A few bytes may be broken in a file in UTF-8. Else it is in the code page of a country, as
+    # Windows programs save names; digits are the same in all of them.
+    other_count = len(text) - len(text.encode("ascii", "ignore"))
+    if 2 * text.count("\ufffd") < other_count:
+        return text
+    return content.decode("cp1252", errors="replace")
 
 
 def delimiter_of(text: str) -> tuple[str, int]:
     """The delimiter, and where the rows begin: the one that cuts the first records most evenly."""
-    declared = re.match(r"sep=([,;\t|])\r?\n", text, re.IGNORECASE)
+    declared = re.match(r"sep=([,;\t|])\n", text, re.IGNORECASE)
     if declared:  # Excel's `sep=` line
         return declared[1], declared.end()
-    head = text[: 64 * 1024]
+    head = text[:_HEAD_CHARACTERS]
 
     def score(delimiter: str) -> tuple[int, int]:
-        with contextlib.suppress(UnreadableFile):
-            widths = [
-                len(cells)
-                for (_, cells), _ in zip(
-                    records(head, delimiter, 0, is_whole=False),
-                    range(_SAMPLE_RECORDS),
-                    strict=False,
-                )
-            ]
-            if widths and widths[0] > 1:
-                return widths.count(widths[0]), widths[0]
-        return 0, 0
+        reader = csv.reader(io.StringIO(head), delimiter=delimiter)
+        filled = (cells for cells in reader if "".join(cells).strip())
+        widths = [len(cells) for cells in itertools.islice(filled, _SAMPLE_RECORDS)]
+        return (widths.count(widths[0]), widths[0]) if widths and widths[0] > 1 else (0, 0)
 
     best = max(_DELIMITERS, key=score)
     return (best if score(best) > (0, 0) else ","), 0
 
 
-def records(
-    text: str, delimiter: str, text_from: int, *, is_whole: bool = True
-) -> Iterator[tuple[int, list[str]]]:
-    """The records that are not empty, each with the physical line on which it begins."""
-    lines = io.StringIO(text, newline="")
-    lines.seek(text_from)
-    reader = csv.reader(lines, delimiter=delimiter)
-    offset = text.count("\n", 0, text_from)
-    began = 1
+def records(text: str, delimiter: str, text_from: int) -> Iterator[Record]:
+    """The records that are not empty.
+
+    Raises UnreadableFile when a quotation mark is not closed and other lines stand behind it, and
+    FileTooLarge above the limits of lines, columns and characters, blank lines and cells included.
+    """
+    source = _Lines(text, text_from, delimiter)
+    reader = csv.reader(source, delimiter=delimiter)
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error:  # a cell is longer than the module takes
+            raise source.endless_cell() from None
+        if cells is None:
+            return
+        row, lines = source.take()
+        if not "".join(cells).strip():
+            continue
+        if source.is_over and len(lines) > 1:
+            raise _unclosed(row)
+        if len(cells) > COLUMNS_MAX:
+            raise _too_large("columns", COLUMNS_MAX, row)
+        may_be_long = len(lines) > 1 or len(lines[0]) > CELL_CHARACTERS_MAX
+        if may_be_long and max(map(len, cells)) > CELL_CHARACTERS_MAX:
+            raise _too_large("characters in one cell", CELL_CHARACTERS_MAX, row)
+        yield Record(row, cells, lines)
+
+
+class _Lines:
+    """The physical lines of a text, and those that were read since the last record."""
+
+    def __init__(self, text: str, text_from: int, delimiter: str) -> None:
+        self.is_over = False  # more was asked for than there is: a quotation mark is not closed
+        self._text, self._at, self._delimiter = text, text_from, delimiter
+        self._began_at = text_from
+        self._count = text.count("\n", 0, text_from)
+        self._taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._at >= len(self._text):
+            self.is_over = True
+            raise StopIteration
+        end = self._text.find("\n", self._at) + 1 or len(self._text)
+        line = self._text[self._at : end]
+        self._at, self._count = end, self._count + 1
+        if self._count > LINES_MAX:
+            raise _too_large("lines", LINES_MAX)
+        if len(line) > LINE_CHARACTERS_MAX:
+            if line.count(self._delimiter) >= COLUMNS_MAX:
+                raise _too_large("columns", COLUMNS_MAX, self._count)
+            raise _too_large("characters", LINE_CHARACTERS_MAX, self._count)
+        self._taken.append(line)
+        return line
+
+    def take(self) -> tuple[int, list[str]]:
+        """The lines of the record that was read, and on which line it begins."""
+        taken, self._taken = self._taken, []
+        self._began_at = self._at
+        return self._count - len(taken) + 1, taken
+
+    def endless_cell(self) -> Problem:
+        """Why a cell does not end: it is long, or its quotation mark is not closed."""
+        row = self._count - len(self._taken) + 1
+        if self._text.count('"', self._began_at) % 2:
+            return _unclosed(row)
+        return _too_large("characters in one cell", CELL_CHARACTERS_MAX, row)
+
+
+def is_well_quoted(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether these lines are one record whose quotation marks stand at the ends of cells."""
     try:
-        for cells in reader:
-            length = reader.line_num - began + 1
-            is_last = lines.tell() >= len(text)
-            if length > _RECORD_LINES_MAX or (
-                is_whole and length > 1 and is_last and text.count('"', text_from) % 2
-            ):
-                raise _unclosed(began + offset)
-            if any(cell.strip() for cell in cells):
-                yield began + offset, cells
-            began = reader.line_num + 1
+        return len(list(csv.reader(lines, delimiter=delimiter, strict=True))) == 1
     except csv.Error:
-        raise _unclosed(began + offset) from None
+        return False
 
 
 def _unclosed(row: int) -> UnreadableFile:
     return UnreadableFile(f"A quotation mark that opens in line {row} is not closed.")
 
 
-def plain(name: str) -> str:
-    """A column's name without case and punctuation, for comparing."""
-    return "".join(c for c in name.casefold() if c.isalnum())
+def _too_large(limit: str, maximum: int, row: int | None = None) -> FileTooLarge:
+    if row is None:
+        what = f"The file has more than {maximum:,} {limit}, blank ones included"
+    else:
+        what = f"Line {row} has more than {maximum:,} {limit}"
+    return FileTooLarge(f"{what}; that is more than is read.", limit=limit, maximum=maximum)
 
 
 def shown(value: str) -> str:
     """A cell as an error quotes it: short, and without what cannot be printed."""
-    kept = "".join(c if c.isprintable() else " " for c in value[:VALUE_LENGTH_MAX])
+    # The joiners of Indic scripts are parts of letters.
+    kept = "".join(
+        c if c.isprintable() or c in "\u200c\u200d" else " " for c in value[:VALUE_LENGTH_MAX]
+    )
     return kept if len(value) <= VALUE_LENGTH_MAX else kept + "…"
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Final, cast
 
 import wallet
 from core import config, database, pagination
 from core.database import Document, db
-from users import PublicUser
+from users import PublicUser, email_key
 from wallet import Balance, WalletRecord
 
 # Ids begin with their time, so they sort by the time of sign-up.
@@ -104,14 +105,15 @@ async def _low_or_held(before: str | None) -> dict[str, Balance]:
 
 def _named(search: str | None) -> Document:
     """The filter for the users whom `search` may mean."""
-    text = (search or "").strip()
+    # Names are stored in this form, whichever the keyboard of the admin types.
+    text = unicodedata.normalize("NFC", (search or "").strip())
     if not text:
         return {}
     if "\0" in text:
         return {"_id": {"$in": []}}
     ways: list[Document] = [
         {"_id": text},
-        {"email_key": {"$regex": re.escape(text.casefold())}},
+        {"email_key": {"$regex": re.escape(email_key(text))}},
         {"name": {"$regex": re.escape(text), "$options": "i"}},
     ]
     digits = re.sub(r"[\s().-]", "", text)

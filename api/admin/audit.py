@@ -6,9 +6,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
 
 from api import problems
-from api.admin.customers import ByHandOut, Reason, by_hand_out
+from api.admin.customers import ByHandOut, by_hand_out
 from api.dependencies import Admin, Operator
-from api.fields import Instant, RequestModel
+from api.fields import Instant, Reason, RequestModel
 from api.idempotency import Answer, IdempotentRequired
 from auth import audit_log
 from auth.audit_log import Target

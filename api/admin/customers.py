@@ -3,7 +3,7 @@
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 import users
 import wallet
@@ -15,6 +15,7 @@ from api.fields import (
     NonNegativeRupeesIn,
     PositiveRupeesIn,
     RateIn,
+    Reason,
     RequestModel,
     RupeesOut,
 )
@@ -62,9 +63,6 @@ class PeopleOut(BaseModel):
 
     users: list[PersonOut]
     next_cursor: str | None
-
-
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
 class UserIn(RequestModel):

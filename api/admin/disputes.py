@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 import disputes
 from api import problems
 from api.dependencies import Admin, Operator, Page
-from api.fields import Instant, RequestModel, RupeesOut
+from api.fields import Instant, Reason, RequestModel, RupeesOut
 from api.refunds import DecisionOut
 from auth import audit_log
 from auth.audit_log import Target
@@ -58,7 +58,7 @@ class ResolveDisputeIn(RequestModel):
 
     action: Action
     refund_id: Annotated[str, Field(max_length=100)] | None = None
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
+    reason: Reason
 
 
 class DisputesOut(BaseModel):

@@ -5,9 +5,9 @@ import datetime as dt
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Response, UploadFile
+from fastapi import APIRouter, Form, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from api import downloads, fields, middleware, problems
 from api.dependencies import Admin, Operator, Page
@@ -18,8 +18,8 @@ from auth.audit_log import Target
 from billing import rate_card_files, rate_cards, rates
 from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
-from core import clock
-from core.csv_files import UnreadableFile
+from core import clock, texts
+from core.csv_files import FileTooLarge, UnreadableFile
 from core.errors import InvalidRequest, NotFound, invalid
 
 router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
@@ -31,7 +31,7 @@ middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 
 # --- shapes -------------------------------------------------------------------------------------
 
-_blank = BeforeValidator(lambda value: None if value == "" else value)
+_blank = BeforeValidator(fields.blank_is_absent)
 
 
 class RateCardIn(RequestModel):
@@ -39,7 +39,7 @@ class RateCardIn(RequestModel):
 
     # The Swagger page offers a file to choose for `binary`.
     file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
-    note: Annotated[str, Field(max_length=200)] = ""
+    note: Annotated[str, Field(max_length=200), AfterValidator(texts.trimmed)] = ""
     effective_from: Annotated[fields.WhenText | None, _blank] = None
 
 
@@ -83,15 +83,17 @@ class ActivationOut(BaseModel):
     "",
     status_code=201,
     response_model=RateCardOut,
-    responses=problems.documented(InvalidRequest, UnreadableFile, InvalidRateCard),
+    responses=problems.documented(InvalidRequest, FileTooLarge, UnreadableFile, InvalidRateCard),
 )
 async def upload_rate_card(
+    request: Request,
     admin: Admin,
     form: Annotated[RateCardIn, Form(media_type="multipart/form-data")],
     once: Idempotent,
 ) -> Response:
     """Put a new rate card in force, now or from `effective_from` on: all of it, or, when any row is
     wrong, nothing of it."""
+    await fields.require_each_field_once(request)
     content = await form.file.read()
     since = _since(form.effective_from)
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 import payments
 from api import calls as calls_routes
 from api import problems
 from api.calls import CallOut
 from api.dependencies import Admin, Operator, Page
-from api.fields import Instant, RequestModel, RupeesOut
+from api.fields import Instant, Note, RequestModel, RupeesOut
 from auth import audit_log
 from auth.audit_log import Target
 from calls import lifecycle
@@ -107,7 +107,7 @@ class RunIn(RequestModel):
 class ResolveIn(RequestModel):
     """What was done about it."""
 
-    note: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
+    note: Note
 
 
 class ResolveCallIn(ResolveIn):

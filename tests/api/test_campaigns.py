@@ -261,3 +261,91 @@ async def test_the_same_request_with_the_same_key_is_one_campaign(
     assert (created.status_code, replayed.status_code) == (201, 201)
     assert created.json() == replayed.json()
     assert (await sent("9876543211")).json()["code"] == "idempotency_key_reused"
+
+
+# --- whom a list means ----------------------------------------------------------------------------
+
+
+async def test_the_answer_says_which_column_was_read_and_how_it_was_chosen(
+    service: Service, person: Person
+) -> None:
+    content = "name,Ph No,number\nAsha,9876543210,1\nRavi,9812345678,2\n"
+    created = await upload(service, person, content, start="false")
+    assert (created["phone_column"], created["chosen_by"]) == ("Ph No", "name")
+    assert (await shown(service, person, created))["phone_column"] == "Ph No"
+    named = await upload(service, person, content, start="false", phone_column="ph no")
+    assert (named["phone_column"], named["chosen_by"]) == ("Ph No", "named")
+    listed = await create(service, person, 1, start=False)
+    assert (listed["phone_column"], listed["chosen_by"]) == (None, "list")
+
+
+async def sent_file(
+    service: Service, person: Person, content: str, *more: tuple[str, Any], **fields: str
+) -> tuple[int, dict[str, Any]]:
+    answer = await service.post(
+        "/api/campaigns/upload",
+        person,
+        files=[("file", ("people.csv", content)), *more],
+        data={"name": "Diwali", "start": "false", **fields},
+    )
+    return answer.status_code, answer.json()
+
+
+async def test_two_columns_that_may_be_meant_are_told_with_their_numbers(
+    service: Service, person: Person
+) -> None:
+    content = "पति का मोबाइल,पिता का मोबाइल\n9876543210,9812345678\n9876543211,\n"
+    status, body = await sent_file(service, person, content)
+    assert (status, body["code"]) == (422, "phone_column_not_found")
+    assert body["candidates"] == [
+        {"column": "पति का मोबाइल", "numbers": 2},
+        {"column": "पिता का मोबाइल", "numbers": 1},
+    ]
+    status, body = await sent_file(service, person, content, phone_column="पिता का मोबाइल")
+    assert (status, body["counts"]["total"]) == (201, 1)
+    status, body = await sent_file(service, person, content, phone_column="  ")
+    assert status == 422
+
+
+async def test_two_files_are_refused(service: Service, person: Person) -> None:
+    """The second was called, and the first ignored."""
+    second = ("file", ("more.csv", "9812345678\n"))
+    status, body = await sent_file(service, person, "9876543210\n", second)
+    assert (status, body["code"]) == (422, "validation_error")
+    assert body["errors"] == [{"field": "file", "message": "is there 2 times; send it once"}]
+    twice = ("phone_column", (None, "a"))
+    status, body = await sent_file(service, person, "a,b\n1,2\n", twice, phone_column="b")
+    assert (status, body["errors"][0]["field"]) == (422, "phone_column")
+
+
+async def test_none_of_the_rows_read_is_refused_with_the_column(
+    service: Service, person: Person
+) -> None:
+    status, body = await sent_file(service, person, "name,phone\nAsha,9.87654E+09\n")
+    assert (status, body["code"], body["phone_column"]) == (422, "no_usable_row", "phone")
+    assert "Format the column as text" in body["rejected"][0]["message"]
+
+
+@pytest.mark.parametrize("blank", [" ", "\u200b", "\u2800", "\u3164", "\x00"], ids=ascii)
+async def test_a_blank_name_or_message_is_refused(
+    service: Service, person: Person, blank: str
+) -> None:
+    for field in ("name", "message"):
+        body = {"name": "Diwali", "numbers": numbers_of(1), "start": False, field: blank}
+        answer = await service.post("/api/campaigns", person, json=body)
+        assert answer.status_code == 422
+        assert [e["field"] for e in answer.json()["errors"]] == [field]
+        status, found = await sent_file(service, person, "9876543210\n", **{field: blank})
+        assert (status, [e["field"] for e in found["errors"]]) == (422, [field])
+
+
+@pytest.mark.parametrize(
+    ("content", "limit"),
+    [("a," * 1_000_000, "columns"), ("a,b\n" + "a," + "b" * 40_000, "characters in one cell")],
+    ids=["a million columns", "a long cell"],
+)
+async def test_a_file_with_more_than_is_read_is_413_that_says_why(
+    service: Service, person: Person, content: str, limit: str
+) -> None:
+    status, body = await sent_file(service, person, content)
+    assert (status, body["code"], body["limit"]) == (413, "file_too_large", limit)

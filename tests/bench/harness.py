@@ -130,6 +130,14 @@ ASKED: Final[dict[str, Asked]] = {
         unit="MB",
         at_most=True,
     ),
+    "list_beside_uploads": Asked(
+        module="uploads",
+        title="a list of 1,000 rows beside another user's worst files, the slowest",
+        value=3,
+        unit="s",
+        at_most=True,
+        before=88,
+    ),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from billing import rate_card_files
 from billing.rate_card_files import InvalidRateCard, Price
-from core.csv_files import UnreadableFile
+from core.csv_files import FileTooLarge, UnreadableFile
 
 HEAD = "prefix,rate_per_minute,first_pulse_seconds,valid_from,valid_until\n"
 
@@ -125,7 +125,7 @@ def test_all_mistakes_are_told_at_once_and_counted_when_they_are_many() -> None:
         ("prefix,rate,conection_fee\n91,1,5\n", [(1, "unknown_column")]),
         ("prefix,rate,rate_per_minute\n91,1,5\n", [(1, "duplicate_column")]),
         ("91,1.20\n", [(1, "unknown_column"), (1, "unknown_column")]),
-        ("prefix,rate" + ",x" * 100_000 + "\n91,1\n", [(1, "too_many_columns")]),
+        ("prefix,rate" + ",x" * 500 + "\n91,1\n", [(1, "too_many_columns")]),
     ],
 )
 def test_a_file_without_the_columns_is_refused(
@@ -137,7 +137,7 @@ def test_a_file_without_the_columns_is_refused(
 @pytest.mark.parametrize(
     "content",
     [
-        "prefix,rate\n91,1\n".encode("utf-16"),
+        b"\xff\xfe" + "prefix,rate\n91,1\n".encode("utf-16-le")[:-1],
         b"PK\x03\x04 a workbook",
         b"\x00\x01\x02\x03",
         b'prefix,rate\n91,"1\n92,2\n',
@@ -146,6 +146,33 @@ def test_a_file_without_the_columns_is_refused(
 def test_what_is_no_csv_is_refused(content: bytes) -> None:
     with pytest.raises(UnreadableFile):
         rate_card_files.parse_file(content)
+
+
+def test_a_file_of_a_hundred_thousand_columns_is_not_read() -> None:
+    with pytest.raises(FileTooLarge):
+        rate_card_files.parse_file(b"prefix,rate" + b",x" * 100_000 + b"\n91,1\n")
+
+
+def test_excels_unicode_text_is_read() -> None:
+    prices = rate_card_files.parse_file("prefix\trate\n91\t1.20\n".encode("utf-16"))
+    assert [price.rate_paise_per_minute for price in prices] == [120]
+
+
+def test_stray_quotation_marks_swallow_no_price() -> None:
+    """`"91\\n92"` was read as the prefix 9192, and the price of 92 was lost."""
+    with pytest.raises(InvalidRateCard) as refused:
+        rate_card_files.parse_file(b'prefix,rate\n"91\n92",1\n')
+    assert [(e["row"], e["code"]) for e in refused.value.extra["errors"]] == [
+        (2, "stray_quotation_mark")
+    ]
+
+
+def test_a_destination_with_a_line_break_is_not_said_to_be_too_long() -> None:
+    with pytest.raises(InvalidRateCard) as refused:
+        rate_card_files.parse_file("prefix,rate,destination\n91,1,In\u2028dia\n".encode())
+    [error] = refused.value.extra["errors"]
+    assert "line breaks" in error["message"]
+    assert "100" not in error["message"]
 
 
 @pytest.mark.parametrize(

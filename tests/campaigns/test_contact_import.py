@@ -1,14 +1,20 @@
 """Lists of numbers: what is read out of a CSV file, what is refused, and in which words."""
 
+import asyncio
+import json
 import random
+import sys
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from campaigns import contact_import
-from campaigns.contact_import import NoPhoneColumn, TooManyRows
+from campaigns.contact_import import ContactChunk, TooManyRows
+from campaigns.phone_columns import NoPhoneColumn
 from core import config
 from core.csv_files import UnreadableFile
+from core.errors import TooManyRequests
 
 ASHA, RAVI, OFFICE = "+919876543210", "+919812345678", "+912227785000"
 
@@ -23,7 +29,9 @@ async def read(
 ) -> contact_import.ContactChunk:
     whole = contact_import.ContactChunk()
     data = content.encode() if isinstance(content, str) else content
-    async for chunk in contact_import.read_csv_contacts(data, phone_column=phone_column):
+    async for chunk in contact_import.read_csv_contacts(
+        data, user_id="usr_a", phone_column=phone_column
+    ):
         whole.usable += chunk.usable
         whole.rejected += chunk.rejected
     return whole
@@ -70,11 +78,16 @@ async def test_excels_own_delimiter_line_is_obeyed_and_counted() -> None:
 
 async def test_the_named_column_is_read() -> None:
     content = "phone,Second Phone\n9876543210,9812345678\n"
-    assert await usable(content) == [(2, ASHA)]
+    assert await usable(content, "phone") == [(2, ASHA)]
     assert await usable(content, "second phone") == [(2, RAVI)]
-    with pytest.raises(NoPhoneColumn) as refused:
-        await read(content, "third")
-    assert refused.value.extra["columns"] == ["phone", "Second Phone"]
+    for named in (None, "third"):
+        with pytest.raises(NoPhoneColumn) as refused:
+            await read(content, named)
+        assert refused.value.extra["columns"] == ["phone", "Second Phone"]
+        assert refused.value.extra["candidates"] == [
+            {"column": "phone", "numbers": 1},
+            {"column": "Second Phone", "numbers": 1},
+        ]
 
 
 async def test_two_columns_of_numbers_without_a_known_name_are_a_question() -> None:
@@ -124,7 +137,7 @@ async def test_each_row_that_cannot_be_called_is_named_with_its_line_and_its_rea
     [
         (b"", "no rows"),
         (b"\xef\xbb\xbf\r\n\r\n", "no rows"),
-        ("phone\n9876543210\n".encode("utf-16"), "UTF-16"),
+        (b"\xff\xfe" + "phone\n".encode("utf-16-le")[:-1], "broken UTF-16"),
         ("phone\n9876543210\n".encode("utf-16-le"), "UTF-16"),
         (b"PK\x03\x04" + b"\x14\x00" * 50, "Excel"),
         (bytes(range(256)) * 4, "binary"),
@@ -146,7 +159,7 @@ async def test_names_in_a_windows_code_page_do_not_matter() -> None:
 async def test_a_large_file_is_read_in_another_process_with_the_same_result() -> None:
     lines = ["name,phone"] + [f"N{i},98{i:08d}" for i in range(5_000)] + ["dup,9800000007"]
     content = "\n".join(lines).encode()
-    assert len(content) > contact_import._SMALL_BYTES
+    assert not contact_import.is_small(content)
     found = await read(content)
     here = list(contact_import.check_csv_rows(content, None))
     assert found.usable == [pair for chunk in here for pair in chunk.usable]
@@ -165,7 +178,7 @@ async def test_the_other_process_allows_the_countries_and_kinds_that_this_one_do
     )
     lines = ["0800 123 4567", "+919876543210", "020 7946 0958"] + ["9"] * 40_000
     content = "\n".join(lines).encode()
-    assert len(content) > contact_import._SMALL_BYTES
+    assert not contact_import.is_small(content)
     found = await read(content)
     assert found.usable == [(1, "+448001234567")]
     assert [r.code for r in found.rejected[:2]] == ["country_not_allowed", "wrong_type"]
@@ -174,23 +187,25 @@ async def test_the_other_process_allows_the_countries_and_kinds_that_this_one_do
 async def test_a_list_that_is_too_long_is_refused_before_anything_is_handed_out() -> None:
     values = [f"98{i:08d}" for i in range(contact_import.ROWS_MAX + 1)]
     with pytest.raises(TooManyRows):
-        await anext(contact_import.read_csv_contacts("\n".join(values).encode()))
+        await anext(contact_import.read_csv_contacts("\n".join(values).encode(), user_id="usr_a"))
     with pytest.raises(TooManyRows):
-        await anext(contact_import.read_list_contacts(values))
+        await anext(contact_import.read_list_contacts(values, user_id="usr_a"))
 
 
 async def test_a_reader_that_is_given_up_leaves_no_process_behind() -> None:
     content = "\n".join(f"98{i:08d}" for i in range(20_000)).encode()
-    reading = contact_import.read_csv_contacts(content)
+    reading = contact_import.read_csv_contacts(content, user_id="usr_a")
     await anext(reading)
     await reading.aclose()
-    assert contact_import._children == 0
+    assert (contact_import._waiting, contact_import._turns) == (0, {})
     assert len(await usable("\n".join(f"97{i:08d}" for i in range(5_000)))) == 5_000
 
 
 async def test_a_list_of_json_numbers_counts_from_one() -> None:
     whole = contact_import.ContactChunk()
-    async for chunk in contact_import.read_list_contacts(["9876543210", "", "9876543210"]):
+    async for chunk in contact_import.read_list_contacts(
+        ["9876543210", "", "9876543210"], user_id="usr_a"
+    ):
         whole.usable += chunk.usable
         whole.rejected += chunk.rejected
     assert whole.usable == [(1, ASHA)]
@@ -203,3 +218,65 @@ def test_a_hundred_thousand_rows_are_read_in_seconds() -> None:
     count = sum(len(chunk.usable) for chunk in contact_import.check_csv_rows(content, None))
     assert count == 100_000
     assert time.process_time() - began < 120
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+def large(first: int) -> bytes:
+    return "\n".join(f"98{i:08d}" for i in range(first, first + 3_100)).encode()
+
+
+async def read_by(user_id: str, first: int = 0) -> int:
+    reading = contact_import.read_csv_contacts(large(first), user_id=user_id)
+    return sum([len(chunk.usable) async for chunk in reading])
+
+
+async def test_lists_of_one_user_are_read_one_after_the_other_and_others_beside_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running: list[str] = []
+    most: dict[str, int] = {}
+    together: set[int] = set()
+
+    async def chunks_of_child(
+        task: dict[str, str | None], content: bytes
+    ) -> AsyncIterator[ContactChunk]:
+        user_id = "usr_a" if content < large(500) else "usr_b"
+        running.append(user_id)
+        most[user_id] = max(most.get(user_id, 0), running.count(user_id))
+        together.add(len(running))
+        await asyncio.sleep(0.05)
+        yield ContactChunk()
+        running.remove(user_id)
+
+    monkeypatch.setattr(contact_import, "_chunks_of_child", chunks_of_child)
+    tasks = [read_by("usr_a", i) for i in range(contact_import.LISTS_PER_USER_MAX)]
+    answers = asyncio.gather(*tasks, read_by("usr_b", 1_000))
+    await asyncio.sleep(0.01)
+    with pytest.raises(TooManyRequests) as refused:
+        await read_by("usr_a")
+    assert refused.value.headers["Retry-After"] == "10"
+    await answers
+    assert (most, max(together)) == ({"usr_a": 1, "usr_b": 1}, 2)
+    assert (contact_import._waiting, contact_import._turns) == (0, {})
+
+
+async def test_a_reader_that_needs_too_much_of_the_processor_is_ended() -> None:
+    """The bound is the operating system's: it holds wherever the time goes."""
+    program = (
+        "import io, json, sys; from campaigns import contact_import as c; c.CPU_SECONDS_MAX = 1;"
+        "head = dict(region='IN', countries='IN', types='MOBILE', form='csv', phone_column=None);"
+        "rows = '\\n'.join(f'98{i:08d}' for i in range(99_000));"
+        "c._serve(io.BytesIO((json.dumps(head) + '\\n' + rows).encode()), sys.stdout.buffer)"
+    )
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=contact_import._ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await child.communicate()
+    last = json.loads(told.splitlines()[-1])
+    assert (last["refused"], last["extra"]) == (
+        "file_too_large",
+        {"limit": "seconds", "maximum": 1},
+    )
+    assert "send it in parts" in last["detail"]

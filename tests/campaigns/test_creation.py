@@ -104,7 +104,7 @@ async def test_a_form_is_refused_by_the_name_of_its_field(
         (b"", 422, "unreadable_file"),
         (b"phone\n", 422, "no_usable_row"),
         (bytes(range(256)) * 8, 422, "unreadable_file"),
-        ("phone\n9876543210\n".encode("utf-16"), 422, "unreadable_file"),
+        ("phone\n9876543210\n".encode("utf-16-le"), 422, "unreadable_file"),
         (b"name,city\nAsha,Pune\n", 422, "phone_column_not_found"),
         (b"phone\n9.87654321E+09\n12\n", 422, "no_usable_row"),
         ("\n".join(f"97{i:08d}" for i in range(100_001)).encode(), 413, "too_many_rows"),

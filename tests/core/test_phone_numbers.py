@@ -29,6 +29,22 @@ from tests.support.service import test_settings
         ("'9876543210", "+919876543210"),  # what a spreadsheet leaves
         ("९८७६५४३२१०", "+919876543210"),
         ("\u200e+91 9876543210\u200e", "+919876543210"),
+        (
+            "\u206698765\u206943210",
+            "+919876543210",
+        ),  # what telephones copy around a contact's number
+        ("98765\u200943210", "+919876543210"),  # a thin space
+        ("98765\u202f43210", "+919876543210"),  # a narrow no-break space
+        ("+91\u00a098765\u00a043210", "+919876543210"),
+        ("98765\u201143210", "+919876543210"),  # a hyphen that does not break
+        ("9876543210.00", "+919876543210"),
+        ("+919876543210.0", "+919876543210"),
+        ("p:+919876543210", "+919876543210"),  # advertising exports
+        ("tel:+91-98765-43210", "+919876543210"),
+        ("whatsapp:+919876543210", "+919876543210"),
+        ("0919876543210", "+919876543210"),
+        ("+91 (0) 98765 43210", "+919876543210"),
+        ("\u2018+919876543210", "+919876543210"),
         ("+91 11 2345 6789", "+911123456789"),
         ("011 2345 6789", "+911123456789"),
     ],
@@ -53,7 +69,14 @@ def test_a_number_is_read_as_people_write_it(
         ("12345", InvalidNumber, "invalid_number"),
         ("112", InvalidNumber, "invalid_number"),
         ("1909", InvalidNumber, "invalid_number"),
-        ("+919876543210.0", InvalidNumber, "invalid_number"),
+        ("#######", InvalidNumber, "unparseable"),  # a column that was too narrow
+        ("#NAME?", InvalidNumber, "unparseable"),
+        ("9876543210, 9812345678", InvalidNumber, "unparseable"),
+        ("9876543210.50", InvalidNumber, "invalid_number"),
+        ("9876543210\n9812345678", InvalidNumber, "unparseable"),
+        ("0912345", InvalidNumber, "invalid_number"),
+        ("\u2800\u3164", InvalidNumber, "unparseable"),
+        ("9876543210,,123", InvalidNumber, "invalid_number"),
         ("9876543210 #5", InvalidNumber, "invalid_number"),
         ("+91 98765 4321", InvalidNumber, "invalid_number"),
         ("1600 123456", InvalidNumber, "invalid_number"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
+import users
 from core import config, database
 from core.database import db
 from reporting import customers
@@ -75,3 +76,19 @@ async def test_low_is_what_is_available_and_not_what_is_held(directory: None) ->
     assert await found(None, low_balance=False) == ["usr_2"]
     await db.wallets.update_one({"user_id": "usr_2"}, {"$set": {"held_paise": 45_00}})
     assert await found(None, low_balance=False) == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "jos\u00e9",
+        "jose\u0301",  # as a Mac types it
+        "\u0b95\u0bca",
+        "\u0b95\u0bc6\u0bbe",  # a Tamil vowel sign, typed as its two parts
+    ],
+    ids=ascii,
+)
+async def test_a_name_is_found_in_whichever_form_it_is_typed(directory: Any, typed: str) -> None:
+    name = users.name_of("José \u0b95\u0bc6\u0bbe")
+    await db.users.update_one({"_id": "usr_3"}, {"$set": {"name": name}})
+    assert await found(typed) == ["usr_3"]

@@ -35,6 +35,8 @@ Category = Literal[
 ]
 # The other account of the double entry.
 Contra = Literal["gateway:razorpay", "revenue:calls", "adjustment"]
+# Why a wallet is frozen: an admin or a dispute froze it (`admin`), or its account is disabled.
+FreezeCause = Literal["admin", "account"]
 
 
 # What a fold makes by the thousand are named tuples: as immutable as the commands, and made in a
@@ -86,7 +88,8 @@ class Wallet(NamedTuple):
     credit_count: int = 0
     debit_count: int = 0
     head_hash: str = GENESIS_HASH
-    frozen: bool = False
+    frozen: bool = False  # whether `frozen_for` names anything
+    frozen_for: tuple[FreezeCause, ...] = ()
     holds: Map[str, int] = Map()  # call_id -> paise
     dues: Map[str, int] = Map()  # call_id or reserve_id -> paise owed
     reserves: Map[str, int] = Map()  # reserve_id -> paise; part of what is held
@@ -208,10 +211,12 @@ class Unreserve:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Freeze:
-    """Refuse new holds and longer ones (`frozen`), or allow them again."""
+    """Refuse new holds and longer ones (`frozen`), or allow them again, as far as `cause` goes: a wallet
+    is frozen while any cause is left."""
 
     user_id: str
     frozen: bool
+    cause: FreezeCause = "admin"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -487,9 +492,14 @@ def _collect(wallet: Wallet, command: Collect, at: dt.datetime) -> Outcome:
 
 
 def _freeze(wallet: Wallet, command: Freeze, at: dt.datetime) -> Outcome:
-    if wallet.frozen == command.frozen:
+    if (command.cause in wallet.frozen_for) == command.frozen:
         return Outcome(wallet=wallet, replayed=True)
-    wallet = wallet._replace(frozen=command.frozen, version=wallet.version + 1, updated_at=at)
+    causes = tuple(cause for cause in wallet.frozen_for if cause != command.cause)
+    if command.frozen:
+        causes += (command.cause,)
+    wallet = wallet._replace(
+        frozen=bool(causes), frozen_for=causes, version=wallet.version + 1, updated_at=at
+    )
     return Outcome(wallet=wallet)
 
 

@@ -19,8 +19,8 @@ import telephony
 import users
 import wallet
 import worker
-from api import auth as auth_routes
 from api import (
+    api_keys,
     calls,
     campaigns,
     middleware,
@@ -31,10 +31,12 @@ from api import (
     telephony_callbacks,
     transactions,
 )
+from api import auth as auth_routes
 from api import wallet as wallet_routes
 from api.admin import (
     analytics,
     audit,
+    audit_log,
     customers,
     disputes,
     rate_cards,
@@ -54,6 +56,7 @@ Amounts are rupees with at most two decimals. Errors are `application/problem+js
 # In the order in which the Swagger page shows them.
 ROUTERS = (
     auth_routes.router,
+    api_keys.router,
     wallet_routes.router,
     payments.router,
     refunds.router,
@@ -70,6 +73,7 @@ ROUTERS = (
     webhooks.router,
     disputes.router,
     audit.router,
+    audit_log.router,
     system.router,
 )
 
@@ -121,6 +125,7 @@ async def _start_parts(app: FastAPI, stack: contextlib.AsyncExitStack) -> None:
         await database.when_back(part.start)
         stack.push_async_callback(part.stop)
     await database.when_back(users.ensure_first_admin)
+    await database.when_back(users.reencrypt_second_factors)
     await worker.start()
     stack.push_async_callback(worker.stop)
     calm_the_collector()
@@ -146,32 +151,53 @@ def _give_up_when_failed(starting: asyncio.Task[None]) -> None:
 
 def create_app() -> FastAPI:
     """The whole application."""
+    chosen = config.settings()
     app = FastAPI(
         title="Wallet",
         version="0.2.1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url="/openapi.json" if chosen.serves_docs else None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever `Host` says
     )
     middleware.install(app)
-    if origins := config.settings().cors_origins:
+    if origins := chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-Match",
+                "If-Modified-Since",
+                "If-None-Match",
+                "If-Unmodified-Since",
+                "Last-Event-ID",
+                "X-Request-Id",
+            ],
             expose_headers=[
+                "Allow",
                 "Content-Disposition",
+                "ETag",
                 "Idempotency-Replayed",
+                "Location",
+                "RateLimit-Limit",
+                "RateLimit-Remaining",
+                "RateLimit-Reset",
                 "Retry-After",
                 "X-Request-Id",
             ],
         )
     for router in ROUTERS:
         app.include_router(router)
-    assets = Path(fastapi_offline.__file__).parent / "static"
-    app.mount("/docs-assets", StaticFiles(directory=assets), name="docs-assets")
+    if chosen.serves_docs:
+        app.include_router(system.pages)
+        assets = Path(fastapi_offline.__file__).parent / "static"
+        app.mount("/docs-assets", StaticFiles(directory=assets), name="docs-assets")
     return app
 
 

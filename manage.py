@@ -95,7 +95,8 @@ def _serve(chosen: Settings) -> int:
         port=chosen.port,
         workers=chosen.web_concurrency,
         loop="uvloop",
-        http="httptools",
+        http="api.http_protocol:BoundedHttp",
+        ws="none",
         lifespan="on",
         log_config=None,
         log_level="warning",
@@ -239,13 +240,20 @@ def create_admin(arguments: argparse.Namespace) -> int:
     """Create an admin, beside the running service or without it."""
     import main  # noqa: F401 - it loads every module that declares a collection
     import users
+    from auth import audit_log
     from core.errors import Problem
 
     chosen = _load()
     password = arguments.password or getpass.getpass("password: ")
 
     async def create() -> None:
-        await users.create_admin(arguments.email, password)
+        admin = await users.create_admin(arguments.email, password)
+        await audit_log.record(logs.SYSTEM, "admin.create", audit_log.Target("user", admin.id))
+        if arguments.reset_second_factor:
+            await users.remove_second_factor(admin.id)
+            await audit_log.record(
+                logs.SYSTEM, "second_factor.reset", audit_log.Target("user", admin.id)
+            )
 
     with _database(chosen) as uri:
         try:
@@ -400,9 +408,16 @@ def command_line(words: list[str] | None = None) -> int:
     checking.add_argument(
         "--mode", choices=["test", "live"], help="also: what is missing for this Razorpay mode"
     )
-    creating = _command(commands, "create-admin", create_admin, "make an admin")
+    creating = _command(
+        commands, "create-admin", create_admin, "make an admin, or set the password of one"
+    )
     creating.add_argument("--email", required=True)
     creating.add_argument("--password", help="asked for when left out")
+    creating.add_argument(
+        "--reset-second-factor",
+        action="store_true",
+        help="of an account that exists: its owner has lost the device and the recovery codes",
+    )
     auditing = _command(commands, "audit", audit, "check every invariant of the money")
     auditing.add_argument("--user", help="one user's id; everybody when left out")
     comparing = _command(commands, "reconcile", reconcile, "compare with Razorpay, repair and tell")

@@ -316,7 +316,7 @@ async def find_of_categories(
         "type": {"$in": TYPES},
         "category": {"$in": list(categories)},
     }
-    found = db.transactions.find(where, hint=_name(_BY_USER_AND_KIND), session=session)
+    found = db.transactions.find(where, hint=_BY_USER_AND_KIND.name, session=session)
     return [entry_from(cast(EntryRecord, row)) for row in await found.to_list(None)]
 
 
@@ -417,7 +417,7 @@ def _plan(chosen: Filter, categories: Sequence[Category] = ()) -> tuple[Document
     bounds = {"$gte": chosen.period.since, "$lt": chosen.period.until}
     if time := {operator: at for operator, at in bounds.items() if at is not None}:
         where["created_at"] = time
-    return where, _name(index)
+    return where, index.name
 
 
 def _index_for(chosen: Filter, *, has_kind: bool) -> Index:
@@ -453,13 +453,9 @@ def _query_over(
         ]
     order = _ORDER.sort
     # The index of campaigns has the user between the time and `seq`: without it MongoDB would sort.
-    if chosen.user_id is not None and hint != _name(_BY_CAMPAIGN):
+    if chosen.user_id is not None and hint != _BY_CAMPAIGN.name:
         del order[1]
     return where, order, hint
-
-
-def _name(index: Index) -> str:
-    return str(index.model().document["name"])
 
 
 async def _difference_of_totals(chosen: Filter, session: Session | None = None) -> Summary:
@@ -483,7 +479,7 @@ async def _totals(
         {"$sort": {"user_id": 1, "created_at": -1, "seq": -1}},
         {"$group": {"_id": "$user_id", **{name: {"$first": f"${name}"} for name in _TOTALS}}},
     ]
-    return await _sum_of_groups(pipeline, _name(_BY_USER), session)
+    return await _sum_of_groups(pipeline, _BY_USER.name, session)
 
 
 async def _summed(

@@ -18,7 +18,7 @@ import transactions
 from core import clock, config, database, outbox, pagination
 from core.database import Document, Index, Insert, Long, Session, Transaction, Update, Write, db
 from core.errors import NotFound, Problem, Unavailable
-from ledger import Command, Entry, Outcome, Type, Wallet, reservation_of
+from ledger import Command, Entry, FreezeCause, Outcome, Type, Wallet, reservation_of
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class WalletRecord(TypedDict):
     debit_count: Long
     head_hash: str
     frozen: NotRequired[bool]  # wallets of 0.1 have none
+    frozen_for: NotRequired[Sequence[FreezeCause]]  # wallets of 0.2 have none
     created_at: dt.datetime
     updated_at: dt.datetime
     holds: dict[str, Long]
@@ -89,9 +90,21 @@ class RecordChanged(Unavailable):
 Companions = Callable[[Outcome], Iterable[Write]]
 
 
+# Together they have every wallet whose available balance is low, in the order of lists of users; they
+# change only when a balance passes the minimum, or the first hold is made or the last one ends.
+LOW_OR_HELD: Final = (
+    Index(
+        ("-user_id",),
+        only_where=lambda: {
+            "balance_paise": {"$lt": Long(config.settings().minimum_balance_paise)}
+        },
+    ),
+    Index(("-user_id", "currency"), only_where={"held_paise": {"$gt": 0}}),
+)
+
 database.declare(
     "wallets",
-    indexes=[Index(("user_id",), unique=True)],
+    indexes=[Index(("user_id",), unique=True), *LOW_OR_HELD],
     schema={
         "bsonType": "object",
         "required": [*_LONGS, "user_id", "currency", "holds", "dues", "head_hash"],
@@ -103,6 +116,7 @@ database.declare(
             "dues": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
             "reserves": {"bsonType": "object", "additionalProperties": {"bsonType": "long"}},
             "frozen": {"bsonType": "bool"},
+            "frozen_for": {"bsonType": "array", "items": {"enum": list(get_args(FreezeCause))}},
             "head_hash": {"bsonType": "string", "minLength": 64, "maxLength": 64},
         },
     },
@@ -578,6 +592,7 @@ def record_of(state: Wallet) -> WalletRecord:
         "debit_count": Long(state.debit_count),
         "head_hash": state.head_hash,
         "frozen": state.frozen,
+        "frozen_for": list(state.frozen_for),
         "created_at": state.created_at,
         "updated_at": state.updated_at,
         "holds": {key: Long(paise) for key, paise in state.holds.items()},
@@ -597,7 +612,8 @@ def wallet_from(record: WalletRecord) -> Wallet:
         due_paise=record["due_paise"],
         dues=Map(record["dues"]),
         reserves=Map(record.get("reserves", {})),
-        frozen=record.get("frozen", False),
+        frozen=bool(_freeze_causes(record)),
+        frozen_for=_freeze_causes(record),
         seq=record["seq"],
         version=record["version"],
         head_hash=record["head_hash"],
@@ -616,9 +632,18 @@ def balance_from(record: WalletRecord) -> Balance:
         record["balance_paise"],
         record["held_paise"],
         record["due_paise"],
-        frozen=record.get("frozen", False),
+        frozen=bool(_freeze_causes(record)),
         reserved_paise=sum(record.get("reserves", {}).values()),
     )
+
+
+def _freeze_causes(record: WalletRecord) -> tuple[FreezeCause, ...]:
+    """Why the wallet is frozen. A process of 0.2 writes `frozen` alone, and means an admin's freeze: it
+    neither adds that of a disabled account nor takes it away."""
+    causes = tuple(record.get("frozen_for", ()))
+    if record.get("frozen", False):
+        return causes or ("admin",)
+    return tuple(cause for cause in causes if cause != "admin")
 
 
 def _change(before: Wallet | None, after: Wallet, touched: Iterable[str]) -> Write:
@@ -928,11 +953,21 @@ async def record_act(
 # --- freezing -----------------------------------------------------------------------------------
 
 
-async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> bool:
+async def set_frozen(
+    user_id: str,
+    *,
+    frozen: bool,
+    reason: str,
+    by: str,
+    cause: FreezeCause = "admin",
+    companions: Sequence[Write] = (),
+) -> bool:
     """Freeze or unfreeze a wallet; whether that changed anything. `by` is a user or `policy`.
 
     Frozen: no call starts or is prolonged, live calls are hung up, campaigns wait. Recharges,
-    charges and refunds are still posted: they have happened. The caller makes sure that the user exists.
+    charges and refunds are still posted: they have happened. A wallet that is frozen for two causes
+    stays so until both are taken back. `companions` commit with the change; raises RecordChanged when
+    one of them matches nothing. The caller makes sure that the user exists.
     """
     event = "WalletFrozen" if frozen else "WalletUnfrozen"
     action: AdjustmentAction = "freeze" if frozen else "unfreeze"
@@ -941,9 +976,10 @@ async def set_frozen(user_id: str, *, frozen: bool, reason: str, by: str) -> boo
         return [
             _adjustment(database.new_id("adj"), user_id, action, reason, by),
             outbox.record_event(event, user_id=user_id, pending=True, reason=reason, by=by),
+            *companions,
         ]
 
-    outcome = await post(ledger.Freeze(user_id=user_id, frozen=frozen), with_record)
+    outcome = await post(ledger.Freeze(user_id=user_id, frozen=frozen, cause=cause), with_record)
     if not outcome.replayed:
         log.warning("%s: %s by %s", user_id, action, by)
     return not outcome.replayed

@@ -9,6 +9,7 @@ from typing import Final
 
 import payments
 import refunds
+from auth import sessions
 from calls import monitor, submissions
 from campaigns import dialer
 from core import database, database_members, outbox
@@ -35,6 +36,7 @@ JOBS: dict[str, tuple[Job, float]] = {
     "reconcile": (reconcile.run_when_due, 30.0),
     "report unhandled events": (outbox.report_unhandled, 60.0),
     "keep totals": (totals.keep_closed_days, 300.0),
+    "record uses of sessions": (sessions.record_use, 60.0),
     "look at MongoDB's members": (database_members.report_wrong_setting, 60.0),
 }
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api import problems
-from api.dependencies import CurrentUser, Page
-from api.fields import Instant, Phone, RupeesOut
+from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
+from api.fields import Instant, Phone, RequestModel, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
 from billing.pricing import Source
@@ -19,7 +19,7 @@ from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
 from core import phone_numbers
 from core.database import Document
-from core.errors import PAYMENT_REQUIRED, InvalidRequest, NotFound, TooManyCalls
+from core.errors import PAYMENT_REQUIRED, Forbidden, InvalidRequest, NotFound, TooManyCalls
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
 from telephony import CannotHangUp, Simulate
 from users import User
@@ -37,10 +37,14 @@ def _http_url(text: str) -> str:
     return text
 
 
-Url = Annotated[str, Field(max_length=2_048), AfterValidator(_http_url)]
+Url = Annotated[
+    str,
+    Field(max_length=2_048, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
+    AfterValidator(_http_url),
+]
 
 
-class SimulateIn(BaseModel):
+class SimulateIn(RequestModel):
     """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`."""
 
     outcome: Literal["completed", "busy", "no_answer", "failed"] = "completed"
@@ -54,7 +58,7 @@ def to_scenario(simulate: SimulateIn | None) -> Simulate | None:
     return None if simulate is None else Simulate(**simulate.model_dump())
 
 
-class CallIn(BaseModel):
+class CallIn(RequestModel):
     """A call to place; at most one of `message`, `audio_url` and `connect_to`."""
 
     to: Phone
@@ -116,7 +120,7 @@ class CallsOut(BaseModel):
     next_cursor: str | None
 
 
-class QuoteIn(BaseModel):
+class QuoteIn(RequestModel):
     """A call to price."""
 
     to: Phone
@@ -156,7 +160,7 @@ class QuoteOut(BaseModel):
         TooManyCalls,
     ),
 )
-async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Response:
+async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idempotent) -> Response:
     """Place a call. Its money is reserved first and charged when the network reports its end."""
     spec = CallSpec(
         message=body.message,
@@ -169,7 +173,12 @@ async def place_call(user: CurrentUser, body: CallIn, once: Idempotent) -> Respo
 
     async def work(seed: str) -> Answer:
         call = await placing.place_call(
-            user.id, call_id=f"call_{seed}", to=body.to, spec=spec, is_new=once.seed_is_new
+            user.id,
+            call_id=f"call_{seed}",
+            to=body.to,
+            spec=spec,
+            key=key,
+            is_new=once.seed_is_new,
         )
         return Answer(202, call_out(call))
 
@@ -187,8 +196,9 @@ async def list_calls(
     status: Status | None = None,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
 ) -> CallsOut:
-    """The user's calls, newest first; an admin sees everybody's, or those of `user_id`."""
-    whose = user_id if user.role == "admin" else user.id
+    """The user's calls, newest first; an operator or admin sees everybody's, or those of
+    `user_id`."""
+    whose = user_id if sees_everybody(user) else user.id
     found, next_cursor = await call_records.list_calls(
         whose, status=status, limit=page.limit, cursor=page.cursor
     )
@@ -235,12 +245,14 @@ async def one_call(call_id: str, user: CurrentUser) -> CallOut:
     "/api/calls/{call_id}/hangup",
     status_code=202,
     response_model=CallOut,
-    responses=problems.documented(NotFound, CannotHangUp),
+    responses=problems.documented(NotFound, Forbidden, CannotHangUp),
 )
 async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
     """End a call. The seconds talked until now are charged when the network reports the end; a
     call that is over stays as it is, so this may be repeated."""
-    await _visible(call_id, user)
+    call = await _visible(call_id, user)
+    if not may_change(user, call["user_id"]):
+        raise Forbidden("An operator looks at the calls of others and does not end them.")
     return call_out(await placing.hang_up_call(call_id))
 
 
@@ -264,8 +276,8 @@ def call_out(call: Call) -> CallOut:
 
 
 async def _visible(call_id: str, user: User) -> Call:
-    """The call if it is the user's own or the user is an admin; else there is none."""
+    """The call if it is the user's own or the user sees everybody's; else there is none."""
     call = await call_records.get_call(call_id)
-    if user.role != "admin" and call["user_id"] != user.id:
+    if not may_see(user, call["user_id"]):
         raise NotFound("There is no call with this id.")
     return call

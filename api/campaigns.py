@@ -12,9 +12,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from api import downloads, middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
-from api.dependencies import CurrentUser, Page
-from api.fields import Instant, Phone, RupeesOut
+from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
+from api.fields import Instant, Phone, RequestModel, RupeesOut
 from api.idempotency import Answer, Idempotent
+from billing.limits import SpendingKey
 from calls.placing import CallSpec, MachineDetection
 from campaigns import contact_import, contacts, creation
 from campaigns import records as campaign_records
@@ -28,6 +29,7 @@ from core.csv_files import UnreadableFile
 from core.errors import (
     PAYMENT_REQUIRED,
     BodyTooLarge,
+    Forbidden,
     IdempotencyKeyReused,
     InvalidRequest,
     NotFound,
@@ -100,7 +102,7 @@ NotYet = Annotated[None, BeforeValidator(_not_yet)]
 Starts = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_soon)]
 
 
-class Options(BaseModel):
+class Options(RequestModel):
     """What a campaign says, how fast, and when; at most one of `message`, `audio_url` and
     `connect_to`."""
 
@@ -147,7 +149,7 @@ class UploadIn(Options):
     start_at: Annotated[Starts | None, _blank] = None
 
 
-def _plan(options: Options) -> CampaignPlan:
+def _plan(options: Options, key: SpendingKey | None) -> CampaignPlan:
     return CampaignPlan(
         name=options.name,
         spec=CallSpec(
@@ -162,6 +164,7 @@ def _plan(options: Options) -> CampaignPlan:
         calls_per_minute=options.calls_per_minute,
         start=options.start,
         start_at=options.start_at,
+        key=key,
     )
 
 
@@ -239,23 +242,26 @@ class ContactsOut(BaseModel):
 _CREATING: Final[tuple[type[Problem], ...]] = (
     *PAYMENT_REQUIRED,
     BodyTooLarge,
+    Forbidden,
     TooManyRows,
     InvalidRequest,
     InvalidNumber,
     DestinationNotAllowed,
     NoUsableRow,
 )
-_moving = problems.documented(NotFound, InvalidTransition)
+_moving = problems.documented(NotFound, Forbidden, InvalidTransition)
 
 
 @router.post(
     "", status_code=201, response_model=CreatedOut, responses=problems.documented(*_CREATING)
 )
-async def create_campaign(user: CurrentUser, body: CampaignIn, once: Idempotent) -> Response:
+async def create_campaign(
+    user: CurrentUser, key: PayingKey, body: CampaignIn, once: Idempotent
+) -> Response:
     """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
 
     async def work(seed: str) -> Answer:
-        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body))
+        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body, key))
         return await _created(
             await creation.create_campaign(
                 campaign, contact_import.read_list_contacts(body.numbers)
@@ -273,6 +279,7 @@ async def create_campaign(user: CurrentUser, body: CampaignIn, once: Idempotent)
 )
 async def upload_campaign(
     user: CurrentUser,
+    key: PayingKey,
     form: Annotated[UploadIn, Form(media_type="multipart/form-data")],
     once: Idempotent,
 ) -> Response:
@@ -282,7 +289,7 @@ async def upload_campaign(
     content = await form.file.read()
 
     async def work(seed: str) -> Answer:
-        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form))
+        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form, key))
         rows = contact_import.read_csv_contacts(content, phone_column=form.phone_column)
         return await _created(await creation.create_campaign(campaign, rows))
 
@@ -302,8 +309,9 @@ async def list_campaigns(
     status: Status | None = None,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
 ) -> CampaignsOut:
-    """The user's campaigns, newest first; an admin sees everybody's, or those of `user_id`."""
-    whose = user_id if user.role == "admin" else user.id
+    """The user's campaigns, newest first; an operator or admin sees everybody's, or those of
+    `user_id`."""
+    whose = user_id if sees_everybody(user) else user.id
     found, next_cursor = await campaign_records.list_campaigns(
         whose, status=status, limit=page.limit, cursor=page.cursor
     )
@@ -361,7 +369,7 @@ async def results(
 @router.post("/{campaign_id}/pause", response_model=CampaignOut, responses=_moving)
 async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Place no more calls; those that are up end as they will."""
-    campaign = await _visible(campaign_id, user)
+    campaign = await _changeable(campaign_id, user)
     return await _one(await campaign_records.pause_campaign(campaign))
 
 
@@ -370,16 +378,16 @@ async def pause(campaign_id: str, user: CurrentUser) -> CampaignOut:
     response_model=CampaignOut,
     responses=_moving | problems.documented(*PAYMENT_REQUIRED),
 )
-async def resume(campaign_id: str, user: CurrentUser) -> CampaignOut:
+async def resume(campaign_id: str, user: CurrentUser, key: PayingKey) -> CampaignOut:
     """Go on, or start a draft."""
-    campaign = await _visible(campaign_id, user)
-    return await _one(await campaign_records.resume_campaign(campaign))
+    campaign = await _changeable(campaign_id, user)
+    return await _one(await campaign_records.resume_campaign(campaign, key=key))
 
 
 @router.post("/{campaign_id}/cancel", response_model=CampaignOut, responses=_moving)
 async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """Call nobody else; calls that are up end as they will."""
-    campaign = await _visible(campaign_id, user)
+    campaign = await _changeable(campaign_id, user)
     return await _one(await campaign_records.cancel_campaign(campaign))
 
 
@@ -417,10 +425,18 @@ def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]
 
 
 async def _visible(campaign_id: str, user: User) -> Campaign:
-    """The campaign if it is the user's own or the user is an admin; else there is none."""
+    """The campaign if it is the user's own or the user sees everybody's; else there is none."""
     campaign = await campaign_records.get_campaign(campaign_id)
-    if user.role != "admin" and campaign["user_id"] != user.id:
+    if not may_see(user, campaign["user_id"]):
         raise NotFound("There is no campaign with this id.")
+    return campaign
+
+
+async def _changeable(campaign_id: str, user: User) -> Campaign:
+    """The same for what moves it: an operator, who sees everybody's, may not."""
+    campaign = await _visible(campaign_id, user)
+    if not may_change(user, campaign["user_id"]):
+        raise Forbidden("An operator looks at the campaigns of others and does not move them.")
     return campaign
 
 

@@ -5,40 +5,53 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from fastapi.security import OAuth2PasswordBearer
+from fastapi.security.base import SecurityBase
 
-import users
+from api import access
 from api.problems import raises
-from auth import sessions
 from auth.sessions import Claims
+from billing.limits import SpendingKey
 from core import pagination
 from core.errors import Forbidden, InvalidCursor, Unauthenticated
 from users import User
 
 # --- the current user ---------------------------------------------------------------------------
 
-_bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/token", auto_error=False)
+
+class _SignedIn(SecurityBase):
+    """The user who is calling. One dependency, which is also the scheme that OpenAPI names: each
+    one costs every request."""
+
+    model = access.bearer.model
+    scheme_name = access.bearer.scheme_name
+
+    async def __call__(self, request: Request) -> User:
+        return (await access.authenticate(request)).user
 
 
-@raises(Unauthenticated)
-async def _claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
-    if not token:
-        raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
-    return await sessions.get_claims(token)
+signed_in = raises(Unauthenticated)(_SignedIn())
+CurrentUser = Annotated[User, Depends(signed_in)]
 
 
-@raises(Unauthenticated)
-async def _current_user(claims: Annotated[Claims, Depends(_claims)]) -> User:
-    user = await users.find_user_cached(claims.user_id)
-    if user is None or (claims.epoch != user.epoch and claims.session_id != user.kept_session_id):
-        raise Unauthenticated("The token is not valid (any more). Log in again.")
-    return user
+@raises(Forbidden)
+async def _claims(request: Request, _: CurrentUser) -> Claims:
+    claims = (await access.authenticate(request)).claims
+    if claims is None:
+        raise Forbidden("An API key may not do this: log in with e-mail address and password.")
+    return claims
 
 
+async def _spending_key(request: Request, _: CurrentUser) -> SpendingKey | None:
+    key = (await access.authenticate(request)).key
+    return None if key is None else SpendingKey(key.id, key.daily_spend_cap_paise)
+
+
+# The API key for whose cap counts what the request spends; None when a person asks.
+PayingKey = Annotated[SpendingKey | None, Depends(_spending_key)]
 CurrentClaims = Annotated[Claims, Depends(_claims)]
-CurrentUser = Annotated[User, Depends(_current_user)]
 
 
+# The table in `access` has refused other roles already; these hold where a route has no entry yet.
 @raises(Forbidden)
 async def _admin(user: CurrentUser) -> User:
     if user.role != "admin":
@@ -46,7 +59,16 @@ async def _admin(user: CurrentUser) -> User:
     return user
 
 
+@raises(Forbidden)
+async def _operator(user: CurrentUser) -> User:
+    if not sees_everybody(user):
+        raise Forbidden("This needs the role operator or admin.")
+    return user
+
+
 Admin = Annotated[User, Depends(_admin)]
+# Who may look at everybody's: an operator or an admin. What changes something asks for `Admin`.
+Operator = Annotated[User, Depends(_operator)]
 
 
 def client_address(request: Request) -> str:
@@ -54,9 +76,25 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
+def sees_everybody(user: User) -> bool:
+    """Whether this user may look at the records of all users: an operator or an admin."""
+    return user.role in ("operator", "admin")
+
+
 def scope_of(user: User) -> str | None:
-    """Whose records this user may see: their own, by their id; those of all users (None) for an admin."""
-    return None if user.role == "admin" else user.id
+    """Whose records this user may see: their own, by their id; those of all users (None) for an
+    operator and an admin."""
+    return None if sees_everybody(user) else user.id
+
+
+def may_see(user: User, owner_id: str) -> bool:
+    """Whether this user may look at a record of `owner_id`."""
+    return owner_id == user.id or sees_everybody(user)
+
+
+def may_change(user: User, owner_id: str) -> bool:
+    """Whether this user may change a record of `owner_id`: an operator may not."""
+    return owner_id == user.id or user.role == "admin"
 
 
 # --- pages --------------------------------------------------------------------------------------

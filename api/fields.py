@@ -2,22 +2,61 @@
 
 import datetime as dt
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Query
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
+from billing.pricing import RATE_PAISE_MAX
 from core import clock, money, phone_numbers
 from core.errors import invalid
 from transactions import Period
 
-Instant = Annotated[dt.datetime, PlainSerializer(clock.iso, return_type=str)]
+
+class RequestModel(BaseModel):
+    """The base of every body and form of a request: a field that is not known is refused, for it
+    would do nothing, and its sender believes that it does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Instant = Annotated[
+    dt.datetime,
+    PlainSerializer(clock.iso, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 
 
 # --- the period ---------------------------------------------------------------------------------
 
-_date_form = re.compile(r"\d{4}-\d{2}-\d{2}")
-_moment_form = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}[0-9:.]*)(Z|[ +-]\d{2}:\d{2})")
+# Later than any deadline of ours, and far enough from the end of the calendar that a day can be added
+# in every time zone. Nothing here is older than the first day.
+FIRST_DAY: Final = dt.date(1970, 1, 1)
+LAST_DAY: Final = dt.date(9998, 12, 31)
+_DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = r"T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+_date_form = re.compile(_DAY)
+# An unescaped + of an offset is decoded to a space.
+_moment_form = re.compile(f"({_DAY}{_TIME})(Z|[ +-][0-9]{{2}}:[0-9]{{2}})")
+
+# A day or a moment in a request, for `span_of`. The pattern is for clients: the refusal is ours.
+WhenText = Annotated[
+    str,
+    Field(
+        max_length=64,
+        json_schema_extra={
+            "pattern": f"^{_DAY}({_TIME}(Z|[+-][0-9]{{2}}:[0-9]{{2}}))?$",
+            "examples": ["2026-11-01", "2026-11-01T09:00:00Z"],
+        },
+    ),
+]
 
 
 def period_of(first: str | None, last: str | None) -> Period:
@@ -34,38 +73,67 @@ def period_of(first: str | None, last: str | None) -> Period:
 
 
 def span_of(field: str, text: str) -> tuple[dt.datetime, dt.datetime]:
-    """When the day or the millisecond that `text` names begins, and when it is over."""
+    """When the day or the millisecond that `text` names begins, and when it is over.
+
+    Raises InvalidRequest, also for what is not between `FIRST_DAY` and `LAST_DAY`.
+    """
     try:
-        if _date_form.fullmatch(text):
-            day = dt.date.fromisoformat(text)
-            return clock.ist_day_start(day), clock.ist_day_end(day)
-        if parts := _moment_form.fullmatch(text):
-            # An unescaped + of an offset is decoded to a space.
-            written = dt.datetime.fromisoformat(parts[1] + parts[2].replace(" ", "+"))
-            moment = written.astimezone(dt.UTC)
-            moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-            return moment, moment + dt.timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
-        pass
-    raise invalid(field, "must be a day (2026-11-01) or a moment (2026-11-01T09:00:00Z)")
+        begin, end = _day_of(text) or _millisecond_of(text)
+    except ValueError:
+        raise invalid(
+            field, "must be a day (2026-11-01) or a moment (2026-11-01T09:00:00Z)"
+        ) from None
+    except OverflowError:
+        raise invalid(field, f"must be between {FIRST_DAY} and {LAST_DAY}") from None
+    if not clock.ist_day_start(FIRST_DAY) <= begin < clock.ist_day_end(LAST_DAY):
+        raise invalid(field, f"must be between {FIRST_DAY} and {LAST_DAY}")
+    return begin, end
+
+
+def _day_of(text: str) -> tuple[dt.datetime, dt.datetime] | None:
+    """The day in India that `text` names; None when it is not written as a day."""
+    if not _date_form.fullmatch(text):
+        return None
+    day = dt.date.fromisoformat(text)
+    return clock.ist_day_start(day), clock.ist_day_end(day)
+
+
+def _millisecond_of(text: str) -> tuple[dt.datetime, dt.datetime]:
+    parts = _moment_form.fullmatch(text)
+    if parts is None:
+        raise ValueError("no moment")
+    written = dt.datetime.fromisoformat(parts[1] + parts[2].replace(" ", "+"))
+    moment = written.astimezone(dt.UTC)
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return moment, moment + dt.timedelta(milliseconds=1)
 
 
 When = Annotated[
-    str | None,
+    WhenText | None,
     Query(description="A day in India (`2026-11-01`) or a moment (`2026-11-01T09:00:00Z`)"),
 ]
 
 
 # --- fields of requests and responses ------------------------------------------------------------
 
-_rupees_schema = WithJsonSchema(
-    {"type": "number", "multipleOf": 0.01, "examples": [150.5], "description": "Rupees"}
-)
+# No `multipleOf: 0.01`: a client that checks it with floats refuses every ninth valid amount.
+_RUPEES: Final = {
+    "type": "number",
+    "description": "Rupees, with at most two decimals",
+    "examples": [150.5],
+}
+_rupees_sent = WithJsonSchema({**_RUPEES, "exclusiveMinimum": 0, "maximum": money.RUPEES_MAX})
 
-# A request field: rupees in JSON, parsed to int paise.
-RupeesIn = Annotated[int, BeforeValidator(money.paise_of), _rupees_schema]
+# A request field: rupees in JSON, parsed to int paise. What is not positive is refused, by the field
+# or by the one who knows the smallest amount.
+RupeesIn = Annotated[int, BeforeValidator(money.paise_of), _rupees_sent]
 # The same, strictly positive.
-PositiveRupeesIn = Annotated[int, BeforeValidator(money.paise_of), Field(gt=0), _rupees_schema]
+PositiveRupeesIn = Annotated[int, BeforeValidator(money.paise_of), Field(gt=0), _rupees_sent]
+# A rate in rupees a minute; `billing.rates` refuses the others.
+rate_schema = WithJsonSchema(
+    {**_RUPEES, "exclusiveMinimum": 0, "maximum": money.floor_div(RATE_PAISE_MAX, 100)}
+)
+RateIn = Annotated[int, BeforeValidator(money.paise_of), rate_schema]
 
 
 def _rupees_out(paise: Any) -> float:
@@ -73,5 +141,5 @@ def _rupees_out(paise: Any) -> float:
 
 
 # A response field: int paise, written as rupees in JSON.
-RupeesOut = Annotated[int, PlainSerializer(_rupees_out, return_type=float), _rupees_schema]
+RupeesOut = Annotated[int, PlainSerializer(_rupees_out, return_type=float), WithJsonSchema(_RUPEES)]
 Phone = Annotated[str, Field(min_length=1, max_length=phone_numbers.TEXT_LENGTH_MAX)]

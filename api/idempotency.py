@@ -14,12 +14,15 @@ from pydantic import BaseModel
 from ulid import ULID
 
 from api import problems
+from auth import rate_limits
 from core import clock, database, leases
 from core.database import Document, Index, db
 from core.errors import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
+    InvalidRequest,
     StillRunning,
+    TooManyRequests,
     Unavailable,
     invalid,
 )
@@ -44,10 +47,12 @@ database.declare(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What `Once` sends and stores: a status and a model."""
+    """What `Once` sends and stores: a status and a model. `kept` is what is stored and sent to a
+    repetition instead, where the answer has a secret in it that is shown once."""
 
     status: int
     model: BaseModel
+    kept: BaseModel | None = None
 
 
 class KeptAnswer(TypedDict):
@@ -128,6 +133,7 @@ class Once:
             raise invalid("Idempotency-Key", "1 to 255 printable ASCII characters without spaces")
         body = fingerprint if fingerprint is not None else await request.body()
         digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
+        await rate_limits.count("idempotency_keys", user_id)
         record_id = database.stable_id("idem", user_id, request.method, request.url.path, key)
         record, lease = await _claim(record_id, digest, user_id)
         if record["body_digest"] != digest:
@@ -137,12 +143,28 @@ class Once:
         return record, lease
 
 
-@problems.raises(IdempotencyKeyReused, StillRunning)
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A new one for each new request, the same one to repeat it",
+    "schema": {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255},
+}
+
+
+@problems.reads(_KEY_HEADER, answers={"Idempotency-Replayed": "`true`: the first answer, again"})
+@problems.raises(InvalidRequest, IdempotencyKeyReused, StillRunning, TooManyRequests)
 async def _once(request: Request) -> Once:
     return Once(request)
 
 
-@problems.raises(IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning)
+@problems.reads(
+    {**_KEY_HEADER, "required": True},
+    answers={"Idempotency-Replayed": "`true`: the first answer, again"},
+)
+@problems.raises(
+    InvalidRequest, IdempotencyKeyRequired, IdempotencyKeyReused, StillRunning, TooManyRequests
+)
 async def _once_required(request: Request) -> Once:
     return Once(request, required=True)
 
@@ -168,7 +190,8 @@ async def _do(
         await _finish(lease.release())
         raise
     text = answer.model.model_dump_json()
-    kept: KeptAnswer = {"status": answer.status, "body": text}
+    again = text if answer.kept is None else answer.kept.model_dump_json()
+    kept: KeptAnswer = {"status": answer.status, "body": again}
     await _finish(db.idempotency_keys.update_one(lease.mine, {"$set": {"answer": kept}}))
     return _json(answer.status, text)
 

@@ -13,7 +13,7 @@ import payments
 import refunds
 from api import problems
 from api.dependencies import CurrentUser, PageOfLongCursor, scope_of
-from api.fields import RupeesIn, RupeesOut
+from api.fields import RequestModel, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
 from core import clock, config, money
 from core.errors import (
@@ -57,7 +57,7 @@ class KeyOut(BaseModel):
     checkout_url: str
 
 
-class OrderIn(BaseModel):
+class OrderIn(RequestModel):
     """How much to recharge."""
 
     amount: RupeesIn
@@ -77,7 +77,7 @@ class OpenedOut(BaseModel):
     pay_url: str | None = Field(description="Sandbox only: a page on which a person can pay")
 
 
-class VerifyIn(BaseModel):
+class VerifyIn(RequestModel):
     """What Checkout handed to the browser."""
 
     razorpay_order_id: Annotated[str, Field(max_length=100)]
@@ -245,7 +245,7 @@ async def get_orders(
     user: CurrentUser,
     page: PageOfLongCursor,
 ) -> OrdersOut:
-    """The user's orders, newest first; for an admin everybody's."""
+    """The user's orders, newest first; for an operator or admin everybody's."""
     histories, next_cursor = await _list_order_histories(
         scope_of(user), limit=page.limit, cursor=page.cursor
     )

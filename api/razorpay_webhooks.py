@@ -11,7 +11,9 @@ from core.errors import NotFound
 from payments import InvalidSignature
 from reconciliation import webhooks
 
-router = APIRouter(prefix="/api/payment/webhook", tags=["payment"], route_class=problems.Route)
+router = APIRouter(
+    prefix="/api/payment/webhook", tags=["payment"], route_class=problems.LenientRoute
+)
 
 
 class ReceivedOut(BaseModel):

@@ -8,8 +8,10 @@ from pydantic import BaseModel, Field, StringConstraints
 import refunds
 from api import problems
 from api.dependencies import Admin, CurrentUser, PageOfLongCursor, scope_of
-from api.fields import Instant, PositiveRupeesIn, RupeesOut
+from api.fields import Instant, PositiveRupeesIn, RequestModel, RupeesOut
 from api.idempotency import Answer, IdempotentRequired
+from auth import audit_log
+from auth.audit_log import Target
 from core import money
 from core.errors import InvalidCursor, NotFound
 from gateway import GatewayRefused, GatewayUnavailable
@@ -22,7 +24,7 @@ router = APIRouter(prefix="/api/payment/refunds", tags=["payment"], route_class=
 # --- shapes -------------------------------------------------------------------------------------
 
 
-class RefundIn(BaseModel):
+class RefundIn(RequestModel):
     """What to refund; without an amount all that is left of the payment."""
 
     payment_id: Annotated[str, Field(max_length=100)]
@@ -30,7 +32,7 @@ class RefundIn(BaseModel):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
-class ResolveRefundIn(BaseModel):
+class ResolveRefundIn(RequestModel):
     """How the refund ended, and how that is known."""
 
     outcome: Literal["processed", "failed"]
@@ -108,6 +110,17 @@ async def post_refund(body: RefundIn, admin: Admin, once: IdempotentRequired) ->
             by=admin.id,
             seed=seed,
         )
+        audit_log.describe(
+            "refund.create",
+            Target("payment", body.payment_id),
+            after={
+                "refund_id": record["_id"],
+                "user_id": record["user_id"],
+                "amount_paise": int(record["amount_paise"]),
+                "status": record["status"],
+                "reason": body.reason,
+            },
+        )
         return Answer(201, _out(record))
 
     return await once(admin.id, work)
@@ -119,7 +132,7 @@ async def get_refunds(
     page: PageOfLongCursor,
     payment_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> RefundsOut:
-    """The user's refunds, newest first; for an admin everybody's."""
+    """The user's refunds, newest first; for an operator or admin everybody's."""
     records, next_cursor = await refunds.list_refunds(
         scope_of(user), payment_id=payment_id, limit=page.limit, cursor=page.cursor
     )
@@ -144,7 +157,14 @@ async def get_refund(refund_id: str, user: CurrentUser) -> RefundOut:
 async def resolve_refund(refund_id: str, body: ResolveRefundIn, admin: Admin) -> RefundOut:
     """End a refund that Razorpay does not know any more, or reports with other facts: its money went
     back, or it is the wallet's again. Harmless when repeated; what Razorpay reports later counts."""
+    before = await refunds.get_refund(refund_id, None)
     ended = await refunds.resolve(refund_id, outcome=body.outcome, by=admin.id, reason=body.reason)
+    audit_log.describe(
+        "refund.resolve",
+        Target("refund", refund_id),
+        before={"status": before["status"]},
+        after={"status": ended["status"], "outcome": body.outcome, "reason": body.reason},
+    )
     return _out(ended)
 
 

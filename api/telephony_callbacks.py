@@ -28,7 +28,7 @@ async def script_for(call_id: str, *, via: str) -> telephony.Script:
 
 # --- routes -------------------------------------------------------------------------------------
 
-router = APIRouter(tags=["calls"], route_class=problems.Route)
+router = APIRouter(tags=["calls"], route_class=problems.LenientRoute)
 
 _ADDRESS = {
     "parameters": [

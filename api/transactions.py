@@ -13,7 +13,7 @@ from pydantic import BaseModel
 import transactions
 import users
 from api import downloads, fields, problems
-from api.dependencies import CurrentUser, PageOfAnyCursor, scope_of
+from api.dependencies import CurrentUser, PageOfAnyCursor, scope_of, sees_everybody
 from api.fields import Instant, RupeesOut, When
 from core import clock, csv_files, money
 from core.csv_files import BYTE_ORDER_MARK
@@ -82,12 +82,12 @@ async def _filter(
     to: When = None,
     campaign_id: Id = None,
     call_id: Id = None,
-    user_id: Annotated[Id, Query(description="Whose; admins only")] = None,
+    user_id: Annotated[Id, Query(description="Whose; operators and admins only")] = None,
 ) -> Filter:
     """The filter of the query parameters, limited to what the user may see."""
-    if user.role != "admin":
+    if not sees_everybody(user):
         if user_id not in (None, user.id):
-            raise Forbidden("Only an admin may look at another user's transactions.")
+            raise Forbidden("Only an operator may look at another user's transactions.")
         user_id = user.id
     return Filter(
         user_id=user_id,
@@ -133,7 +133,7 @@ async def download(
     excel: Annotated[bool, Query(description="Begin with a byte order mark")] = False,
 ) -> StreamingResponse:
     """The whole filter as CSV. A download that breaks off was not complete."""
-    pieces = csv_of(chosen, for_admin=user.role == "admin", byte_order_mark=excel)
+    pieces = csv_of(chosen, for_admin=sees_everybody(user), byte_order_mark=excel)
     return await downloads.attachment(pieces, _file_name(chosen.period))
 
 
@@ -155,7 +155,7 @@ async def one(user: CurrentUser, transaction_id: str) -> TransactionOut:
 async def _shown(entries: Sequence[Entry], user: User) -> list[TransactionOut]:
     """The entries as the user may see them."""
     emails: dict[str, str] | None = None
-    if user.role == "admin":
+    if sees_everybody(user):
         emails = await users.find_emails({entry.user_id for entry in entries})
     return [_out(entry, emails) for entry in entries]
 

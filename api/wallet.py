@@ -3,12 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import BaseModel
 
 import wallet
-from api import problems
+from api import fields, problems
 from api.dependencies import Admin, CurrentUser
-from api.fields import Instant, RupeesIn, RupeesOut
+from api.fields import Instant, RateIn, RequestModel, RupeesOut
+from auth import audit_log
+from auth.audit_log import Target
 from billing import rates
 from billing.pricing import Rate, Source
 from billing.rate_cards import DestinationNotRated
@@ -99,10 +101,10 @@ class CallRateSet(BaseModel):
     updated_by: str
 
 
-class CallRateIn(BaseModel):
+class CallRateIn(RequestModel):
     """The new rate, in rupees a minute."""
 
-    rate: RupeesIn
+    rate: RateIn
 
 
 @router.post(
@@ -112,7 +114,9 @@ class CallRateIn(BaseModel):
 async def set_call_rate(
     admin: Admin,
     rate: Annotated[
-        str | None, Query(max_length=40), WithJsonSchema({"type": "number", "examples": [15.0]})
+        str | None,
+        Query(max_length=40),
+        fields.rate_schema,
     ] = None,
     body: CallRateIn | None = None,
 ) -> CallRateSet:
@@ -127,7 +131,14 @@ async def set_call_rate(
         raise invalid("rate", "is missing: send ?rate=15.0 or a JSON body with rate")
     if len(set(asked)) > 1:
         raise invalid("rate", "the query and the body name two different rates")
+    before = await rates.get_current_rate()
     kept = await rates.set_current_rate(asked[0], by=admin.email)
+    audit_log.describe(
+        "rate.set",
+        Target("rate", "call_rate_per_minute"),
+        before={"rate_paise_per_minute": before.rate_paise_per_minute},
+        after={"rate_paise_per_minute": asked[0]},
+    )
     return CallRateSet(
         rate_per_minute=kept["rate_paise_per_minute"],
         updated_at=kept["updated_at"],

@@ -1,6 +1,11 @@
 """Passwords: hashed with Argon2, compared in constant time, refused when they are weak."""
 
 import asyncio
+import base64
+import contextlib
+import os
+import sys
+import threading
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +29,26 @@ PASSWORD_CHARACTERS_MAX: Final = 128
 COMMON_PASSWORDS: Final = frozenset(
     Path(__file__).with_name("common_passwords.txt").read_text("utf-8").split()
 )
-HASHES_WAITING_MAX: Final = 256
+# Some seconds of work: who comes later is refused at once and may come again.
+HASHES_WAITING_MAX: Final = 64
+_NICENESS: Final = 5
 
 # OWASP's argon2id parameters (Password Storage Cheat Sheet): 19 MiB, 2 passes, 1 lane.
 _hasher = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
-_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
 _hashes_waiting = 0
+
+
+def _yield_to_requests() -> None:
+    """Lower the priority of this thread: a hash keeps a processor busy for a tenth of a second, and
+    requests that need none must not wait for one."""
+    if sys.platform == "linux":  # elsewhere the priority is that of the whole process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+_threads = ThreadPoolExecutor(
+    max_workers=2, thread_name_prefix="argon2", initializer=_yield_to_requests
+)
 
 
 # --- hashes -------------------------------------------------------------------------------------
@@ -84,6 +103,12 @@ async def _in_threads(work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(_threads, work)
     finally:
         _hashes_waiting -= 1
+
+
+def readable(data: bytes) -> str:
+    """A password that can be read out, of the first 10 bytes of `data`: `abcd-efgh-ijkl-mnop`."""
+    text = base64.b32encode(data[:10]).decode().casefold()
+    return "-".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
 # --- which passwords are refused ----------------------------------------------------------------

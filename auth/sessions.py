@@ -8,14 +8,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypedDict, cast
+from typing import Any, Final, NotRequired, TypedDict, cast
 
 from jose import JWTError, jwt
 
-from auth import passwords, rate_limits
-from core import clock, config, database
-from core.database import Document, Index, db
-from core.errors import Unauthenticated, Unavailable
+from auth import devices, passwords, rate_limits, signing_keys
+from auth.devices import Client
+from auth.signing_keys import SigningKey
+from core import clock, config, database, pagination
+from core.database import Document, Index, Update, db
+from core.errors import NotFound, Unauthenticated, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ TOKEN_CHARACTERS_MAX: Final = 2_000
 STREAM_SILENCE_SECONDS_MAX: Final = 2.0
 LOOK_UP_SECONDS_MAX: Final = 5.0
 _VERIFIED_TOKENS_MAX: Final = 10_000
+_NEWEST: Final = pagination.newest_first("created_at")
 
 
 class SessionRecord(TypedDict):
@@ -39,6 +42,10 @@ class SessionRecord(TypedDict):
     created_at: dt.datetime
     expires_at: dt.datetime
     revoked_at: dt.datetime | None  # None: the session is valid
+    # records of 0.2 have none of these
+    device: NotRequired[str]  # in a few words: `Firefox on Windows`
+    address: NotRequired[str]  # from which somebody logged in
+    last_used_at: NotRequired[dt.datetime]  # written once a minute at most
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,8 +74,9 @@ def token_seconds() -> int:
     return config.settings().access_token_minutes * 60
 
 
-async def create_session(user_id: str, epoch: int) -> str:
-    """Create a session and return its signed token. `epoch` counts the user's password changes."""
+async def create_session(user_id: str, epoch: int, client: Client | None = None) -> str:
+    """Create a session and return its signed token. `epoch` counts the user's password changes;
+    `client` is who logs in, for the list of sessions."""
     now = clock.now()
     session: SessionRecord = {
         "_id": database.new_id("ses"),
@@ -76,7 +84,11 @@ async def create_session(user_id: str, epoch: int) -> str:
         "created_at": now,
         "expires_at": clock.after(token_seconds(), since=now),
         "revoked_at": None,
+        "last_used_at": now,
     }
+    if client is not None:
+        session["device"] = devices.describe(client.user_agent)
+        session["address"] = client.address
     await db.sessions.insert_one(cast(Document, session))
     claims = {
         "iss": ISSUER,
@@ -86,7 +98,10 @@ async def create_session(user_id: str, epoch: int) -> str:
         "iat": int(now.timestamp()),
         "exp": int(now.timestamp()) + token_seconds(),
     }
-    return str(jwt.encode(claims, _key(), algorithm=ALGORITHMS[0]))
+    key = signing_keys.current()
+    return str(
+        jwt.encode(claims, key.secret, algorithm=ALGORITHMS[0], headers={"kid": key.id}),
+    )
 
 
 async def get_claims(token: str) -> Claims:
@@ -99,7 +114,50 @@ async def get_claims(token: str) -> Claims:
         await _require_not_revoked(claims.session_id)
     elif claims.session_id in _revoked:
         raise Unauthenticated("This session has ended. Log in again.")
+    _used_at[claims.session_id] = clock.now()
     return claims
+
+
+async def list_sessions(
+    user_id: str, *, limit: int, cursor: str | None
+) -> tuple[list[SessionRecord], str | None]:
+    """The sessions of a user that have not ended, the newest first, and the next cursor.
+
+    Raises InvalidCursor. A use of the last minute may be missing when another process saw it.
+    """
+    valid: Document = {
+        "user_id": user_id,
+        "revoked_at": None,
+        "expires_at": {"$gt": clock.now()},
+    }
+    found = db.sessions.find(valid | _NEWEST.behind(cursor), sort=_NEWEST.sort)
+    rows = cast(list[SessionRecord], await found.to_list(limit + 1))
+    for row in rows:
+        if (used_at := _used_at.get(row["_id"])) is not None:
+            row["last_used_at"] = used_at
+    return _NEWEST.cut(rows, limit)
+
+
+async def end_session(user_id: str, session_id: str) -> None:
+    """End one session of the user; harmless when it has ended. Raises NotFound for any other."""
+    session = await db.sessions.find_one_and_update(
+        {"_id": session_id, "user_id": user_id},
+        {"$set": {"revoked_at": clock.now()}},
+        return_document=True,
+    )
+    if session is None:
+        raise NotFound("There is no such session.")
+    _revoked[session_id] = session["expires_at"]
+
+
+async def record_use() -> None:
+    """Write when the sessions of this process were used last, for the list that their owners see."""
+    while _used_at:
+        batch = [_used_at.popitem() for _ in range(min(len(_used_at), _USES_WRITTEN_TOGETHER))]
+        await database.write_all(
+            Update("sessions", {"_id": session_id}, {"$max": {"last_used_at": used_at}})
+            for session_id, used_at in batch
+        )
 
 
 async def revoke_session(claims: Claims) -> None:
@@ -120,20 +178,17 @@ async def revoke_session(claims: Claims) -> None:
     _revoked[claims.session_id] = expires_at
 
 
-async def revoke_sessions(user_id: str) -> None:
-    """End every session of the user."""
-    await db.sessions.update_many(
-        {"user_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": clock.now()}}
+async def revoke_sessions(user_id: str, *, except_session_id: str | None = None) -> int:
+    """End every session of the user but one; how many have ended now."""
+    ended = await db.sessions.update_many(
+        {"user_id": user_id, "revoked_at": None, "_id": {"$ne": except_session_id}},
+        {"$set": {"revoked_at": clock.now()}},
     )
     now = clock.now()
-    await _load_revoked({"user_id": user_id, "expires_at": {"$gt": now}})
-
-
-def _key() -> str:
-    key = config.settings().jwt_secret.get_secret_value()
-    if not key:
-        raise RuntimeError("JWT_SECRET is missing: nothing can be signed")
-    return key
+    await _load_revoked(
+        {"user_id": user_id, "revoked_at": {"$type": "date"}, "expires_at": {"$gt": now}}
+    )
+    return ended.modified_count
 
 
 # A token is sent with every request and never changes, so its signature is verified once. Its end and
@@ -143,7 +198,11 @@ _verified_tokens: dict[str, _VerifiedToken] = {}
 
 def _claims_of(token: str) -> Claims:
     known = _verified_tokens.get(token)
-    if known is not None and known.key == _key() and known.expires_at >= int(time.time()):
+    if (
+        known is not None
+        and known.expires_at >= int(time.time())
+        and signing_keys.is_accepted(known.key)
+    ):
         return known.claims
     _verified_tokens.pop(token, None)
     verified = _verify(token)
@@ -157,20 +216,45 @@ def _verify(token: str) -> _VerifiedToken:
     refusal = Unauthenticated("The token is not valid (any more). Log in again.")
     if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii():
         raise refusal
-    try:
-        found = jwt.decode(
-            token,
-            _key(),
-            algorithms=ALGORITHMS,
-            issuer=ISSUER,
-            options={f"require_{claim}": True for claim in ("exp", "iat", "iss", "sub")},
-        )
-    except (JWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        raise refusal from None
+    for key in _keys_of(token):
+        try:
+            found = jwt.decode(
+                token,
+                key.secret,
+                algorithms=ALGORITHMS,
+                issuer=ISSUER,
+                options={f"require_{claim}": True for claim in ("exp", "iat", "iss", "sub")},
+            )
+            break
+        except _UNREADABLE:
+            continue
+    else:
+        raise refusal
     user_id, session_id, epoch = found.get("sub"), found.get("sid"), found.get("epoch")
     if not (isinstance(user_id, str) and isinstance(session_id, str) and type(epoch) is int):
         raise refusal
-    return _VerifiedToken(Claims(user_id, session_id, epoch), int(found["exp"]), _key())
+    return _VerifiedToken(Claims(user_id, session_id, epoch), int(found["exp"]), key.secret)
+
+
+# What the library raises for what is no token of ours; RecursionError for JSON that is nested deeply.
+_UNREADABLE: Final = (
+    JWTError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
+def _keys_of(token: str) -> list[SigningKey]:
+    """The keys that may have signed `token`: the one that its `kid` names, else (0.2) any of ours."""
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+    except _UNREADABLE:
+        return []
+    return [key for key in signing_keys.accepted() if kid is None or kid == key.id]
 
 
 # --- revocations by every process ---------------------------------------------------------------
@@ -178,6 +262,8 @@ def _verify(token: str) -> _VerifiedToken:
 # Each process follows one change stream of the sessions (and of the users, for users.py), so that
 # no request needs a look-up. While the stream is down, each request reads its session from the database.
 _revoked: dict[str, dt.datetime] = {}  # session id -> when its token expires by itself
+_used_at: dict[str, dt.datetime] = {}  # session id -> its last use, where that is not written yet
+_USES_WRITTEN_TOGETHER: Final = 500
 _answered_at = -math.inf  # time.monotonic() of the stream's last answer; -inf: not followed
 _listeners: dict[str, Callable[[Mapping[str, Any] | None], None]] = {}
 _follower: asyncio.Task[None] | None = None
@@ -214,6 +300,7 @@ async def stop() -> None:
             async with asyncio.timeout(1.5):  # an answer without a change takes half a second
                 await task
     _revoked.clear()
+    _used_at.clear()
     _verified_tokens.clear()
 
 
@@ -250,11 +337,16 @@ async def _follow() -> None:
 
 
 def _followed() -> Document:
-    """The server filters log-ins and expiries out: many of them must not delay a revocation."""
+    """The server filters log-ins, uses and expiries out: many of them must not delay a revocation."""
     return {
         "$or": [
             {"ns.coll": {"$in": list(_listeners)}},
-            {"ns.coll": "sessions", "operationType": {"$in": ["update", "replace"]}},
+            {
+                "ns.coll": "sessions",
+                "operationType": "update",
+                "updateDescription.updatedFields.revoked_at": {"$exists": True},
+            },
+            {"ns.coll": "sessions", "operationType": "replace"},
             {
                 "ns.coll": "sessions",
                 "operationType": "insert",
@@ -299,7 +391,7 @@ async def _require_not_revoked(session_id: str) -> None:
 database.declare(
     "sessions",
     indexes=[
-        Index(("user_id",)),
+        Index(("user_id", "-created_at", "-_id")),
         Index(("revoked_at",), only_where={"revoked_at": {"$type": "date"}}),
         Index(("expires_at",), expire_seconds=0),
     ],
@@ -312,6 +404,9 @@ database.declare(
             "created_at": {"bsonType": "date"},
             "expires_at": {"bsonType": "date"},
             "revoked_at": {"bsonType": ["date", "null"]},
+            "device": {"bsonType": "string"},
+            "address": {"bsonType": "string"},
+            "last_used_at": {"bsonType": "date"},
         },
     },
 )

@@ -4,15 +4,15 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable
-from typing import NotRequired
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import ledger
 import wallet
 from billing import limits, pricing, rates
-from billing.limits import Limits
+from billing.limits import Limits, SpendingKey
 from billing.pricing import Rate, RatedCall
-from core import config, money
+from core import config, database, money
 from core.database import AnyError, Write
 from core.errors import BalanceHeld, PaymentRequired, SpendCapReached, TooManyCalls, Unavailable
 from ledger import Outcome
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Reservation:
     """What is reserved for a call, and the seconds that it buys. `repeated`: it was reserved before.
 
-    `counted_on` is the day (in India) on which it counts for its user's limits, if it does.
+    `counted_on` is the day (in India) on which it counts for its user's limits, if it does, and
+    `key_counted_on` that on which it counts for its API key's cap.
     `affordable_seconds` is what all that is free in the wallet would buy on top of it.
     """
 
@@ -37,6 +38,7 @@ class Reservation:
     repeated: bool = False
     counted_on: str | None = None
     affordable_seconds: int = 0
+    key_counted_on: str | None = None
 
 
 class BilledCall(RatedCall):
@@ -50,6 +52,11 @@ class BilledCall(RatedCall):
     held_paise: int
     limit_seconds: int
     counted_on: NotRequired[str | None]  # the day in India on which it counts for its user's limits
+    api_key_id: NotRequired[
+        str | None
+    ]  # the API key with which it was placed, or its campaign made
+    api_key_cap_paise: NotRequired[int | None]
+    key_counted_on: NotRequired[str | None]  # the day on which it counts for the key's cap
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,8 +123,11 @@ class Outlook:
 # --- may a call be placed -----------------------------------------------------------------------
 
 
-async def get_outlook(user_id: str, number: str | None = None) -> Outlook:
-    """What the user may do and can pay for now, if the next call goes to `number`."""
+async def get_outlook(
+    user_id: str, number: str | None = None, *, key: SpendingKey | None = None
+) -> Outlook:
+    """What the user may do and can pay for now, if the next call goes to `number` and counts for
+    the cap of `key`."""
     rate, balance, allowed = await asyncio.gather(
         rates.find_likely_rate(user_id, number),
         wallet.get_balance(user_id),
@@ -126,6 +136,8 @@ async def get_outlook(user_id: str, number: str | None = None) -> Outlook:
     spend_refusal: SpendCapReached | None = None
     try:
         await limits.check_spend_cap(user_id, allowed, _required_paise(rate))
+        if key is not None:
+            await limits.check_spend_cap(key.id, key.limits, _required_paise(rate))
     except SpendCapReached as refusal:
         spend_refusal = refusal
     return Outlook(
@@ -137,10 +149,12 @@ async def get_outlook(user_id: str, number: str | None = None) -> Outlook:
     )
 
 
-async def require_can_start(user_id: str, number: str | None = None) -> None:
+async def require_can_start(
+    user_id: str, number: str | None = None, *, key: SpendingKey | None = None
+) -> None:
     """Whether a call (to `number`) could be placed now; reserves nothing. Raises the 402s that
     `reserve` raises."""
-    if (refusal := (await get_outlook(user_id, number)).refusal) is not None:
+    if (refusal := (await get_outlook(user_id, number, key=key)).refusal) is not None:
         raise refusal
 
 
@@ -170,10 +184,11 @@ async def reserve(
     rate: Rate,
     seconds_max: int,
     whole: bool = False,
+    key: SpendingKey | None = None,
     companions: WithReservation,
 ) -> Reservation:
-    """Count a call for its user's limits and reserve its first slice, together with `companions`;
-    with `whole` all of it.
+    """Count a call for its user's limits and the cap of the API key it is placed with, and reserve
+    its first slice, together with `companions`; with `whole` all of it.
 
     The call is counted first, and the count is undone when the wallet refuses: a crash in between
     leaves the limits stricter for that minute or day, never looser. Raises InsufficientBalance,
@@ -182,18 +197,9 @@ async def reserve(
     allowed = await limits.get_limits(user_id)
     amount_paise = pricing.hold_paise(rate, seconds_max, whole=whole)
     least_paise = pricing.hold_paise_min(rate)
-    taken: limits.Counted | None = None
-    if allowed.are_counted:
-        taken = await limits.reserve_today(
-            user_id,
-            allowed,
-            call_id=call_id,
-            amount_paise=amount_paise,
-            amount_paise_min=least_paise,
-        )
-        amount_paise = taken.amount_paise
-    is_capped = taken is not None and allowed.spend_cap_paise is not None
-    counted_on = taken.on if taken is not None and is_capped else None
+    counts = await _count(user_id, allowed, key, call_id, amount_paise, least_paise)
+    amount_paise = min([amount_paise, *(count.amount_paise for count in counts)])
+    days = _days_of(counts, user_id)
     command = ledger.Hold(
         user_id=user_id,
         call_id=call_id,
@@ -204,17 +210,57 @@ async def reserve(
     try:
         outcome = await wallet.post(
             command,
-            lambda outcome: companions(_reservation(outcome, rate, seconds_max, counted_on)),
+            lambda outcome: companions(_reservation(outcome, rate, seconds_max, days)),
         )
     except (PaymentRequired, TooManyCalls) as refusal:
-        if taken is not None:
-            await taken.undo()
+        for count in counts:
+            await count.undo()
         if isinstance(refusal, TooManyCalls):
             refusal.extra.setdefault("limited_by", "concurrent_calls")
         raise
-    if taken is not None and is_capped and outcome.held_paise < amount_paise:
-        await taken.lower_to(outcome.held_paise)
-    return _reservation(outcome, rate, seconds_max, counted_on)
+    for count in counts:
+        if count.is_capped and outcome.held_paise < count.amount_paise:
+            await count.lower_to(outcome.held_paise)
+    return _reservation(outcome, rate, seconds_max, days)
+
+
+async def _count(
+    user_id: str,
+    allowed: Limits,
+    key: SpendingKey | None,
+    call_id: str,
+    amount_paise: int,
+    least_paise: int,
+) -> list[limits.Counted]:
+    """Count a call for its user, and of what is granted there as much for its key as its cap allows."""
+    counts: list[limits.Counted] = []
+    counted = [(user_id, allowed)] if allowed.are_counted else []
+    if key is not None and key.spend_cap_paise is not None:
+        counted.append((key.id, key.limits))
+    for name, those in counted:
+        try:
+            count = await limits.reserve_today(
+                name,
+                those,
+                call_id=call_id,
+                amount_paise=amount_paise,
+                amount_paise_min=least_paise,
+            )
+        except (SpendCapReached, TooManyCalls) as refusal:
+            for other in counts:
+                await other.undo()
+            if name != user_id:
+                refusal.extra["limited_by"] = "api_key"
+            raise
+        counts.append(count)
+        amount_paise = count.amount_paise
+    return counts
+
+
+def _days_of(counts: Iterable[limits.Counted], user_id: str) -> "_Days":
+    """The days on which a call counts for caps: of its user, and of its key."""
+    capped = {count.user_id == user_id: count.on for count in counts if count.is_capped}
+    return _Days(capped.get(True), capped.get(False))
 
 
 async def can_extend(call: BilledCall, *, seconds_more: int, seconds_max: int) -> bool:
@@ -247,6 +293,16 @@ async def extend(
             amount_paise=amount_paise,
             amount_paise_min=least_paise,
         )
+    key, key_counted_on = key_of(call), call.get("key_counted_on")
+    if key is not None and key_counted_on is not None:
+        amount_paise = await limits.extend_reservation_of_key(
+            key,
+            key_counted_on,
+            call_id=call["_id"],
+            amount_paise=amount_paise,
+            amount_paise_min=least_paise,
+        )
+    days = _Days(counted_on, key_counted_on)
     command = ledger.ExtendHold(
         user_id=call["user_id"],
         call_id=call["_id"],
@@ -254,9 +310,9 @@ async def extend(
         amount_paise_min=least_paise,
     )
     outcome = await wallet.post(
-        command, lambda outcome: companions(_reservation(outcome, rate, seconds_max, counted_on))
+        command, lambda outcome: companions(_reservation(outcome, rate, seconds_max, days))
     )
-    return _reservation(outcome, rate, seconds_max, counted_on)
+    return _reservation(outcome, rate, seconds_max, days)
 
 
 async def settle(call: BilledCall, *, duration_seconds: int, companions: WithCharge) -> Charge:
@@ -287,16 +343,46 @@ async def release(call: BilledCall, *, companions: WithCharge) -> Charge:
     return _charge(outcome, 0)
 
 
-def _reservation(
-    outcome: Outcome, rate: Rate, seconds_max: int, counted_on: str | None
-) -> Reservation:
+class KeyFields(TypedDict, total=False):
+    """The API key in the record of a call or a campaign; older records have none."""
+
+    api_key_id: str | None
+    api_key_cap_paise: int | None
+
+
+def key_fields(key: SpendingKey | None) -> KeyFields:
+    """The fields in which a key is stored; `key_of` reads them."""
+    if key is None:
+        return {"api_key_id": None, "api_key_cap_paise": None}
+    cap_paise = key.spend_cap_paise
+    return {
+        "api_key_id": key.id,
+        "api_key_cap_paise": None if cap_paise is None else database.long(cap_paise),
+    }
+
+
+def key_of(stored: Mapping[str, Any]) -> SpendingKey | None:
+    """The API key with which a call was placed or a campaign made; None when it was a person."""
+    key_id, cap_paise = stored.get("api_key_id"), stored.get("api_key_cap_paise")
+    return None if key_id is None else SpendingKey(key_id, cap_paise)
+
+
+class _Days(NamedTuple):
+    """The days on which a call counts for the cap of its user and of its API key."""
+
+    counted_on: str | None
+    key_counted_on: str | None
+
+
+def _reservation(outcome: Outcome, rate: Rate, seconds_max: int, days: _Days) -> Reservation:
     held_paise, free_paise = outcome.held_paise, outcome.wallet.available_paise
     return Reservation(
         held_paise,
         min(pricing.affordable_seconds(held_paise, rate), seconds_max),
         outcome.replayed,
-        counted_on,
+        days.counted_on,
         min(pricing.affordable_seconds(held_paise + free_paise, rate), seconds_max),
+        days.key_counted_on,
     )
 
 
@@ -319,13 +405,13 @@ async def record_price_of_day(call: BilledCall, price_paise: int) -> None:
     The charge is committed before: if this fails, the limits are stricter for the rest of that day,
     or until the end of the call is reported again.
     """
-    counted_on = call.get("counted_on")
-    if counted_on is None:
-        return
+    days = [(call["user_id"], call.get("counted_on"))]
+    if (key := key_of(call)) is not None:
+        days.append((key.id, call.get("key_counted_on")))
     try:
-        await limits.settle_on_day(
-            call["user_id"], counted_on, call_id=call["_id"], cost_paise=price_paise
-        )
+        for name, on in days:
+            if on is not None:
+                await limits.settle_on_day(name, on, call_id=call["_id"], cost_paise=price_paise)
     except (Unavailable, AnyError) as problem:
         log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
 

@@ -12,6 +12,7 @@ import users
 from core import clock, config, database
 from core.database import Document, Index, db
 from core.errors import SpendCapReached, TooManyCalls, Unavailable
+from users import OwnLimits, User
 
 T = TypeVar("T")
 
@@ -38,9 +39,26 @@ class Limits:
         return any(limit is not None for limit in limits)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpendingKey:
+    """An API key with which a call is placed, and what its calls may cost a day (None: no cap).
+
+    Its day is counted as a user's is, under the key's id instead of the user's.
+    """
+
+    id: str
+    spend_cap_paise: int | None
+
+    @property
+    def limits(self) -> Limits:
+        """The cap as limits; the number of calls is limited for the user, not for the key."""
+        return Limits(concurrent_calls=0, spend_cap_paise=self.spend_cap_paise)
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Day:
-    """The calls and the spending of a user on a day in India: that on which a call was placed.
+    """The calls and the spending of a user (or an API key) on a day in India: that on which a call
+    was placed.
 
     `held` is what is reserved of the cap for each running call, `spent_paise` what the ended ones
     cost.
@@ -177,23 +195,25 @@ def _seconds_until(moment: dt.datetime, at: dt.datetime) -> int:
 
 
 async def get_limits(user_id: str) -> Limits:
-    """The limits of this user now; those of a new account are lower."""
+    """The limits of this user now: their own where an admin has set some, else those of the settings,
+    which are lower for a new account."""
     chosen = config.settings()
+    person = await users.find_user_cached(user_id)
+    own = person.limits if person is not None else OwnLimits()
     cap_paise, concurrent_calls = chosen.spend_cap_paise, chosen.max_concurrent_calls
-    if chosen.new_account_days and await _is_new(user_id, chosen.new_account_days):
+    if chosen.new_account_days and _is_new(person, chosen.new_account_days):
         lower_paise = chosen.new_account_spend_cap_paise
         cap_paise = lower_paise if cap_paise is None else min(cap_paise, lower_paise)
         concurrent_calls = min(concurrent_calls, chosen.new_account_concurrent_calls)
     return Limits(
-        concurrent_calls=concurrent_calls,
-        calls_per_minute=chosen.calls_per_minute,
-        calls_per_day=chosen.calls_per_day,
-        spend_cap_paise=cap_paise,
+        concurrent_calls=own.get("concurrent_calls", concurrent_calls),
+        calls_per_minute=own.get("calls_per_minute", chosen.call_limit_per_minute),
+        calls_per_day=own.get("calls_per_day", chosen.call_limit_per_day),
+        spend_cap_paise=own.get("spend_cap_paise", cap_paise),
     )
 
 
-async def _is_new(user_id: str, days: int) -> bool:
-    person = await users.find_user(user_id)
+def _is_new(person: User | None, days: int) -> bool:
     return person is None or clock.now() < person.created_at + dt.timedelta(days=days)
 
 
@@ -218,7 +238,8 @@ async def reserve_today(
         return granted_paise, True
 
     granted_paise, is_first = await _change(user_id, on, rule)
-    return Counted(user_id, call_id, on, at, granted_paise, is_first)
+    is_capped = limits.spend_cap_paise is not None
+    return Counted(user_id, call_id, on, at, granted_paise, is_first, is_capped)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -231,6 +252,7 @@ class Counted:
     at: dt.datetime
     amount_paise: int
     is_first: bool
+    is_capped: bool  # what it costs counts, too
 
     async def undo(self) -> None:
         """Cancel the count, because the wallet refused the call."""
@@ -258,6 +280,22 @@ async def extend_reservation(
     cap_paise = (await get_limits(user_id)).spend_cap_paise
     if cap_paise is None:
         return amount_paise
+    return await extend_reservation_of_key(
+        SpendingKey(user_id, cap_paise),
+        on,
+        call_id=call_id,
+        amount_paise=amount_paise,
+        amount_paise_min=amount_paise_min,
+    )
+
+
+async def extend_reservation_of_key(
+    key: SpendingKey, on: str, *, call_id: str, amount_paise: int, amount_paise_min: int
+) -> int:
+    """`extend` for a running call that was counted for this key on the day `on`."""
+    cap_paise = key.spend_cap_paise
+    if cap_paise is None:
+        return amount_paise
 
     def rule(day: Day) -> int:
         return extend(
@@ -269,7 +307,7 @@ async def extend_reservation(
             at=clock.now(),
         )
 
-    return await _change(user_id, on, rule)
+    return await _change(key.id, on, rule)
 
 
 async def settle_on_day(user_id: str, on: str, *, call_id: str, cost_paise: int) -> None:

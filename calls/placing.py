@@ -9,6 +9,7 @@ from typing import Final, Literal, NotRequired, TypedDict, cast
 import telephony
 from billing import charging, rates
 from billing.charging import Reservation
+from billing.limits import SpendingKey
 from billing.pricing import Rate
 from calls import lifecycle, records, submissions, timing
 from calls.records import Call
@@ -118,6 +119,7 @@ async def place_call(
     to: str,
     spec: CallSpec = PLAIN_CALL,
     campaign_id: str | None = None,
+    key: SpendingKey | None = None,
     turn_at: dt.datetime | None = None,
     is_new: bool = False,
 ) -> Call:
@@ -126,7 +128,8 @@ async def place_call(
     With the `call_id` of a call that exists, returns that call: nothing is dialled twice, and what an
     attempt without an answer left behind is submitted (`submissions.take_over`). `is_new` says that
     the id was made for this attempt, so it needs no look-up. The call waits for
-    its turn at the network: that of `turn_at`, or the next. Raises InvalidRequest, InvalidNumber,
+    its turn at the network: that of `turn_at`, or the next. It counts for the cap of the API `key`
+    that asks for it, or whose campaign it is of. Raises InvalidRequest, InvalidNumber,
     DestinationNotAllowed, DestinationNotRated, the 402s and TooManyCalls; then there is no call. After
     Unavailable there may be one, and the same `call_id` finds out. A call that the network refuses
     is returned as `failed`, its money released.
@@ -149,6 +152,7 @@ async def place_call(
         "max_duration_seconds": min(longest_seconds, spec.max_duration_seconds or longest_seconds),
         "machine_detection": spec.machine_detection,
         "campaign_id": campaign_id,
+        **charging.key_fields(key),
         "provider": network.name,
         "attempt": attempt,
     }
@@ -165,6 +169,7 @@ async def place_call(
             rate=rate,
             seconds_max=call["max_duration_seconds"],
             whole=network.can.reserves_whole,
+            key=key,
             companions=with_call,
         )
     if reservation.repeated:  # by another attempt with this id, or by this one after a lost answer
@@ -237,6 +242,7 @@ def _fields_of_reservation(reservation: Reservation, can: Capabilities) -> Docum
             reservation.affordable_seconds if is_ended_by_us else reservation.limit_seconds
         ),
         "counted_on": reservation.counted_on,
+        "key_counted_on": reservation.key_counted_on,
     }
 
 

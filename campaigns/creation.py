@@ -10,6 +10,7 @@ from typing import Final, cast
 
 import telephony
 from billing import charging
+from billing.limits import SpendingKey
 from calls.placing import PLAIN_CALL, CallSpec
 from campaigns import contacts, records
 from campaigns.contact_import import ContactChunk
@@ -36,6 +37,7 @@ class CampaignPlan:
     calls_per_minute: int | None = None
     start: bool = True  # else it is a draft
     start_at: dt.datetime | None = None
+    key: SpendingKey | None = None  # the API key that makes it, for whose cap its calls count
 
 
 class NoUsableRow(Problem):
@@ -63,6 +65,7 @@ def plan_campaign(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCamp
         "calls_per_minute": plan.calls_per_minute,
         "start": plan.start,
         "start_at": plan.start_at,
+        **charging.key_fields(plan.key),
     }
 
 
@@ -77,7 +80,7 @@ async def create_campaign(
     known = await records.find_campaign(campaign["_id"])
     if known is not None:
         return known
-    await charging.require_can_start(campaign["user_id"])
+    await charging.require_can_start(campaign["user_id"], key=charging.key_of(campaign))
     try:
         async with contextlib.aclosing(chunks):
             return await _create_and_fill(campaign, chunks)

@@ -211,7 +211,8 @@ async def _run(campaign: Campaign) -> Pause:
 async def _outlook_of(campaign: Campaign) -> Outlook:
     # A price may depend on the destination: the number that is called next stands for all.
     number = await contacts.find_next_number(campaign["_id"])
-    return await charging.get_outlook(campaign["user_id"], number)
+    key = charging.key_of(campaign)
+    return await charging.get_outlook(campaign["user_id"], number, key=key)
 
 
 async def _room(campaign: Campaign, outlook: Outlook) -> int:
@@ -270,6 +271,7 @@ async def _place(campaign: Campaign, contact: ClaimedContact, turn_at: dt.dateti
             to=contact["to"],
             spec=CallSpec.of(campaign),
             campaign_id=campaign["_id"],
+            key=charging.key_of(campaign),
             turn_at=turn_at,
         )
     except (PaymentRequired, TooManyCalls) as refusal:

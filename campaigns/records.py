@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
 from billing import charging
+from billing.limits import SpendingKey
 from calls.placing import SpecFields
 from campaigns import contacts
 from core import clock, database, leases, pagination
@@ -60,6 +61,8 @@ class NewCampaign(SpecFields):
     calls_per_minute: int | None
     start: bool  # else it is a draft
     start_at: dt.datetime | None
+    api_key_id: NotRequired[str | None]  # the API key that made it: its calls count for its cap
+    api_key_cap_paise: NotRequired[int | None]
 
 
 class Campaign(NewCampaign):
@@ -364,10 +367,20 @@ async def pause_campaign(campaign: Campaign) -> Campaign:
     return await _by_owner(campaign, CampaignEvent.OWNER_PAUSED)
 
 
-async def resume_campaign(campaign: Campaign) -> Campaign:
-    """Resume a campaign, or start a draft. Raises InvalidTransition, and the 402s without money."""
+async def resume_campaign(campaign: Campaign, *, key: SpendingKey | None = None) -> Campaign:
+    """Resume a campaign, or start a draft. Raises InvalidTransition, and the 402s without money.
+
+    Resumed with an API key that has a cap, it counts for that key from now on, whoever made it:
+    else a key could spend more than it may by what others have prepared.
+    """
+    takes_over = key is not None and key.spend_cap_paise is not None
+    payer = key if takes_over else charging.key_of(campaign)
     if _state_of(campaign) in TRANSITIONS[CampaignEvent.OWNER_RESUMED].before:
-        await charging.require_can_start(campaign["user_id"])
+        await charging.require_can_start(campaign["user_id"], key=payer)
+        if takes_over:
+            await db.campaigns.update_one(
+                {"_id": campaign["_id"]}, {"$set": dict(charging.key_fields(key))}
+            )
     return await _by_owner(campaign, CampaignEvent.OWNER_RESUMED)
 
 

@@ -2,6 +2,10 @@
 
 import decimal
 import hmac
+import ipaddress
+import re
+import urllib.parse
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -12,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SANDBOX_KEY_ID = "rzp_sandbox_local"
 SECRET_LENGTH_MIN = 16
+JWT_SECRET_BYTES_MIN = 32
+_DISTINCT_CHARACTERS_MIN = 8  # 32 random hexadecimal digits have fewer once in a million
 PLACEHOLDER = "change-me"  # what .env.example has where a secret belongs
 
 MODE_OF_PREFIX = {"rzp_sandbox_": "sandbox", "rzp_test_": "test", "rzp_live_": "live"}
@@ -38,6 +44,16 @@ def _comma_separated(value: object) -> object:
         if isinstance(value, str)
         else value
     )
+
+
+def _e164_numbers(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    numbers = [re.sub(r"[\s-]", "", part) for part in value.split(",") if part.strip()]
+    for number in numbers:
+        if not re.fullmatch(r"\+[1-9][0-9]{7,14}", number):
+            raise ValueError("must be numbers such as +919876543210, separated by commas")
+    return numbers
 
 
 # The kinds of numbers that phonenumbers distinguishes, without UNKNOWN.
@@ -70,6 +86,7 @@ class Settings(BaseSettings):
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     public_base_url: str = ""
     recharge_url: str = ""
+    security_contact: str = ""  # https:// or mailto:, for /.well-known/security.txt
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     cors_origins: Annotated[
@@ -79,17 +96,24 @@ class Settings(BaseSettings):
             lambda v: [p.strip() for p in v.split(",") if p.strip()] if isinstance(v, str) else v
         ),
     ] = []
+    api_docs: bool | None = None
+    metrics_token: SecretStr = SecretStr("")
     trusted_proxies: str = "127.0.0.1"
+    # Of one process; those of TRUSTED_PROXIES are many people's and count only in all.
+    max_connections: Annotated[int, Field(ge=16)] = 1000
+    max_connections_per_address: Annotated[int, Field(ge=1)] = 200
 
     mongodb_uri: str = ""
     mongodb_db: str = "wallet"
     data_dir: str = ".data"
 
     jwt_secret: SecretStr = SecretStr("")
+    jwt_secret_previous: SecretStr = SecretStr("")
     access_token_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60 * 12
     admin_email: str = ""
     admin_password: SecretStr = SecretStr("")
     login_attempts_per_minute: Annotated[int, Field(ge=1)] = 10
+    require_2fa: bool = False
     signups_per_hour: Annotated[int, Field(ge=1)] | None = None
 
     razorpay_key_id: str = ""
@@ -104,6 +128,13 @@ class Settings(BaseSettings):
     unpaid_orders_per_hour: Annotated[int, Field(ge=1)] = 20
     unpaid_orders_per_day: Annotated[int, Field(ge=1)] = 60
     payment_lookups_per_minute: Annotated[int, Field(ge=1)] = 60
+    # auth/rate_limits.py has what these are while they are empty.
+    orders_per_minute: Annotated[int, Field(ge=1)] | None = None
+    campaigns_per_hour: Annotated[int, Field(ge=1)] | None = None
+    uploads_per_minute: Annotated[int, Field(ge=1)] | None = None
+    downloads_per_minute: Annotated[int, Field(ge=1)] | None = None
+    quotes_per_minute: Annotated[int, Field(ge=1)] | None = None
+    idempotency_keys_per_hour: Annotated[int, Field(ge=1)] | None = None
     adjustment_confirm_above: Rupees | None = None
 
     default_call_rate: Rupees = Decimal(10)
@@ -137,6 +168,8 @@ class Settings(BaseSettings):
     exotel_allowed_addresses: Annotated[
         list[IPvAnyNetwork], NoDecode, BeforeValidator(_comma_separated)
     ] = []
+    # Where the money is play money, a real network calls these numbers and no other.
+    test_call_numbers: Annotated[list[str], NoDecode, BeforeValidator(_e164_numbers)] = []
     default_region: str = "IN"
     allowed_countries: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = ["IN"]
     # Numbers that belong to a person or an office: no premium rate, no shared cost (toll fraud).
@@ -144,9 +177,10 @@ class Settings(BaseSettings):
         list[NumberType], NoDecode, BeforeValidator(_comma_separated)
     ] = ["MOBILE", "FIXED_LINE", "FIXED_LINE_OR_MOBILE", "VOIP"]
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 100
-    # What one user may do, to bound what a stolen account can cost; None is no limit.
-    calls_per_minute: Annotated[int, Field(ge=1)] | None = None
-    calls_per_day: Annotated[int, Field(ge=1)] | None = None
+    # What one user may do, to bound what a stolen account can cost; 0 is no limit, and None what
+    # `call_limit_per_minute` and its siblings say.
+    calls_per_minute: Annotated[int, Field(ge=0)] | None = None
+    calls_per_day: Annotated[int, Field(ge=0)] | None = None
     daily_spend_cap: Rupees | None = None
     new_account_days: Annotated[int, Field(ge=0, le=3650)] = 0
     new_account_concurrent_calls: Annotated[int, Field(ge=1)] = 5
@@ -168,17 +202,31 @@ class Settings(BaseSettings):
     @property
     def recharge_page_url(self) -> str:
         """The page to recharge at that the answer 402 names."""
-        return self.recharge_url or f"{self.base_url}/docs"
+        return self.recharge_url or f"{self.base_url}/{'docs' if self.serves_docs else ''}"
+
+    @property
+    def serves_docs(self) -> bool:
+        """Whether /docs and /openapi.json are served. Unless set: everywhere but in production."""
+        return self.app_env != "production" if self.api_docs is None else self.api_docs
+
+    @property
+    def calls_real_people(self) -> bool:
+        """Whether new calls go to a real telephone network. The simulator is none, and neither is a
+        stand-in on a loopback address."""
+        if self.telephony_provider == "simulator":
+            return False
+        replaced = getattr(self, f"{self.telephony_provider}_base_url")
+        return not (replaced and is_loopback(host_of(replaced)))
+
+    @property
+    def callable_numbers(self) -> list[str] | None:
+        """The only numbers that may be called, because wallets hold play money; None: no such limit."""
+        is_play_money = self.gateway_mode != "live"
+        return self.test_call_numbers if is_play_money and self.calls_real_people else None
 
     def is_replaced(self, network: str) -> bool:
         """Whether this telephone network's API is replaced by another address, as tests do."""
         return bool(getattr(self, f"{network}_base_url", ""))
-
-    @property
-    def signup_limit(self) -> int:
-        """Sign-ups an hour from one address. Unless set: enough for an office behind one address in
-        production, and for load tests on a developer's machine."""
-        return self.signups_per_hour or (100 if self.app_env == "production" else 10_000)
 
     @property
     def gateway_key_id(self) -> str:
@@ -272,9 +320,26 @@ class Settings(BaseSettings):
         return None if above is None else int(above.scaleb(2))
 
     @property
+    def call_limit_per_minute(self) -> int | None:
+        """Calls that one user may start in a minute; None is no limit. Unless set: 300 in production."""
+        return self._or_in_production(self.calls_per_minute, 300)
+
+    @property
+    def call_limit_per_day(self) -> int | None:
+        """Calls that one user may start in a day; None is no limit. Unless set: 10,000 in production."""
+        return self._or_in_production(self.calls_per_day, 10_000)
+
+    @property
     def spend_cap_paise(self) -> int | None:
-        """What a user's calls of one day in India may cost; None is no limit."""
-        return None if self.daily_spend_cap is None else int(self.daily_spend_cap.scaleb(2))
+        """What a user's calls of one day in India may cost; None is no limit. Unless set: Rs 50,000 in
+        production."""
+        cap = self.daily_spend_cap
+        return self._or_in_production(None if cap is None else int(cap.scaleb(2)), 50_000_00)
+
+    def _or_in_production(self, given: int | None, unless_set: int) -> int | None:
+        if given is None:
+            return unless_set if self.app_env == "production" else None
+        return given or None
 
     @property
     def new_account_spend_cap_paise(self) -> int:
@@ -301,7 +366,33 @@ def use(chosen: Settings | None) -> None:
     _current = chosen
 
 
+# --- addresses ----------------------------------------------------------------------------------
+
+
+def host_of(url: str) -> str:
+    """The host in a URL, or in a `Host` header; empty when there is none."""
+    try:
+        return urllib.parse.urlsplit(url if "//" in url else f"//{url}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host is this machine alone: `localhost`, 127.0.0.0/8 or ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 # --- validation ---------------------------------------------------------------------------------
+
+
+def _is_repetition(value: str) -> bool:
+    """Whether it is one block again and again, or made of a few characters."""
+    return len(set(value)) < _DISTINCT_CHARACTERS_MIN or any(
+        value[period:] == value[:-period] for period in range(1, len(value) // 2 + 1)
+    )
 
 
 def _is_weak(secret: SecretStr) -> bool:
@@ -316,6 +407,7 @@ def problems(chosen: Settings) -> list[str]:
     Production refuses everything that is a default, a sandbox, a simulator or missing.
     """
     found = _secret_problems(chosen) + _amount_problems(chosen) + _telephony_problems(chosen)
+    found += _contact_problems(chosen) + _play_money_problems(chosen)
     if chosen.app_env == "production":
         found += _production_problems(chosen)
     elif chosen.gateway_mode == "live":
@@ -331,6 +423,12 @@ def _secret_problems(chosen: Settings) -> list[str]:
     if chosen.app_env != "production" and chosen.jwt_secret.get_secret_value() in ("", PLACEHOLDER):
         found.append(
             "JWT_SECRET is missing: set it in .env (./setup_wallet.sh run writes a fresh one)"
+        )
+    previous = chosen.jwt_secret_previous
+    if previous.get_secret_value() and (_is_weak(previous) or previous == chosen.jwt_secret):
+        found.append(
+            f"JWT_SECRET_PREVIOUS is shorter than {SECRET_LENGTH_MIN} characters, a default, or JWT_SECRET"
+            " itself: empty it, or set the secret that tokens were signed with before"
         )
     if chosen.razorpay_key_id and not key_secret:
         found.append("RAZORPAY_KEY_SECRET is missing: RAZORPAY_KEY_ID is set, its secret is not")
@@ -410,6 +508,33 @@ def _telephony_problems(chosen: Settings) -> list[str]:
     return found
 
 
+def _play_money_problems(chosen: Settings) -> list[str]:
+    """Where money costs nothing, it must not buy calls that cost something and ring at somebody's.
+    In production every other money than live money is refused anyway."""
+    found: list[str] = []
+    if chosen.app_env == "production":
+        return found
+    if chosen.callable_numbers == []:
+        found.append(
+            f"TELEPHONY_PROVIDER={chosen.telephony_provider} calls real people, and the money of"
+            f" Razorpay's {chosen.gateway_mode} mode is play money: name in TEST_CALL_NUMBERS the"
+            " numbers that may be called"
+        )
+    if chosen.gateway_mode == "sandbox" and not is_loopback(chosen.host):
+        found.append(
+            f"HOST={chosen.host}: the Razorpay sandbox listens on loopback only (127.0.0.1), anybody"
+            " who reaches it makes money"
+        )
+    return found
+
+
+def _contact_problems(chosen: Settings) -> list[str]:
+    contact = chosen.security_contact
+    if contact and not re.fullmatch(r"(https://|mailto:)[\x21-\x7e]+", contact):
+        return ["SECURITY_CONTACT must begin with https:// or mailto:"]
+    return []
+
+
 def missing_for(chosen: Settings, mode: Literal["test", "live"]) -> list[str]:
     """What is missing to use Razorpay in `mode`, a sentence each; empty when nothing is."""
     if mode == "live":
@@ -436,13 +561,13 @@ def _production_problems(chosen: Settings) -> list[str]:
     secrets = {
         "JWT_SECRET": chosen.jwt_secret,
         "RAZORPAY_WEBHOOK_SECRET": chosen.razorpay_webhook_secret,
-        "ADMIN_PASSWORD": chosen.admin_password,
     }
     found = [
         f"{name} is missing, a default, or shorter than {SECRET_LENGTH_MIN} characters"
         for name, secret in secrets.items()
         if _is_weak(secret)
     ]
+    found += _weak_secrets(chosen) + _open_doors(chosen)
     if chosen.gateway_mode == "sandbox":
         found.append(
             "RAZORPAY_KEY_ID is empty or a sandbox key: production needs a live key (rzp_live_…)"
@@ -467,8 +592,106 @@ def _production_problems(chosen: Settings) -> list[str]:
         found.append(
             "TRUSTED_PROXIES is *: anybody could choose the address that the rate limits see"
         )
-    if not chosen.admin_email:
-        found.append("ADMIN_EMAIL is missing: the first admin is made from it")
+    return found + _first_admin_problems(chosen)
+
+
+def _first_admin_problems(chosen: Settings) -> list[str]:
+    """What is wrong with the first admin's settings. Without them `manage.py create-admin` makes one, and
+    no password stands in a file."""
+    found = []
+    if chosen.admin_password.get_secret_value():
+        if _is_weak(chosen.admin_password):
+            found.append(
+                f"ADMIN_PASSWORD is a default, or shorter than {SECRET_LENGTH_MIN} characters"
+            )
+        if not chosen.admin_email:
+            found.append(
+                "ADMIN_EMAIL is missing: ADMIN_PASSWORD is set, and the admin is made from both"
+            )
     if chosen.admin_email.endswith(("@example.com", "@wallet.local")):
         found.append("ADMIN_EMAIL is the default: set your own address")
     return found
+
+
+def _weak_secrets(chosen: Settings) -> list[str]:
+    """What is long enough and still guessable: who has the secret of the tokens is every user."""
+    found = []
+    for name in ("jwt_secret", "jwt_secret_previous"):
+        secret = getattr(chosen, name, SecretStr("")).get_secret_value()
+        is_short = SECRET_LENGTH_MIN <= len(secret.encode()) < JWT_SECRET_BYTES_MIN
+        if is_short and PLACEHOLDER not in secret:
+            found.append(f"{name.upper()} has fewer than {JWT_SECRET_BYTES_MIN} bytes")
+    secrets = {
+        name: value.get_secret_value()
+        for name in type(chosen).model_fields
+        if isinstance(value := getattr(chosen, name), SecretStr) and value.get_secret_value()
+    }
+    # The others come from Razorpay and the networks.
+    ours = ("jwt_secret", "jwt_secret_previous", "razorpay_webhook_secret", "admin_password")
+    found += [
+        f"{name.upper()} is a repetition, or made of few characters: make one with"
+        " `openssl rand -base64 32`"
+        for name in ours
+        if len(secrets.get(name, "")) >= SECRET_LENGTH_MIN
+        and PLACEHOLDER not in secrets[name]
+        and _is_repetition(secrets[name])
+    ]
+    jwt_secret = secrets.pop("jwt_secret", None)
+    found += [
+        f"JWT_SECRET is the same as {name.upper()}: whoever has to know the one could sign tokens"
+        for name, value in secrets.items()
+        if jwt_secret == value and PLACEHOLDER not in value
+    ]
+    return found
+
+
+def _open_doors(chosen: Settings) -> list[str]:
+    """Settings that let others in: as a proxy, as a web page, on the way, or at the database."""
+    found = [*_trust_problems(chosen.trusted_proxies), *_origin_problems(chosen.cors_origins)]
+    if chosen.recharge_url and not chosen.recharge_url.startswith("https://"):
+        found.append("RECHARGE_URL is no https:// URL: customers pay there")
+    if chosen.log_level == "DEBUG":
+        found.append("LOG_LEVEL=DEBUG writes what is nobody's business: INFO is enough")
+    if chosen.test_call_numbers:
+        found.append("TEST_CALL_NUMBERS must be empty in production: live money calls any number")
+    return found + list(_database_problems(chosen.mongodb_uri))
+
+
+def _trust_problems(proxies: str) -> Iterator[str]:
+    """0.0.0.0/0 is `*` in other words, and so are its two halves."""
+    for part in (part.strip() for part in proxies.split(",")):
+        if part in ("", "*"):
+            continue
+        try:
+            network = ipaddress.ip_network(part, strict=False)
+        except ValueError:
+            yield f"TRUSTED_PROXIES has {part}, which is no address: nothing would be believed"
+            continue
+        if network.prefixlen < (8 if network.version == 4 else 16):
+            yield (
+                f"TRUSTED_PROXIES has {part}: so many could choose the address that the rate"
+                " limits see, name the proxy"
+            )
+
+
+def _origin_problems(origins: list[str]) -> Iterator[str]:
+    for origin in origins:
+        parts = urllib.parse.urlsplit(origin)
+        if origin in ("*", "null"):
+            yield f"CORS_ORIGINS has {origin}: any page could call the API, name the front ends"
+        elif parts.scheme != "https" or f"https://{parts.netloc}" != origin:
+            yield f"CORS_ORIGINS has {origin}: an origin is https:// and a host, without a path"
+
+
+def _database_problems(uri: str) -> Iterator[str]:
+    """MongoDB without a password, or with certificates that nobody checks."""
+    if not uri:
+        return
+    hosts = re.sub(r"^[a-z+]+://", "", uri).split("/")[0].split("?")[0]
+    user, _, members = hosts.rpartition("@")
+    options = uri.partition("?")[2].lower()
+    is_local = all(is_loopback(host_of(member)) for member in members.split(","))
+    if not user and not is_local and "authmechanism=mongodb-x509" not in options:
+        yield "MONGODB_URI has no user: who reaches the database would own every wallet"
+    if re.search(r"tls(insecure|allowinvalid\w+)=true", options):
+        yield "MONGODB_URI accepts any certificate (tlsInsecure, tlsAllowInvalid…): remove that"

@@ -118,22 +118,35 @@ Write = Insert | Update
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Index:
-    """An index of a declared collection. `keys` are names; a leading `-` means descending."""
+    """An index of a declared collection. `keys` are names; a leading `-` means descending.
+
+    `only_where` is a function where it depends on a setting: with another value it is another index,
+    made at the next start, of another name.
+    """
 
     keys: tuple[str, ...]
     unique: bool = False
-    only_where: Document | None = None
+    only_where: Document | Callable[[], Document] | None = None
     expire_seconds: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the database, for a hint."""
+        return str(self.model().document["name"])
 
     def model(self) -> IndexModel:
         """The driver's form of it."""
+        only_where = self.only_where() if callable(self.only_where) else self.only_where
         given = {
             "unique": self.unique or None,
-            "partialFilterExpression": self.only_where,
+            "partialFilterExpression": only_where,
             "expireAfterSeconds": self.expire_seconds,  # 0 counts: at the time in the document
         }
-        options = {name: value for name, value in given.items() if value is not None}
+        options: Document = {name: value for name, value in given.items() if value is not None}
         keys = [(key.lstrip("-"), -1 if key[0] == "-" else 1) for key in self.keys]
+        if callable(self.only_where):
+            digest = hashlib.sha256(repr(only_where).encode()).hexdigest()
+            options["name"] = "_".join([*(f"{key}_{way}" for key, way in keys), digest[:8]])
         return IndexModel(keys, **options)
 
 
@@ -714,7 +727,13 @@ async def prepare() -> None:
     processes wait until the one that holds the lease is done, and say so in the log: an index of
     many documents takes minutes. A process that dies holds the lease for half a minute more.
     """
-    declared = (sorted(_declared.items()), sorted(_migrations))
+    declared = (
+        [
+            (name, schema, [index.model().document for index in indexes])
+            for name, (schema, indexes) in sorted(_declared.items())
+        ],
+        sorted(_migrations),
+    )
     fingerprint = hashlib.sha256(repr(declared).encode()).hexdigest()
     me = new_id("process")
     waiting = _Progress("another process prepares the database")

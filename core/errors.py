@@ -75,6 +75,30 @@ class MalformedBody(Problem):
     code, status, title = "malformed_body", 400, "Malformed body"
 
 
+class BadRequest(Problem):
+    """What was sent is not HTTP that can be read; the connection is closed."""
+
+    code, status, title = "bad_request", 400, "Bad request"
+
+
+class RequestTimeout(Problem):
+    """The request came too slowly; the connection is closed."""
+
+    code, status, title = "request_timeout", 408, "Request timeout"
+
+
+class UrlTooLong(Problem):
+    """The address is longer than 8 KiB; the connection is closed."""
+
+    code, status, title = "url_too_long", 414, "Address too long"
+
+
+class HeadTooLarge(Problem):
+    """There are more than 100 headers, or more than 32 KiB of them; the connection is closed."""
+
+    code, status, title = "headers_too_large", 431, "Headers too large"
+
+
 class BodyTooLarge(Problem):
     """The body is larger than this endpoint takes."""
 

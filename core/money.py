@@ -2,8 +2,25 @@
 
 import decimal
 from decimal import Decimal
+from typing import Final
 
-PAISE_MAX = 10**15  # ten thousand crore rupees: far above any wallet, far below 2**53 and int64
+PAISE_MAX: Final = 10**15  # a million crore rupees: far above any wallet, far below 2**53 and int64
+RUPEES_MAX: Final = PAISE_MAX // 100
+_PAISA: Final = Decimal("0.01")
+_TEXT_LENGTH_MAX: Final = 40
+
+
+class WrittenFloat(float):
+    """A JSON number with a fraction or an exponent, which knows its `text`: as a float alone,
+    `10.00000000000000000001` is ten rupees."""
+
+    text: str
+
+    def __new__(cls, text: str) -> "WrittenFloat":
+        """The number that `text` writes. Raises ValueError when it writes none."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 # --- rupees read and written --------------------------------------------------------------------
@@ -13,30 +30,36 @@ def paise_of(rupees: object) -> int:
     """Rupees as JSON numbers (`150`, `150.5`) or `Decimal` to paise.
 
     Raises ValueError, in words for the client, for booleans, strings, NaN, infinities, a third
-    decimal, and amounts beyond `PAISE_MAX`. A float is read by its shortest decimal form
-    (`repr`), which is what the client wrote.
+    decimal, and amounts beyond `PAISE_MAX`. A float is read by what the client wrote, which is its
+    `text` (`WrittenFloat`) or its shortest decimal form (`repr`).
     """
     if isinstance(rupees, bool) or not isinstance(rupees, int | float | Decimal):
         raise ValueError("must be a number in rupees, such as 150.50")
-    amount = rupees if isinstance(rupees, Decimal) else Decimal(repr(rupees))
-    if not amount.is_finite():
+    if isinstance(rupees, WrittenFloat):
+        return paise_of_text(rupees.text)
+    # Comparisons are exact; arithmetic is not: it rounds to 28 digits, and overflows.
+    amount = Decimal(repr(rupees)) if isinstance(rupees, float) else rupees
+    if isinstance(amount, Decimal) and not amount.is_finite():
         raise ValueError("must be a finite number in rupees")
-    if abs(amount) > PAISE_MAX:
+    if not -RUPEES_MAX <= amount <= RUPEES_MAX:
         raise ValueError("is larger than any amount this service handles")
-    paise = amount.scaleb(2)
-    if paise != paise.to_integral_value():
+    if isinstance(amount, int):
+        return amount * 100
+    rounded = amount.quantize(_PAISA)
+    if rounded != amount:
         raise ValueError("must have at most two decimals")
-    if abs(paise) > PAISE_MAX:
-        raise ValueError("is larger than any amount this service handles")
-    return int(paise)
+    return int(rounded.scaleb(2))
 
 
 def paise_of_text(text: str) -> int:
     """Rupees as written in a query string or a CSV cell (`15.0`) to paise; ValueError as above."""
+    written = text.strip()
     try:
-        if "_" in text or not text.isascii():  # Decimal reads `1_5` as 15
+        if "_" in written or not written.isascii():  # Decimal reads `1_5` as 15
             raise decimal.InvalidOperation
-        amount = Decimal(text.strip())
+        if len(written) > _TEXT_LENGTH_MAX:
+            raise ValueError(f"must be a number of at most {_TEXT_LENGTH_MAX} characters")
+        amount = Decimal(written)
     except decimal.InvalidOperation:
         raise ValueError("must be a number in rupees, such as 15.0") from None
     return paise_of(amount)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast, get_args
 
 from core import clock, database, leases, pagination
-from core.database import Document, Index, Insert, Update, Write, db
+from core.database import Document, Index, Insert, Update, db
 from core.errors import Problem
 
 log = logging.getLogger(__name__)
@@ -210,10 +210,12 @@ async def store_event(event: Insert) -> bool:
     When this returns, a majority of the replica set has it. Events that arrive together are one
     write.
     """
-    is_new = await _stored.add(event)
-    if is_new:
-        wake()
-    return is_new
+    try:
+        await database.write_together(event)
+    except database.DuplicateKey:
+        return False
+    wake()
+    return True
 
 
 async def list_events(
@@ -364,59 +366,12 @@ async def _handle(event: Event) -> float:
     # lease would be handled for ever. One that a person asked for again meanwhile stays pending.
     finished: Document = {"_id": event["_id"], "retries": event.get("retries")}
     finished |= {"state": {"$in": ["pending", "dead"]}}
-    await _finished.add(Update("events", finished, {"$set": done, "$unset": {"due_at": ""}}))
+    change = {"$set": done, "$unset": {"due_at": ""}}
+    await database.write_together(Update("events", finished, change))
     return 0.0
 
 
 # --- storage ------------------------------------------------------------------------------------
-
-
-class _Together:
-    """Single writes of events: those that arrive while a bulk of them runs go out in the next one."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Write, asyncio.Future[bool]]] = []
-        self.task: asyncio.Task[None] | None = None
-
-    async def add(self, write: Write) -> bool:
-        """Carry out a write; False for an insert whose id exists. It is known to a majority then."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[bool] = loop.create_future()
-        self.waiting.append((write, future))
-        if self.task is None or self.task.done() or self.task.get_loop() is not loop:
-            self.task = loop.create_task(self._run())
-        return await future
-
-    async def _run(self) -> None:
-        while self.waiting:
-            batch, self.waiting = self.waiting, []
-            answer: Exception | None = None
-            existing: set[int] = set()
-            try:
-                await database.write_all(write for write, _ in batch)
-            except Exception as problem:
-                existing = _indexes_of_duplicates(problem)
-                answer = None if existing else problem
-            for place, (_, future) in enumerate(batch):
-                if future.done():  # its caller was cancelled
-                    continue
-                if answer is None:
-                    future.set_result(place not in existing)
-                else:
-                    future.set_exception(answer)
-
-
-_stored, _finished = _Together(), _Together()
-
-
-def _indexes_of_duplicates(problem: Exception) -> set[int]:
-    """Which inserts of a bulk were there already; empty when the bulk failed for another reason, too."""
-    details = getattr(problem, "details", None) or {}
-    errors = details.get("writeErrors", [])
-    is_more = len(errors) != sum(database.is_duplicate_error(error) for error in errors)
-    if is_more or details.get("writeConcernErrors"):
-        return set()
-    return {error["index"] for error in errors}
 
 
 _UNDONE: Final[Document] = {"state": "pending"}

@@ -32,7 +32,7 @@ def checked(text: str) -> str:
     """The number in E.164 (`+919876543210`), read as people in `DEFAULT_REGION` write it.
 
     Raises InvalidNumber and DestinationNotAllowed, whose `reason` is one of `unparseable`,
-    `invalid_number`, `country_not_allowed`, `wrong_type`;
+    `invalid_number`, `country_not_allowed`, `wrong_type`, `not_a_test_number`;
     the countries are `ALLOWED_COUNTRIES`, the kinds `ALLOWED_NUMBER_TYPES`.
     """
     chosen = config.settings()
@@ -67,7 +67,14 @@ def checked(text: str) -> str:
             f"allowed are {', '.join(chosen.allowed_number_types)}.",
             reason="wrong_type",
         )
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    # Every number that is dialled comes through here: `to`, `connect_to`, the contacts of campaigns.
+    if chosen.callable_numbers is not None and found not in chosen.callable_numbers:
+        raise DestinationNotAllowed(
+            "The wallets hold play money here: only the numbers in TEST_CALL_NUMBERS are called.",
+            reason="not_a_test_number",
+        )
+    return found
 
 
 def _is_service_number(number: phonenumbers.PhoneNumber, kind: int) -> bool:

@@ -393,7 +393,7 @@ def _refuse_errors(response: requests.Response) -> None:
         raise GatewayUnavailable(f"Razorpay has a problem of its own (HTTP {status}).")
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _unreadable(f"HTTP {status} without JSON") from None
     if not isinstance(body, dict):
         raise _unreadable(f"HTTP {status} without a JSON object")

@@ -1,19 +1,31 @@
 """Customers: users with their balances and rates, for an admin."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final, cast
 
 import wallet
-from core import pagination
+from core import config, database, pagination
 from core.database import Document, db
 from users import PublicUser
 from wallet import Balance, WalletRecord
 
 # Ids begin with their time, so they sort by the time of sign-up.
 _ORDER: Final = pagination.Order((("_id", str),), name="usr")
+COUNTED_MAX: Final = 10_000
 _PEOPLE_AT_ONCE: Final = 500
-_SHOWN: Final = ("email", "name", "phone", "role", "created_at")
+_BALANCE: Final = (
+    "user_id",
+    "balance_paise",
+    "held_paise",
+    "due_paise",
+    "frozen",
+    "frozen_for",
+    "reserves",
+)
+_OF_A_BALANCE: Final = {"_id": 0} | dict.fromkeys(_BALANCE, 1)
+_SHOWN: Final = ("email", "name", "phone", "role", "created_at", "disabled_at")
 
 
 async def list_customers(
@@ -25,6 +37,8 @@ async def list_customers(
     InvalidCursor.
     """
     where = _named(search)
+    if low_balance:
+        return await _list_low(where, limit=limit, cursor=cursor)
     if cursor is not None:
         where = {"$and": [where, _ORDER.behind(cursor)]}
     found = db.users.find(where, _SHOWN, sort=_ORDER.sort)
@@ -41,6 +55,51 @@ async def list_customers(
     if len(page) <= limit:
         return page, None
     return page[:limit], _ORDER.cursor_of(page[limit - 1][0])
+
+
+async def count_records(user_id: str) -> dict[str, int]:
+    """How many records of each kind a user has; `COUNTED_MAX` stands for that many or more."""
+    names = ("calls", "campaigns", "orders", "refunds", "disputes")
+    counts = await asyncio.gather(
+        *(db[name].count_documents({"user_id": user_id}, limit=COUNTED_MAX) for name in names)
+    )
+    return dict(zip(names, counts, strict=True))
+
+
+async def _list_low(
+    where: Document, *, limit: int, cursor: str | None
+) -> tuple[list[tuple[PublicUser, Balance]], str | None]:
+    """A page of those with a low balance: their wallets are looked for, and then who they are."""
+    page: list[tuple[PublicUser, Balance]] = []
+    before = None if cursor is None else _ORDER.position(cursor)[0]
+    while len(page) <= limit:
+        balances = await _low_or_held(before)
+        if not balances:
+            return page, None
+        ids = [user_id for user_id, balance in balances.items() if balance.low]
+        found = db.users.find({"$and": [{"_id": {"$in": ids}}, where]}, _SHOWN, sort=_ORDER.sort)
+        people = cast(list[PublicUser], await found.to_list(None))
+        page += [(person, balances[person["_id"]]) for person in people]
+        before = min(balances)
+    return page[:limit], _ORDER.cursor_of(page[limit - 1][0])
+
+
+async def _low_or_held(before: str | None) -> dict[str, Balance]:
+    """The next balances that are low, or would be if nothing were reserved: by user, newest first."""
+    behind: Document = {} if before is None else {"user_id": {"$lt": before}}
+    minimum_paise = database.long(config.settings().minimum_balance_paise)
+    conditions: tuple[Document, ...] = (
+        {"balance_paise": {"$lt": minimum_paise}},
+        {"held_paise": {"$gt": 0}},
+    )
+    records: dict[str, WalletRecord] = {}
+    for condition, index in zip(conditions, wallet.LOW_OR_HELD, strict=True):
+        found = db.wallets.find(
+            condition | behind, _OF_A_BALANCE, sort=[("user_id", -1)], hint=index.name
+        ).limit(_PEOPLE_AT_ONCE)
+        records |= {each["user_id"]: cast(WalletRecord, each) async for each in found}
+    nearest = sorted(records, reverse=True)[:_PEOPLE_AT_ONCE]
+    return {user_id: wallet.balance_from(records[user_id]) for user_id in nearest}
 
 
 def _named(search: str | None) -> Document:
@@ -63,7 +122,5 @@ def _named(search: str | None) -> Document:
 
 async def _balances(user_ids: Sequence[str]) -> dict[str, Balance]:
     """The balances of those among these users who have a wallet."""
-    names = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen", "reserves")
-    shown = {"_id": 0} | dict.fromkeys(names, 1)
-    found = db.wallets.find({"user_id": {"$in": list(user_ids)}}, shown, batch_size=1_000)
+    found = db.wallets.find({"user_id": {"$in": list(user_ids)}}, _OF_A_BALANCE, batch_size=1_000)
     return {each["user_id"]: wallet.balance_from(cast(WalletRecord, each)) async for each in found}

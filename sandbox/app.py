@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import json
 import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from string import Template
@@ -23,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import clock, config
 from sandbox import disputes, faults, payments, refunds, responses, settlements
-from sandbox.control import Control
+from sandbox.control import Control, OwnMachineMiddleware
 from sandbox.payments import CARDS, GOOD_CARD, Card, PaymentStore
 from sandbox.responses import Document, Refusal
 from sandbox.simulator import Simulator
@@ -33,6 +34,13 @@ HERE = Path(__file__).parent
 KEY_PREFIX = "rzp_sandbox_"
 # So long the start waits for MongoDB before requests are served, which then fail until it is there.
 _START_SECONDS = 5.0
+
+# The page asks the sandbox alone; it is framed by the front ends of this machine, as Checkout is.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'nonce-NONCE'; style-src 'nonce-NONCE'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'self' http://127.0.0.1:* http://localhost:*"
+)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -77,6 +85,7 @@ def create_app(
         lifespan=lifespan,
         exception_handlers=handlers,
         middleware=[
+            Middleware(OwnMachineMiddleware),
             Middleware(_AwayMiddleware),
             Middleware(faults.FaultMiddleware, owner=simulator),
         ],
@@ -303,7 +312,10 @@ class Endpoints:
         page = Template((HERE / "pay.html").read_text("utf-8"))
         # In a script element only "<" could end the element.
         embedded = json.dumps(state).replace("<", "\\u003c")
-        return HTMLResponse(page.substitute(state=embedded), status)
+        nonce = secrets.token_urlsafe(16)
+        policy = _PAGE_POLICY.replace("NONCE", nonce)
+        shown = page.substitute(state=embedded, nonce=nonce)
+        return HTMLResponse(shown, status, {"content-security-policy": policy})
 
     async def _page_state(self, request: Request) -> Document:
         if request.query_params.get("key", self.key_id) != self.key_id:

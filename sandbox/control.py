@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import config
 from sandbox import disputes, events, faults, payments, refunds, responses, settlements
 from sandbox.responses import Document, Refusal
 from sandbox.simulator import Simulator
@@ -14,8 +17,50 @@ from sandbox.simulator import Simulator
 PAYMENT_STATES = ("created", "authorized", "captured", "refunded", "failed")
 
 
+_DATA_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class OwnMachineMiddleware:
+    """Lets in what this machine asks for itself: the endpoints make money, and ask for no password.
+
+    The client has to be on this machine, the `Host` has to name it (a page whose name was pointed at
+    127.0.0.1 sends its own name: DNS rebinding), and a page that asks has to be one of the sandbox.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (why := _why_foreign(scope)) is not None:
+            refusal = Refusal(f"The sandbox is for this machine alone: {why}.", "access_denied")
+            await JSONResponse({"error": refusal.error}, 403)(scope, receive, send)
+            return
+
+        async def careful(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-content-type-options"] = "nosniff"
+                headers["referrer-policy"] = "no-referrer"
+                headers.setdefault("content-security-policy", _DATA_POLICY)
+            await send(message)
+
+        await self.app(scope, receive, careful)
+
+
+def _why_foreign(scope: Scope) -> str | None:
+    headers = Headers(scope=scope)
+    client, hosts = scope.get("client"), headers.getlist("host")
+    if client is None or not config.is_loopback(client[0]):
+        return "the request comes from another one"
+    if len(hosts) != 1 or not config.is_loopback(config.host_of(hosts[0])):
+        return "the Host is another one's"
+    if any(origin != f"http://{hosts[0]}" for origin in headers.getlist("origin")):
+        return "the page that asks is not the sandbox's"
+    return None
+
+
 class Control:
-    """The endpoints; they are open, as the pages are."""
+    """The endpoints; they ask for no password, `OwnMachineMiddleware` keeps strangers out."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator

@@ -36,6 +36,8 @@ def create_app() -> Starlette:
         ):
             yield
 
-    return Starlette(
-        routes=[Mount("/sandbox", app=gateway_app), Mount("/", app=product)], lifespan=both
-    )
+    whole = Starlette(routes=[Mount("/sandbox", app=gateway_app)], lifespan=both)
+    # Not mounted at "/": a mount does not match an address with a line break in it.
+    whole.router.default = product
+    whole.router.redirect_slashes = False
+    return whole

@@ -41,7 +41,9 @@ def call_id_of_key(key: str) -> str:
     Raises InvalidCallbackSignature when the token is not that of the call.
     """
     call_id, _, token = key.rpartition(".")
-    if not call_id or not hmac.compare_digest(token.encode(), _token(call_id).encode()):
+    if not call_id or not any(
+        hmac.compare_digest(token.encode(), own.encode()) for own in _tokens(call_id)
+    ):
         raise InvalidCallbackSignature("This is not the key of a call.")
     return call_id
 
@@ -61,9 +63,11 @@ def read_callback(
     which a proxy or an attacker may have changed. Raises InvalidCallbackSignature and NotFound.
     """
     adapter = get_provider(name)
-    if not any(
-        hmac.compare_digest(path.encode(), own(name, call_id).encode())
-        for own in (callback_path, answer_path)
+    address_of_call, _, token = path.rpartition("?token=")
+    known = (callback_path(name, call_id), answer_path(name, call_id))
+    is_known = address_of_call in {own.rpartition("?token=")[0] for own in known}
+    if not is_known or not any(
+        hmac.compare_digest(token.encode(), own.encode()) for own in _tokens(call_id)
     ):
         raise InvalidCallbackSignature("This address does not carry the token of the call.")
     return adapter.read_callback(headers, body, _base_url(name) + path, address)
@@ -75,5 +79,15 @@ def _base_url(name: str) -> str:
 
 
 def _token(call_id: str) -> str:
-    secret = config.settings().jwt_secret.get_secret_value().encode()
-    return hmac.digest(secret, b"telephony callback\0" + call_id.encode(), "sha256").hex()[:32]
+    return _tokens(call_id)[0]
+
+
+def _tokens(call_id: str) -> list[str]:
+    """The token of a call's addresses, and what it was before the last change of `JWT_SECRET`: a call
+    that is up during the change reports to the address that it was given."""
+    chosen = config.settings()
+    secrets = (chosen.jwt_secret.get_secret_value(), chosen.jwt_secret_previous.get_secret_value())
+    purpose = b"telephony callback\0" + call_id.encode()
+    return [
+        hmac.digest(secret.encode(), purpose, "sha256").hex()[:32] for secret in secrets if secret
+    ]

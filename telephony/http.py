@@ -245,7 +245,7 @@ def the_one(
 def _object(answer: httpx.Response) -> dict[str, Any] | None:
     try:
         fields = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
 

@@ -116,6 +116,7 @@ async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
 
 # The files that take longest begin first: some at a time, the last ones are then short.
 SLOW = (
+    "test_contract",
     "test_fail_points",
     "test_failover",
     "test_lost_majority",

@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import json
 import pickle
-from typing import Any
+from typing import Any, get_args
 
 import hypothesis
 import pytest
@@ -30,6 +30,7 @@ from ledger import (
     Entry,
     ExtendHold,
     Freeze,
+    FreezeCause,
     Hold,
     Outcome,
     Release,
@@ -127,8 +128,8 @@ def unreserve(reserve_id: str) -> Unreserve:
     return Unreserve(user_id=USER, reserve_id=reserve_id)
 
 
-def freeze(frozen: bool) -> Freeze:
-    return Freeze(user_id=USER, frozen=frozen)
+def freeze(frozen: bool, cause: FreezeCause = "admin") -> Freeze:
+    return Freeze(user_id=USER, frozen=frozen, cause=cause)
 
 
 def check_invariants(wallet: Wallet, entries: list[Entry]) -> None:
@@ -463,6 +464,23 @@ def test_a_frozen_wallet_starts_and_prolongs_no_call_but_books_what_happened() -
     check_invariants(book.wallet, book.entries)
 
 
+def test_a_wallet_that_is_frozen_for_two_causes_stays_so_until_both_are_gone() -> None:
+    book = Book()
+    book.do(credit(100_00))
+    for cause in ("account", "admin"):
+        assert not book.do(freeze(True, cause)).replayed
+        assert book.do(freeze(True, cause)).replayed
+    assert list(book.wallet.frozen_for) == ["account", "admin"]
+    assert not book.do(freeze(False, "account")).replayed
+    assert book.do(freeze(False, "account")).replayed
+    with pytest.raises(WalletFrozen):
+        book.do(hold("call_1", 10_00))
+    book.do(freeze(False))
+    assert not book.wallet.frozen
+    assert not book.wallet.frozen_for
+    assert book.do(hold("call_1", 10_00)).held_paise == 10_00
+
+
 def test_what_a_dispute_reserves_is_lacking_and_not_held_by_calls() -> None:
     book = Book()
     book.do(credit(100_00))
@@ -521,7 +539,7 @@ _commands = st.one_of(
     st.builds(reserve, _back, _paise),
     st.builds(collect, _back, _paise),
     st.builds(unreserve, _back),
-    st.builds(freeze, st.booleans()),
+    st.builds(freeze, st.booleans(), st.sampled_from([*get_args(FreezeCause)])),
 )
 
 
@@ -533,7 +551,7 @@ class Model:
         self.holds: dict[str, int] = {}
         self.dues: dict[str, int] = {}
         self.reserves: dict[str, int] = {}
-        self.frozen = False
+        self.frozen_for: set[str] = set()
         self.keys: set[str] = set()
 
     def do(self, command: Command) -> str:  # noqa: C901 - a case for each command, plain to compare
@@ -560,14 +578,14 @@ class Model:
             case Hold():
                 if command.call_id in self.holds:
                     return "replayed"
-                if self.frozen or available < command.amount_paise_min:
+                if self.frozen_for or available < command.amount_paise_min:
                     return "refused"
                 self.holds[command.call_id] = min(command.amount_paise, available)
             case ExtendHold():
                 if command.call_id not in self.holds:
                     return "refused"
                 had = self.holds[command.call_id]
-                if self.frozen or had + available < command.amount_paise_min:
+                if self.frozen_for or had + available < command.amount_paise_min:
                     return "refused"
                 if command.amount_paise <= had or not available:
                     return "replayed"
@@ -589,9 +607,9 @@ class Model:
                     return "replayed"
                 del self.holds[command.call_id]
             case Freeze():
-                if self.frozen == command.frozen:
+                if (command.cause in self.frozen_for) == command.frozen:
                     return "replayed"
-                self.frozen = command.frozen
+                self.frozen_for ^= {command.cause}
             case _:
                 return self.go_back(command, available)
         return "done"

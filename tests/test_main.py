@@ -62,11 +62,12 @@ async def test_a_service_without_a_secret_does_not_start() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_line_of_the_log_names_its_request(log_format: str) -> None:
+def test_a_line_of_the_log_names_its_request_and_its_user(log_format: str) -> None:
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
     config.use(settings_of_tests("", log_format=log_format, log_level="INFO"))
     token = logs.request_id.set("req-7")
+    who = logs.actor.set(logs.Actor(user_id="usr_1", role="user", address="-", key_id="key_2"))
     try:
         logs.configure()
         (handler,) = (h for h in root.handlers if isinstance(h, logging.StreamHandler))
@@ -76,12 +77,14 @@ def test_a_line_of_the_log_names_its_request(log_format: str) -> None:
         if log_format == "json":
             told = json.loads(line)
             assert (told["request_id"], told["message"]) == ("req-7", "call call_1 ended")
+            assert told["user"] == "usr_1/key_2"
             assert told["at"].endswith("Z")
         else:
-            assert "req-7" in line
+            assert "INFO req-7 usr_1/key_2 calls call" in line
             assert "call call_1 ended" in line
     finally:
         logs.request_id.reset(token)
+        logs.actor.reset(who)
         root.handlers[:], root.level = before
         config.use(None)
 
@@ -94,10 +97,17 @@ async def test_a_page_of_a_named_origin_may_ask_and_read_what_it_needs(mongodb_u
         for origin, status in ((page, 200), (stranger, 400)):
             answer = await service.client.options("/api/call", headers={"Origin": origin} | asked)
             assert answer.status_code == status
+        documented = "idempotency-key,if-match,if-none-match,last-event-id,x-request-id"
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            asked["Access-Control-Request-Method"] = method
+            asked["Access-Control-Request-Headers"] = f"authorization,content-type,{documented}"
+            answer = await service.client.options("/api/call", headers={"Origin": page} | asked)
+            assert answer.status_code == 200, answer.text
         refused = await service.client.get("/api/wallet/balance", headers={"Origin": page})
         assert refused.status_code == 401
         assert refused.headers["Access-Control-Allow-Origin"] == page
         exposed = refused.headers["Access-Control-Expose-Headers"]
-        assert {"Content-Disposition", "Retry-After"} <= set(exposed.split(", "))
+        needed = {"Allow", "Content-Disposition", "RateLimit-Remaining", "Retry-After"}
+        assert needed <= set(exposed.split(", "))
         refused = await service.client.get("/api/wallet/balance", headers={"Origin": stranger})
         assert "Access-Control-Allow-Origin" not in refused.headers

@@ -165,6 +165,7 @@ def test_run_says_what_to_open_keeps_the_data_and_stops_everything(run: Runner) 
     assert not first.mongod_runs()
 
     second = run()
+    del person["name"]
     assert second.ask("/api/auth/login", person)[0] == 200
     assert second.stop(signal.SIGINT) == 0
     assert not second.mongod_runs()
@@ -378,6 +379,9 @@ def test_create_admin_makes_an_admin_while_the_service_runs(run: Runner) -> None
     status, answer = started.ask("/api/auth/login", credentials)
     assert status == 200
     assert answer["user"]["role"] == "admin"
+    path, token = "/api/admin/audit-log?action=admin.create", answer["access_token"]
+    (row,) = started.ask(path, token=token)[1]["entries"]
+    assert (row["role"], row["target"]["id"]) == ("system", answer["user"]["id"])
     assert started.ask("/ready")[0] == 200  # its mongod was shared, not stopped
     assert started.stop() == 0
 

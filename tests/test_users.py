@@ -8,6 +8,7 @@ import pytest
 import users
 import wallet
 from auth import passwords, sessions
+from auth.devices import Client
 from core import config, database, phone_numbers
 from core.errors import InvalidRequest, NotFound
 from tests.support.service import PASSWORD, Service, running, test_settings
@@ -153,10 +154,10 @@ async def test_a_log_in_with_the_old_password_does_not_survive_the_change_it_rac
     assert me is not None
     open_session = sessions.create_session
 
-    async def late(user_id: str, epoch: int) -> str:
+    async def late(user_id: str, epoch: int, client: Client | None = None) -> str:
         # The old password was right; now it changes before the session is opened.
         await users.change_password(me, "ses_mine", current=PASSWORD, new="the newest one of all")
-        return await open_session(user_id, epoch)
+        return await open_session(user_id, epoch, client)
 
     monkeypatch.setattr(sessions, "create_session", late)
     answer = await service.post(
@@ -241,5 +242,8 @@ async def test_create_admin_promotes_with_a_new_password_and_ends_the_old_sessio
     assert fresh.role == "admin"
     with pytest.raises(InvalidRequest):
         await users.create_admin("third@example.com", "short")
+    disabled = await service.disabled()
+    with pytest.raises(users.AccountDisabled):
+        await users.create_admin(disabled.email, "chosen by the operator")
     with pytest.raises(ValueError, match="e-mail"):
         await users.create_admin("third", "chosen by the operator")

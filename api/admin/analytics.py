@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api import fields, problems
-from api.dependencies import Admin
+from api.dependencies import Operator
 from api.fields import RupeesOut
 from core import money
 from reporting import analytics
@@ -59,7 +59,7 @@ class MetricsOut(BaseModel):
 
 @router.get("/metrics", response_model=MetricsOut)
 async def show_metrics(
-    _: Admin,
+    _: Operator,
     from_: Annotated[fields.When, Query(alias="from")] = None,
     to: fields.When = None,
 ) -> MetricsOut:

@@ -7,9 +7,11 @@ from pydantic import BaseModel, StringConstraints
 
 from api import problems
 from api.admin.customers import ByHandOut, Reason, by_hand_out
-from api.dependencies import Admin
-from api.fields import Instant
+from api.dependencies import Admin, Operator
+from api.fields import Instant, RequestModel
 from api.idempotency import Answer, IdempotentRequired
+from auth import audit_log
+from auth.audit_log import Target
 from core import clock, money
 from core.errors import BalanceHeld, InsufficientBalance, NotFound, Unavailable
 from gateway import GatewayRefused, GatewayUnavailable
@@ -67,7 +69,7 @@ class AuditOut(BaseModel):
     running: RunOut | None = None
 
 
-class RepairIn(BaseModel):
+class RepairIn(RequestModel):
     """What to repair: the `subject` of a finding (for `acknowledge` its `finding_id`), whose, and why.
     Without `user_id`: what concerns all wallets together."""
 
@@ -82,7 +84,7 @@ class RepairIn(BaseModel):
 
 @router.get("/audit", response_model=AuditOut)
 async def audit_route(
-    admin: Admin, user_id: Annotated[str | None, Query(max_length=100)] = None
+    reader: Operator, user_id: Annotated[str | None, Query(max_length=100)] = None
 ) -> Response:
     """Check every invariant of the money, of one user or of everybody. With very many entries the
     audit of everybody is a job: the answer is what the last one found, and a new one is begun."""
@@ -94,7 +96,7 @@ async def audit_route(
         return _answer(_out(report, report.accounts))
     finished, running = await audit_runs.find_finished(), await audit_runs.find_running()
     if _is_due(finished, running):
-        running = await audit_runs.start_run(by=admin.id)
+        running = await audit_runs.start_run(by=reader.id)
     shown = finished or running
     assert shown is not None
     report = audit_runs.report_of(shown)
@@ -142,7 +144,19 @@ async def post_repair(body: RepairIn, admin: Admin, once: IdempotentRequired) ->
             by=admin.id,
             seed=f"adj_{seed}",
         )
-        return Answer(201, by_hand_out(await repairs.repair(request)))
+        record = await repairs.repair(request)
+        audit_log.describe(
+            "audit.repair",
+            Target("user", request.user_id),
+            after={
+                "action": body.action,
+                "subject": body.subject,
+                "reason": body.reason,
+                "transaction_id": record["transaction_id"],
+                "status": record.get("status"),
+            },
+        )
+        return Answer(201, by_hand_out(record))
 
     return await once(admin.id, work)
 

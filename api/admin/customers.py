@@ -1,25 +1,31 @@
-"""Admin routes of customers: list, own rates, adjustments, freezing."""
+"""Admin routes of customers: list, create, change, disable; own rates, adjustments, freezing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 import users
 import wallet
 from api import problems
-from api.dependencies import Admin, Page, PageOfAnyCursor
-from api.fields import Instant, PositiveRupeesIn, RupeesIn, RupeesOut
-from api.idempotency import Answer, IdempotentRequired
-from billing import rates
+from api.auth import Email, Name, Password, ProfilePhone, SessionOut, session_out
+from api.dependencies import Admin, Operator, Page, PageOfAnyCursor
+from api.fields import Instant, PositiveRupeesIn, RateIn, RequestModel, RupeesIn, RupeesOut
+from api.idempotency import Answer, Idempotent, IdempotentRequired
+from auth import audit_log, sessions
+from auth.audit_log import Target
+from billing import limits, rates
 from core.errors import BalanceHeld, InsufficientBalance, InvalidRequest, NotFound
 from ledger import Entry
 from reporting import customers
-from users import PublicUser
+from users import EmailTaken, OwnAccount, OwnLimits, PublicUser, Role, User
 from wallet import Adjustment, AlreadyDecided, Balance, OwnWallet, SameAdmin
 
 router = APIRouter(prefix="/api/admin/users", tags=["admin"], route_class=problems.Route)
 adjustments = APIRouter(prefix="/api/admin/adjustments", tags=["admin"], route_class=problems.Route)
+
+
+SHOWN_MAX: Final = 20  # sessions and adjustments in one user's story
 
 
 # --- shapes -------------------------------------------------------------------------------------
@@ -41,6 +47,7 @@ class PersonOut(BaseModel):
     low_balance: bool
     call_rate: RupeesOut | None
     frozen: bool
+    disabled: bool
 
 
 class PeopleOut(BaseModel):
@@ -53,7 +60,82 @@ class PeopleOut(BaseModel):
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
 
 
-class AdjustmentIn(BaseModel):
+class UserIn(RequestModel):
+    """Whose account an admin opens. Without a password the answer has a one-time password; either is to
+    be changed at the first log-in."""
+
+    email: Email
+    name: Name
+    phone: ProfilePhone = None
+    role: Role = "user"
+    password: Password | None = None
+
+
+class UserCreated(BaseModel):
+    """The account. `one_time_password` is shown until its owner has changed it."""
+
+    id: str
+    email: str
+    name: str
+    phone: str | None
+    role: Role
+    created_at: Instant
+    one_time_password: str | None = None
+
+
+Calls = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+
+
+class LimitsIn(RequestModel):
+    """Limits of this user's calls, instead of those of the settings; null takes one away."""
+
+    concurrent_calls: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
+    calls_per_minute: Calls | None = None
+    calls_per_day: Calls | None = None
+    daily_spend_cap: RupeesIn | None = None
+
+
+class UserChange(RequestModel):
+    """What to change about a user; what is left out stays."""
+
+    role: Role | None = None
+    disabled: Annotated[bool, Field(strict=True)] | None = None
+    limits: LimitsIn | None = None
+
+
+class LimitsOut(BaseModel):
+    """Limits of a user's calls; null is no limit of that kind."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    concurrent_calls: int | None = None
+    calls_per_minute: int | None = None
+    calls_per_day: int | None = None
+    daily_spend_cap: RupeesOut | None = Field(None, validation_alias="spend_cap_paise")
+
+
+class UserOut(PersonOut):
+    """One user's whole story. `limits` hold now, `own_limits` are those among them that an admin has set;
+    `counts` end at 10,000. `sessions` and `adjustments` are the newest."""
+
+    disabled_at: Instant | None
+    second_factor: bool
+    password_change_required: bool
+    limits: LimitsOut
+    own_limits: LimitsOut
+    counts: dict[str, int]
+    sessions: list[SessionOut]
+    adjustments: list["ByHandOut"]
+
+
+class SessionsEnded(BaseModel):
+    """How many sessions have ended by it."""
+
+    user_id: str
+    ended: int
+
+
+class AdjustmentIn(RequestModel):
     """What to correct, and why: the owner of the wallet reads the reason."""
 
     type: Literal["credit", "debit"]
@@ -101,7 +183,7 @@ class WaitingListOut(BaseModel):
     next_cursor: str | None
 
 
-class ReasonIn(BaseModel):
+class ReasonIn(RequestModel):
     """Why."""
 
     reason: Reason
@@ -137,10 +219,10 @@ class ByHandListOut(BaseModel):
     next_cursor: str | None
 
 
-class OwnRateIn(BaseModel):
+class OwnRateIn(RequestModel):
     """The user's own rate, in rupees a minute; null takes it away."""
 
-    rate: RupeesIn | None
+    rate: RateIn | None
 
 
 class OwnRateSet(BaseModel):
@@ -158,7 +240,7 @@ class OwnRateSet(BaseModel):
 
 @router.get("", response_model=PeopleOut, responses=problems.documented(InvalidRequest))
 async def show_people(
-    _: Admin,
+    _: Operator,
     page: PageOfAnyCursor,
     search: Annotated[str | None, Query(max_length=100)] = None,
     low_balance: bool | None = None,
@@ -174,6 +256,78 @@ async def show_people(
         ],
         next_cursor=next_cursor,
     )
+
+
+@router.post(
+    "", status_code=201, response_model=UserCreated, responses=problems.documented(EmailTaken)
+)
+async def create_user(body: UserIn, admin: Admin, once: Idempotent) -> Response:
+    """Open an account for somebody, with a wallet of Rs 0."""
+
+    async def work(seed: str) -> Answer:
+        user = await users.create_user(
+            user_id=f"usr_{seed}",
+            email=body.email,
+            name=body.name,
+            phone=body.phone,
+            role=body.role,
+            password=body.password,
+        )
+        audit_log.describe(
+            "user.create", Target("user", user.id), after={"role": user.role, "email": user.email}
+        )
+        return Answer(201, _created_out(user))
+
+    response = await once(admin.id, work)
+    return await _with_one_time_password(response) if body.password is None else response
+
+
+@router.get("/{user_id}", response_model=UserOut, responses=problems.documented(NotFound))
+async def show_user(user_id: str, _: Operator) -> UserOut:
+    """One user's whole story."""
+    return await _story_of(await users.get_user(user_id))
+
+
+@router.patch(
+    "/{user_id}", response_model=UserOut, responses=problems.documented(NotFound, OwnAccount)
+)
+async def change_user(user_id: str, body: UserChange, admin: Admin) -> UserOut:
+    """Change a user's role, disable or enable the account, or set limits of its calls. Harmless when
+    repeated; in force in every process within a second."""
+    user = await users.get_user(user_id)
+    before = _changeable(user)
+    if body.role is not None:
+        user = await users.set_role(user_id, body.role, by=admin)
+    if body.disabled is not None:
+        user = await users.set_disabled(user_id, disabled=body.disabled, by=admin)
+    if body.limits is not None:
+        user = await users.set_limits(user_id, _limit_changes(body.limits))
+    audit_log.describe(
+        "user.change", Target("user", user_id), before=before, after=_changeable(user)
+    )
+    return await _story_of(user)
+
+
+@router.delete(
+    "/{user_id}/sessions", response_model=SessionsEnded, responses=problems.documented(NotFound)
+)
+async def end_sessions(user_id: str, _: Admin) -> SessionsEnded:
+    """End every session of a user. Harmless when repeated."""
+    await users.get_user(user_id)
+    return SessionsEnded(user_id=user_id, ended=await sessions.revoke_sessions(user_id))
+
+
+@router.delete(
+    "/{user_id}/totp",
+    status_code=204,
+    response_model=None,
+    responses=problems.documented(NotFound, OwnAccount),
+)
+async def remove_second_factor(user_id: str, admin: Admin) -> Response:
+    """Remove the second factor of somebody who has lost the device and the recovery codes, and end their
+    sessions. Harmless when repeated."""
+    await users.reset_second_factor(user_id, by=admin)
+    return Response(status_code=204)
 
 
 @router.post(
@@ -201,17 +355,19 @@ async def post_adjustment(
             record = await wallet.propose_adjustment(
                 user_id, kind=body.type, amount_paise=body.amount, **facts
             )
+            _describe_waiting("adjustment.propose", record)
             return Answer(202, _waiting_out(record))
         entry, balance_paise = await wallet.adjust(
             user_id, kind=body.type, amount_paise=body.amount, **facts
         )
+        _describe_posted("adjustment.post", entry, reason=body.reason)
         return Answer(201, _posted_out(entry, balance_paise, by=admin.id))
 
     return await once(admin.id, work)
 
 
 @adjustments.get("", response_model=WaitingListOut)
-async def list_waiting(_: Admin, page: Page) -> WaitingListOut:
+async def list_waiting(_: Operator, page: Page) -> WaitingListOut:
     """The adjustments that wait for a second admin, the oldest first."""
     rows, next_cursor = await wallet.list_waiting_adjustments(limit=page.limit, cursor=page.cursor)
     return WaitingListOut(adjustments=[_waiting_out(row) for row in rows], next_cursor=next_cursor)
@@ -232,6 +388,7 @@ async def list_waiting(_: Admin, page: Page) -> WaitingListOut:
 async def confirm(adjustment_id: str, admin: Admin) -> AdjustmentOut:
     """Post an adjustment that another admin asked for. Harmless when repeated."""
     record, entry, balance_paise = await wallet.confirm_adjustment(adjustment_id, by=admin.id)
+    _describe_posted("adjustment.confirm", entry, reason=record["reason"], of=adjustment_id)
     return _posted_out(entry, balance_paise, by=record["by"])
 
 
@@ -242,7 +399,9 @@ async def confirm(adjustment_id: str, admin: Admin) -> AdjustmentOut:
 )
 async def reject(adjustment_id: str, admin: Admin) -> WaitingOut:
     """Refuse an adjustment that another admin asked for. Harmless when repeated."""
-    return _waiting_out(await wallet.reject_adjustment(adjustment_id, by=admin.id))
+    record = await wallet.reject_adjustment(adjustment_id, by=admin.id)
+    _describe_waiting("adjustment.reject", record)
+    return _waiting_out(record)
 
 
 @router.get(
@@ -253,7 +412,7 @@ async def reject(adjustment_id: str, admin: Admin) -> WaitingOut:
 )
 async def get_adjustments(
     user_id: str,
-    _: Admin,
+    _: Operator,
     page: Page,
 ) -> ByHandListOut:
     """What was done to a wallet by hand: who, what, why."""
@@ -267,6 +426,7 @@ async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     """No new calls; the live ones are ended. Harmless when repeated."""
     await users.get_user(user_id)
     changed = await wallet.set_frozen(user_id, frozen=True, reason=body.reason, by=admin.id)
+    _describe_freeze(user_id, frozen=True, changed=changed, reason=body.reason)
     return FrozenOut(user_id=user_id, frozen=True, changed=changed)
 
 
@@ -274,10 +434,13 @@ async def post_freeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
     "/{user_id}/unfreeze", response_model=FrozenOut, responses=problems.documented(NotFound)
 )
 async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut:
-    """Calls are possible again, and campaigns that waited go on. Harmless when repeated."""
+    """Calls are possible again, and campaigns that waited go on. Harmless when repeated. The wallet of a
+    disabled account stays frozen until that is enabled."""
     await users.get_user(user_id)
     changed = await wallet.set_frozen(user_id, frozen=False, reason=body.reason, by=admin.id)
-    return FrozenOut(user_id=user_id, frozen=False, changed=changed)
+    _describe_freeze(user_id, frozen=False, changed=changed, reason=body.reason)
+    is_frozen = (await wallet.get_balance(user_id)).frozen
+    return FrozenOut(user_id=user_id, frozen=is_frozen, changed=changed)
 
 
 @router.post(
@@ -288,7 +451,14 @@ async def post_unfreeze(user_id: str, body: ReasonIn, admin: Admin) -> FrozenOut
 async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSet:
     """Give a user a rate of their own for calls placed from now on; null takes it away. It comes
     before the rate card's prices and the single rate."""
+    before = await rates.find_own_rate(user_id)
     kept = await rates.set_own_rate(user_id, body.rate, by=admin.email)
+    audit_log.describe(
+        "own_rate.set",
+        Target("user", user_id),
+        before={"rate_paise_per_minute": before and before.rate_paise_per_minute},
+        after={"rate_paise_per_minute": body.rate},
+    )
     return OwnRateSet(
         user_id=user_id,
         rate_per_minute=kept["rate_paise_per_minute"],
@@ -297,7 +467,123 @@ async def set_own_rate(user_id: str, body: OwnRateIn, admin: Admin) -> OwnRateSe
     )
 
 
+# --- what the audit log has of them -------------------------------------------------------------
+
+
+def _changeable(user: User) -> dict[str, object]:
+    return {"role": user.role, "disabled": user.disabled, "limits": dict(user.limits)}
+
+
+def _describe_posted(action: str, entry: Entry, *, reason: str, of: str | None = None) -> None:
+    """The entry says what the wallet held before: nothing came in between."""
+    change_paise = entry.amount_paise if entry.type == "credit" else -entry.amount_paise
+    audit_log.describe(
+        action,
+        Target("user", entry.user_id),
+        before={"balance_paise": entry.balance_after_paise - change_paise},
+        after={
+            "balance_paise": entry.balance_after_paise,
+            "transaction_id": entry.id,
+            "type": entry.type,
+            "amount_paise": entry.amount_paise,
+            "reason": reason,
+            "adjustment_id": of,
+        },
+    )
+
+
+def _describe_waiting(action: str, record: Adjustment) -> None:
+    audit_log.describe(
+        action,
+        Target("user", record["user_id"]),
+        after={
+            "adjustment_id": record["_id"],
+            "type": record["action"],
+            "amount_paise": int(record["amount_paise"]),
+            "reason": record["reason"],
+            "status": record.get("status"),
+        },
+    )
+
+
+def _describe_freeze(user_id: str, *, frozen: bool, changed: bool, reason: str) -> None:
+    audit_log.describe(
+        "wallet.freeze" if frozen else "wallet.unfreeze",
+        Target("user", user_id),
+        before={"frozen": frozen ^ changed},
+        after={"frozen": frozen, "reason": reason},
+    )
+
+
 # --- how a user and an adjustment are shown -----------------------------------------------------
+
+
+def _created_out(user: User) -> UserCreated:
+    return UserCreated(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        phone=user.phone,
+        role=user.role,
+        created_at=user.created_at,
+    )
+
+
+async def _with_one_time_password(response: Response) -> Response:
+    """Add the password to an answer about a user who has not changed it. It is added here, so that the
+    answer that is kept for repetitions does not hold it."""
+    created = UserCreated.model_validate_json(bytes(response.body))
+    user = await users.find_user(created.id)
+    if user is None or not user.must_change_password:
+        return response
+    created.one_time_password = users.one_time_password(created.id)
+    replayed = response.headers.get("idempotency-replayed")
+    return Response(
+        created.model_dump_json(),
+        status_code=response.status_code,
+        headers={"Idempotency-Replayed": replayed} if replayed else None,
+        media_type="application/json",
+    )
+
+
+def _limit_changes(given: LimitsIn) -> dict[str, int | None]:
+    """The limits that the request names, as they are stored."""
+    changes: dict[str, int | None] = given.model_dump(exclude_unset=True)
+    if "daily_spend_cap" in changes:
+        changes["spend_cap_paise"] = changes.pop("daily_spend_cap")
+    return changes
+
+
+async def _story_of(user: User) -> UserOut:
+    balance = await wallet.get_balance(user.id)
+    prices = await rates.list_own_rates([user.id])
+    opened, _ = await sessions.list_sessions(user.id, limit=SHOWN_MAX, cursor=None)
+    by_hand, _ = await wallet.list_adjustments(user.id, limit=SHOWN_MAX, cursor=None)
+    own: OwnLimits = user.limits
+    return UserOut(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        phone=user.phone,
+        role=user.role,
+        created_at=user.created_at,
+        balance=balance.balance_paise,
+        held=balance.held_paise,
+        available=balance.available_paise,
+        due=balance.due_paise,
+        low_balance=balance.low,
+        call_rate=prices.get(user.id),
+        frozen=balance.frozen,
+        disabled=user.disabled,
+        disabled_at=user.disabled_at,
+        second_factor=user.has_second_factor,
+        password_change_required=user.must_change_password,
+        limits=LimitsOut.model_validate(await limits.get_limits(user.id)),
+        own_limits=LimitsOut.model_validate(own),
+        counts=await customers.count_records(user.id),
+        sessions=[session_out(row, current_id=None) for row in opened],
+        adjustments=[by_hand_out(row) for row in by_hand],
+    )
 
 
 def _customer_out(person: PublicUser, balance: Balance, own_rate_paise: int | None) -> PersonOut:
@@ -315,6 +601,7 @@ def _customer_out(person: PublicUser, balance: Balance, own_rate_paise: int | No
         low_balance=balance.low,
         call_rate=own_rate_paise,
         frozen=balance.frozen,
+        disabled=person.get("disabled_at") is not None,
     )
 
 

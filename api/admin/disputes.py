@@ -7,9 +7,11 @@ from pydantic import BaseModel, Field, StringConstraints
 
 import disputes
 from api import problems
-from api.dependencies import Admin, Page
-from api.fields import Instant, RupeesOut
+from api.dependencies import Admin, Operator, Page
+from api.fields import Instant, RequestModel, RupeesOut
 from api.refunds import DecisionOut
+from auth import audit_log
+from auth.audit_log import Target
 from core.errors import InvalidRequest, NotFound
 from disputes import Action, Dispute, DisputeState, NotPairable, Unclear, UnclearReason
 
@@ -51,7 +53,7 @@ class DisputeOut(BaseModel):
     created_at: Instant
 
 
-class ResolveDisputeIn(BaseModel):
+class ResolveDisputeIn(RequestModel):
     """What is decided, and why; with `pair`, which refund paid the loss back."""
 
     action: Action
@@ -72,7 +74,7 @@ class DisputesOut(BaseModel):
     responses=problems.documented(InvalidRequest),
 )
 async def get_disputes(
-    _: Admin,
+    _: Operator,
     page: Page,
     state: DisputeState | None = None,
     unclear: Annotated[bool, Query()] = False,
@@ -95,12 +97,24 @@ async def resolve_dispute(dispute_id: str, body: ResolveDisputeIn, admin: Admin)
     """Decide what is unclear about a dispute, or end one that Razorpay does not know any more: name
     the refund that paid it back (`pair`), say that none did (`unpair`) or that all is right (`keep`),
     give its money back to the wallet (`release`), or take it (`take`). Harmless when repeated."""
+    before = await disputes.find_dispute_state(dispute_id)
     decided = await disputes.resolve(
         dispute_id,
         action=body.action,
         refund_id=body.refund_id,
         by=admin.id,
         reason=body.reason,
+    )
+    audit_log.describe(
+        "dispute.resolve",
+        Target("dispute", dispute_id),
+        before={"state": before},
+        after={
+            "state": decided["state"],
+            "refund_id": decided["refund_id"],
+            "action": body.action,
+            "reason": body.reason,
+        },
     )
     return _out(decided)
 

@@ -5,15 +5,17 @@ import datetime as dt
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Form, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
 from api import downloads, fields, middleware, problems
-from api.dependencies import Admin, Page
-from api.fields import Instant
+from api.dependencies import Admin, Operator, Page
+from api.fields import Instant, RequestModel
 from api.idempotency import Answer, Idempotent
-from billing import rate_card_files, rate_cards
+from auth import audit_log
+from auth.audit_log import Target
+from billing import rate_card_files, rate_cards, rates
 from billing.rate_card_files import InvalidRateCard
 from billing.rate_cards import FILE_BYTES_MAX, RateCard
 from core import clock
@@ -32,13 +34,13 @@ middleware.allow_large_body(router.prefix, FILE_BYTES_MAX + 64 * 1024)
 _blank = BeforeValidator(lambda value: None if value == "" else value)
 
 
-class RateCardIn(BaseModel):
+class RateCardIn(RequestModel):
     """A rate card as a CSV file, what it is about, and from when on it holds."""
 
     # The Swagger page offers a file to choose for `binary`.
     file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
     note: Annotated[str, Field(max_length=200)] = ""
-    effective_from: Annotated[str | None, Field(max_length=64), _blank] = None
+    effective_from: Annotated[fields.WhenText | None, _blank] = None
 
 
 class RateCardOut(BaseModel):
@@ -60,11 +62,11 @@ class RateCardsOut(BaseModel):
     next_cursor: str | None
 
 
-class ActivationIn(BaseModel):
+class ActivationIn(RequestModel):
     """The version to put in force, or null for no card at all: then the single rate holds."""
 
     version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None
-    effective_from: Annotated[str | None, Field(max_length=64)] = None
+    effective_from: fields.WhenText | None = None
 
 
 class ActivationOut(BaseModel):
@@ -95,8 +97,20 @@ async def upload_rate_card(
 
     async def work(seed: str) -> Answer:
         prices = await asyncio.to_thread(rate_card_files.parse_file, content)
+        before = await rates.find_rate_card_version()
         card = await rate_cards.create_rate_card(
             f"card_{seed}", prices, effective_from=since, by=admin.email, note=form.note
+        )
+        audit_log.describe(
+            "rate_card.create",
+            Target("rate_card", str(card["version"])),
+            before={"version": before},
+            after={
+                "version": card["version"],
+                "rows": card["rows_count"],
+                "sha256": card["sha256"],
+                "effective_from": since,
+            },
         )
         return Answer(201, _out(card))
 
@@ -112,8 +126,15 @@ async def upload_rate_card(
 )
 async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
     """Put an earlier version in force again, or none."""
+    before = await rates.find_rate_card_version()
     since = await rate_cards.activate_rate_card(
         body.version, effective_from=_since(body.effective_from), by=admin.email
+    )
+    audit_log.describe(
+        "rate_card.activate",
+        Target("rate_card", str(body.version)),
+        before={"version": before},
+        after={"version": body.version, "effective_from": since},
     )
     return ActivationOut(version=body.version, effective_from=since)
 
@@ -124,9 +145,9 @@ async def activate_rate_card(admin: Admin, body: ActivationIn) -> ActivationOut:
     responses=problems.documented(InvalidRequest),
 )
 async def list_rate_cards(
-    _: Admin,
+    _: Operator,
     page: Page,
-    at: Annotated[str | None, Query(max_length=64)] = None,
+    at: fields.When = None,
 ) -> RateCardsOut:
     """Every version, newest first, and which one is in force now, or at `at` (a day: at its end)."""
     moment = (
@@ -149,7 +170,7 @@ async def list_rate_cards(
     },
 )
 async def download_rate_card(
-    _: Admin, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    _: Operator, version: Annotated[int, Field(ge=1, le=2**31 - 1)]
 ) -> StreamingResponse:
     """A version as CSV, which can be changed and sent again."""
     return await downloads.attachment(

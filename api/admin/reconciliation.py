@@ -11,8 +11,10 @@ import payments
 from api import calls as calls_routes
 from api import problems
 from api.calls import CallOut
-from api.dependencies import Admin, Page
-from api.fields import Instant, RupeesOut
+from api.dependencies import Admin, Operator, Page
+from api.fields import Instant, RequestModel, RupeesOut
+from auth import audit_log
+from auth.audit_log import Target
 from calls import lifecycle
 from core import clock
 from core.errors import InvalidRequest, NotFound, StillRunning
@@ -94,7 +96,7 @@ class ReconciliationOut(BaseModel):
     waiting: list[WaitingOut]
 
 
-class RunIn(BaseModel):
+class RunIn(RequestModel):
     """Leave alone what is younger than this many minutes."""
 
     older_than_minutes: Annotated[int, Field(strict=True, ge=0, le=60 * 24 * 30)] = (
@@ -102,7 +104,7 @@ class RunIn(BaseModel):
     )
 
 
-class ResolveIn(BaseModel):
+class ResolveIn(RequestModel):
     """What was done about it."""
 
     note: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
@@ -142,7 +144,7 @@ class SettlementsOut(BaseModel):
 
 @router.get("/reconciliation", response_model=ReconciliationOut)
 async def get_reconciliation(
-    _: Admin, limit: Annotated[int, Query(ge=1, le=100)] = 10
+    _: Operator, limit: Annotated[int, Query(ge=1, le=100)] = 10
 ) -> ReconciliationOut:
     """The latest reports and what waits for a person. Nothing at all is the normal state."""
     found = await review_queue.find_waiting()
@@ -173,6 +175,11 @@ async def run_reconciliation(admin: Admin, body: RunIn | None = None) -> ReportO
     than half a minute the answer is 409, and it goes on: GET shows how far it is, then its report."""
     minutes = body.older_than_minutes if body else reconcile.OLDER_THAN_MINUTES
     report = await reconcile.run_and_wait(older_than_minutes=minutes, trigger=admin.id)
+    audit_log.describe(
+        "reconciliation.run",
+        Target("reconciliation", report.run_id),
+        after={"older_than_minutes": minutes},
+    )
     return _report(await reconcile.get_report(report.run_id))
 
 
@@ -186,6 +193,12 @@ async def resolve_payment(payment_id: str, body: ResolveIn, admin: Admin) -> Wai
     resolved = await payments.resolve_review(payment_id, by=admin.id, note=body.note)
     if resolved is None:
         raise NotFound("There is no payment with this id that waits for a person.")
+    audit_log.describe(
+        "payment.resolve",
+        Target("payment", payment_id),
+        before={"review": resolved["review"]["reason"]},
+        after={"note": body.note},
+    )
     return _payment(resolved)
 
 
@@ -200,6 +213,16 @@ async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallO
     resolved = await lifecycle.resolve_review(
         call_id, duration_seconds=body.duration_seconds, by=admin.id, note=body.note
     )
+    audit_log.describe(
+        "call.resolve",
+        Target("call", call_id),
+        before={"review": resolved.get("review_reason")},
+        after={
+            "duration_seconds": body.duration_seconds,
+            "cost_paise": resolved.get("cost_paise"),
+            "note": body.note,
+        },
+    )
     return calls_routes.call_out(resolved)
 
 
@@ -209,7 +232,7 @@ async def resolve_call(call_id: str, body: ResolveCallIn, admin: Admin) -> CallO
     responses=problems.documented(InvalidRequest),
 )
 async def get_settlements(
-    _: Admin,
+    _: Operator,
     page: Page,
 ) -> SettlementsOut:
     """What Razorpay paid out to our bank, with its fees and their tax."""

@@ -4,8 +4,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api import problems
-from api.dependencies import Admin, PageOfLongCursor
+from api.dependencies import Admin, Operator, PageOfLongCursor
 from api.fields import Instant
+from auth import audit_log
+from auth.audit_log import Target
 from core import outbox
 from core.errors import InvalidCursor, NotFound
 from core.outbox import Event
@@ -46,7 +48,7 @@ class WebhooksOut(BaseModel):
     responses=problems.documented(InvalidCursor),
 )
 async def get_webhooks(
-    _: Admin,
+    _: Operator,
     page: PageOfLongCursor,
     state: WebhookState | None = None,
 ) -> WebhooksOut:
@@ -67,6 +69,11 @@ async def replay_webhook(webhook_id: str, _: Admin) -> WebhookDetailOut:
     event = await outbox.retry_event(webhook_id, EVENT)
     if event is None:
         raise NotFound("There is no such webhook.")
+    audit_log.describe(
+        "webhook.replay",
+        Target("webhook", webhook_id),
+        after={"event": event["data"]["event"], "state": event["state"]},
+    )
     return WebhookDetailOut(**_out(event).model_dump(), body=event["data"]["body"])
 
 

@@ -1,4 +1,5 @@
-"""Who may do what: every route of the service × {nobody, a user, another user, an admin}, in one table."""
+"""Who may do what: every route × {nobody, user, other user, operator, admin, disabled, key without the
+scope, key with it}."""
 
 import asyncio
 import dataclasses
@@ -6,108 +7,143 @@ from functools import reduce
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from jose import jwt
 
 import disputes
 import gateway
 import main
 import wallet
+from api import access, dependencies
+from auth.api_keys import SCOPES, Scope
 from core import clock, database, outbox
 from reconciliation import webhooks
+from tests.project import access_table
 from tests.support import calls as calling
 from tests.support import payments as paying
 from tests.support.service import PASSWORD, Person, Service, new_key
 
-ACTORS = ("nobody", "owner", "other", "admin")
+ACTORS = ("nobody", "owner", "other", "operator", "admin")
 
 # `owner` is the user whom the resources in the address belong to, and has money; `other` has
-# neither, so for `other` a 402 says that the route is allowed. Rows are run from top to bottom.
-MATRIX: dict[str, tuple[int, int, int, int]] = {
+# neither, so for `other` a 402 says that the route is allowed. Rows are run from top to bottom. What a
+# disabled account and API keys get follows from the row and the scope in `access.ROUTES`.
+MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     # --- open to everybody ---
-    "GET /health": (200, 200, 200, 200),
-    "GET /ready": (200, 200, 200, 200),
-    "GET /metrics": (200, 200, 200, 200),
-    "GET /problems/{code}": (200, 200, 200, 200),
-    "POST /api/auth/signup": (201, 201, 201, 201),
-    "POST /api/auth/login": (200, 200, 200, 200),
-    "POST /api/auth/token": (200, 200, 200, 200),
+    "GET /health": (200, 200, 200, 200, 200),
+    "GET /ready": (200, 200, 200, 200, 200),
+    "GET /metrics": (200, 200, 200, 200, 200),
+    "GET /problems/{code}": (200, 200, 200, 200, 200),
+    "POST /api/auth/signup": (201, 201, 201, 201, 201),
+    "POST /api/auth/login": (200, 200, 200, 200, 200),
+    "POST /api/auth/token": (200, 200, 200, 200, 200),
     # --- the network alone, by its signature ---
-    "POST /api/telephony/{provider}/{call_id}/status": (403, 403, 403, 403),
-    "POST /api/telephony/{provider}/{call_id}/answer": (403, 403, 403, 403),
-    "GET /api/telephony/exotel/answer": (403, 403, 403, 403),
+    "POST /api/telephony/{provider}/{call_id}/status": (403, 403, 403, 403, 403),
+    "POST /api/telephony/{provider}/{call_id}/answer": (403, 403, 403, 403, 403),
+    "GET /api/telephony/exotel/answer": (403, 403, 403, 403, 403),
     # --- everybody with an account, about themselves ---
-    "GET /api/auth/me": (401, 200, 200, 200),
-    "GET /api/wallet/balance": (401, 200, 200, 200),
-    "GET /api/wallet/call-rate": (401, 200, 200, 200),
-    "GET /api/payment/razorpay-key": (401, 200, 200, 200),
-    "POST /api/payment/create-order": (401, 201, 201, 201),
-    "GET /api/payment/orders": (401, 200, 200, 200),
-    "GET /api/transactions": (401, 200, 200, 200),
-    "GET /api/transactions/download": (401, 200, 200, 200),
-    "POST /api/call": (401, 202, 402, 402),
-    "POST /api/calls/quote": (401, 200, 200, 200),
-    "GET /api/calls": (401, 200, 200, 200),
-    "POST /api/campaigns": (401, 201, 402, 402),
-    "POST /api/campaigns/upload": (401, 201, 402, 402),
-    "GET /api/campaigns": (401, 200, 200, 200),
-    # --- the owner and admins; for others it does not exist ---
-    "GET /api/payment/orders/{order_id}": (401, 200, 404, 200),
-    "GET /api/payment/payments/{payment_id}": (401, 200, 404, 200),
-    "GET /api/transactions/{transaction_id}": (401, 200, 404, 200),
-    "GET /api/calls/{call_id}": (401, 200, 404, 200),
-    "POST /api/calls/{call_id}/hangup": (401, 202, 404, 202),
-    "GET /api/campaigns/{campaign_id}": (401, 200, 404, 200),
-    "GET /api/campaigns/{campaign_id}/contacts": (401, 200, 404, 200),
-    "GET /api/campaigns/{campaign_id}/results": (401, 200, 404, 200),
-    "POST /api/campaigns/{campaign_id}/pause": (401, 200, 404, 200),
-    "POST /api/campaigns/{campaign_id}/resume": (401, 200, 404, 200),
-    "POST /api/campaigns/{campaign_id}/cancel": (401, 200, 404, 200),
+    "GET /api/api-keys": (401, 200, 200, 200, 200),
+    "POST /api/api-keys": (401, 201, 201, 201, 201),
+    "POST /api/api-keys/{key_id}/rotate": (401, 201, 404, 404, 404),
+    "DELETE /api/api-keys/{key_id}": (401, 204, 404, 404, 404),
+    "GET /api/auth/me": (401, 200, 200, 200, 200),
+    "GET /api/auth/sessions": (401, 200, 200, 200, 200),
+    "POST /api/auth/totp": (401, 200, 200, 200, 200),
+    "POST /api/auth/totp/confirm": (401, 422, 422, 422, 422),  # a wrong code
+    "DELETE /api/auth/totp": (401, 404, 404, 404, 404),  # nobody has one
+    "GET /api/wallet/balance": (401, 200, 200, 200, 200),
+    "GET /api/wallet/call-rate": (401, 200, 200, 200, 200),
+    "GET /api/payment/razorpay-key": (401, 200, 200, 200, 200),
+    "POST /api/payment/create-order": (401, 201, 201, 403, 201),
+    "GET /api/payment/orders": (401, 200, 200, 200, 200),
+    "GET /api/transactions": (401, 200, 200, 200, 200),
+    "GET /api/transactions/download": (401, 200, 200, 200, 200),
+    "POST /api/call": (401, 202, 402, 403, 402),
+    "POST /api/calls/quote": (401, 200, 200, 200, 200),
+    "GET /api/calls": (401, 200, 200, 200, 200),
+    "POST /api/campaigns": (401, 201, 402, 403, 402),
+    "POST /api/campaigns/upload": (401, 201, 402, 403, 402),
+    "GET /api/campaigns": (401, 200, 200, 200, 200),
+    # --- the owner, operators and admins; for others it does not exist ---
+    "GET /api/payment/orders/{order_id}": (401, 200, 404, 200, 200),
+    "GET /api/payment/payments/{payment_id}": (401, 200, 404, 200, 200),
+    "GET /api/transactions/{transaction_id}": (401, 200, 404, 200, 200),
+    "GET /api/calls/{call_id}": (401, 200, 404, 200, 200),
+    "POST /api/calls/{call_id}/hangup": (401, 202, 404, 403, 202),
+    "GET /api/campaigns/{campaign_id}": (401, 200, 404, 200, 200),
+    "GET /api/campaigns/{campaign_id}/contacts": (401, 200, 404, 200, 200),
+    "GET /api/campaigns/{campaign_id}/results": (401, 200, 404, 200, 200),
+    "POST /api/campaigns/{campaign_id}/pause": (401, 200, 404, 403, 200),
+    "POST /api/campaigns/{campaign_id}/resume": (401, 200, 404, 403, 200),
+    "POST /api/campaigns/{campaign_id}/cancel": (401, 200, 404, 403, 200),
     # --- the owner alone: money goes into the wallet of the order's user, brought by that user ---
-    "POST /api/payment/verify": (401, 200, 404, 404),
-    # --- admins ---
-    "GET /api/transactions?user_id={owner_id}": (401, 200, 403, 200),
-    "POST /api/wallet/set-call-rate": (401, 403, 403, 200),
-    "POST /api/admin/users/{owner_id}/call-rate": (401, 403, 403, 200),
-    "POST /api/admin/rate-cards": (401, 403, 403, 201),
-    "GET /api/admin/rate-cards": (401, 403, 403, 200),
-    "GET /api/admin/rate-cards/{version}/download": (401, 403, 403, 200),
-    "POST /api/admin/rate-cards/activate": (401, 403, 403, 200),
-    "GET /api/admin/metrics": (401, 403, 403, 200),
-    "GET /api/admin/users": (401, 403, 403, 200),
-    "GET /api/admin/audit": (401, 403, 403, 200),
-    "POST /api/admin/audit": (401, 403, 403, 202),
-    "POST /api/admin/audit/repairs": (401, 403, 403, 409),  # there is nothing to repair
-    "GET /api/admin/adjustments": (401, 403, 403, 200),
+    "POST /api/payment/verify": (401, 200, 404, 403, 404),
+    # --- operators and admins ---
+    "GET /api/transactions?user_id={owner_id}": (401, 200, 403, 200, 200),
+    "POST /api/wallet/set-call-rate": (401, 403, 403, 403, 200),
+    "POST /api/admin/users/{owner_id}/call-rate": (401, 403, 403, 403, 200),
+    "POST /api/admin/rate-cards": (401, 403, 403, 403, 201),
+    "GET /api/admin/rate-cards": (401, 403, 403, 200, 200),
+    "GET /api/admin/rate-cards/{version}/download": (401, 403, 403, 200, 200),
+    "POST /api/admin/rate-cards/activate": (401, 403, 403, 403, 200),
+    "GET /api/admin/metrics": (401, 403, 403, 200, 200),
+    "GET /api/admin/users": (401, 403, 403, 200, 200),
+    "POST /api/admin/users": (401, 403, 403, 403, 201),
+    "GET /api/admin/users/{owner_id}": (401, 403, 403, 200, 200),
+    "PATCH /api/admin/users/{owner_id}": (401, 403, 403, 403, 200),
+    "DELETE /api/admin/users/{ended_id}/totp": (401, 403, 403, 403, 204),
+    "GET /api/admin/audit": (401, 403, 403, 200, 200),
+    "POST /api/admin/audit": (401, 403, 403, 403, 202),
+    "POST /api/admin/audit/repairs": (401, 403, 403, 403, 409),  # there is nothing to repair
+    "GET /api/admin/audit-log": (401, 403, 403, 200, 200),
+    "GET /api/admin/audit-log/download": (401, 403, 403, 200, 200),
+    "GET /api/admin/adjustments": (401, 403, 403, 200, 200),
     "POST /api/admin/adjustments/{waiting_id}/confirm": (
         401,
         403,
         403,
         403,
+        403,
     ),  # it is the admin's own
-    "POST /api/admin/adjustments/{waiting_id}/reject": (401, 403, 403, 403),
-    "POST /api/payment/webhook": (400, 400, 400, 400),  # Razorpay's signature opens it, no token
-    "POST /api/payment/webhook/{mode}": (404, 404, 404, 404),
-    "POST /api/payment/refunds": (401, 403, 403, 201),
-    "GET /api/payment/refunds": (401, 200, 200, 200),
-    "GET /api/payment/refunds/{refund_id}": (401, 200, 404, 200),
-    "POST /api/payment/refunds/{refund_id}/resolve": (401, 403, 403, 200),
-    "POST /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 201),
-    "GET /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 200),
-    "POST /api/admin/users/{owner_id}/freeze": (401, 403, 403, 200),
-    "POST /api/admin/users/{owner_id}/unfreeze": (401, 403, 403, 200),
-    "GET /api/admin/disputes": (401, 403, 403, 200),
-    "POST /api/admin/disputes/{dispute_id}/resolve": (401, 403, 403, 200),
-    "GET /api/admin/webhooks": (401, 403, 403, 200),
-    "POST /api/admin/webhooks/{webhook_id}/replay": (401, 403, 403, 200),
-    "GET /api/admin/reconciliation": (401, 403, 403, 200),
-    "POST /api/admin/reconciliation/run": (401, 403, 403, 200),
-    "POST /api/admin/payments/{review_id}/resolve": (401, 403, 403, 200),
-    "POST /api/admin/calls/{doubtful_id}/resolve": (401, 403, 403, 200),
-    "GET /api/admin/settlements": (401, 403, 403, 200),
+    "POST /api/admin/adjustments/{waiting_id}/reject": (401, 403, 403, 403, 403),
+    # Razorpay's signature opens it, no token.
+    "POST /api/payment/webhook": (400, 400, 400, 400, 400),
+    "POST /api/payment/webhook/{mode}": (404, 404, 404, 404, 404),
+    "POST /api/payment/refunds": (401, 403, 403, 403, 201),
+    "GET /api/payment/refunds": (401, 200, 200, 200, 200),
+    "GET /api/payment/refunds/{refund_id}": (401, 200, 404, 200, 200),
+    "POST /api/payment/refunds/{refund_id}/resolve": (401, 403, 403, 403, 200),
+    "POST /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 403, 201),
+    "GET /api/admin/users/{owner_id}/adjustments": (401, 403, 403, 200, 200),
+    "POST /api/admin/users/{owner_id}/freeze": (401, 403, 403, 403, 200),
+    "POST /api/admin/users/{owner_id}/unfreeze": (401, 403, 403, 403, 200),
+    "GET /api/admin/disputes": (401, 403, 403, 200, 200),
+    "POST /api/admin/disputes/{dispute_id}/resolve": (401, 403, 403, 403, 200),
+    "GET /api/admin/webhooks": (401, 403, 403, 200, 200),
+    "POST /api/admin/webhooks/{webhook_id}/replay": (401, 403, 403, 403, 200),
+    "GET /api/admin/reconciliation": (401, 403, 403, 200, 200),
+    "POST /api/admin/reconciliation/run": (401, 403, 403, 403, 200),
+    "POST /api/admin/payments/{review_id}/resolve": (401, 403, 403, 403, 200),
+    "POST /api/admin/calls/{doubtful_id}/resolve": (401, 403, 403, 403, 200),
+    "GET /api/admin/settlements": (401, 403, 403, 200, 200),
     # --- last, because they end what the rows above need ---
-    "POST /api/auth/change-password": (401, 204, 204, 204),
-    "POST /api/auth/logout": (401, 204, 204, 204),
+    "POST /api/auth/change-password": (401, 204, 204, 204, 204),
+    "DELETE /api/auth/sessions": (401, 204, 204, 204, 204),
+    "DELETE /api/admin/users/{ended_id}/sessions": (401, 403, 403, 403, 200),
+    "DELETE /api/auth/sessions/{session_id}": (401, 204, 404, 404, 404),  # the owner's own
+    "POST /api/auth/logout": (401, 401, 204, 204, 204),  # the owner has just ended that session
 }
 
+# How the rows name the owner's things, and how the routes do.
+PLACES = {
+    "{owner_id}": "{user_id}",
+    "{review_id}": "{payment_id}",
+    "{doubtful_id}": "{call_id}",
+    "{waiting_id}": "{adjustment_id}",
+    "{ended_id}": "{user_id}",
+}
 NUMBER = "+919876543210"
 LATER = {"start_at": clock.iso(clock.after(30 * 86_400))}
 
@@ -138,6 +174,11 @@ class World:
                     "new_password": "another horse battery",
                 }
             },
+            "POST /api/api-keys": {"json": {"name": "CRM", "scopes": ["calls:read"]}},
+            "POST /api/auth/totp/confirm": {"json": {"code": "000000"}},
+            "DELETE /api/auth/totp": {"json": {"password": PASSWORD}},
+            "POST /api/admin/users": {"json": {"email": f"made-{actor}@example.org", "name": "A"}},
+            "PATCH /api/admin/users/{owner_id}": {"json": {"disabled": False}},
             "POST /api/wallet/set-call-rate": {"params": {"rate": "10.0"}},
             "POST /api/admin/users/{owner_id}/call-rate": {"json": {"rate": None}},
             "POST /api/admin/rate-cards": {
@@ -260,7 +301,14 @@ async def built(service: Service) -> World:
     )
     found = World(
         service,
-        {"nobody": None, "owner": owner, "other": other, "admin": await service.admin()},
+        {
+            "nobody": None,
+            "owner": owner,
+            "other": other,
+            "operator": await service.operator(),
+            "admin": await service.admin(),
+            "disabled": await service.disabled(),
+        },
         proof,
         {
             "code": "not_found",
@@ -270,6 +318,8 @@ async def built(service: Service) -> World:
             "transaction_id": history.json()["transactions"][0]["id"],
             "call_id": call.json()["call_id"],
             "owner_id": owner.id,
+            "ended_id": (await service.signup()).id,
+            "session_id": jwt.get_unverified_claims(owner.token)["sid"],
             "mode": "live",
             "refund_id": refund.json()["refund_id"],
             "dispute_id": disputed["id"],
@@ -278,10 +328,19 @@ async def built(service: Service) -> World:
             "waiting_id": waiting["_id"],
             "webhook_id": await stored_webhook(),
             "version": "1",
+            "key_id": (await made_key(service, owner, ["calls:read"]))[0],
         },
     )
     found.place["campaign_id"] = await found.campaign(start=False)
     return found
+
+
+async def made_key(service: Service, person: Person, scopes: list[Scope]) -> tuple[str, Person]:
+    """The id of a new API key of this person, and the person who comes with it."""
+    body = {"name": "CRM", "scopes": scopes}
+    made = await service.post("/api/api-keys", person, json=body)
+    assert made.status_code == 201, made.text
+    return made.json()["key_id"], dataclasses.replace(person, token=made.json()["key"])
 
 
 @pytest.fixture
@@ -289,27 +348,146 @@ async def world(service: Service) -> World:
     return await built(service)
 
 
-def test_every_route_is_in_the_table() -> None:
-    paths = main.create_app().openapi()["paths"]
-    routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    place = {"{owner_id}": "{user_id}", "{review_id}": "{payment_id}"}
-    place |= {"{doubtful_id}": "{call_id}", "{waiting_id}": "{adjustment_id}"}
+def entry_of(row: str) -> access.Access:
+    method, path = row.split("?")[0].split(" ")
+    return access.ROUTES[method, TEMPLATES.get(path, path)]
+
+
+# Where a row names whose or which, instead of only what it is.
+TEMPLATES = {
+    path: reduce(lambda found, pair: found.replace(*pair), PLACES.items(), path)
+    for path in (row.split("?")[0].split(" ")[1] for row in MATRIX)
+}
+
+
+def _routes_of(app: FastAPI) -> dict[str, APIRoute]:
+    """Every route of the application but that of the schema, as `METHOD /path`."""
+    found = {}
+    for router in main.ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            for method in (route.methods or set()) - {"HEAD"}:
+                found[f"{method} {route.path}"] = route
+    assert {f"{m.upper()} {p}" for p, ms in app.openapi()["paths"].items() for m in ms} <= {*found}
+    return found
+
+
+def _dependencies_of(dependant: Dependant) -> set[object]:
+    return {dependant.call}.union(*map(_dependencies_of, dependant.dependencies))
+
+
+def test_every_route_is_in_both_tables() -> None:
+    routes = _routes_of(main.create_app())
+    assert {*routes} == {f"{method} {path}" for method, path in access.ROUTES}
+    pages = {"GET /", "GET /docs"}  # of Swagger; they say nothing
     rows = {row.split("?")[0] for row in MATRIX}
-    assert routes == {reduce(lambda r, p: r.replace(*p), place.items(), row) for row in rows}
+    assert {*routes} - pages == {f"{r.split(' ')[0]} {TEMPLATES[r.split(' ')[1]]}" for r in rows}
+
+
+READERS = frozenset({"operator", "admin"})
+
+
+def test_what_a_route_depends_on_agrees_with_the_table() -> None:
+    """A route that asks for an admin is not open to others, and one that asks for nobody has none."""
+    for name, route in _routes_of(main.create_app()).items():
+        entry, needed = entry_of(name), _dependencies_of(route.dependant)
+        assert (dependencies.signed_in in needed) == (entry.roles is not None), name
+        assert (dependencies._admin in needed) == (entry.roles == frozenset({"admin"})), name
+        assert (dependencies._operator in needed) == (entry.roles == READERS), name
+
+
+def test_the_tables_of_this_file_and_of_the_product_agree() -> None:
+    for row, (nobody, owner, _, operator, admin) in MATRIX.items():
+        entry = entry_of(row)
+        assert (nobody == 401) == (entry.roles is not None), row
+        if entry.roles is not None:
+            for role, got in (("user", owner), ("operator", operator), ("admin", admin)):
+                if role not in entry.roles:
+                    assert got == 403, f"{row}: {role}"
+
+
+def test_the_documentation_has_the_table() -> None:
+    page = access_table.PAGE.read_text()
+    assert access_table.written_into(page) == page, "run `python -m tests.project.access_table`"
+
+
+async def keys_of(world: World) -> dict[Scope | None, tuple[Person, Person]]:
+    """For each scope a key that has all but it, and one that has it; for None one with all scopes."""
+    service, owner, admin = world.service, world.people["owner"], world.people["admin"]
+    assert owner is not None
+    assert admin is not None
+    scopes: list[Scope] = [scope for scope in SCOPES if scope != "admin:read"]
+    _, full = await made_key(service, owner, scopes)
+    keys: dict[Scope | None, tuple[Person, Person]] = {None: (full, full)}
+    for scope in scopes:
+        others = [one for one in scopes if one != scope]
+        keys[scope] = ((await made_key(service, owner, others))[1], full)
+    _, blind = await made_key(service, admin, scopes)
+    keys["admin:read"] = (blind, (await made_key(service, admin, ["admin:read"]))[1])
+    return keys
+
+
+def expected_of(row: str) -> dict[str, int]:
+    """The status that each actor gets. A disabled account is refused, a key with the scope gets
+    what its account gets, and one without it, or where no key may be, is refused."""
+    expected = dict(zip(ACTORS, MATRIX[row], strict=True))
+    entry = entry_of(row)
+    if entry.roles is not None:
+        expected |= {"disabled": 403, "without": 403}
+        if entry.scope is not None:
+            expected["with"] = expected["admin" if entry.scope == "admin:read" else "owner"]
+    return expected
 
 
 async def test_everybody_gets_what_the_table_says(world: World) -> None:
+    keys = await keys_of(world)
     wrong = []
-    for row, expected in MATRIX.items():
-        for actor, status in zip(ACTORS, expected, strict=True):
+    for row in MATRIX:
+        world.people["without"], world.people["with"] = keys[entry_of(row).scope]
+        for actor, status in expected_of(row).items():
             got = await world.ask(row, actor)
             if got != status:
                 wrong.append(f"{row}: {actor} got {got} instead of {status}")
     assert not wrong, "\n".join(wrong)
 
 
-async def test_lists_show_a_user_their_own_and_an_admin_everybodys(service: Service) -> None:
+async def test_a_key_says_which_scope_it_lacks_and_is_told_where_no_key_may_be(
+    service: Service,
+) -> None:
+    asha, admin = await service.signup(), await service.admin()
+    _, key = await made_key(service, asha, ["wallet:read"])
+    for method, path, scope in (
+        ("POST", "/api/call", "calls:write"),
+        ("GET", "/api/calls", "calls:read"),
+        ("GET", "/api/admin/users", "admin:read"),
+    ):
+        answer = await service.request(method, path, key)
+        assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope"), path
+        assert answer.json()["scope"] == scope
+    _, strong = await made_key(service, admin, list(SCOPES))
+    for method, path in (
+        ("POST", "/api/auth/change-password"),
+        ("POST", "/api/api-keys"),
+        ("POST", "/api/payment/refunds"),
+        ("POST", "/api/wallet/set-call-rate"),
+    ):
+        answer = await service.request(method, path, strong)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
+    refused = await service.post(
+        "/api/api-keys", asha, json={"name": "A", "scopes": ["admin:read"]}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (422, "validation_error")
+
+
+async def test_lists_show_a_user_their_own_and_operators_and_admins_everybodys(
+    service: Service,
+) -> None:
     asha, ravi, admin = await asyncio.gather(service.signup(), service.signup(), service.admin())
+    operator = await service.operator()
+    reads: list[Scope] = ["payments:read", "transactions:read", "calls:read", "campaigns:read"]
+    _, reading_all = await made_key(service, admin, [*reads, "admin:read"])
+    _, blind = await made_key(service, admin, reads)
+    _, key_of_asha = await made_key(service, asha, reads)
     for person in (asha, ravi):
         await service.fund(person, 100)
         await paying.open_order(service, person)
@@ -323,7 +501,16 @@ async def test_lists_show_a_user_their_own_and_an_admin_everybodys(service: Serv
         "/api/calls": "calls",
         "/api/campaigns": "campaigns",
     }.items():
-        for reader, whose in ((asha, {asha.id}), (ravi, {ravi.id}), (admin, {asha.id, ravi.id})):
+        both = {asha.id, ravi.id}
+        for reader, whose in (
+            (asha, {asha.id}),
+            (ravi, {ravi.id}),
+            (admin, both),
+            (operator, both),
+            (reading_all, both),
+            (blind, set()),
+            (key_of_asha, {asha.id}),
+        ):
             rows = (await service.get(path, reader)).json()[name]
             assert {row["user_id"] for row in rows} == whose, (path, reader.email)
         for person in (asha, ravi):

@@ -26,6 +26,14 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "/api/auth/login": {"email": "nobody@example.org", "password": "a horse and a battery"},
     "/api/auth/change-password": {"current_password": "not this", "new_password": PASSWORD},
+    "/api/auth/totp/confirm": {"code": "123456"},
+    "/api/admin/users": {
+        "email": "made@example.org",
+        "name": "Made",
+        "phone": NUMBER,
+        "role": "operator",
+        "password": "a horse and a battery",
+    },
     "/api/wallet/set-call-rate": {"rate": 10.0},
     "/api/admin/users/{user_id}/call-rate": {"rate": 5.0},
     "/api/admin/rate-cards/activate": {"version": None, "effective_from": None},
@@ -109,6 +117,16 @@ NASTY = [
     ),
     *('"\'; drop table wallets; --"', '"../../etc/passwd"', '"100"', '"2027-02-30T00:00:00Z"'),
 ]
+# Bodies of what is no POST.
+OTHER_BODIES: dict[str, dict[str, Any]] = {
+    "PATCH /api/admin/users/{user_id}": {
+        "role": "operator",
+        "disabled": False,
+        "limits": {"calls_per_day": 1, "daily_spend_cap": 10.5},
+    },
+    "DELETE /api/auth/totp": {"password": "a horse and a battery", "code": "123456"},
+}
+
 NOT_BODIES = [
     *(b"", b"{", b"[]", b"null", b'"text"', b"12", b"\xff\xfe\x00", b"\x00" * 100, b"a=b&c=d"),
     *(b"[" * 100_000, b'{"a":' * 50_000, b"\xef\xbb\xbf{}", b"9" * 5_000),
@@ -209,8 +227,27 @@ def test_the_check_notices_what_is_no_problem() -> None:
 
 
 def test_every_route_with_a_body_is_attacked() -> None:
-    with_body = {path for _, path, described in operations() if "requestBody" in described}
-    assert with_body == set(BODIES) | set(FORMS)
+    with_body = {
+        f"{method} {path}" for method, path, described in operations() if "requestBody" in described
+    }
+    assert with_body == {f"POST {path}" for path in [*BODIES, *FORMS]} | set(OTHER_BODIES)
+
+
+async def test_bodies_of_other_methods(service: Service, admin: Person) -> None:
+    found = Complaints()
+    for row, body in OTHER_BODIES.items():
+        method, path = row.split()
+        sent = [*NOT_BODIES]
+        for name, nasty in itertools.product(body, NASTY):
+            sent.append(json.dumps(body | {name: "@@"}).replace('"@@"', nasty).encode())
+        for content in sent:
+            answer = await service.request(
+                method, path, admin, content=content, headers={"content-type": "application/json"}
+            )
+            found.look_at(answer, sent=content[:40])
+            if answer.status_code < 400:
+                found.append(f"{row} {content[:40]!r}: {answer.status_code}")
+    check(found)
 
 
 async def test_no_token_and_no_such_token(service: Service) -> None:

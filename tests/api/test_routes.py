@@ -33,7 +33,7 @@ def test_a_route_documents_what_its_dependencies_and_theirs_answer_with() -> Non
     assert codes_of(found["401"]) == ["not_authenticated"]
     assert codes_of(found["403"]) == ["forbidden"]
     assert codes_of(found["409"]) == ["request_in_progress"]
-    assert codes_of(found["422"]) == ["idempotency_key_reused"]
+    assert codes_of(found["422"]) == ["validation_error", "idempotency_key_reused"]
 
 
 def test_what_a_route_names_comes_first_and_nothing_twice() -> None:
@@ -69,7 +69,7 @@ def test_routes_that_share_their_responses_do_not_change_each_other() -> None:
     assert codes_of(responses_of(router)["404"]) == ["not_found"]
 
 
-def test_a_page_and_an_idempotency_key_ask_for_nothing_but_limit_and_cursor() -> None:
+def test_a_page_and_an_idempotency_key_ask_for_limit_cursor_and_the_header() -> None:
     app = FastAPI()
     router = APIRouter(route_class=problems.Route)
 
@@ -78,5 +78,7 @@ def test_a_page_and_an_idempotency_key_ask_for_nothing_but_limit_and_cursor() ->
 
     app.include_router(router)
     operation = app.openapi()["paths"]["/things"]["post"]
-    assert [each["name"] for each in operation["parameters"]] == ["limit", "cursor"]
+    names = [each["name"] for each in operation["parameters"]]
+    assert names == ["limit", "cursor", "Idempotency-Key"]
+    assert list(operation["responses"]["200"]["headers"]) == ["Idempotency-Replayed"]
     assert "requestBody" not in operation

@@ -42,6 +42,53 @@ def claims_of(person: Person) -> dict[str, Any]:
 # --- tokens -------------------------------------------------------------------------------------
 
 
+async def test_a_change_of_the_secret_logs_nobody_out(service: Service) -> None:
+    person = await service.signup()
+    kid = jwt.get_unverified_header(person.token)["kid"]
+    of_0_2_1 = jwt.encode(claims_of(person), SECRET, algorithm="HS256")
+    assert "kid" not in jwt.get_unverified_header(of_0_2_1)
+    fresh = SecretStr("b" * 40)
+    changes = {"jwt_secret": fresh, "jwt_secret_previous": service.settings.jwt_secret}
+    config.use(service.settings.model_copy(update=changes))
+    for token in (person.token, of_0_2_1):
+        assert await status_of(service, token) == 200
+    login = {"email": person.email, "password": PASSWORD}
+    new = (await service.post("/api/auth/login", json=login)).json()["access_token"]
+    assert jwt.get_unverified_header(new)["kid"] != kid
+    forged = {
+        "signed with the previous key under the new one's name": jwt.encode(
+            claims_of(person), SECRET, headers={"kid": jwt.get_unverified_header(new)["kid"]}
+        ),
+        "a key that is not ours": jwt.encode(claims_of(person), SECRET, headers={"kid": "x"}),
+        "a kid that is no text": jwt.encode(claims_of(person), SECRET, headers={"kid": ["x"]}),
+    }
+    for what, token in forged.items():
+        assert await status_of(service, token) == 401, what
+    # The previous key goes: what it signed goes with it, also where it was verified before.
+    config.use(service.settings.model_copy(update={"jwt_secret": fresh}))
+    assert [await status_of(service, token) for token in (new, person.token, of_0_2_1)] == [
+        200,
+        401,
+        401,
+    ]
+    config.use(service.settings)
+
+
+@pytest.mark.parametrize("where", ["header", "claims"])
+async def test_a_token_of_deeply_nested_json_is_refused_as_any_other(
+    service: Service, where: str
+) -> None:
+    def part(text: str) -> str:
+        return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    deep = "[" * 1_400
+    header = deep if where == "header" else '{"alg": "HS256"}'
+    answer = await service.get(
+        "/api/auth/me", headers={"Authorization": f"Bearer {part(header)}.{part(deep)[:1000]}.AA"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+
+
 async def test_a_token_is_refused_unless_it_is_ours_in_time_and_of_a_session(
     service: Service,
 ) -> None:

@@ -108,6 +108,21 @@ ASKED: Final[dict[str, Asked]] = {
     "csv_speed": Asked(
         module="history", title="CSV of 1,000,000 rows / bare cursor and csv.writer", value=0.5
     ),
+    "attacked_p99": Asked(
+        module="attacks",
+        title="/health under the worst attack from ten connections, p99",
+        value=50,
+        unit="ms",
+        at_most=True,
+        before=7_800,
+    ),
+    "attacked_memory": Asked(
+        module="attacks",
+        title="growth of memory under the worst of these attacks",
+        value=50,
+        unit="MB",
+        at_most=True,
+    ),
     "csv_memory": Asked(
         module="history",
         title="CSV of 1,000,000 rows, growth of memory",

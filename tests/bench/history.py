@@ -33,7 +33,7 @@ from reporting import analytics, customers, totals
 from tests.bench.harness import Figure, Scale, ratio_of
 from transactions import Filter
 
-BATCH = 10_000
+BATCH = 5_000
 BUSY = "usr_0000"
 ENTRIES, WALLETS, FEW_ENTRIES, FEW_WALLETS = 1_000_000, 1_000, 1_000, 10
 TIMES = 7  # a query is timed so often in a round; the median counts
@@ -84,10 +84,16 @@ def entries_of_a_year(count: int, wallets: int) -> Iterator[transactions.EntryRe
 async def fill(uri: str, name: str, entries: int, wallets: int) -> None:
     await database.connect(uri, name)
     await database.prepare()
-    documents = entries_of_a_year(entries, wallets)
-    while batch := cast(list[Document], list(itertools.islice(documents, BATCH))):
-        await db.transactions.insert_many(batch, ordered=False, bypass_document_validation=True)
     await database.close()
+    await asyncio.to_thread(_insert, uri, name, entries_of_a_year(entries, wallets))
+
+
+def _insert(uri: str, name: str, documents: Iterator[transactions.EntryRecord]) -> None:
+    """Insert without the product's limits of time: filling is not what is measured."""
+    with MongoClient[Document](uri, w=1, journal=False) as client:
+        target = client[name].transactions
+        while batch := cast(list[Document], list(itertools.islice(documents, BATCH))):
+            target.insert_many(batch, ordered=False, bypass_document_validation=True)
 
 
 async def milliseconds(ask: Callable[[], Awaitable[object]], times: int = TIMES) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from starlette.applications import Starlette
 
 import telephony
@@ -57,7 +57,8 @@ def application() -> Starlette:
     async def authenticated(_: CurrentUser) -> Response:
         return Response(status_code=204)
 
-    product = app.routes[-1].app  # type: ignore[attr-defined]
+    product = app.router.default
+    assert isinstance(product, FastAPI)
     product.add_api_route(SIGNED, signed, methods=["POST"], status_code=204)
     product.add_api_route(AUTHENTICATED, authenticated, methods=["GET"], status_code=204)
     return app

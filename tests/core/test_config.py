@@ -17,9 +17,9 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 GOOD: dict[str, Any] = {"jwt_secret": SecretStr("0123456789abcdef-of-the-tests")}
 
 LIVE: dict[str, Any] = {
-    **GOOD,
+    "jwt_secret": SecretStr("kQ3v8sYx2mB7wTzR5nLc9dGf4hJp6aUe"),
     "app_env": "production",
-    "mongodb_uri": "mongodb://db1,db2/?replicaSet=rs0",
+    "mongodb_uri": "mongodb://wallet:a-password@db1,db2/?replicaSet=rs0",
     "public_base_url": "https://wallet.example.org",
     "admin_email": "owner@example.org",
     "admin_password": SecretStr("a long enough password"),
@@ -30,6 +30,16 @@ LIVE: dict[str, Any] = {
     "twilio_account_sid": "AC00000000000000000000000000000000",
     "twilio_auth_token": SecretStr("the token of the network"),
     "twilio_from": "+14155550100",
+}
+
+
+# Secrets that are long and say nothing, with the reason that names them.
+GUESSABLE = {
+    "kQ3v8sYx2mB7wTzR5nLc9dGf4hJp6aU": "JWT_SECRET has fewer than 32 bytes",
+    "secret" * 8: "JWT_SECRET is a repetition",
+    "1234567890" * 3 + "12345": "JWT_SECRET is a repetition",
+    "a" * 64: "JWT_SECRET is a repetition",
+    "abcabcacbaccbabcabcabacbcbaabccabc": "JWT_SECRET is a repetition, or made of few characters",
 }
 
 
@@ -111,14 +121,17 @@ NETWORKS = {
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_each_missing_credential_of_the_chosen_network_is_named(network: str) -> None:
-    bare = make(**GOOD, telephony_provider=network)
+    bare = make(**GOOD, telephony_provider=network, test_call_numbers="+919876543210")
     assert [line.split()[0] for line in config.problems(bare)] == [
         *NETWORKS[network],
         "PUBLIC_BASE_URL",
     ]
     given = {name.lower(): "something" for name in NETWORKS[network]}
     public = {"public_base_url": "https://wallet.example.org"}
-    assert config.problems(make(**GOOD, **given, **public, telephony_provider=network)) == []
+    ours = {"test_call_numbers": "+919876543210, +91 98765-43211"}
+    assert (
+        config.problems(make(**GOOD, **given, **public, **ours, telephony_provider=network)) == []
+    )
     local = {f"{network}_base_url": "http://127.0.0.1:1"}  # an emulator reaches us on this machine
     assert config.problems(make(**GOOD, **given, **local, telephony_provider=network)) == []
 
@@ -179,7 +192,8 @@ def test_outside_production_this_alone_is_refused(changes: dict[str, Any], expec
         ({"jwt_secret": SecretStr("")}, "JWT_SECRET is missing, a default"),
         ({"jwt_secret": SecretStr("too short")}, "JWT_SECRET is missing, a default"),
         ({"jwt_secret": SecretStr("change-me-change-me")}, "JWT_SECRET is missing, a default"),
-        ({"admin_password": SecretStr("")}, "ADMIN_PASSWORD is missing"),
+        ({"admin_password": SecretStr("too short")}, "ADMIN_PASSWORD is a default, or shorter"),
+        ({"jwt_secret_previous": SecretStr("too short")}, "JWT_SECRET_PREVIOUS is shorter"),
         ({"razorpay_webhook_secret": SecretStr("")}, "RAZORPAY_WEBHOOK_SECRET is missing"),
         ({"razorpay_key_id": ""}, "RAZORPAY_KEY_ID is empty"),
         ({"razorpay_key_id": "rzp_sandbox_x"}, "RAZORPAY_KEY_ID is empty or a sandbox key"),
@@ -194,6 +208,34 @@ def test_outside_production_this_alone_is_refused(changes: dict[str, Any], expec
         ({"trusted_proxies": "*"}, "TRUSTED_PROXIES is *"),
         ({"telephony_provider": "simulator"}, "TELEPHONY_PROVIDER=simulator"),
         ({"twilio_auth_token": SecretStr("")}, "TWILIO_AUTH_TOKEN is missing"),
+        *[({"jwt_secret": SecretStr(secret)}, why) for secret, why in GUESSABLE.items()],
+        ({"admin_password": SecretStr("passwordpassword")}, "ADMIN_PASSWORD is a repetition"),
+        (
+            {"razorpay_webhook_secret": SecretStr("abababababababab")},
+            "RAZORPAY_WEBHOOK_SECRET is a repetition",
+        ),
+        (
+            {"razorpay_webhook_secret": LIVE["jwt_secret"]},
+            "JWT_SECRET is the same as RAZORPAY_WEBHOOK_SECRET",
+        ),
+        ({"trusted_proxies": "0.0.0.0/0"}, "TRUSTED_PROXIES has 0.0.0.0/0"),
+        ({"trusted_proxies": "10.0.0.1, ::/0"}, "TRUSTED_PROXIES has ::/0"),
+        ({"trusted_proxies": "128.0.0.0/1"}, "TRUSTED_PROXIES has 128.0.0.0/1"),
+        ({"trusted_proxies": "nginx"}, "TRUSTED_PROXIES has nginx, which is no address"),
+        ({"cors_origins": "https://app.example.org, *"}, "CORS_ORIGINS has *"),
+        ({"cors_origins": "null"}, "CORS_ORIGINS has null"),
+        ({"cors_origins": "http://app.example.org"}, "CORS_ORIGINS has http://app.example.org"),
+        ({"cors_origins": "https://app.example.org/"}, "CORS_ORIGINS has https://app"),
+        ({"recharge_url": "http://app.example.org/pay"}, "RECHARGE_URL is no https:// URL"),
+        ({"log_level": "DEBUG"}, "LOG_LEVEL=DEBUG"),
+        ({"test_call_numbers": "+919876543210"}, "TEST_CALL_NUMBERS must be empty"),
+        ({"mongodb_uri": "mongodb://db1,127.0.0.1/?replicaSet=rs0"}, "MONGODB_URI has no user"),
+        ({"mongodb_uri": "mongodb+srv://cluster.example.org"}, "MONGODB_URI has no user"),
+        (
+            {"mongodb_uri": "mongodb://a:b@db1/?tls=true&tlsAllowInvalidCertificates=true"},
+            "MONGODB_URI accepts any certificate",
+        ),
+        ({"security_contact": "security at example.org"}, "SECURITY_CONTACT must begin with"),
         ({"twilio_base_url": "http://127.0.0.1:1"}, "TWILIO_BASE_URL must be empty"),
         ({"plivo_base_url": "http://127.0.0.1:1"}, "PLIVO_BASE_URL must be empty"),
         ({"exotel_base_url": "http://127.0.0.1:1"}, "EXOTEL_BASE_URL must be empty"),
@@ -205,18 +247,73 @@ def test_production_names_what_it_refuses(changes: dict[str, Any], expected: str
     assert len(found) == 1
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trusted_proxies": "10.0.0.0/8,2001:db8::/32,192.0.2.7"},
+        {"cors_origins": "https://app.example.org,https://app.example.org:8443"},
+        {"mongodb_uri": "mongodb://127.0.0.1:27017,[::1]:27018/?replicaSet=rs0"},
+        {"mongodb_uri": "mongodb://db1/?authMechanism=MONGODB-X509&tls=true"},
+        {"security_contact": "mailto:security@example.org"},
+        {"jwt_secret": SecretStr("0f1e2d3c4b5a69788796a5b4c3d2e1f0")},
+    ],
+)
+def test_production_takes_what_is_safe(changes: dict[str, Any]) -> None:
+    assert config.problems(make(**{**LIVE, **changes})) == []
+
+
+@pytest.mark.parametrize("app_env", ["development", "test"])
+@pytest.mark.parametrize(
+    "gateway",
+    [{}, {"razorpay_key_id": "rzp_test_x", "razorpay_key_secret": SecretStr("of the key")}],
+    ids=["sandbox", "test"],
+)
+def test_play_money_and_a_real_network_are_refused_together(
+    app_env: str, gateway: dict[str, Any]
+) -> None:
+    """Play money never buys real calls, in no APP_ENV: a setting has to name the numbers."""
+    network = {name: value for name, value in LIVE.items() if "twilio" in str(name)}
+    given = {
+        **GOOD,
+        **network,
+        **gateway,
+        "app_env": app_env,
+        "telephony_provider": "twilio",
+        "public_base_url": "https://wallet.example.org",
+    }
+    (found,) = config.problems(make(**given))
+    assert "is play money: name in TEST_CALL_NUMBERS the numbers" in found
+    assert config.problems(make(**given, test_call_numbers="+919876543210")) == []
+    assert config.problems(make(**given, twilio_base_url="http://127.0.0.1:1")) == []
+    elsewhere = config.problems(make(**given, twilio_base_url="http://192.0.2.1:1"))
+    assert elsewhere == [found]
+
+
+def test_the_sandbox_listens_on_loopback_only() -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.7", "wallet.internal"):
+        (found,) = config.problems(make(**GOOD, host=host))
+        assert f"HOST={host}: the Razorpay sandbox listens on loopback only" in found
+    for host in ("127.0.0.1", "127.1.2.3", "localhost", "::1"):
+        assert config.problems(make(**GOOD, host=host)) == []
+    assert config.problems(make(**LIVE, host="0.0.0.0")) == []
+
+
 def test_production_with_nothing_set_names_everything_at_once() -> None:
     names = {line.split()[0].split("=")[0] for line in config.problems(make(app_env="production"))}
     assert names == {
         "JWT_SECRET",
         "RAZORPAY_WEBHOOK_SECRET",
-        "ADMIN_PASSWORD",
-        "ADMIN_EMAIL",
         "RAZORPAY_KEY_ID",
         "TELEPHONY_PROVIDER",
         "MONGODB_URI",
         "PUBLIC_BASE_URL",
     }
+
+
+def test_production_starts_without_the_first_admins_password() -> None:
+    assert config.problems(make(**{**LIVE, "admin_password": SecretStr("")})) == []
+    nobody = {"admin_password": SecretStr(""), "admin_email": ""}
+    assert config.problems(make(**{**LIVE, **nobody})) == []
 
 
 def test_no_problem_ever_tells_a_secret() -> None:
@@ -250,6 +347,8 @@ def test_no_problem_ever_tells_a_secret() -> None:
         {"pulse_seconds": "0"},
         {"app_env": "prod"},
         {"telephony_provider": "carrier pigeon"},
+        {"test_call_numbers": "9876543210"},
+        {"test_call_numbers": "+91*"},
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_when_it_is_read(changes: dict[str, Any]) -> None:

@@ -47,6 +47,8 @@ EDGES: dict[str, tuple[str, ...]] = {
     "phonenumbers": ("core/phone_numbers.py",),
     "jose": ("auth/",),
     "passlib": ("auth/",),
+    "pyotp": ("auth/",),
+    "cryptography": ("auth/",),
     "limits": ("auth/",),
     "razorpay": ("gateway/",),
     "requests": ("gateway/",),
@@ -54,7 +56,8 @@ EDGES: dict[str, tuple[str, ...]] = {
     "fastapi": ("api/", "main.py"),
     "fastapi_offline": ("api/", "main.py"),
     "starlette": ("api/", "main.py", "manage.py"),
-    "uvicorn": ("manage.py",),
+    "uvicorn": ("manage.py", "api/http_protocol.py"),
+    "httptools": ("api/http_protocol.py",),
     "tests": (),
     "bench": (),
 }
@@ -442,11 +445,15 @@ def the_ledger_only_grows(house: House) -> Iterator[str]:
             is_change = verb in CHANGES or verb == "*"
             if collection == "transactions" and is_change:
                 yield f"{source.path}:{line} may rewrite the ledger: {verb}"
+            if collection == "audit_log" and is_change:
+                yield f"{source.path}:{line} may rewrite the audit log: {verb}"
             if collection == "*" and verb in CHANGES and source.path != DATABASE:
                 yield f"{source.path}:{line} may rewrite the ledger: {verb} on any collection"
         for line, collection, kind in companion_writes(source.tree):
             if collection == "transactions":
                 yield f"{source.path}:{line} {kind} on the ledger: entries are appended"
+            if collection == "audit_log" and kind != "Insert":
+                yield f"{source.path}:{line} {kind} on the audit log: rows are only added"
         if source.path != "wallet.py":
             yield from _appends(source)
 

@@ -277,6 +277,11 @@ BROKEN: dict[str, tuple[Files, str, str]] = {
         "the_ledger_only_grows",
         "transactions.py:5 may rewrite the ledger: delete_many",
     ),
+    "a row of the audit log that is changed": (
+        {"auth/audit_log.py": "DONE = db.audit_log.update_one({}, {})\n"},
+        "the_ledger_only_grows",
+        "auth/audit_log.py:2 may rewrite the audit log: update_one",
+    ),
     "a change of any collection": (
         {"reporting/__init__.py": "DONE = db[name].delete_many({})\n"},
         "the_ledger_only_grows",

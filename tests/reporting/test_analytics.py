@@ -4,9 +4,10 @@ import datetime as dt
 
 import pytest
 
+import wallet
 from core import clock, database
 from core.database import db
-from ledger import Debit
+from ledger import Debit, Hold
 from tests.api.test_transactions import seed
 from tests.support.service import Person, Service
 
@@ -172,6 +173,20 @@ async def test_people_are_found_by_parts_and_by_a_low_balance_page_by_page(
     assert len(seen) == len(set(seen)) == 6
     rich = (await service.get("/api/admin/users?low_balance=false", admin)).json()["users"]
     assert [u["id"] for u in rich] == [everybody[3].id]
+    low, cursor = [], ""
+    while cursor is not None:
+        found = (
+            await service.get(f"/api/admin/users?low_balance=true&limit=2{cursor}", admin)
+        ).json()
+        low += [u["id"] for u in found["users"]]
+        cursor = found["next_cursor"] and f"&cursor={found['next_cursor']}"
+    assert low == [each.id for each in (*everybody[4:], *everybody[2::-1], admin)]
+    await wallet.post(
+        Hold(user_id=everybody[3].id, call_id="c", amount_paise=495_00, amount_paise_min=495_00)
+    )
+    path = "/api/admin/users?low_balance=true&search=person.3"
+    found = (await service.get(path, admin)).json()["users"]
+    assert [(u["id"], u["available"]) for u in found] == [(everybody[3].id, 5.0)]
     named = (await service.get("/api/admin/users?search=PERSON.2", admin)).json()["users"]
     assert [u["id"] for u in named] == [everybody[2].id]
     for search in (".*", "(", "%00", "$where", "{}"):

@@ -71,6 +71,7 @@ async def test_a_search_finds_parts_and_takes_nothing_for_a_pattern(
 
 
 async def test_low_is_what_is_available_and_not_what_is_held(directory: None) -> None:
-    assert await found(None, low_balance=True) == ["usr_3", "usr_2", "usr_1", "usr_0"]
     await db.wallets.update_one({"user_id": "usr_2"}, {"$set": {"held_paise": 40_00}})
     assert await found(None, low_balance=False) == ["usr_2"]
+    await db.wallets.update_one({"user_id": "usr_2"}, {"$set": {"held_paise": 45_00}})
+    assert await found(None, low_balance=False) == []

@@ -171,6 +171,12 @@ class Processes:
         self._process.wait()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        """The process that was started; it serves alone when there is one."""
+        assert self._process is not None
+        return self._process.pid
+
     def workers(self) -> list[int]:
         """The processes that serve, by their parent."""
         assert self._process is not None

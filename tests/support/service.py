@@ -16,9 +16,11 @@ import httpx
 import uvicorn
 from pydantic import SecretStr
 
+import users
 import wallet
+from api import http_protocol
 from auth import sessions
-from core import config, database
+from core import clock, config, database
 from sandbox.service import create_app
 from tests.support import databases
 
@@ -72,6 +74,21 @@ class Service:
         return Person(
             id=body["user"]["id"], email=self.settings.admin_email, token=body["access_token"]
         )
+
+    async def operator(self) -> Person:
+        """A new account with the role operator."""
+        person = await self.signup()
+        await database.db.users.update_one({"_id": person.id}, {"$set": {"role": "operator"}})
+        await until(lambda: _is_operator(person))
+        return person
+
+    async def disabled(self) -> Person:
+        """A new account that is disabled."""
+        person = await self.signup()
+        now = {"$set": {"disabled_at": clock.now()}}
+        await database.db.users.update_one({"_id": person.id}, now)
+        await until(lambda: _is_disabled(person))
+        return person
 
     async def fund(self, person: Person, rupees: int) -> None:
         """Put money into a wallet, as an adjustment."""
@@ -166,6 +183,8 @@ async def serving(settings: config.Settings) -> AsyncIterator[Service]:
             port=settings.port,
             log_config=None,
             access_log=False,
+            http=http_protocol.PROTOCOL,
+            ws="none",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=2,
         )
@@ -220,6 +239,7 @@ async def second_process(settings: config.Settings) -> AsyncIterator[httpx.Async
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)),
+        *("--http", http_protocol.PROTOCOL, "--ws", "none"),
         *("--no-access-log", "--log-level", "warning"),
         *("--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)),
         cwd=ROOT,
@@ -247,6 +267,16 @@ async def until(question: Any, *, seconds: float = 60.0) -> float:
         assert time.monotonic() - began < seconds, "it never became true"
         await asyncio.sleep(0.02)
     return time.monotonic() - began
+
+
+async def _is_operator(person: Person) -> bool:
+    user = await users.find_user_cached(person.id)
+    return user is not None and user.role == "operator"
+
+
+async def _is_disabled(person: Person) -> bool:
+    user = await users.find_user_cached(person.id)
+    return user is not None and user.disabled
 
 
 async def in_step() -> bool:

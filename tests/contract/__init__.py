@@ -1,0 +1,1 @@
+"""The contract: what OpenAPI says, held against generated requests of every role."""

@@ -783,6 +783,26 @@ def test_every_command_that_changes_a_wallet_counts_one_version() -> None:
     changes(owed)
     assert (book.wallet.due_paise, dict(book.wallet.dues)) == (0, {})
     changes(ledger.Recount(user_id=USER), by=0)
+    changes(reserve)
+    changes(credit(500, key="recharge:pay_2"))
+    changes(Hold(user_id=USER, call_id="call_2", amount_paise=500, amount_paise_min=1))
+    changes(ledger.Recount(user_id=USER), by=0)
     book.wallet = book.wallet._replace(held_paise=7, due_paise=7)
     changes(ledger.Recount(user_id=USER))
-    assert (book.wallet.held_paise, book.wallet.due_paise) == (0, 0)
+    assert (book.wallet.held_paise, book.wallet.due_paise) == (10_500, 0)
+
+
+def test_a_credit_pays_the_oldest_dues_as_far_as_it_goes_and_makes_no_entry_of_nothing() -> None:
+    book = Book()
+    dues = book.wallet.dues.set("call_1", 150).set("call_2", 50).set("call_3", 50)
+    book.wallet = book.wallet._replace(dues=dues, due_paise=250)
+    outcome = book.do(credit(100))
+    assert [(e.category, e.amount_paise) for e in outcome.entries] == [
+        ("recharge", 100),
+        ("due_recovery", 100),
+    ]
+    assert dict(book.wallet.dues) == {"call_1": 50, "call_2": 50, "call_3": 50}
+    outcome = book.do(credit(100, key="recharge:pay_2"))
+    assert [e.amount_paise for e in outcome.entries] == [100, 50, 50]
+    assert dict(book.wallet.dues) == {"call_3": 50}
+    assert (book.wallet.balance_paise, book.wallet.due_paise) == (0, 50)

@@ -215,6 +215,49 @@ def test_the_explanation_is_a_sum_that_a_person_can_follow(
     assert pricing.explanation(duration, one_twenty(**terms)) == sentence
 
 
+# --- where a rate comes from ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("first", "opening"), [(None, 6), (30, 30)])
+def test_a_price_a_minute_has_the_terms_of_the_settings(first: int | None, opening: int) -> None:
+    before = config._current
+    terms: dict[str, Any] = {"pulse_seconds": 6, "minimum_billable_seconds": 12}
+    terms["connection_fee"] = Decimal("0.50")
+    if first is not None:
+        terms["first_pulse_seconds"] = first
+    try:
+        config.use(settings_of_tests("", **terms))
+        rate = pricing.rate_with_default_terms(120, source="user")
+    finally:
+        config.use(before)
+    assert rate == Rate(
+        rate_paise_per_minute=120,
+        pulse_seconds=6,
+        first_pulse_seconds=opening,
+        minimum_billable_seconds=12,
+        connection_fee_paise=50,
+        source="user",
+    )
+
+
+def test_a_call_keeps_the_rate_that_was_stored_with_it() -> None:
+    stored: Any = {
+        "rate_paise_per_minute": 120,
+        "pulse_seconds": 6,
+        "minimum_billable_seconds": 12,
+        "connection_fee_paise": 50,
+    }
+    old = pricing.rate_of(stored)  # of release 0.2.1
+    assert (old.source, old.card_version, old.prefix, old.opening_seconds) == (
+        ("default", None, None, 6)
+    )
+    more: Any = {"first_pulse_seconds": 30, "rate_source": "card", "rate_card_version": 7}
+    new = pricing.rate_of(stored | more | {"rate_prefix": "91"})
+    assert (new.source, new.card_version, new.prefix, new.opening_seconds) == ("card", 7, "91", 30)
+    assert (new.rate_paise_per_minute, new.pulse_seconds) == (120, 6)
+    assert (new.minimum_billable_seconds, new.connection_fee_paise) == (12, 50)
+
+
 # --- the gate -----------------------------------------------------------------------------------
 
 

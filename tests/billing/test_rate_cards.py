@@ -232,6 +232,8 @@ async def test_the_card_in_force_is_a_matter_of_the_date(
     assert await active("2020-01-01") is None
     assert await active(clock.iso(clock.now())) == 1
     assert await active(tomorrow.isoformat()) == 2
+    activations = await db.ratecard_schedule.distinct("_id", {"_id": {"$ne": "schedule"}})
+    assert all(len(each) == len("act_") + 26 and each[:4] == "act_" for each in activations)
     schedule = await db.ratecard_schedule.find_one({"_id": "schedule"})
     assert schedule is not None
     at_midnight = rate_cards._entry_at(schedule["entries"], clock.ist_day_start(tomorrow))

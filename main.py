@@ -175,6 +175,7 @@ def create_app() -> FastAPI:
                 "If-None-Match",
                 "If-Unmodified-Since",
                 "Last-Event-ID",
+                "X-Device-Token",
                 "X-Request-Id",
             ],
             expose_headers=[

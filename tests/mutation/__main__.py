@@ -245,7 +245,8 @@ def chosen_tests(mutant: Mutant, source: str, records: Records) -> list[str]:
 def _running(wanted: set[int], path: str, files: Sequence[str], records: Records) -> list[str]:
     tests = []
     for file in files:
-        record = records[file]
+        if (record := records.get(file)) is None:  # it came while this ran
+            continue
         shared = wanted & set(record["lines"].get(file, {}).get(path, ()))
         found = [
             test

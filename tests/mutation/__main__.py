@@ -267,7 +267,7 @@ def outcome_of(status: int | None, output: str) -> str:
 def failed_test(output: str) -> str | None:
     """The first test that failed, from pytest's summary."""
     for line in output.splitlines():
-        if line.startswith(("FAILED ", "ERROR ")):
+        if line.startswith(("FAILED tests/", "ERROR tests/")):
             return line.split(" ")[1]
     return "an import" if "ImportError while loading conftest" in output else None
 

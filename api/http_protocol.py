@@ -55,7 +55,7 @@ class Bounds:
     # After a refusal in the middle of a request: so long, and so much more of it, is read and
     # dropped, so that the refusal is read before the connection is reset.
     linger_seconds: int = 2
-    linger_bytes: int = 16 * 1024 * 1024
+    linger_bytes: int = 64 * 1024 * 1024
     # A larger body, or one without a length, is the last thing that its connection carries.
     kept_body_bytes: int = 64 * 1024
     # Chunks, beyond one for each 64 bytes of the body, and bytes that frame the body.

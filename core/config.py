@@ -215,7 +215,7 @@ class Settings(BaseSettings):
         stand-in on a loopback address."""
         if self.telephony_provider == "simulator":
             return False
-        replaced = getattr(self, f"{self.telephony_provider}_base_url")
+        replaced = getattr(self, f"{self.telephony_provider}_base_url", "")
         return not (replaced and is_loopback(host_of(replaced)))
 
     @property

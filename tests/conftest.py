@@ -57,6 +57,7 @@ CHEAP_HASHER = passwords._hasher.using(memory_cost=64, rounds=1)
 def real_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords are hashed with the parameters of the product."""
     monkeypatch.setattr(passwords, "_hasher", REAL_HASHER)
+    monkeypatch.setattr(passwords, "_dummy", None)
 
 
 @pytest.fixture(autouse=True)

@@ -234,7 +234,7 @@ def test_run_refuses_a_taken_port_before_anything_starts(tmp_path: Path) -> None
 def test_run_in_production_names_everything_it_refuses_and_starts_nothing(tmp_path: Path) -> None:
     done = call("run", cwd=tmp_path, APP_ENV="production")
     assert done.returncode == manage.REFUSED
-    for name in ("RAZORPAY_KEY_ID", "TELEPHONY_PROVIDER", "MONGODB_URI", "ADMIN_PASSWORD"):
+    for name in ("RAZORPAY_KEY_ID", "TELEPHONY_PROVIDER", "MONGODB_URI", "PUBLIC_BASE_URL"):
         assert name in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / ".data").exists()

@@ -28,6 +28,12 @@ async def service(mongodb_uri: str) -> AsyncIterator[Service]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def no_refusals_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests were refused in the same minute is not counted together with this test's."""
+    monkeypatch.setattr(audit_log, "_refusals", audit_log._Refusals())
+
+
 async def entries(service: Service, reader: Person, **filters: Any) -> list[dict[str, Any]]:
     answer = await service.get("/api/admin/audit-log", reader, params=filters)
     assert answer.status_code == 200, answer.text

@@ -79,6 +79,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "simulate": {"outcome": "busy", "duration_seconds": 0, "wall_seconds": 0},
     },
     "/api/calls/quote": {"to": NUMBER, "duration_seconds": 30},
+    "/api/api-keys/{key_id}/rotate": {"overlap_seconds": 60},
+    "/api/api-keys": {"name": "CRM", "scopes": ["calls:read"], "daily_spend_cap": 10.5},
     "/api/campaigns": {
         "name": "Diwali",
         "numbers": [NUMBER],

@@ -159,7 +159,7 @@ async def test_a_card_with_one_bad_row_changes_nothing(service: Service, no_card
     for content in (
         b"",
         b"\x00\x01",
-        "prefix,rate\n91,2\n".encode("utf-16"),
+        "prefix,rate\n91,2\n".encode("utf-16-le"),
         b"prefix,rate\n91,-2\n",
     ):
         answer = await send(service, admin, content)

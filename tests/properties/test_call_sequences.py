@@ -120,6 +120,8 @@ class World:
         """Settings for the next run. The name of this network is not one that a `.env` may have."""
         cap = None if cap_rupees is None else Decimal(cap_rupees)
         changes = {"telephony_provider": self.network.name, "daily_spend_cap": cap}
+        # It is a stand-in, so play money may call with it.
+        changes[f"{self.network.name}_base_url"] = "http://127.0.0.1"
         config.use(self.settings.model_copy(update=changes))
 
     async def stop(self) -> None:

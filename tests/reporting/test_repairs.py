@@ -55,9 +55,9 @@ class Case:
         return found
 
     async def repair(self, action: str, subject: str, **more: Any) -> Any:
+        headers = more.pop("headers", None) or new_key()
         body = {"action": action, "user_id": self.person.id, "subject": subject} | more
         path, reason = "/api/admin/audit/repairs", {"reason": "found by the audit"}
-        headers = more.pop("headers", None) or new_key()
         return await self.service.post(path, self.admin, json=body | reason, headers=headers)
 
     async def adjust(self, kind: str, amount: float) -> Any:

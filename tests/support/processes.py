@@ -163,11 +163,16 @@ class Processes:
         return Forked({**asked, "folder": str(self.folder)})  # where there is no `.env`
 
     def kill(self) -> None:
-        """`kill -9` on every process of the service; MongoDB stays."""
+        """`kill -9` on every process of the service, until their sockets are free; MongoDB stays."""
         assert self._process is not None
+        killed = []
         for pid in [self._process.pid, *self.workers()]:
             with contextlib.suppress(ProcessLookupError):
+                killed.append(os.pidfd_open(pid))
                 os.kill(pid, signal.SIGKILL)
+        for end in killed:
+            select.select([end], [], [])
+            os.close(end)
         self._process.wait()
         self._process = None
 

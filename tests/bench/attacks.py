@@ -194,10 +194,9 @@ async def health(whole: Processes, count: int, pid: int) -> tuple[float, float]:
 
 async def measure(scale: Scale, folder: Path) -> list[Figure]:
     """`/health` and the memory without an attack, and while each of them runs."""
-    program = "import manage; manage.command_line(['run'])"
     count = scale.count(400, at_least=5)
     figures = []
-    async with harness.service(folder, program, signups_per_hour=1_000_000) as whole:
+    async with harness.service(folder, signups_per_hour=1_000_000) as whole:
         pid = whole.pid
         await health(whole, count, pid)  # warmed up
         for name in (None, *ATTACKS):

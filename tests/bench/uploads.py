@@ -104,8 +104,7 @@ async def one_list(whole: Processes, person: Person) -> float:
 
 async def measure(scale: Scale, folder: Path) -> list[Figure]:
     """The slowest list beside each kind of file, and alone."""
-    program = "import manage; manage.command_line(['run'])"
-    async with harness.service(folder, program) as whole:
+    async with harness.service(folder) as whole:
         sender, other = [await whole.service.signup() for _ in range(2)]
         for person in (sender, other):
             await whole.recharge(person, RUPEES)

@@ -34,6 +34,9 @@ _VERIFIED_TOKENS_MAX: Final = 10_000
 _NEWEST: Final = pagination.newest_first("created_at")
 
 
+_BY_USER: Final = Index(("user_id", "-created_at", "-_id"))
+
+
 class SessionRecord(TypedDict):
     """A record of `sessions`; MongoDB deletes it when its token has expired."""
 
@@ -183,6 +186,7 @@ async def revoke_sessions(user_id: str, *, except_session_id: str | None = None)
     ended = await db.sessions.update_many(
         {"user_id": user_id, "revoked_at": None, "_id": {"$ne": except_session_id}},
         {"$set": {"revoked_at": clock.now()}},
+        hint=_BY_USER.name,  # not that of `_id`, of which every session but one is a match
     )
     now = clock.now()
     await _load_revoked(
@@ -391,7 +395,7 @@ async def _require_not_revoked(session_id: str) -> None:
 database.declare(
     "sessions",
     indexes=[
-        Index(("user_id", "-created_at", "-_id")),
+        _BY_USER,
         Index(("revoked_at",), only_where={"revoked_at": {"$type": "date"}}),
         Index(("expires_at",), expire_seconds=0),
     ],

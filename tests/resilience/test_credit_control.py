@@ -204,8 +204,8 @@ async def talking_person(whole: Processes) -> Person:
         async with watched(person.id):
             answers = await exchange(whole, [wanted] * 200)
             assert Counter(status for status, _ in answers) == {202: 200}
-            assert len(await db.simulated_calls.distinct("owner")) == 2  # both look after some
-            if await come_to_talk(person, calls=60):
+            both = len(await db.simulated_calls.distinct("owner")) == 2  # look after some
+            if both and await come_to_talk(person, calls=60):
                 return person
     raise AssertionError("calls are over before they are extended, however slow they are")
 

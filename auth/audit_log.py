@@ -4,13 +4,13 @@ import contextlib
 import contextvars
 import dataclasses
 import datetime as dt
-import ipaddress
 import json
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict, cast
 
+from auth import rate_limits
 from core import clock, database, logs, pagination
 from core.database import Document, Index, Insert, db
 from core.errors import Problem, Unavailable
@@ -225,7 +225,7 @@ async def record_refusal(action: str, target: Target, *, code: str) -> None:
     """Write that the actor of this request was refused; of many alike in a minute only the 1st, the
     10th, the 100th and so on, with their count. It does not raise: refused it is in any case."""
     who = logs.actor.get()
-    counted = _refusals.counted(_network_of(who.address), action, target, code)
+    counted = _refusals.counted(rate_limits.login_network(who.address), action, target, code)
     if counted is None:
         return
     target, count = counted
@@ -275,15 +275,6 @@ class _Refusals:
 
 
 _refusals = _Refusals()
-
-
-def _network_of(address: str) -> str:
-    """The address, or for IPv6 its /48, which one customer may have as a whole."""
-    with contextlib.suppress(ValueError):
-        parsed = ipaddress.ip_address(address)
-        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-            return str(ipaddress.ip_network((parsed, 48), strict=False))
-    return address
 
 
 # --- the list -----------------------------------------------------------------------------------

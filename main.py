@@ -22,6 +22,7 @@ import worker
 from api import (
     api_keys,
     calls,
+    campaign_results,
     campaigns,
     middleware,
     payments,
@@ -65,6 +66,7 @@ ROUTERS = (
     calls.router,
     telephony_callbacks.router,
     campaigns.router,
+    campaign_results.router,
     customers.router,
     customers.adjustments,
     rate_cards.router,

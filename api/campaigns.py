@@ -1,4 +1,4 @@
-"""Campaign routes: create, upload, show, pause, resume, cancel, results."""
+"""Campaign routes: create, upload, show, pause, resume, cancel."""
 
 import asyncio
 import datetime as dt
@@ -7,12 +7,12 @@ import json
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
-from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
-from api import downloads, middleware, problems
+from api import middleware, problems
 from api.calls import SimulateIn, Url, to_scenario
-from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
+from api.campaign_results import visible_campaign
+from api.dependencies import CurrentUser, Page, PayingKey, may_change, sees_everybody
 from api.fields import (
     Instant,
     Message,
@@ -28,9 +28,8 @@ from billing.limits import SpendingKey
 from calls.placing import CallSpec, MachineDetection
 from campaigns import contact_import, contacts, creation
 from campaigns import records as campaign_records
-from campaigns import results as campaign_results
 from campaigns.contact_import import TooManyRows
-from campaigns.contacts import ContactCategory, ContactTotals, Counts
+from campaigns.contacts import ContactTotals, Counts
 from campaigns.creation import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
 from campaigns.phone_columns import ChosenBy, NoPhoneColumn
 from campaigns.records import Campaign, InvalidTransition, PauseReason, Status
@@ -232,28 +231,6 @@ class CampaignsOut(BaseModel):
     next_cursor: str | None
 
 
-class Contact(BaseModel):
-    """One person of a campaign, as its owner sees it."""
-
-    contact_id: str
-    row: int
-    to: str
-    state: ContactCategory
-    reason: str | None
-    attempts: int
-    call_id: str | None
-    duration_seconds: int | None
-    cost: RupeesOut
-    updated_at: Instant
-
-
-class ContactsOut(BaseModel):
-    """A page of contacts, in the order of the list."""
-
-    contacts: list[Contact]
-    next_cursor: str | None
-
-
 # --- routes -------------------------------------------------------------------------------------
 
 _CREATING: Final[tuple[type[Problem], ...]] = (
@@ -349,45 +326,7 @@ async def list_campaigns(
 )
 async def one_campaign(campaign_id: str, user: CurrentUser) -> CampaignOut:
     """One campaign and how far it is."""
-    return await _one(await _visible(campaign_id, user))
-
-
-@router.get(
-    "/{campaign_id}/contacts",
-    response_model=ContactsOut,
-    responses=problems.documented(NotFound, InvalidRequest),
-)
-async def list_contacts(
-    campaign_id: str,
-    user: CurrentUser,
-    page: Page,
-    state: ContactCategory | None = None,
-) -> ContactsOut:
-    """Who is on the list and what became of them, in the order of the list."""
-    await _visible(campaign_id, user)
-    found, next_cursor = await contacts.list_contacts(
-        campaign_id, state=state, limit=page.limit, cursor=page.cursor
-    )
-    return ContactsOut(contacts=[_contact(contact) for contact in found], next_cursor=next_cursor)
-
-
-@router.get(
-    "/{campaign_id}/results",
-    response_class=StreamingResponse,
-    responses={
-        200: {"content": {"text/csv": {}}, "description": "The CSV"},
-        **problems.documented(NotFound),
-    },
-)
-async def results(
-    campaign_id: str,
-    user: CurrentUser,
-    excel: Annotated[bool, Query(description="Begin with a byte order mark")] = False,
-) -> StreamingResponse:
-    """Everybody on the list with what became of them, as CSV."""
-    await _visible(campaign_id, user)
-    pieces = campaign_results.results_csv(campaign_id, byte_order_mark=excel)
-    return await downloads.attachment(pieces, f"{campaign_id}-results.csv")
+    return await _one(await visible_campaign(campaign_id, user))
 
 
 @router.post("/{campaign_id}/pause", response_model=CampaignOut, responses=_moving)
@@ -415,22 +354,7 @@ async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
     return await _one(await campaign_records.cancel_campaign(campaign))
 
 
-# --- how a campaign and its contacts are shown --------------------------------------------------
-
-
-def _contact(contact: contacts.Contact) -> Contact:
-    return Contact(
-        contact_id=contact["_id"],
-        row=contact["row"],
-        to=contact["to"],
-        state=contacts.counted_as(contact),
-        reason=contact["reason"],
-        attempts=contact["attempts"],
-        call_id=contact["call_id"],
-        duration_seconds=contact["duration_seconds"],
-        cost=contact["cost_paise"],
-        updated_at=contact["updated_at"],
-    )
+# --- how a campaign is shown --------------------------------------------------
 
 
 async def _shown(campaigns: list[Campaign]) -> list[CampaignOut]:
@@ -448,17 +372,9 @@ def _fields(campaign: Campaign, counted: ContactTotals | None) -> dict[str, Any]
     return same | {"campaign_id": campaign["_id"], "spent": spent_paise}
 
 
-async def _visible(campaign_id: str, user: User) -> Campaign:
-    """The campaign if it is the user's own or the user sees everybody's; else there is none."""
-    campaign = await campaign_records.get_campaign(campaign_id)
-    if not may_see(user, campaign["user_id"]):
-        raise NotFound("There is no campaign with this id.")
-    return campaign
-
-
 async def _changeable(campaign_id: str, user: User) -> Campaign:
     """The same for what moves it: an operator, who sees everybody's, may not."""
-    campaign = await _visible(campaign_id, user)
+    campaign = await visible_campaign(campaign_id, user)
     if not may_change(user, campaign["user_id"]):
         raise Forbidden("An operator looks at the campaigns of others and does not move them.")
     return campaign

@@ -49,6 +49,9 @@ class SpecFields(TypedDict):
     max_duration_seconds: int | None
     machine_detection: NotRequired[MachineDetection | None]
     simulate: Scenario | None
+    language: NotRequired[str | None]  # BCP-47; None: that of the settings
+    voice: NotRequired[str | None]  # the name of a voice of the network
+    keys: NotRequired[dict[str, str] | None]  # what pressing a key means: {"1": "confirm"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

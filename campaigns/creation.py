@@ -14,6 +14,7 @@ from billing.limits import SpendingKey
 from calls.placing import PLAIN_CALL, CallSpec
 from campaigns import contacts, phone_columns, records
 from campaigns.contact_import import ContactChunk
+from campaigns.options import OptionFields
 from campaigns.records import LEASE_SECONDS, Campaign, NewCampaign, RejectedRow
 from core.errors import Problem
 
@@ -37,6 +38,7 @@ class CampaignPlan:
     calls_per_minute: int | None = None
     start: bool = True  # else it is a draft
     start_at: dt.datetime | None = None
+    options: OptionFields = dataclasses.field(default_factory=OptionFields)
     key: SpendingKey | None = None  # the API key that makes it, for whose cap its calls count
 
 
@@ -62,6 +64,7 @@ def plan_campaign(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCamp
         "user_id": user_id,
         "name": plan.name,
         **plan.spec.normalized().fields(),
+        **plan.options,
         "max_concurrent": plan.max_concurrent,
         "calls_per_minute": plan.calls_per_minute,
         "start": plan.start,

@@ -11,6 +11,7 @@ from billing import charging
 from billing.limits import SpendingKey
 from calls.placing import SpecFields
 from campaigns import contacts
+from campaigns.options import OptionFields
 from campaigns.phone_columns import ChosenBy, PhoneColumn
 from core import clock, database, leases, pagination
 from core.database import Document, Index, db
@@ -52,7 +53,7 @@ class RejectedRow(TypedDict):
     message: str
 
 
-class NewCampaign(SpecFields):
+class NewCampaign(SpecFields, OptionFields):
     """What the owner of a campaign asked for, as it is stored."""
 
     _id: str

@@ -250,12 +250,17 @@ def _allowed_methods(scope: Scope) -> list[str]:
     """The methods that this address has, of all routes together; none where nothing is."""
     routes = scope["app"].router.routes
     scope = {**scope, "root_path": ""}  # a mount has moved its own part of the path there
+    # Few routers know the address; only those are tried with every method. A mount leaves methods to
+    # what is mounted.
+    near = [
+        route
+        for route in routes
+        if not isinstance(route, Mount) and route.matches(scope)[0] is not Match.NONE
+    ]
     found = {
         method
         for method in METHODS
-        for route in routes
-        if not isinstance(route, Mount)  # it leaves methods to what is mounted
-        and route.matches({**scope, "method": method})[0] is Match.FULL
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in near)
     }
     if "GET" in found or any(_is_file_of(route, scope) for route in routes):
         found |= {"GET", "HEAD"}

@@ -83,13 +83,13 @@ async def metrics(reader: Annotated[None, Depends(_reader_of_metrics)]) -> Respo
     return Response(await _metrics_text(), media_type=CONTENT_TYPE_LATEST)
 
 
-_METRICS_KEPT_SECONDS = 0.5
+_METRICS_KEPT_SECONDS = 1.0
 _rendering: asyncio.Task[bytes] | None = None
 _rendered_at = 0.0
 
 
 async def _metrics_text() -> bytes:
-    """The text, made in a thread at most twice a second: it takes the interpreter from all others."""
+    """The text, made in a thread at most once a second: it takes the interpreter from all others."""
     global _rendering, _rendered_at
     loop = asyncio.get_running_loop()
     is_over = _rendering is not None and _rendering.done()

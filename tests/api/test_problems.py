@@ -1,15 +1,20 @@
 """Whatever is sent, whoever sends it: an error is a problem document, and never a 500."""
 
 import base64
+import gc
 import itertools
 import json
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 
 import main
+from api import problems
 from core import clock, errors
 from tests.support import payments as paying
 from tests.support.service import PASSWORD, Person, Service, running, test_settings
@@ -533,3 +538,32 @@ async def test_every_code_has_a_page_that_explains_it(service: Service) -> None:
 async def test_a_code_that_is_not_there_has_no_page(service: Service) -> None:
     answer = await service.get("/problems/nothing_of_the_kind")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_an_answered_error_does_not_keep_its_body_until_the_collector_comes() -> None:
+    class Body(bytearray):
+        pass
+
+    def refuse(body: Body) -> None:
+        refusal = RequestValidationError([{"type": "json_invalid", "loc": ("body",)}], body=None)
+        try:
+            json.loads("[")
+        except json.JSONDecodeError as broken:
+            raise refusal from broken  # the frame names the error that names the frame: a cycle
+
+    async def answered() -> weakref.ref[Body]:
+        body = Body(b"[")
+        kept = weakref.ref(body)
+        try:
+            refuse(body)
+        except RequestValidationError as problem:
+            problem.errors()[0]["ctx"] = {"error": "it ends too early"}
+            answer = await problems.on_validation(Request({"type": "http", "headers": []}), problem)
+            assert answer.status_code == 400
+        return kept
+
+    gc.disable()
+    try:
+        assert (await answered())() is None
+    finally:
+        gc.enable()

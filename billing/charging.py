@@ -4,13 +4,13 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import ledger
 import wallet
 from billing import limits, pricing, rates
-from billing.limits import Limits, SpendingKey
+from billing.limits import CampaignBudget, Limits, SpendingKey
 from billing.pricing import Rate, RatedCall
 from core import config, database, money
 from core.database import AnyError, Write
@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 class Reservation:
     """What is reserved for a call, and the seconds that it buys. `repeated`: it was reserved before.
 
-    `counted_on` is the day (in India) on which it counts for its user's limits, if it does, and
-    `key_counted_on` that on which it counts for its API key's cap.
+    `counted_on` is the day (in India) on which it counts for its user's limits, if it does,
+    `key_counted_on` that on which it counts for its API key's cap; `is_in_budget`: it counts for the
+    budget of its campaign.
     `affordable_seconds` is what all that is free in the wallet would buy on top of it.
     """
 
@@ -39,6 +40,7 @@ class Reservation:
     counted_on: str | None = None
     affordable_seconds: int = 0
     key_counted_on: str | None = None
+    is_in_budget: bool = False
 
 
 class BilledCall(RatedCall):
@@ -57,6 +59,7 @@ class BilledCall(RatedCall):
     ]  # the API key with which it was placed, or its campaign made
     api_key_cap_paise: NotRequired[int | None]
     key_counted_on: NotRequired[str | None]  # the day on which it counts for the key's cap
+    is_in_budget: NotRequired[bool]  # it counts for the budget of its campaign
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,21 +188,23 @@ async def reserve(
     seconds_max: int,
     whole: bool = False,
     key: SpendingKey | None = None,
+    budget: CampaignBudget | None = None,
     companions: WithReservation,
 ) -> Reservation:
-    """Count a call for its user's limits and the cap of the API key it is placed with, and reserve
-    its first slice, together with `companions`; with `whole` all of it.
+    """Count a call for its user's limits, the cap of the API key it is placed with and the budget of
+    its campaign, and reserve its first slice, together with `companions`; with `whole` all of it.
 
     The call is counted first, and the count is undone when the wallet refuses: a crash in between
     leaves the limits stricter for that minute or day, never looser. Raises InsufficientBalance,
-    BalanceHeld and SpendCapReached (402), TooManyCalls (429), Unavailable.
+    BalanceHeld, SpendCapReached and BudgetReached (402), TooManyCalls (429), Unavailable.
     """
     allowed = await limits.get_limits(user_id)
     amount_paise = pricing.hold_paise(rate, seconds_max, whole=whole)
     least_paise = pricing.hold_paise_min(rate)
-    counts = await _count(user_id, allowed, key, call_id, amount_paise, least_paise)
+    asked = _Asked(call_id, amount_paise, least_paise)
+    counts = await _count(user_id, allowed, key, budget, asked)
     amount_paise = min([amount_paise, *(count.amount_paise for count in counts)])
-    days = _days_of(counts, user_id)
+    days = _days_of(counts, user_id, key, budget)
     command = ledger.Hold(
         user_id=user_id,
         call_id=call_id,
@@ -224,43 +229,60 @@ async def reserve(
     return _reservation(outcome, rate, seconds_max, days)
 
 
+class _Asked(NamedTuple):
+    """What is wanted for a call, and the least that it can do with."""
+
+    call_id: str
+    amount_paise: int
+    amount_paise_min: int
+
+
 async def _count(
     user_id: str,
     allowed: Limits,
     key: SpendingKey | None,
-    call_id: str,
-    amount_paise: int,
-    least_paise: int,
+    budget: CampaignBudget | None,
+    asked: _Asked,
 ) -> list[limits.Counted]:
-    """Count a call for its user, and of what is granted there as much for its key as its cap allows."""
-    counts: list[limits.Counted] = []
-    counted = [(user_id, allowed)] if allowed.are_counted else []
+    """Count a call for its user, of what is granted there as much for its key as its cap allows, and
+    of that as much for its campaign as the budget allows."""
+    counting: list[Callable[[_Asked], Awaitable[limits.Counted]]] = []
+    if allowed.are_counted:
+        counting.append(lambda least: limits.reserve_today(user_id, allowed, **least._asdict()))
     if key is not None and key.spend_cap_paise is not None:
-        counted.append((key.id, key.limits))
-    for name, those in counted:
+        counting.append(lambda least: _count_for_key(key, least))
+    if budget is not None:
+        counting.append(lambda least: limits.count_for_budget(budget, **least._asdict()))
+    counts: list[limits.Counted] = []
+    for count in counting:
         try:
-            count = await limits.reserve_today(
-                name,
-                those,
-                call_id=call_id,
-                amount_paise=amount_paise,
-                amount_paise_min=least_paise,
-            )
-        except (SpendCapReached, TooManyCalls) as refusal:
+            counts.append(await count(asked))
+        except (PaymentRequired, TooManyCalls):
             for other in counts:
                 await other.undo()
-            if name != user_id:
-                refusal.extra["limited_by"] = "api_key"
             raise
-        counts.append(count)
-        amount_paise = count.amount_paise
+        asked = asked._replace(amount_paise=counts[-1].amount_paise)
     return counts
 
 
-def _days_of(counts: Iterable[limits.Counted], user_id: str) -> "_Days":
+async def _count_for_key(key: SpendingKey, asked: _Asked) -> limits.Counted:
+    try:
+        return await limits.reserve_today(key.id, key.limits, **asked._asdict())
+    except SpendCapReached as refusal:
+        refusal.extra["limited_by"] = "api_key"
+        raise
+
+
+def _days_of(
+    counts: Iterable[limits.Counted],
+    user_id: str,
+    key: SpendingKey | None,
+    budget: CampaignBudget | None,
+) -> "_Days":
     """The days on which a call counts for caps: of its user, and of its key."""
-    capped = {count.user_id == user_id: count.on for count in counts if count.is_capped}
-    return _Days(capped.get(True), capped.get(False))
+    capped = {count.user_id: count.on for count in counts if count.is_capped}
+    key_counted_on = None if key is None else capped.get(key.id)
+    return _Days(capped.get(user_id), key_counted_on, budget is not None)
 
 
 async def can_extend(call: BilledCall, *, seconds_more: int, seconds_max: int) -> bool:
@@ -276,8 +298,8 @@ async def extend(
     """Reserve `seconds_more` for a running call, or what the balance and the day's cap allow of it, with
     `companions`.
 
-    Raises InsufficientBalance, BalanceHeld and SpendCapReached when not even one more second can
-    be reserved, HoldNotFound when the call is settled already, Unavailable.
+    Raises InsufficientBalance, BalanceHeld, SpendCapReached and BudgetReached when not even one more
+    second can be reserved, HoldNotFound when the call is settled already, Unavailable.
     """
     rate = pricing.rate_of(call)
     wanted = min(seconds_max, call["limit_seconds"] + seconds_more)
@@ -302,7 +324,16 @@ async def extend(
             amount_paise=amount_paise,
             amount_paise_min=least_paise,
         )
-    days = _Days(counted_on, key_counted_on)
+    campaign_id = call.get("campaign_id")
+    is_in_budget = campaign_id is not None and call.get("is_in_budget", False)
+    if campaign_id is not None and is_in_budget:
+        amount_paise = await limits.extend_for_budget(
+            campaign_id,
+            call_id=call["_id"],
+            amount_paise=amount_paise,
+            amount_paise_min=least_paise,
+        )
+    days = _Days(counted_on, key_counted_on, is_in_budget)
     command = ledger.ExtendHold(
         user_id=call["user_id"],
         call_id=call["_id"],
@@ -368,10 +399,12 @@ def key_of(stored: Mapping[str, Any]) -> SpendingKey | None:
 
 
 class _Days(NamedTuple):
-    """The days on which a call counts for the cap of its user and of its API key."""
+    """The days on which a call counts for the cap of its user and of its API key, and whether it
+    counts for the budget of its campaign."""
 
     counted_on: str | None
     key_counted_on: str | None
+    is_in_budget: bool
 
 
 def _reservation(outcome: Outcome, rate: Rate, seconds_max: int, days: _Days) -> Reservation:
@@ -383,6 +416,7 @@ def _reservation(outcome: Outcome, rate: Rate, seconds_max: int, days: _Days) ->
         days.counted_on,
         min(pricing.affordable_seconds(held_paise + free_paise, rate), seconds_max),
         days.key_counted_on,
+        days.is_in_budget,
     )
 
 
@@ -403,7 +437,7 @@ async def record_price_of_day(call: BilledCall, price_paise: int) -> None:
     """Replace what the day's cap had reserved for a call by its price, once.
 
     The charge is committed before: if this fails, the limits are stricter for the rest of that day,
-    or until the end of the call is reported again.
+    or until the end of the call is reported again; a budget is set right by `campaigns.budgets`.
     """
     days = [(call["user_id"], call.get("counted_on"))]
     if (key := key_of(call)) is not None:
@@ -412,6 +446,9 @@ async def record_price_of_day(call: BilledCall, price_paise: int) -> None:
         for name, on in days:
             if on is not None:
                 await limits.settle_on_day(name, on, call_id=call["_id"], cost_paise=price_paise)
+        campaign_id = call.get("campaign_id")
+        if campaign_id is not None and call.get("is_in_budget", False):
+            await limits.settle_for_budget(campaign_id, call_id=call["_id"], cost_paise=price_paise)
     except (Unavailable, AnyError) as problem:
         log.warning("call %s: not counted: %s", call["_id"], type(problem).__name__)
 

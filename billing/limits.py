@@ -1,4 +1,4 @@
-"""Call limits of a user: calls at once, a minute and a day, and the day's spend cap."""
+"""Call limits of a user: calls at once, a minute and a day, the day's spend cap, and budgets."""
 
 import asyncio
 import dataclasses
@@ -6,12 +6,12 @@ import datetime as dt
 import math
 import random
 from collections.abc import Callable
-from typing import Any, Final, TypedDict, TypeVar, cast
+from typing import Any, Final, NotRequired, TypedDict, TypeVar, cast
 
 import users
-from core import clock, config, database
+from core import clock, config, database, money
 from core.database import Document, Index, db
-from core.errors import SpendCapReached, TooManyCalls, Unavailable
+from core.errors import BudgetReached, Problem, SpendCapReached, TooManyCalls, Unavailable, invalid
 from users import OwnLimits, User
 
 T = TypeVar("T")
@@ -20,6 +20,8 @@ T = TypeVar("T")
 # --- vocabulary ---------------------------------------------------------------------------------
 
 _KEPT_DAYS: Final = 40
+# In place of the day: what counts for the budget of a campaign counts for as long as it is there.
+_BUDGET: Final = "budget"
 _ATTEMPTS_MAX: Final = 50
 
 
@@ -55,13 +57,22 @@ class SpendingKey:
         return Limits(concurrent_calls=0, spend_cap_paise=self.spend_cap_paise)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class CampaignBudget:
+    """What the calls of a campaign may cost in all; it is counted as a day is, under the campaign's
+    id, and never ends."""
+
+    campaign_id: str
+    budget_paise: int
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Day:
     """The calls and the spending of a user (or an API key) on a day in India: that on which a call
-    was placed.
+    was placed; or those of a campaign that has a budget.
 
     `held` is what is reserved of the cap for each running call, `spent_paise` what the ended ones
-    cost.
+    cost. `budget_paise` is the budget that was set last, whatever a process remembers.
     """
 
     calls: int = 0
@@ -69,6 +80,7 @@ class Day:
     minute_calls: int = 0
     spent_paise: int = 0
     held: dict[str, int] = dataclasses.field(default_factory=dict)
+    budget_paise: int | None = None
 
     @property
     def held_paise(self) -> int:
@@ -81,14 +93,15 @@ class UsageDay(TypedDict):
 
     _id: str
     user_id: str
-    day: str  # the date in India, YYYY-MM-DD
+    day: str  # the date in India, YYYY-MM-DD; `budget` where a budget is counted
     calls: int
     minute: dt.datetime | None
     minute_calls: int
     spent_paise: int
     held: dict[str, int]
     version: int
-    expires_at: dt.datetime
+    expires_at: dt.datetime | None
+    budget_paise: NotRequired[int | None]
 
 
 # --- rules, without a database ------------------------------------------------------------------
@@ -169,6 +182,31 @@ def _granted(
             seconds_left=_seconds_until(resets_at, at),
         )
     return min(amount_paise, left_paise)
+
+
+def reserve_of_budget(day: Day, *, call_id: str, amount_paise: int, amount_paise_min: int) -> int:
+    """Reserve `amount_paise` in all of a campaign's budget for a call, or what the budget leaves of it;
+    what is reserved now. Raises BudgetReached when that is less than the minimum."""
+    assert day.budget_paise is not None
+    before_paise = day.held.get(call_id, 0)
+    left_paise = day.budget_paise - day.spent_paise - (day.held_paise - before_paise)
+    if left_paise < max(1, amount_paise_min):
+        raise BudgetReached(
+            budget_paise=day.budget_paise,
+            spent_paise=day.spent_paise,
+            held_paise=day.held_paise,
+            required_paise=amount_paise_min,
+        )
+    day.held[call_id] = max(before_paise, min(amount_paise, left_paise))
+    return day.held[call_id]
+
+
+def set_budget(day: Day, budget_paise: int) -> None:
+    """Change the budget. Raises InvalidRequest when more than that is spent or reserved already."""
+    used_paise = day.spent_paise + day.held_paise
+    if budget_paise < used_paise:
+        raise invalid("budget", f"Rs {money.text(used_paise)} of it are spent or reserved already")
+    day.budget_paise = budget_paise
 
 
 def _too_many(
@@ -310,6 +348,73 @@ async def extend_reservation_of_key(
     return await _change(key.id, on, rule)
 
 
+async def count_for_budget(
+    budget: CampaignBudget, *, call_id: str, amount_paise: int, amount_paise_min: int
+) -> "Counted":
+    """`reserve_of_budget` for a call that is placed now. The budget that `change_budget` set holds,
+    else this one."""
+
+    def rule(day: Day) -> tuple[int, bool]:
+        if call_id in day.held:  # another attempt at the same call has counted it
+            return day.held[call_id], False
+        if day.budget_paise is None:
+            day.budget_paise = budget.budget_paise
+        granted_paise = reserve_of_budget(
+            day, call_id=call_id, amount_paise=amount_paise, amount_paise_min=amount_paise_min
+        )
+        day.calls += 1
+        return granted_paise, True
+
+    name = budget.campaign_id
+    granted_paise, is_first = await _change(name, _BUDGET, rule)
+    return Counted(name, call_id, _BUDGET, clock.now(), granted_paise, is_first, True)
+
+
+async def extend_for_budget(
+    campaign_id: str, *, call_id: str, amount_paise: int, amount_paise_min: int
+) -> int:
+    """`reserve_of_budget` for a running call that was counted for its campaign's budget."""
+
+    def rule(day: Day) -> int:
+        if day.budget_paise is None:  # it was deleted with its campaign
+            return amount_paise
+        return reserve_of_budget(
+            day, call_id=call_id, amount_paise=amount_paise, amount_paise_min=amount_paise_min
+        )
+
+    return await _change(campaign_id, _BUDGET, rule)
+
+
+async def settle_for_budget(campaign_id: str, *, call_id: str, cost_paise: int) -> None:
+    """`settle` a call that was counted for its campaign's budget."""
+    await settle_on_day(campaign_id, _BUDGET, call_id=call_id, cost_paise=cost_paise)
+
+
+async def change_budget(budget: CampaignBudget, *, spent_before_paise: int = 0) -> None:
+    """`set_budget`: it holds for calls that are placed or extended from now on, in every process.
+
+    `spent_before_paise` is what the campaign has cost while it had none. Raises InvalidRequest.
+    """
+
+    def rule(day: Day) -> None:
+        if day.budget_paise is None:
+            day.spent_paise += spent_before_paise
+        set_budget(day, budget.budget_paise)
+
+    await _change(budget.campaign_id, _BUDGET, rule)
+
+
+async def find_budget_use(campaign_id: str) -> Day | None:
+    """What counts for the budget of a campaign; None when nothing was counted yet."""
+    found = await db.usage.find_one({"_id": _id(campaign_id, _BUDGET)})
+    return None if found is None else _day(cast(UsageDay, found))
+
+
+async def delete_budget(campaign_id: str) -> None:
+    """Forget the budget of a campaign that is deleted."""
+    await db.usage.delete_one({"_id": _id(campaign_id, _BUDGET)})
+
+
 async def settle_on_day(user_id: str, on: str, *, call_id: str, cost_paise: int) -> None:
     """`settle` a call that was counted on the day `on`."""
     await _change(user_id, on, lambda day: settle(day, call_id=call_id, cost_paise=cost_paise))
@@ -395,7 +500,7 @@ class _Lane:
             for rule in rules:
                 try:
                     answers.append(rule(day))
-                except (TooManyCalls, SpendCapReached) as refusal:
+                except Problem as refusal:  # it has changed nothing
                     answers.append(refusal)
             if all(isinstance(answer, Exception) for answer in answers):
                 return answers
@@ -418,6 +523,7 @@ class _Lane:
         return replaced.matched_count > 0
 
     def _document(self, day: Day, *, version: int) -> UsageDay:
+        budget_paise = None if day.budget_paise is None else database.long(day.budget_paise)
         return {
             "_id": _id(self.user_id, self.on),
             "user_id": self.user_id,
@@ -428,10 +534,16 @@ class _Lane:
             "spent_paise": database.long(day.spent_paise),
             "held": {call_id: database.long(paise) for call_id, paise in day.held.items()},
             "version": version,
-            "expires_at": clock.after(
-                _KEPT_DAYS * 86_400, since=clock.ist_day_end(dt.date.fromisoformat(self.on))
-            ),
+            "expires_at": self._expires_at(),
+            "budget_paise": budget_paise,
         }
+
+    def _expires_at(self) -> dt.datetime | None:
+        if self.on == _BUDGET:
+            return None
+        return clock.after(
+            _KEPT_DAYS * 86_400, since=clock.ist_day_end(dt.date.fromisoformat(self.on))
+        )
 
 
 _lanes: dict[str, _Lane] = {}
@@ -463,7 +575,9 @@ def _id(user_id: str, on: str) -> str:
 def _day(found: UsageDay | None) -> Day:
     if found is None:
         return Day()
+    budget_paise = found.get("budget_paise")
     return Day(
+        budget_paise=None if budget_paise is None else int(budget_paise),
         calls=found["calls"],
         minute=found["minute"],
         minute_calls=found["minute_calls"],

@@ -9,7 +9,7 @@ from typing import Final, Literal, NotRequired, TypedDict, cast
 import telephony
 from billing import charging, rates
 from billing.charging import Reservation
-from billing.limits import SpendingKey
+from billing.limits import CampaignBudget, SpendingKey
 from billing.pricing import Rate
 from calls import lifecycle, records, submissions, timing
 from calls.records import Call
@@ -123,6 +123,7 @@ async def place_call(
     spec: CallSpec = PLAIN_CALL,
     campaign_id: str | None = None,
     key: SpendingKey | None = None,
+    budget: CampaignBudget | None = None,
     turn_at: dt.datetime | None = None,
     is_new: bool = False,
 ) -> Call:
@@ -132,8 +133,8 @@ async def place_call(
     attempt without an answer left behind is submitted (`submissions.take_over`). `is_new` says that
     the id was made for this attempt, so it needs no look-up. The call waits for
     its turn at the network: that of `turn_at`, or the next. It counts for the cap of the API `key`
-    that asks for it, or whose campaign it is of. Raises InvalidRequest, InvalidNumber,
-    DestinationNotAllowed, DestinationNotRated, the 402s and TooManyCalls; then there is no call. After
+    that asks for it, or whose campaign it is of, and for the `budget` of its campaign. Raises
+    InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s and TooManyCalls; then there is no call. After
     Unavailable there may be one, and the same `call_id` finds out. A call that the network refuses
     is returned as `failed`, its money released.
     """
@@ -173,6 +174,7 @@ async def place_call(
             seconds_max=call["max_duration_seconds"],
             whole=network.can.reserves_whole,
             key=key,
+            budget=budget,
             companions=with_call,
         )
     if reservation.repeated:  # by another attempt with this id, or by this one after a lost answer
@@ -246,6 +248,7 @@ def _fields_of_reservation(reservation: Reservation, can: Capabilities) -> Docum
         ),
         "counted_on": reservation.counted_on,
         "key_counted_on": reservation.key_counted_on,
+        "is_in_budget": reservation.is_in_budget,
     }
 
 

@@ -3,6 +3,8 @@
 import datetime as dt
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
+from billing.limits import CampaignBudget
+
 # --- vocabulary ---------------------------------------------------------------------------------
 
 Purpose = Literal[
@@ -65,3 +67,9 @@ def purpose_of(campaign: OptionFields) -> Purpose:
 def retry_of(campaign: OptionFields) -> RetryFields:
     """How a campaign calls again; each contact once where it was made by an older version."""
     return campaign.get("retry", NO_RETRY)
+
+
+def budget_of(campaign_id: str, campaign: OptionFields) -> CampaignBudget | None:
+    """What all calls of a campaign may cost; None when it has no budget of its own."""
+    budget_paise = campaign.get("budget_paise")
+    return None if budget_paise is None else CampaignBudget(campaign_id, int(budget_paise))

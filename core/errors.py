@@ -243,6 +243,30 @@ class SpendCapReached(PaymentRequired):
         self.extra |= {"cap": money.rupees(cap_paise), "resets_at": clock.iso(resets_at)}
 
 
+class BudgetReached(PaymentRequired):
+    """The calls of a campaign cost as much as its budget allows, running ones included; a higher
+    budget ends it.
+
+    `is_held` when it is running calls that take up the rest: when one ends there may be room.
+    """
+
+    code = "budget_reached"
+
+    def __init__(
+        self, *, budget_paise: int, spent_paise: int, held_paise: int, required_paise: int
+    ) -> None:
+        self.is_held = spent_paise + required_paise <= budget_paise
+        super().__init__(
+            f"The calls of this campaign may cost Rs {money.text(budget_paise)}: they have cost "
+            f"Rs {money.text(spent_paise)}, and running ones have reserved "
+            f"Rs {money.text(held_paise)}. A call needs Rs {money.text(required_paise)}.",
+            required_paise=required_paise,
+            available_paise=max(0, budget_paise - spent_paise - held_paise),
+            retry_after_seconds=5 if self.is_held else 0,
+        )
+        self.extra |= {"budget": money.rupees(budget_paise)}
+
+
 # The reasons for which a call or a campaign is refused with 402.
 PAYMENT_REQUIRED: tuple[type[Problem], ...] = (
     InsufficientBalance,

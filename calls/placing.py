@@ -134,9 +134,9 @@ async def place_call(
     the id was made for this attempt, so it needs no look-up. The call waits for
     its turn at the network: that of `turn_at`, or the next. It counts for the cap of the API `key`
     that asks for it, or whose campaign it is of, and for the `budget` of its campaign. Raises
-    InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s and TooManyCalls; then there is no call. After
-    Unavailable there may be one, and the same `call_id` finds out. A call that the network refuses
-    is returned as `failed`, its money released.
+    InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, BudgetReached
+    and TooManyCalls; then there is no call. After Unavailable there may be one, and the same `call_id`
+    finds out. A call that the network refuses is returned as `failed`, its money released.
     """
     attempt = database.new_id("attempt")
     known = None if is_new else await records.find_call(call_id)

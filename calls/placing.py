@@ -38,6 +38,7 @@ class Scenario(TypedDict):
     duration_seconds: int
     wall_seconds: float
     answered_by: str
+    press_key: NotRequired[str | None]
 
 
 class SpecFields(TypedDict):
@@ -49,7 +50,7 @@ class SpecFields(TypedDict):
     max_duration_seconds: int | None
     machine_detection: NotRequired[MachineDetection | None]
     simulate: Scenario | None
-    language: NotRequired[str | None]  # BCP-47; None: that of the settings
+    language: NotRequired[str | None]  # BCP-47; None: by the script of the message
     voice: NotRequired[str | None]  # the name of a voice of the network
     keys: NotRequired[dict[str, str] | None]  # what pressing a key means: {"1": "confirm"}
 
@@ -64,10 +65,14 @@ class CallSpec:
     connect_to: str | None = None
     max_duration_seconds: int | None = None
     machine_detection: MachineDetection | None = None
+    language: str | None = None
+    voice: str | None = None
+    keys: dict[str, str] | None = None
     simulate: Simulate | None = None
 
     def check(self, network: Provider) -> None:
-        """Raise InvalidRequest for options that exclude each other or that the network does not have."""
+        """Raise InvalidRequest for options that exclude each other or that the network does not have,
+        and LanguageNotSupported for a message that it cannot read."""
         purposes = {name: getattr(self, name) for name in ("message", "audio_url", "connect_to")}
         chosen = [name for name, value in purposes.items() if value is not None]
         if len(chosen) > 1:
@@ -78,6 +83,14 @@ class CallSpec:
             raise invalid(
                 "machine_detection", f"{network.name.title()} does not find out who answers"
             )
+        if self.keys and self.connect_to is not None:
+            raise invalid(
+                "keys", "are asked for after a message or a sound, not in a connected call"
+            )
+        if self.keys and not network.can.can_collect_keys:
+            raise invalid("keys", f"{network.name.title()} does not report which keys are pressed")
+        if self.connect_to is None and self.audio_url is None:
+            telephony.check_speech(network.name, self.language, self.voice, text=self.message)
 
     def normalized(self) -> "CallSpec":
         """The same with `connect_to` in E.164. Raises InvalidNumber and DestinationNotAllowed."""
@@ -93,6 +106,9 @@ class CallSpec:
             "connect_to": self.connect_to,
             "max_duration_seconds": self.max_duration_seconds,
             "machine_detection": self.machine_detection,
+            "language": self.language,
+            "voice": self.voice,
+            "keys": self.keys,
             "simulate": (
                 None if self.simulate is None else cast(Scenario, dataclasses.asdict(self.simulate))
             ),
@@ -108,6 +124,9 @@ class CallSpec:
             connect_to=stored["connect_to"],
             max_duration_seconds=stored["max_duration_seconds"],
             machine_detection=stored.get("machine_detection"),
+            language=stored.get("language"),
+            voice=stored.get("voice"),
+            keys=stored.get("keys"),
             simulate=None if scenario is None else Simulate(**scenario),
         )
 
@@ -155,6 +174,9 @@ async def place_call(
         "connect_to": spec.connect_to,
         "max_duration_seconds": min(longest_seconds, spec.max_duration_seconds or longest_seconds),
         "machine_detection": spec.machine_detection,
+        "language": spec.language,
+        "voice": spec.voice,
+        "keys": spec.keys,
         "campaign_id": campaign_id,
         **charging.key_fields(key),
         "provider": network.name,
@@ -267,6 +289,10 @@ async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | No
         audio_url=call["audio_url"],
         connect_to=call["connect_to"],
         machine_detection=call["machine_detection"],
+        caller_id=call.get("caller_id"),
+        language=call.get("language"),
+        voice=call.get("voice"),
+        keys=call.get("keys"),
         simulate=script,
     )
     attempt = call.get("attempt") or ""

@@ -52,6 +52,14 @@ class CallEvent(TypedDict):
     received_at: dt.datetime
 
 
+class PressedKey(TypedDict):
+    """The key that the person called pressed, and what it means by the call's `keys`."""
+
+    key: str
+    meaning: str
+    at: dt.datetime
+
+
 class CallReview(TypedDict):
     """Who reviewed a call, and the note that they left."""
 
@@ -70,6 +78,10 @@ class Call(BilledCall):
     connect_to: str | None
     max_duration_seconds: int
     machine_detection: NotRequired[Literal["report", "hang_up"] | None]
+    caller_id: NotRequired[str | None]  # the number that is shown; None: the configured one
+    language: NotRequired[str | None]  # of the message (BCP-47); None: by its script
+    voice: NotRequired[str | None]
+    keys: NotRequired[dict[str, str] | None]  # the keys that are asked for, and what each means
     # its state
     attempt: NotRequired[str | None]  # which attempt submits it; None: none does, one may
     status: Status
@@ -78,6 +90,7 @@ class Call(BilledCall):
     answered_at: dt.datetime | None
     ended_at: dt.datetime | None
     answered_by: NotRequired[Literal["human", "machine"]]
+    pressed: NotRequired[PressedKey]
     failure_reason: str | None
     events: list[CallEvent]
     # the network, and the limit that was sent to it

@@ -9,7 +9,10 @@ from telephony.callbacks import (
     read_callback,
 )
 from telephony.provider import (
+    ACCOUNT_REFUSALS,
     BUSY,
+    CALLER_ID_REFUSED,
+    COUNTRY_NOT_ENABLED,
     NETWORK_DOWN,
     NETWORK_FAULTS,
     OVER,
@@ -20,6 +23,7 @@ from telephony.provider import (
     Capabilities,
     Dial,
     InvalidCallbackSignature,
+    LanguageNotSupported,
     NetworkCall,
     NotSent,
     Provider,
@@ -30,9 +34,13 @@ from telephony.provider import (
 )
 from telephony.registry import get_chosen_provider, get_provider, start, stop
 from telephony.simulator import PATIENCE_SECONDS
+from telephony.speech import check_speech
 
 __all__ = [
+    "ACCOUNT_REFUSALS",
     "BUSY",
+    "CALLER_ID_REFUSED",
+    "COUNTRY_NOT_ENABLED",
     "NETWORK_DOWN",
     "NETWORK_FAULTS",
     "OVER",
@@ -44,6 +52,7 @@ __all__ = [
     "Capabilities",
     "Dial",
     "InvalidCallbackSignature",
+    "LanguageNotSupported",
     "NetworkCall",
     "NotSent",
     "Provider",
@@ -56,6 +65,7 @@ __all__ = [
     "call_id_of_key",
     "callback_path",
     "callback_url",
+    "check_speech",
     "get_chosen_provider",
     "get_provider",
     "read_callback",

@@ -54,6 +54,7 @@ class Exotel(HttpProvider):
         reports_ringing=False,
         duration_in_callback=False,
         calls_per_second=3,
+        calls_at_once=10,  # of the smallest plan
         limit_seconds_max=14_400,
         visible_after_seconds=600,
         duration_after_seconds=300,  # duration, price and end come about five minutes later

@@ -40,6 +40,8 @@ class Capabilities:
     can_detect_machines: bool = False
     limit_seconds_max: int = 86_400  # the longest call that it accepts
     calls_per_second: float | None = None  # new ones that an account may ask for; None: any number
+    calls_at_once: int | None = None  # how many an account may have at one time; None: any number
+    can_collect_keys: bool = False  # the person called can answer by pressing a key
     visible_after_seconds: int = 60  # by then it can be asked about a call that it accepted
     duration_after_seconds: int = 0  # how long after the end its duration may become known
 
@@ -57,6 +59,7 @@ class Simulate:
     duration_seconds: int = 30
     wall_seconds: float = 1.0
     answered_by: str = "human"
+    press_key: str | None = None  # what the person presses once the call is answered
 
     @property
     def talk_wall_seconds(self) -> float:
@@ -90,6 +93,10 @@ class Dial:
     audio_url: str | None = None
     connect_to: str | None = None
     machine_detection: str | None = None  # `report` who answered, or `hang_up` on a machine
+    caller_id: str | None = None  # the number that is shown; None: the configured one
+    language: str | None = None  # of the message (BCP-47); None: by its script
+    voice: str | None = None  # as the network names it; None: that of the language
+    keys: Mapping[str, str] | None = None  # the keys that are asked for, and what each means
     simulate: Simulate | None = None
 
 
@@ -105,6 +112,10 @@ class NetworkCall(TypedDict):
     message: str | None
     audio_url: str | None
     connect_to: str | None
+    caller_id: NotRequired[str | None]
+    language: NotRequired[str | None]
+    voice: NotRequired[str | None]
+    keys: NotRequired[dict[str, str] | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +152,14 @@ class Refused(Exception):
 
 class NotSent(Exception):
     """There is no call, for a reason that is not the call's: the network was never asked (no
-    connection), or accepts no call of ours. It may be tried again. The reason is a network fault."""
+    connection), or accepts no call of ours. It may be tried again.
+
+    The reason is a network fault; `detail` is what the network said of it, where it said anything.
+    """
+
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 class Ambiguous(Exception):
@@ -152,6 +170,12 @@ class InvalidCallbackSignature(Problem):
     """The callback was not signed by the telephone network, or not for this call."""
 
     code, status, title = "invalid_callback_signature", 403, "Invalid callback signature"
+
+
+class LanguageNotSupported(Problem):
+    """The telephone network cannot read this text in this language, or not with this voice."""
+
+    code, status, title = "language_not_supported", 422, "Language not supported"
 
 
 class CannotHangUp(Problem):
@@ -170,9 +194,22 @@ CREDENTIALS_REFUSED: Final = "provider_credentials_refused"
 SUSPENDED: Final = "provider_account_suspended"
 # The account or the caller id of this service is not what the network knows.
 MISCONFIGURED: Final = "provider_misconfigured"
-NETWORK_DOWN: Final = frozenset(
-    {UNREACHABLE, OUT_OF_CREDIT, CREDENTIALS_REFUSED, SUSPENDED, MISCONFIGURED}
+# The account may not call the country of the number: its geographic permissions leave it out.
+COUNTRY_NOT_ENABLED: Final = "provider_country_not_enabled"
+# The network does not let the account show this caller id.
+CALLER_ID_REFUSED: Final = "provider_caller_id_refused"
+# What the operator's account at the network is refused for, whoever is called.
+ACCOUNT_REFUSALS: Final = frozenset(
+    {
+        OUT_OF_CREDIT,
+        CREDENTIALS_REFUSED,
+        SUSPENDED,
+        MISCONFIGURED,
+        COUNTRY_NOT_ENABLED,
+        CALLER_ID_REFUSED,
+    }
 )
+NETWORK_DOWN: Final = ACCOUNT_REFUSALS | {UNREACHABLE}
 # These pass in a moment. With every network fault it is certain that nobody was called.
 BUSY: Final = "provider_busy"
 TOO_SLOW: Final = "service_too_slow"

@@ -1,12 +1,9 @@
-"""Campaign routes: create, upload, show, pause, resume, cancel."""
+"""Campaign routes: create, show, pause, resume, cancel."""
 
-import asyncio
 import datetime as dt
-import hashlib
-import json
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
 from api import middleware, problems
@@ -20,8 +17,6 @@ from api.fields import (
     RequestModel,
     RupeesOut,
     Title,
-    blank_is_absent,
-    require_each_field_once,
 )
 from api.idempotency import Answer, Idempotent
 from billing.limits import SpendingKey
@@ -31,15 +26,13 @@ from campaigns import records as campaign_records
 from campaigns.contact_import import TooManyRows
 from campaigns.contacts import ContactTotals, Counts
 from campaigns.creation import MAX_CONCURRENT_DEFAULT, CampaignPlan, NoUsableRow
-from campaigns.phone_columns import ChosenBy, NoPhoneColumn
+from campaigns.phone_columns import ChosenBy
 from campaigns.records import Campaign, InvalidTransition, PauseReason, Status
 from core import clock
-from core.csv_files import FileTooLarge, UnreadableFile
 from core.errors import (
     PAYMENT_REQUIRED,
     BodyTooLarge,
     Forbidden,
-    IdempotencyKeyReused,
     InvalidRequest,
     NotFound,
     Problem,
@@ -54,10 +47,6 @@ _START_WITHIN_DAYS: Final = 366
 
 
 middleware.allow_large_body("/api/campaigns", _LIST_BYTES_MAX)
-
-
-# The limit has some room for the other fields and the boundaries of the form.
-middleware.allow_large_body("/api/campaigns/upload", contact_import.FILE_BYTES_MAX + 64 * 1024)
 
 
 # --- shapes -------------------------------------------------------------------------------------
@@ -91,17 +80,6 @@ def _texts(values: object) -> object:
     return values
 
 
-def _json(text: object) -> object:
-    try:
-        return json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError):
-        raise ValueError("must be JSON, as in a body") from None
-
-
-def _empty_is_absent(value: object) -> object:
-    return None if value == "" else value
-
-
 NotYet = Annotated[None, BeforeValidator(_not_yet)]
 Starts = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_soon)]
 
@@ -132,30 +110,8 @@ class CampaignIn(Options):
     numbers: Annotated[list[str], Field(min_length=1), BeforeValidator(_texts)]
 
 
-_blank = BeforeValidator(_empty_is_absent)
-
-
-class UploadIn(Options):
-    """A campaign whose numbers stand in a CSV file. A field that is left blank is not set."""
-
-    # The Swagger page offers a file to choose for `binary`.
-    file: Annotated[UploadFile, Field(json_schema_extra={"format": "binary"})]
-    phone_column: Annotated[str | None, Field(max_length=200), BeforeValidator(blank_is_absent)] = (
-        None
-    )
-    message: Annotated[Message | None, _blank] = None
-    audio_url: Annotated[Url | None, _blank] = None
-    connect_to: Annotated[Phone | None, _blank] = None
-    max_duration_seconds: Annotated[Annotated[int, Field(ge=1, le=86_400)] | None, _blank] = None
-    machine_detection: Annotated[MachineDetection | None, _blank] = None
-    max_concurrent: Annotated[int, Field(ge=1, le=1_000)] = MAX_CONCURRENT_DEFAULT
-    calls_per_minute: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, _blank] = None
-    simulate: Annotated[SimulateIn | None, BeforeValidator(_json), _blank] = None
-    start: bool = True
-    start_at: Annotated[Starts | None, _blank] = None
-
-
-def _plan(options: Options, key: SpendingKey | None) -> CampaignPlan:
+def plan_of(options: Options, key: SpendingKey | None) -> CampaignPlan:
+    """The plan that a body or a form describes; `key` is the API key that it came with."""
     return CampaignPlan(
         name=options.name,
         spec=CallSpec(
@@ -233,7 +189,8 @@ class CampaignsOut(BaseModel):
 
 # --- routes -------------------------------------------------------------------------------------
 
-_CREATING: Final[tuple[type[Problem], ...]] = (
+# What creating a campaign may be refused with, whatever its list came in.
+CREATING: Final[tuple[type[Problem], ...]] = (
     *PAYMENT_REQUIRED,
     BodyTooLarge,
     Forbidden,
@@ -248,7 +205,7 @@ _moving = problems.documented(NotFound, Forbidden, InvalidTransition)
 
 
 @router.post(
-    "", status_code=201, response_model=CreatedOut, responses=problems.documented(*_CREATING)
+    "", status_code=201, response_model=CreatedOut, responses=problems.documented(*CREATING)
 )
 async def create_campaign(
     user: CurrentUser, key: PayingKey, body: CampaignIn, once: Idempotent
@@ -256,47 +213,14 @@ async def create_campaign(
     """Call everybody on a list. Numbers that cannot be called are told in `rejected`."""
 
     async def work(seed: str) -> Answer:
-        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(body, key))
-        return await _created(
+        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, plan_of(body, key))
+        return await created(
             await creation.create_campaign(
                 campaign, contact_import.read_list_contacts(body.numbers, user_id=user.id)
             )
         )
 
     return await once(user.id, work)
-
-
-@router.post(
-    "/upload",
-    status_code=201,
-    response_model=CreatedOut,
-    responses=problems.documented(
-        *_CREATING, IdempotencyKeyReused, FileTooLarge, UnreadableFile, NoPhoneColumn
-    ),
-)
-async def upload_campaign(
-    request: Request,
-    user: CurrentUser,
-    key: PayingKey,
-    form: Annotated[UploadIn, Form(media_type="multipart/form-data")],
-    once: Idempotent,
-) -> Response:
-    """Call everybody in a CSV file: UTF-8, its columns parted by `,` `;` tab or `|`, up to 100,000
-    rows. The numbers stand in `phone_column`, or else in the one column whose name or content says
-    so; the answer says which. Two that may be meant are 422 with `candidates`."""
-    await require_each_field_once(request)
-    content = await form.file.read()
-
-    async def work(seed: str) -> Answer:
-        campaign = creation.plan_campaign(f"cmp_{seed}", user.id, _plan(form, key))
-        rows = contact_import.read_csv_contacts(
-            content, user_id=user.id, phone_column=form.phone_column
-        )
-        return await _created(await creation.create_campaign(campaign, rows))
-
-    digest = await asyncio.to_thread(hashlib.sha256, content)
-    digest.update(form.model_dump_json(exclude={"file"}).encode())
-    return await once(user.id, work, fingerprint=digest.digest())
 
 
 @router.get(
@@ -384,6 +308,7 @@ async def _one(campaign: Campaign) -> CampaignOut:
     return (await _shown([campaign]))[0]
 
 
-async def _created(campaign: Campaign) -> Answer:
+async def created(campaign: Campaign) -> Answer:
+    """The answer 201 of a campaign that was created, with the rows that are not called."""
     rejected = [RejectedOut(**row) for row in campaign["rejected"]]
     return Answer(201, CreatedOut(**dict(await _one(campaign)), rejected=rejected))

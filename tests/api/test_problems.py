@@ -5,8 +5,8 @@ import gc
 import itertools
 import json
 import weakref
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -20,6 +20,8 @@ from tests.support import payments as paying
 from tests.support.service import PASSWORD, Person, Service, running, test_settings
 
 NUMBER = "+919876543210"
+A = TypeVar("A")
+B = TypeVar("B")
 
 # A body that each route takes; what is wrong is put into it.
 BODIES: dict[str, dict[str, Any]] = {
@@ -177,6 +179,14 @@ async def admin(service: Service) -> Person:
     return found
 
 
+def spread(first: Sequence[A], second: Sequence[B]) -> Iterator[tuple[A, B]]:
+    """Every other pair of the two, as the black fields of a chessboard: each of `first` and each of
+    `second` comes up in many pairs, in half the time of all. Any pair may come up in tests/contract."""
+    for (row, left), (column, right) in itertools.product(enumerate(first), enumerate(second)):
+        if (row + column) % 2 == 0:
+            yield left, right
+
+
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Method, path and description of every route."""
     for path, methods in main.create_app().openapi()["paths"].items():
@@ -315,7 +325,7 @@ async def test_ids_that_are_none(service: Service, admin: Person) -> None:
 async def test_bodies_that_are_none(service: Service, admin: Person) -> None:
     found = Complaints()
     for path in BODIES:
-        for body, kind in itertools.product(
+        for body, kind in spread(
             NOT_BODIES, ("application/json", "text/plain", "application/xml", "", "x" * 300)
         ):
             answer = await service.post(path, admin, content=body, headers={"content-type": kind})
@@ -324,7 +334,7 @@ async def test_bodies_that_are_none(service: Service, admin: Person) -> None:
             if answer.status_code < 400 and not is_left_out:
                 found.append(f"{path} {body[:20]!r} {kind}: {answer.status_code}")
     for path in FORMS:
-        for body, kind in itertools.product(
+        for body, kind in spread(
             NOT_BODIES,
             (
                 *("application/json", "application/x-www-form-urlencoded", "multipart/form-data"),
@@ -389,7 +399,7 @@ async def test_fields_that_hold_anything(service: Service, admin: Person) -> Non
         places: list[tuple[Any, ...]] = [(name,) for name in body]
         places += [("simulate", name) for name in body.get("simulate", ())]
         places += [("numbers", 0)] if "numbers" in body else []
-        for place, nasty in itertools.product(places, NASTY):
+        for place, nasty in spread(places, NASTY):
             text = json.dumps(put(body, place, "@@")).replace('"@@"', nasty)
             answer = await service.post(
                 path, admin, content=text, headers={"content-type": "application/json"}
@@ -452,13 +462,13 @@ async def test_lists_with_parameters_of_any_kind(service: Service, admin: Person
         "x" * 5_000,
         "%ED%A0%80",
     ]
-    for method, path, described in operations():
+    for number, (method, path, described) in enumerate(operations()):
         for asked in described.get("parameters", []):
             if asked["in"] != "query" or method != "GET":
                 continue
             name = asked["name"]
             values = [*texts, *NASTY_CURSORS] if name == "cursor" else texts
-            for value in values:
+            for value in values[number % 2 :: 2]:
                 answer = await service.get(path, admin, params={name: value})
                 found.look_at(answer, sent=(name, value))
                 refused = answer.status_code in (404, 422)  # 404: the {id} in the path

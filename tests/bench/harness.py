@@ -196,7 +196,7 @@ class Scale:
 
 
 FULL: Final = Scale(rounds=3, seconds=3.0, share=1.0)
-TINY: Final = Scale(rounds=1, seconds=0.2, share=0.01)
+TINY: Final = Scale(rounds=1, seconds=0.2, share=0.002)
 SCALES: Final = {"full": FULL, "tiny": TINY}
 
 

@@ -43,7 +43,7 @@ from tests.support.service import test_settings as settings_of_tests
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
 
-STEPS_WANTED = int(os.environ.get("TALK_MACHINE_STEPS", "1000"))
+STEPS_WANTED = int(os.environ.get("TALK_MACHINE_STEPS", "600"))
 STEPS = 20  # in a run; some of them find nothing to do
 NUMBER = "+919876543210"
 # The worker looks four times a second; it is allowed to be late.

@@ -30,7 +30,7 @@ from tests.support.service import Person
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
 
-RUNS = int(os.environ.get("MACHINE_RUNS", "10"))
+RUNS = int(os.environ.get("MACHINE_RUNS", "6"))
 STEPS = 100
 _UNPAID_MAX = 3
 

@@ -41,7 +41,7 @@ from sandbox.refunds import Refunds, refund_entity
 from sandbox.responses import Refusal
 from tests.support.service import committer
 
-RUNS = int(os.environ.get("RACE_RUNS", "40"))
+RUNS = int(os.environ.get("RACE_RUNS", "24"))
 SEED = int(os.environ.get("RACE_SEED", "1"))
 AT_ONCE = 16
 LATE_SECONDS = 0.02

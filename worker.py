@@ -11,7 +11,7 @@ import payments
 import refunds
 from auth import sessions
 from calls import monitor, submissions
-from campaigns import dialer
+from campaigns import dialer, results, statistics
 from core import database, database_members, outbox
 from core.errors import Problem
 from core.outbox import Lane
@@ -52,7 +52,8 @@ RAZORPAY: Final = Lane("razorpay", at_once=64, limit_seconds=120)
 
 # The lane and the handlers of each event of the outbox. Each is idempotent (core/outbox.py).
 HANDLERS: dict[str, tuple[Lane, list[outbox.Handler]]] = {
-    "CallEnded": (CALLS, [dialer.on_call_ended]),
+    "CallEnded": (CALLS, [dialer.on_call_ended, statistics.on_call_ended]),
+    "CallResultChanged": (CALLS, [results.on_result_changed, statistics.on_call_ended]),
     "WalletCredited": (CREDITS, [dialer.on_wallet_credited]),
     "WalletUnfrozen": (CREDITS, [dialer.on_wallet_credited]),
     "WalletFrozen": (FREEZES, [monitor.end_calls_of_frozen]),

@@ -7,7 +7,7 @@ from typing import Any, Final, cast, get_args
 from billing import charging, pricing
 from billing.charging import Charge, Reservation
 from calls import records, timing
-from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, Status
+from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, CountedResult, Status
 from core import clock, database, leases, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import HoldNotFound, NotFound, Unavailable, invalid
@@ -89,7 +89,14 @@ async def _note(call: Call, report: Report) -> None:
     if (reason := contradiction_of(call, report)) is not None:
         log.error("call %s needs a review: %s", call["_id"], reason)
         update["$set"] = update.get("$set", {}) | {"review_reason": reason}
-    await db.calls.update_one({"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
+    if "$set" in update:
+        update["$set"]["updated_at"] = clock.now()
+    change = Update("calls", {"_id": call["_id"], "events.id": {"$ne": report.event_id}}, update)
+    is_news = report.answered_by not in (None, call.get("answered_by"))
+    if is_news and call["rank"] == OVER and call["campaign_id"] is not None:
+        await _with_event(change, result_changed_event(call))
+    else:
+        await db.calls.update_one(change.where, change.update)
 
 
 # --- the end ------------------------------------------------------------------------------------
@@ -233,7 +240,7 @@ async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str,
 
 def written(call: Call) -> Insert:
     """The companion write that stores a new call."""
-    return Insert("calls", call)
+    return Insert("calls", {**call, "updated_at": clock.now()})
 
 
 async def claim_submission(call_id: str, attempt: str, *, others: set[str]) -> Call | None:
@@ -277,6 +284,7 @@ async def mark_queued(call: Call, provider_call_id: str) -> Call:
 def _check_times(call: Call) -> Document:
     """When to check and extend a call that the network accepted, in case it never reports anything."""
     changes: Document = {"next_check_at": timing.latest_end_at(call, call["created_at"])}
+    changes["updated_at"] = clock.now()
     if timing.is_extendable(call):
         rings_seconds = call["ring_seconds"] if call["pace"] > 1 else 0.0
         since = clock.after(rings_seconds, since=call["created_at"])
@@ -290,7 +298,8 @@ async def mark_unknown(call: Call) -> Call:
     """Record that it is unknown whether the network accepted the call: the network is asked later,
     and nothing is redialled."""
     await db.calls.update_one(
-        {"_id": call["_id"], "status": "submitting"}, {"$set": {"status": "unknown"}}
+        {"_id": call["_id"], "status": "submitting"},
+        {"$set": {"status": "unknown", "updated_at": clock.now()}},
     )
     return await records.get_call(call["_id"])
 
@@ -381,8 +390,9 @@ async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -
 
 
 def fields_of_report(report: Report) -> Document:
-    """The fields that a report sets beside the status: ids, and who answered."""
+    """The fields that a report sets beside the status: ids, who answered, and when it came."""
     given = {
+        "updated_at": clock.now(),
         "provider_call_id": report.provider_call_id,
         "provider_leg_id": report.leg_id,
         "answered_by": report.answered_by,
@@ -447,6 +457,22 @@ def call_ended_event(call: Call, report: Report, *, seconds: int, cost_paise: in
     )
 
 
+def result_changed_event(call: Call) -> Insert:
+    """The event that is committed with what becomes known of a campaign's call after its end."""
+    return outbox.record_event(
+        "CallResultChanged",
+        user_id=call["user_id"],
+        pending=True,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
+    )
+
+
+def update_of_counted(call: Call, counted: CountedResult) -> Update:
+    """The companion write that goes with counting the result of a call of a campaign."""
+    return Update("calls", {"_id": call["_id"]}, {"$set": {"counted": counted}})
+
+
 def report_of_decision(call: Call, duration_seconds: int, *, by: str) -> Report:
     """The report of an end that a person decided."""
     status = "completed" if duration_seconds else "failed"
@@ -503,6 +529,12 @@ database.declare(
         Index(("user_id", "created_at", "_id"), only_where={"rank": {"$lt": OVER}}),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
+        # The attempts of a campaign, in their order.
+        Index(
+            ("campaign_id", "created_at", "_id"), only_where={"campaign_id": {"$type": "string"}}
+        ),
+        # What changed a moment ago, of everybody or of some users.
+        Index(("updated_at", "user_id"), only_where={"updated_at": {"$type": "date"}}),
     ],
     schema={
         "bsonType": "object",

@@ -1,11 +1,12 @@
 """Call records: the fields and states of a call, its queries and conditional updates."""
 
 import datetime as dt
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
 from billing.charging import BilledCall
 from core import clock, database, pagination
-from core.database import Document, db
+from core.database import Document, Transaction, db
 from core.errors import NotFound
 from telephony import OVER
 
@@ -68,6 +69,15 @@ class CallReview(TypedDict):
     at: dt.datetime
 
 
+class CountedResult(TypedDict):
+    """What the statistics of a campaign have counted of a call; counted again when it has changed."""
+
+    disposition: str
+    is_dialled: bool
+    talk_seconds: int
+    cost_paise: int
+
+
 class Call(BilledCall):
     """A document of `calls`. What is not required is set later, or was not written by an older
     version; what charging reads is in `BilledCall`."""
@@ -116,6 +126,8 @@ class Call(BilledCall):
     # why a person has to review it, and what they decided
     review_reason: str | None
     reviewed: NotRequired[CallReview]
+    updated_at: NotRequired[dt.datetime]  # when its state changed last
+    counted: NotRequired[CountedResult]  # of a call of a campaign that has ended
 
 
 # --- queries ------------------------------------------------------------------------------------
@@ -144,6 +156,32 @@ async def list_calls(
     where |= _NEWEST.behind(cursor)
     found = db.calls.find(where, sort=_NEWEST.sort, limit=limit + 1)
     return _NEWEST.cut(cast(list[Call], await found.to_list(None)), limit)
+
+
+def read_calls(transaction: Transaction, call_ids: Sequence[str]) -> list[Call]:
+    """These calls as a transaction sees them; in its thread."""
+    return cast(list[Call], transaction.find("calls", {"_id": {"$in": list(call_ids)}}))
+
+
+def iterate_calls_of(campaign_id: str) -> AsyncIterator[Call]:
+    """All calls of a campaign, the oldest first, from a cursor that reads a batch at a time."""
+    found = db.calls.find(
+        {"campaign_id": {"$eq": campaign_id, "$type": "string"}},
+        sort=[("created_at", 1), ("_id", 1)],
+        batch_size=500,
+    )
+    return cast(AsyncIterator[Call], found)
+
+
+async def list_uncounted_ids(limit: int) -> list[str]:
+    """The ids of calls of campaigns that have ended and are in no statistics, for a migration."""
+    uncounted = {
+        "campaign_id": {"$type": "string"},
+        "rank": OVER,
+        "counted": {"$exists": False},
+    }
+    found = db.calls.find(uncounted, {"_id": 1}, limit=limit)
+    return [call["_id"] async for call in found]
 
 
 async def list_live_calls(user_id: str, *, limit: int) -> list[Call]:

@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, Literal, TypedDict, cast, get_args
 
+from calls.records import Call
 from core import clock, database, leases
 from core.database import Document, Index, Update, Write, db
 from core.pagination import Order
@@ -323,6 +324,24 @@ async def apply_call_end(
         projection={"state": 1},
     )
     return before is not None and before["state"] not in LIVE
+
+
+async def apply_late_result(call: Call) -> None:
+    """Record on its contact what became known of a call after its end: who answered. Harmless when
+    repeated, and for a call of no contact, or that is not its contact's last."""
+    answered_by = call.get("answered_by")
+    if answered_by is None:
+        return
+    reason = "answered_by_machine" if answered_by == "machine" else None
+    await db.contacts.update_one(
+        {
+            "call_id": {"$eq": call["_id"], "$type": "string"},
+            "state": "done",
+            "disposition": "answered",
+            "reason": {"$in": [None, "answered_by_machine"]},
+        },
+        {"$set": {"answered_by": answered_by, "reason": reason, "updated_at": clock.now()}},
+    )
 
 
 async def mark_pending_canceled(campaign_id: str) -> None:

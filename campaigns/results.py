@@ -3,8 +3,10 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from calls import records as call_records
 from campaigns import contacts
 from core import clock, csv_files, money
+from core.outbox import Event
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -38,6 +40,11 @@ async def results_csv(campaign_id: str, *, byte_order_mark: bool) -> AsyncGenera
             head, rows = "", []
     if head or rows:
         yield head + csv_files.lines(rows)
+
+
+async def on_result_changed(event: Event) -> None:
+    """Pass on to its contact what became known of a call after its end (`CallResultChanged`)."""
+    await contacts.apply_late_result(await call_records.get_call(event["data"]["call_id"]))
 
 
 def _result_of(contact: contacts.Contact) -> list[str]:

@@ -176,6 +176,14 @@ class Settings(BaseSettings):
     allowed_number_types: Annotated[
         list[NumberType], NoDecode, BeforeValidator(_comma_separated)
     ] = ["MOBILE", "FIXED_LINE", "FIXED_LINE_OR_MOBILE", "VOIP"]
+    # Which numbers may be called when and how often (compliance/); 0 is no limit.
+    calling_hours: Literal["on", "off"] = "on"
+    contact_gap_minutes: Annotated[int, Field(ge=0, le=60 * 24 * 7)] = 60
+    contact_calls_per_day: Annotated[int, Field(ge=0, le=100)] = 3
+    contact_calls_per_week: Annotated[int, Field(ge=0, le=500)] = 6
+    # Of the one caller id that the platform has; those that a campaign names are always checked.
+    caller_id_series: Literal["warn", "strict"] = "warn"
+    caller_id_160_required: bool = False
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 100
     # What one user may do, to bound what a stolen account can cost; 0 is no limit, and None what
     # `call_limit_per_minute` and its siblings say.
@@ -588,6 +596,8 @@ def _production_problems(chosen: Settings) -> list[str]:
         found.append(
             "PUBLIC_BASE_URL is missing or no https:// URL: Razorpay and the networks call back to it"
         )
+    if chosen.calling_hours == "off":
+        found.append("CALLING_HOURS=off: production calls nobody at night, set it to on")
     if "*" in chosen.trusted_proxies:
         found.append(
             "TRUSTED_PROXIES is *: anybody could choose the address that the rate limits see"

@@ -26,6 +26,7 @@ LAYERS = [
     "wallet.py",
     "users.py",
     "billing | payments.py",
+    "compliance",
     "calls | refunds.py",
     "campaigns | disputes.py",
     "reconciliation",

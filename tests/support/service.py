@@ -144,6 +144,11 @@ def test_settings(mongodb_uri: str, **changes: Any) -> config.Settings:
         "admin_email": "admin@example.com",
         "admin_password": SecretStr("an admin of the tests"),
         "log_level": "WARNING",
+        # Tests run at night, too, and call the same numbers again and again.
+        "calling_hours": "off",
+        "contact_gap_minutes": 0,
+        "contact_calls_per_day": 0,
+        "contact_calls_per_week": 0,
         **changes,
     }
     return config.Settings(_env_file=None, **given)
@@ -236,6 +241,10 @@ async def second_process(settings: config.Settings) -> AsyncIterator[httpx.Async
         "JWT_SECRET": settings.jwt_secret.get_secret_value(),
         "LOGIN_ATTEMPTS_PER_MINUTE": str(settings.login_attempts_per_minute),
         "LOG_LEVEL": "WARNING",
+        "CALLING_HOURS": settings.calling_hours,
+        "CONTACT_GAP_MINUTES": str(settings.contact_gap_minutes),
+        "CONTACT_CALLS_PER_DAY": str(settings.contact_calls_per_day),
+        "CONTACT_CALLS_PER_WEEK": str(settings.contact_calls_per_week),
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)),

@@ -1,0 +1,1 @@
+"""Compliance: at what hours, how often and which numbers may be called, and what shows it later."""

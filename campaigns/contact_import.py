@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from campaigns import phone_columns
+from campaigns.contacts import NewContact
 from campaigns.phone_columns import NoPhoneColumn, PhoneColumn
 from core import config, csv_files, phone_numbers, texts
 from core.csv_files import FileTooLarge, Record, UnreadableFile
@@ -55,11 +56,19 @@ class RejectedContact:
 
 @dataclasses.dataclass(slots=True)
 class ContactChunk:
-    """Rows that were read: `(row, number)` of those to call, and those that are refused."""
+    """Rows that were read: `(row, number)` of those to call, and those that are refused. `cells` are
+    those of each usable row, in the order of `columns`; a list of numbers has none."""
 
     usable: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     rejected: list[RejectedContact] = dataclasses.field(default_factory=list)
     column: PhoneColumn = phone_columns.LIST  # from which they were read
+    columns: list[str] = dataclasses.field(default_factory=list)
+    cells: list[list[str]] = dataclasses.field(default_factory=list)
+
+    def contacts(self) -> Iterator[NewContact]:
+        """The usable rows with their cells."""
+        for (row, number), cells in itertools.zip_longest(self.usable, self.cells):
+            yield NewContact(row, number, cells)
 
 
 class TooManyRows(Problem):

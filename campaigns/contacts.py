@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Final, Literal, TypedDict, cast, get_args
+from typing import Final, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
 from calls.records import Call
 from core import clock, database, leases
@@ -55,12 +55,23 @@ _ENDS: Final[dict[str, tuple[State, Disposition | None]]] = {
 }
 
 
+class NewContact(NamedTuple):
+    """A row of a list: the number, the cells of its columns, and its own time zone."""
+
+    row: int
+    to: str
+    cells: list[str] | None = None
+    timezone: str | None = None
+
+
 class _Fields(TypedDict):
     _id: str  # the campaign's id and the number
     campaign_id: str
     user_id: str
     to: str
     row: int  # of the list
+    cells: NotRequired[list[str]]  # of its row, in the order of the campaign's `columns`
+    timezone: NotRequired[str | None]
     state: State
     disposition: Disposition | None
     reason: str | None
@@ -121,34 +132,42 @@ def _counted(state: State, disposition: Disposition | None) -> ContactCategory:
 # --- the list -----------------------------------------------------------------------------------
 
 
-async def create_contacts(campaign_id: str, user_id: str, rows: Iterable[tuple[int, str]]) -> None:
-    """Add `(row, number)` to a campaign; a number that is in it already is not changed."""
+async def create_contacts(
+    campaign_id: str, user_id: str, rows: Iterable[NewContact | tuple[int, str]]
+) -> None:
+    """Add rows to a campaign; a number that is in it already is not changed."""
     now = clock.now()
-    people: list[Contact] = [
-        {
-            # The primary key is the guard: a number is in a campaign once.
-            "_id": f"{campaign_id}:{to}",
-            "campaign_id": campaign_id,
-            "user_id": user_id,
-            "to": to,
-            "row": row,
-            "state": "pending",
-            "disposition": None,
-            "reason": None,
-            "attempts": 0,
-            "call_id": None,
-            "lease_until": None,
-            "duration_seconds": None,
-            "cost_paise": database.long(0),
-            "updated_at": now,
-        }
-        for row, to in rows
-    ]
+    people = [_new_contact(campaign_id, user_id, NewContact(*row), now) for row in rows]
     try:
         await db.contacts.insert_many(cast(list[Document], people), ordered=False)
     except database.AnyError as problem:
         if not database.is_duplicate(problem):
             raise
+
+
+def _new_contact(campaign_id: str, user_id: str, row: NewContact, now: dt.datetime) -> Contact:
+    contact: Contact = {
+        # The primary key is the guard: a number is in a campaign once.
+        "_id": f"{campaign_id}:{row.to}",
+        "campaign_id": campaign_id,
+        "user_id": user_id,
+        "to": row.to,
+        "row": row.row,
+        "state": "pending",
+        "disposition": None,
+        "reason": None,
+        "attempts": 0,
+        "call_id": None,
+        "lease_until": None,
+        "duration_seconds": None,
+        "cost_paise": database.long(0),
+        "updated_at": now,
+    }
+    if row.cells is not None:
+        contact["cells"] = row.cells
+    if row.timezone is not None:
+        contact["timezone"] = row.timezone
+    return contact
 
 
 async def delete_contacts(campaign_id: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import payments
 import refunds
 from auth import sessions
-from calls import monitor, submissions
+from calls import monitor
 from campaigns import dialer, results, statistics
 from core import database, database_members, outbox
 from core.errors import Problem
@@ -29,7 +29,6 @@ Job = Callable[[], Awaitable[object]]
 JOBS: dict[str, tuple[Job, float]] = {
     "extend calls": (monitor.extend_due_calls, 0.25),
     "sweep calls": (monitor.sweep_overdue_calls, 2.0),
-    "release submissions": (submissions.release_abandoned, 0.5),
     "dial campaigns": (dialer.dial_due_campaigns, 0.5),
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll_due_refunds, 2.0),

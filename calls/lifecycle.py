@@ -1,7 +1,7 @@
 """Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast, get_args
 
 from billing import charging, pricing
@@ -243,28 +243,52 @@ def written(call: Call) -> Insert:
     return Insert("calls", {**call, "updated_at": clock.now()})
 
 
-async def claim_submission(call_id: str, attempt: str, *, others: set[str]) -> Call | None:
-    """Give `attempt` a call that nobody submits any more: its attempt is one of `others`, or was
-    released. The call as it is then; None when another attempt has it, or it was submitted."""
-    nobody = [{"attempt": {"$type": "null"}}, {"attempt": {"$in": sorted(others)}}]
-    found = await db.calls.find_one_and_update(
-        {"_id": call_id, "status": "submitting", "$or": nobody},
-        {"$set": {"attempt": attempt}},
-        return_document=True,
-    )
-    return cast("Call | None", found)
+async def claim_submission(call: Call) -> Call | None:
+    """Claim a committed call for its submission: `created` becomes `submitting`. The call as it is then;
+    None when somebody else has claimed it, or it was withdrawn."""
+    now = clock.now()
+    changes: Document = {
+        "status": "submitting",
+        "rank": RANK["submitting"],
+        "attempt": database.new_id("attempt"),
+        "submitted_at": now,
+        "updated_at": now,
+        "next_check_at": clock.after(timing.VISIBILITY_SECONDS, since=now),
+    }
+    claim = Update("calls", {"_id": call["_id"], "status": "created"}, {"$set": changes})
+    if await database.write_together(claim):
+        return cast(Call, call | changes)
+    found = await records.get_call(call["_id"])
+    is_ours = found["status"] == "submitting" and found.get("attempt") == changes["attempt"]
+    return found if is_ours else None
 
 
-async def release_submissions(attempts: Mapping[str, str]) -> None:
-    """Release the calls that these attempts (and the ids of their calls) stored and do not submit."""
-    await db.calls.update_many(
-        {
-            "_id": {"$in": sorted(set(attempts.values()))},
-            "attempt": {"$in": sorted(attempts)},
-            "status": "submitting",
-        },
-        {"$set": {"attempt": None}},
+def is_end_unfinished(call: Call) -> bool:
+    """Whether a call was ended that was never submitted, and its hold is not released yet."""
+    return call["rank"] == OVER and call["billing_status"] == "held"
+
+
+async def end_unsubmitted(call: Call, *, status: Status, reason: str) -> None:
+    """End a call that the network was never asked for; idempotent. One that was submitted meanwhile
+    stays as it is.
+
+    It is claimed first, so that nobody submits it while its hold is released; if the process ends in
+    between, the check of overdue calls does the rest.
+    """
+    now = clock.now()
+    ended: Document = {"status": status, "rank": OVER, "failure_reason": reason}
+    await db.calls.update_one(
+        {"_id": call["_id"], "status": "created"},
+        {"$set": ended | {"ended_at": now, "updated_at": now, "next_check_at": clock.after(5)}},
     )
+    found = await records.get_call(call["_id"])
+    if is_end_unfinished(found):
+        await end_call(
+            found["_id"],
+            status=found["status"],
+            duration_seconds=0,
+            reason=found["failure_reason"],
+        )
 
 
 async def mark_queued(call: Call, provider_call_id: str) -> Call:

@@ -193,6 +193,9 @@ async def _ask(call: Call) -> Report | None:
 async def _check(call: Call) -> None:
     if call["billing_status"] in RESOLVED:
         return await lifecycle.update_open_call(call, forget="next_check_at")
+    if call["status"] == "created" or lifecycle.is_end_unfinished(call):
+        log.warning("call %s: nobody submitted it", call["_id"])
+        return await lifecycle.end_unsubmitted(call, status="canceled", reason="not_submitted")
     try:
         report = await _ask(call)
     except telephony.Ambiguous as problem:
@@ -213,7 +216,7 @@ async def _check(call: Call) -> None:
     if clock.now() < timing.visible_at(call):
         return await _check_later(call, "the network does not know it yet")
     return await lifecycle.end_call(
-        call["_id"], status="failed", duration_seconds=0, reason="not_placed"
+        call["_id"], status="failed", duration_seconds=0, reason=telephony.NOT_PLACED
     )
 
 

@@ -1,4 +1,4 @@
-"""Placing calls: money reserved, provider asked, and hanging up on request."""
+"""Placing calls: money reserved, then the network asked or the call withdrawn; hanging up."""
 
 import dataclasses
 import datetime as dt
@@ -11,12 +11,21 @@ from billing import charging, rates
 from billing.charging import Reservation
 from billing.limits import CampaignBudget, SpendingKey
 from billing.pricing import Rate
-from calls import lifecycle, records, submissions, timing
-from calls.records import Call
+from calls import lifecycle, records, timing
+from calls.records import Call, Scenario
 from core import clock, config, database, phone_numbers
 from core.database import Document, Write
 from core.errors import Unavailable, invalid
-from telephony import OVER, RANK, CannotHangUp, Capabilities, Provider, Simulate, throttle
+from telephony import (
+    OVER,
+    RANK,
+    CannotHangUp,
+    Capabilities,
+    Provider,
+    Simulate,
+    network_health,
+    throttle,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +35,9 @@ MachineDetection = Literal[
 ]
 
 RING_SECONDS: Final = 60
-# After this long it is too late to ask the network: the check of overdue calls may have ended the
-# call and released its hold.
+# So long after a call was claimed for its submission it is too late to ask the network: the check of
+# overdue calls may ask it soon, and would find no call.
 SUBMIT_SECONDS: Final = 20
-
-
-class Scenario(TypedDict):
-    """The behaviour of a simulated call (`Simulate`), as it is stored."""
-
-    outcome: str
-    duration_seconds: int
-    wall_seconds: float
-    answered_by: str
-    press_key: NotRequired[str | None]
 
 
 class SpecFields(TypedDict):
@@ -146,21 +145,61 @@ async def place_call(
     turn_at: dt.datetime | None = None,
     is_new: bool = False,
 ) -> Call:
-    """Reserve the money for a call, then ask the network for it; the call as it is then.
+    """`reserve_call`, then `submit_call` in a turn at the network: that of `turn_at`, or the next one.
 
-    With the `call_id` of a call that exists, returns that call: nothing is dialled twice, and what an
-    attempt without an answer left behind is submitted (`submissions.take_over`). `is_new` says that
-    the id was made for this attempt, so it needs no look-up. The call waits for
-    its turn at the network: that of `turn_at`, or the next. It counts for the cap of the API `key`
-    that asks for it, or whose campaign it is of, and for the `budget` of its campaign. Raises
-    InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s, BudgetReached
-    and TooManyCalls; then there is no call. After Unavailable there may be one, and the same `call_id`
-    finds out. A call that the network refuses is returned as `failed`, its money released.
+    Raises what `reserve_call` raises. A call that the network refuses, or that gets no turn, is
+    returned as `failed`, its money released.
     """
-    attempt = database.new_id("attempt")
+    call = await reserve_call(
+        user_id,
+        call_id=call_id,
+        to=to,
+        spec=spec,
+        campaign_id=campaign_id,
+        key=key,
+        budget=budget,
+        is_new=is_new,
+    )
+    if call["status"] != "created":
+        return call
+    try:
+        if turn_at is None:
+            await throttle.wait_for_turn(telephony.get_provider(call["provider"]))
+    except telephony.NotSent as refusal:
+        await lifecycle.end_unsubmitted(call, status="failed", reason=str(refusal))
+        return await records.get_call(call_id)
+    return await submit_call(call)
+
+
+async def reserve_call(
+    user_id: str,
+    *,
+    call_id: str,
+    to: str,
+    spec: CallSpec = PLAIN_CALL,
+    campaign_id: str | None = None,
+    key: SpendingKey | None = None,
+    budget: CampaignBudget | None = None,
+    caller_id: str | None = None,
+    attempt_number: int | None = None,
+    is_new: bool = False,
+) -> Call:
+    """Reserve the money for a call and commit it with its hold: `created`, and nothing is dialled.
+
+    With the `call_id` of a call that exists, returns that call as it is. `is_new` says that the id
+    was made for this attempt, so it needs no look-up. It counts for the cap of the API `key` that asks
+    for it, or whose campaign it is of, and for the `budget` of its campaign. `caller_id` is the number
+    that it shows, if not the network's default; `attempt_number` says how often its contact was called
+    with it.
+
+    Raises InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s,
+    BudgetReached and TooManyCalls; then there is no call. After Unavailable there may be one, and the
+    same `call_id` finds out. What is neither submitted nor withdrawn is withdrawn by the check of
+    overdue calls.
+    """
     known = None if is_new else await records.find_call(call_id)
     if known is not None:
-        return await _repeat(known, attempt, spec, turn_at)
+        return known
     network = telephony.get_chosen_provider()
     spec.check(network)
     script = _script_of(spec, network)
@@ -178,9 +217,10 @@ async def place_call(
         "voice": spec.voice,
         "keys": spec.keys,
         "campaign_id": campaign_id,
+        "caller_id": caller_id,
+        "attempt_number": attempt_number,
         **charging.key_fields(key),
         "provider": network.name,
-        "attempt": attempt,
     }
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
@@ -188,30 +228,78 @@ async def place_call(
             lifecycle.written(cast(Call, call | _fields_of_reservation(reservation, network.can)))
         ]
 
-    async with submissions.attempted(call_id, attempt):
-        reservation = await charging.reserve(
-            user_id,
-            call_id=call_id,
-            rate=rate,
-            seconds_max=call["max_duration_seconds"],
-            whole=network.can.reserves_whole,
-            key=key,
-            budget=budget,
-            companions=with_call,
-        )
+    reservation = await charging.reserve(
+        user_id,
+        call_id=call_id,
+        rate=rate,
+        seconds_max=call["max_duration_seconds"],
+        whole=network.can.reserves_whole,
+        key=key,
+        budget=budget,
+        companions=with_call,
+    )
     if reservation.repeated:  # by another attempt with this id, or by this one after a lost answer
-        return await _repeat(await records.get_call(call_id), attempt, spec, turn_at)
-    held = cast(Call, call | _fields_of_reservation(reservation, network.can))
-    return await _submit(held, script, turn_at)
+        return await records.get_call(call_id)
+    return cast(Call, call | _fields_of_reservation(reservation, network.can))
 
 
-async def _repeat(known: Call, attempt: str, spec: CallSpec, turn_at: dt.datetime | None) -> Call:
-    """The call that exists already; submitted now, if its attempt ended before it asked the network."""
-    call = await submissions.take_over(known, attempt)
-    if call["status"] != "submitting" or call.get("attempt") != attempt:
-        return call
-    network = telephony.get_provider(call["provider"])
-    return await _submit(call, _script_of(spec, network), turn_at)
+async def submit_call(call: Call) -> Call:
+    """Ask the network for a committed call now, in a turn that the caller has; the call as it is then.
+
+    Only a call that is still `created` is submitted, and by one caller alone: any other is returned
+    as it is. Whatever happens, the call and its hold are stored, and what has become of it is found
+    by the check of overdue calls. A call that the network refuses is returned as `failed`, its money
+    released; one of which it is not known whether the network has it, as `unknown`.
+    """
+    claimed = await lifecycle.claim_submission(call)
+    if claimed is None:
+        return await records.get_call(call["_id"])
+    call_id, network = call["_id"], telephony.get_provider(call["provider"])
+    try:
+        if clock.now() > clock.after(SUBMIT_SECONDS, since=timing.submitted_at(claimed)):
+            raise telephony.NotSent(telephony.TOO_SLOW)
+        provider_call_id = await network.place(_dial_of(claimed))
+    except (telephony.Refused, telephony.NotSent) as refusal:
+        log.warning("call %s was not placed: %s", call_id, refusal)
+        reason = str(refusal)[:200]
+        await network_health.record_outcome(network.name, network_health.outcome_of(refusal))
+        await lifecycle.end_call(call_id, status="failed", duration_seconds=0, reason=reason)
+        return await records.get_call(call_id)
+    except telephony.Ambiguous as problem:
+        log.warning("call %s: unknown whether it was placed: %s", call_id, problem)
+        await network_health.record_outcome(network.name, network_health.outcome_of(problem))
+        return await lifecycle.mark_unknown(claimed)
+    await network_health.record_outcome(network.name, network_health.ACCEPTED)
+    return await lifecycle.mark_queued(claimed, provider_call_id)
+
+
+async def withdraw_call(call: Call, reason: str) -> None:
+    """End a committed call that nobody was called for: `canceled` with `reason`, its hold released.
+
+    Idempotent; a call that was submitted meanwhile stays as it is.
+    """
+    await lifecycle.end_unsubmitted(call, status="canceled", reason=reason)
+
+
+def _dial_of(call: Call) -> telephony.Dial:
+    scenario = call.get("simulate")
+    return telephony.Dial(
+        call_id=call["_id"],
+        to=call["to"],
+        callback_url=telephony.callback_url(call["provider"], call["_id"]),
+        answer_url=telephony.answer_url(call["provider"], call["_id"]),
+        limit_seconds=call["told_limit_seconds"],
+        ring_seconds=RING_SECONDS,
+        message=call["message"],
+        audio_url=call["audio_url"],
+        connect_to=call["connect_to"],
+        machine_detection=call.get("machine_detection"),
+        caller_id=call.get("caller_id"),
+        language=call.get("language"),
+        voice=call.get("voice"),
+        keys=call.get("keys"),
+        simulate=None if scenario is None else Simulate(**scenario),
+    )
 
 
 def _script_of(spec: CallSpec, network: Provider) -> Simulate | None:
@@ -227,8 +315,8 @@ def _new_call(
         "_id": call_id,
         "user_id": user_id,
         "to": number,
-        "status": "submitting",
-        "rank": RANK["submitting"],
+        "status": "created",
+        "rank": RANK["created"],
         "billing_status": "held",
         # The rate of this moment: a later change does not affect a call that is placed.
         "rate_paise_per_minute": database.long(rate.rate_paise_per_minute),
@@ -254,7 +342,9 @@ def _new_call(
         "review_reason": None,
         "events": [],
         "checks": 0,
-        "next_check_at": clock.after(timing.VISIBILITY_SECONDS, since=now),
+        "next_check_at": clock.after(timing.UNSUBMITTED_SECONDS, since=now),
+        # So that another process can submit it.
+        "simulate": None if script is None else dataclasses.asdict(script),
     }
 
 
@@ -272,47 +362,6 @@ def _fields_of_reservation(reservation: Reservation, can: Capabilities) -> Docum
         "key_counted_on": reservation.key_counted_on,
         "is_in_budget": reservation.is_in_budget,
     }
-
-
-async def _submit(call: Call, script: Simulate | None, turn_at: dt.datetime | None) -> Call:
-    """Ask the network for a call that is committed. Whatever happens, the call and its hold are stored,
-    and a due check of the call releases a hold that is left over."""
-    call_id, network = call["_id"], telephony.get_provider(call["provider"])
-    dial = telephony.Dial(
-        call_id=call_id,
-        to=call["to"],
-        callback_url=telephony.callback_url(network.name, call_id),
-        answer_url=telephony.answer_url(network.name, call_id),
-        limit_seconds=call["told_limit_seconds"],
-        ring_seconds=RING_SECONDS,
-        message=call["message"],
-        audio_url=call["audio_url"],
-        connect_to=call["connect_to"],
-        machine_detection=call["machine_detection"],
-        caller_id=call.get("caller_id"),
-        language=call.get("language"),
-        voice=call.get("voice"),
-        keys=call.get("keys"),
-        simulate=script,
-    )
-    attempt = call.get("attempt") or ""
-    try:
-        async with submissions.attempted(call_id, attempt):
-            await throttle.wait_for_turn(network, turn_at)
-        if clock.now() > clock.after(SUBMIT_SECONDS, since=call["created_at"]):
-            raise telephony.NotSent(telephony.TOO_SLOW)
-        provider_call_id = await network.place(dial)
-    except (telephony.Refused, telephony.NotSent) as refusal:
-        log.warning("call %s was not placed: %s", call_id, refusal)
-        async with submissions.attempted(call_id, attempt):
-            await lifecycle.end_call(
-                call_id, status="failed", duration_seconds=0, reason=str(refusal)[:200]
-            )
-        return await records.get_call(call_id)
-    except telephony.Ambiguous as problem:
-        log.warning("call %s: unknown whether it was placed: %s", call_id, problem)
-        return await submissions.record_unknown(call)
-    return await lifecycle.mark_queued(call, provider_call_id)
 
 
 async def hang_up_call(call_id: str) -> Call:

@@ -13,8 +13,8 @@ from telephony import OVER
 # --- vocabulary ---------------------------------------------------------------------------------
 
 Status = Literal[
-    "created",
-    "submitting",  # committed with its hold, the network is being asked
+    "created",  # committed with its hold, it waits for its turn at the network
+    "submitting",  # it has its turn, the network is being asked
     "unknown",  # the network was asked and did not answer: nothing is dialled again
     "queued",  # the network accepted it
     "initiated",
@@ -78,6 +78,16 @@ class CountedResult(TypedDict):
     cost_paise: int
 
 
+class Scenario(TypedDict):
+    """The behaviour of a simulated call (`Simulate`), as it is stored."""
+
+    outcome: str
+    duration_seconds: int
+    wall_seconds: float
+    answered_by: str
+    press_key: NotRequired[str | None]
+
+
 class Call(BilledCall):
     """A document of `calls`. What is not required is set later, or was not written by an older
     version; what charging reads is in `BilledCall`."""
@@ -92,8 +102,11 @@ class Call(BilledCall):
     language: NotRequired[str | None]  # of the message (BCP-47); None: by its script
     voice: NotRequired[str | None]
     keys: NotRequired[dict[str, str] | None]  # the keys that are asked for, and what each means
+    simulate: NotRequired[Scenario | None]  # how a simulated call behaves
+    attempt_number: NotRequired[int | None]  # how often its contact was called with it
     # its state
-    attempt: NotRequired[str | None]  # which attempt submits it; None: none does, one may
+    attempt: NotRequired[str | None]  # which attempt submits it, or submitted it
+    submitted_at: NotRequired[dt.datetime]  # when that began; absent: the network was never asked
     status: Status
     rank: int  # of the status, in `telephony.RANK`
     billing_status: BillingStatus

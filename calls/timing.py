@@ -15,6 +15,8 @@ GRACE_SECONDS: Final = 15
 # A network may need this long until it can be asked about a call that it accepted, or longer by its
 # capabilities; by then our request to place the call is over.
 VISIBILITY_SECONDS: Final = 60
+# A call that is committed and is not submitted after this long never is: its process died.
+UNSUBMITTED_SECONDS: Final = 30
 # How long before the limit the next slice is reserved, at most.
 LEAD_SECONDS: Final = 15.0
 # When so much of the reserved talk is left and no slice can be reserved, `CallRunsOut` is recorded.
@@ -55,7 +57,12 @@ def latest_end_at(call: Call, since: dt.datetime) -> dt.datetime:
 def visible_at(call: Call) -> dt.datetime:
     """From when on a network that does not know this call has never accepted it."""
     seconds = max(VISIBILITY_SECONDS, capabilities_of(call).visible_after_seconds)
-    return clock.after(seconds, since=call["created_at"])
+    return clock.after(seconds, since=submitted_at(call))
+
+
+def submitted_at(call: Call) -> dt.datetime:
+    """When the network was asked for this call; an older version stored only when it was committed."""
+    return call.get("submitted_at") or call["created_at"]
 
 
 def next_extension_at(call: Call, since: dt.datetime, *, seconds: int) -> dt.datetime:

@@ -213,7 +213,9 @@ NETWORK_DOWN: Final = ACCOUNT_REFUSALS | {UNREACHABLE}
 # These pass in a moment. With every network fault it is certain that nobody was called.
 BUSY: Final = "provider_busy"
 TOO_SLOW: Final = "service_too_slow"
-NETWORK_FAULTS: Final = NETWORK_DOWN | {BUSY, TOO_SLOW}
+# The network was asked, perhaps, and has no such call.
+NOT_PLACED: Final = "not_placed"
+NETWORK_FAULTS: Final = NETWORK_DOWN | {BUSY, TOO_SLOW, NOT_PLACED}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,27 +1,42 @@
-"""Provider throttle: new calls a second, kept by all processes together."""
+"""Provider throttle: new calls a second, for all processes, shared by single calls and campaigns."""
 
 import asyncio
 import datetime as dt
-from typing import Final, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
 from core import clock, config, database
-from core.database import db
+from core.database import Document, db
 from telephony import BUSY, NotSent, Provider
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-# How long a call waits for its turn, with its money reserved; a longer queue accepts no more calls.
+Share = Literal["single", "campaign"]
+
+# How long a single call waits for its turn, with its money reserved.
 PATIENCE_SECONDS: Final = 10.0
+
+# Of the turns while both kinds wait. Somebody waits in front of a screen for a single call, and 15 of
+# them, one in each second at one turn a second, have to be placed before their patience ends.
+SINGLE_SHARE: Final = 0.75
+
+# Who comes later than its turn by this part of an interval does not make the next turn later.
+_LATE_SHARE: Final = 0.1
+# When to ask again after the other kind's turn, and how long one that asked counts as waiting.
+_AGAIN_SECONDS: Final = 0.05
+_WAITS_SECONDS: Final = 0.5
 
 
 class Queue(TypedDict):
-    """A document of `turns`: the queue of one telephone network."""
+    """A document of `turns`: when one telephone network may be asked for the next call."""
 
     _id: str  # the network's name
     asked_at: dt.datetime
-    first_at: dt.datetime
     next_at: dt.datetime
-    taken: float  # how many turns were taken at `asked_at`
+    is_taken: bool  # whether whoever asked at `asked_at` took the turn
+    # until when the kinds of calls that were refused a turn count as waiting for one
+    single_until: NotRequired[dt.datetime]
+    campaign_until: NotRequired[dt.datetime]
+    single_due: NotRequired[float]  # while both wait: from 1 on, a single call has the next turn
 
 
 database.declare("turns")
@@ -30,44 +45,87 @@ database.declare("turns")
 # --- verbs --------------------------------------------------------------------------------------
 
 
-async def take_turns(network: Provider, count: int) -> list[dt.datetime]:
-    """Up to `count` moments from now on at which the network may be asked for a call; fewer, or
-    none, when the queue is long. A turn that is not used is lost.
+async def take_turn(network: Provider, share: Share) -> float:
+    """Take a turn at the network now: 0.0 when the caller has it, else the seconds after which to ask
+    again. Nothing is booked ahead, and a turn that is not used is lost.
 
-    They are an interval apart, by the database's clock, and missed ones are not repeated later:
-    networks limit the calls in each second. Source: `Capabilities.calls_per_second`.
+    Turns are an interval apart by the database's clock (`Capabilities.calls_per_second`, or the
+    setting), and missed ones are not made up for. While both kinds of calls wait, `SINGLE_SHARE` of
+    them go to single calls; either kind takes what the other leaves.
     """
     rate = _calls_per_second(network)
     if rate is None:
-        return [clock.now()] * count
-    interval_ms = 1_000 / rate
-    left_ms = {"$subtract": [{"$add": ["$asked_at", PATIENCE_SECONDS * 1_000]}, "$first_at"]}
-    fitting = {"$add": [1, {"$floor": {"$divide": [left_ms, interval_ms]}}]}
+        return 0.0
+    stages = _stages(share, interval_ms=1_000 / rate)
     found = await db.turns.find_one_and_update(
-        {"_id": network.name},
-        [
-            {"$set": {"asked_at": "$$NOW", "first_at": {"$max": ["$next_at", "$$NOW"]}}},
-            {"$set": {"taken": {"$max": [0, {"$min": [count, fitting]}]}}},
-            {"$set": {"next_at": {"$add": ["$first_at", {"$multiply": ["$taken", interval_ms]}]}}},
-        ],
-        upsert=True,
-        return_document=True,
+        {"_id": network.name}, stages, upsert=True, return_document=True
     )
     queue = cast(Queue, found)
-    wait_seconds = (queue["first_at"] - queue["asked_at"]).total_seconds()
+    if queue["is_taken"]:
+        return 0.0
+    wait_seconds = (queue["next_at"] - queue["asked_at"]).total_seconds()
+    return wait_seconds if wait_seconds > 0 else min(_AGAIN_SECONDS, 1 / rate)
+
+
+def _stages(share: Share, *, interval_ms: float) -> list[Document]:
+    """The update that takes a turn for `share` if there is one for it, and else notes that it waits."""
+    other = "campaign" if share == "single" else "single"
+    due: Any = {"$ifNull": ["$single_due", 1.0]}
+    is_its_turn: Any = {"$gte": [due, 1]} if share == "single" else {"$lt": [due, 1]}
+    does_other_wait: Any = {"$gt": [{"$ifNull": [f"${other}_until", None]}, "$$NOW"]}
+    more_due: Any = {"$min": [{"$add": [due, SINGLE_SHARE]}, 1 + SINGLE_SHARE]}
+    if share == "single":
+        more_due = {"$cond": ["$both_wait", {"$subtract": [{"$add": [due, SINGLE_SHARE]}, 1]}, due]}
+    earliest: Any = {"$subtract": ["$$NOW", interval_ms * _LATE_SHARE]}
+    next_at: Any = {"$add": [{"$max": ["$next_at", earliest]}, interval_ms]}
+    waits_ms: Any = {"$max": [0, {"$subtract": ["$next_at", "$$NOW"]}]}
+    until: Any = {"$add": ["$$NOW", waits_ms, _WAITS_SECONDS * 1_000]}
+    taken: Any = "$is_taken"
     return [
-        clock.after(wait_seconds + place * interval_ms / 1_000)
-        for place in range(int(queue["taken"]))
+        {
+            "$set": {
+                "asked_at": "$$NOW",
+                "next_at": {"$ifNull": ["$next_at", "$$NOW"]},
+                "both_wait": does_other_wait,
+            }
+        },
+        {
+            "$set": {
+                "is_taken": {
+                    "$and": [
+                        {"$lte": ["$next_at", "$$NOW"]},
+                        {"$or": [{"$not": ["$both_wait"]}, is_its_turn]},
+                    ]
+                }
+            }
+        },
+        {
+            "$set": {
+                "next_at": {"$cond": [taken, next_at, "$next_at"]},
+                "single_due": {"$cond": [taken, more_due, due]},
+                f"{share}_until": {"$cond": [taken, "$$NOW", until]},
+            }
+        },
+        {"$unset": "both_wait"},
     ]
 
 
-async def wait_for_turn(network: Provider, turn_at: dt.datetime | None) -> None:
-    """Wait for the turn at `turn_at`, or with None for the next one; NotSent when the queue is full."""
-    if turn_at is None:
-        if not (found := await take_turns(network, 1)):
+async def take_turns(network: Provider, count: int) -> list[dt.datetime]:
+    """The turns that a campaign may use now: `count` at a network without a limit, else one or none."""
+    if _calls_per_second(network) is None:
+        return [clock.now()] * count
+    return [clock.now()] if count and await take_turn(network, "campaign") == 0 else []
+
+
+async def wait_for_turn(
+    network: Provider, *, share: Share = "single", patience_seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Wait until there is a turn, and take it; NotSent when there is none for so long."""
+    give_up_at = clock.after(patience_seconds)
+    while (wait_seconds := await take_turn(network, share)) > 0:
+        if clock.after(wait_seconds) > give_up_at:
             raise NotSent(BUSY)
-        turn_at = found[0]
-    await asyncio.sleep((turn_at - clock.now()).total_seconds())
+        await asyncio.sleep(wait_seconds)
 
 
 def _calls_per_second(network: Provider) -> float | None:

@@ -374,7 +374,7 @@ async def test_a_call_that_the_network_never_saw_is_given_up_only_after_a_while(
     call = await calling.shown(service, person, call["call_id"])
     assert (call["status"], call["billing_status"], call["held"]) == ("unknown", "held", 10.0)
     long_ago = clock.after(-timing.VISIBILITY_SECONDS - 1)
-    await due_now(call["call_id"], created_at=long_ago)
+    await due_now(call["call_id"], submitted_at=long_ago)
     call = await calling.shown(service, person, call["call_id"])
     assert (call["status"], call["billing_status"]) == ("failed", "released")
     assert call["failure_reason"] == "not_placed"

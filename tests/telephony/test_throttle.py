@@ -2,8 +2,8 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
-from itertools import pairwise
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -11,9 +11,8 @@ import telephony
 from calls import placing
 from core import clock, config
 from core.database import db
-from telephony import Dial, throttle
+from telephony import Dial, NotSent, throttle
 from telephony.simulator import Simulator
-from tests.support import calls as calling
 from tests.support import campaigns as campaigning
 from tests.support.service import Service, running
 from tests.support.service import test_settings as settings_of_tests
@@ -66,22 +65,18 @@ async def test_calls_that_are_placed_at_once_reach_the_network_one_after_the_oth
         assert (at - begun_at).total_seconds() > turn / 20 - 0.01
 
 
-async def test_a_queue_that_is_too_long_takes_nobody_and_a_call_in_it_costs_nothing(
-    service: Service,
+async def test_a_call_that_gets_no_turn_in_time_costs_nothing_and_takes_none(
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls_per_second(service, 0.01)
-    person = await service.signup()
-    await service.fund(person, 100)
-    assert (await calling.place(service, person))["status"] == "queued"
-    assert await throttle.take_turns(SIMULATOR, 5) == []
+    assert await throttle.take_turn(SIMULATOR, "single") == 0.0
     before = await db.turns.find_one({"_id": "simulator"})
-    call = await calling.place(service, person)
-    assert (call["status"], call["failure_reason"]) == ("failed", "provider_busy")
-    assert (call["billing_status"], call["cost"]) == ("released", 0.0)
+    with pytest.raises(NotSent, match="provider_busy"):
+        await throttle.wait_for_turn(SIMULATOR)
     after = await db.turns.find_one({"_id": "simulator"})
     assert before is not None
     assert after is not None
-    assert after["next_at"] == before["next_at"]  # who was sent away made the queue no longer
+    assert after["next_at"] == before["next_at"]  # who was sent away made nobody wait longer
 
 
 async def test_campaigns_place_no_more_calls_than_have_their_turn(service: Service) -> None:
@@ -98,24 +93,63 @@ async def test_campaigns_place_no_more_calls_than_have_their_turn(service: Servi
         await campaigning.act(service, person, campaign, "cancel")
 
 
-async def test_turns_are_given_as_far_as_the_queue_goes_and_none_is_made_up_for(
+async def test_a_turn_is_taken_now_or_not_at_all_and_none_is_made_up_for(
     service: Service,
 ) -> None:
     calls_per_second(service, 0.5)
-    given = await throttle.take_turns(SIMULATOR, 4)
-    assert [(b - a).total_seconds() for a, b in pairwise(given)] == pytest.approx(
-        [2.0] * 3, abs=0.1
-    )
+    assert await throttle.take_turn(SIMULATOR, "campaign") == 0.0
+    for _ in range(3):
+        assert 1.5 < await throttle.take_turn(SIMULATOR, "campaign") <= 2.0
     past = {"$set": {"next_at": clock.after(-1_000)}}
     await db.turns.update_one({"_id": "simulator"}, past)
-    assert len(await throttle.take_turns(SIMULATOR, 100)) == 6  # one now, and one every two seconds
-    future = {"$set": {"next_at": clock.after(100)}}
-    await db.turns.update_one({"_id": "simulator"}, future)
-    assert await throttle.take_turns(SIMULATOR, 1) == []
+    assert await throttle.take_turn(SIMULATOR, "campaign") == 0.0
+    assert 1.5 < await throttle.take_turn(SIMULATOR, "campaign") <= 2.0
+
+
+async def test_of_many_who_ask_at_once_one_has_the_turn(service: Service) -> None:
+    calls_per_second(service, 0.5)
+    asked = await asyncio.gather(*(throttle.take_turn(SIMULATOR, "single") for _ in range(20)))
+    assert asked.count(0.0) == 1
+
+
+async def turns_of(asking: Sequence[throttle.Share], count: int) -> Counter[str]:
+    """Who gets the next `count` turns, when these ask again and again."""
+    taken: Counter[str] = Counter()
+    while taken.total() < count:
+        await db.turns.update_one({"_id": "simulator"}, {"$set": {"next_at": clock.after(-60)}})
+        for share in asking:
+            if await throttle.take_turn(SIMULATOR, share) == 0.0:
+                taken[share] += 1
+                await throttle.take_turn(SIMULATOR, share)  # and it waits for another
+    return taken
+
+
+async def test_while_both_wait_single_calls_have_their_share_whoever_asks_first(
+    service: Service,
+) -> None:
+    calls_per_second(service, 0.5)
+    either: tuple[throttle.Share, throttle.Share] = ("campaign", "single")
+    for asking in (either, either[::-1]):
+        await db.turns.delete_many({})
+        for share in ("single", *asking):  # one has the first turn, and now both wait
+            await throttle.take_turn(SIMULATOR, share)
+        assert await turns_of(asking, 40) == {"single": 30, "campaign": 10}
+
+
+async def test_either_takes_what_the_other_leaves(service: Service) -> None:
+    calls_per_second(service, 0.5)
+    assert await turns_of(["campaign"], 6) == {"campaign": 6}
+    assert await turns_of(["single"], 6) == {"single": 6}
+    assert await turns_of(["campaign"], 6) == {"campaign": 6}
+    # One that asked and did not come back is waited for no longer than a moment.
+    await throttle.take_turn(SIMULATOR, "single")
+    gone = {"$set": {"next_at": clock.after(-60), "single_until": clock.after(-0.1)}}
+    await db.turns.update_one({"_id": "simulator"}, gone)
+    assert await throttle.take_turn(SIMULATOR, "campaign") == 0.0
 
 
 async def test_a_network_without_a_limit_has_no_queue(service: Service) -> None:
-    assert len(await throttle.take_turns(SIMULATOR, 200)) == 200
+    assert await throttle.take_turn(SIMULATOR, "single") == 0.0
     assert await db.turns.find_one({}) is None
 
 
@@ -124,10 +158,10 @@ async def test_each_real_network_has_the_limit_that_it_gives_every_account(
     service: Service, name: str, rate: int
 ) -> None:
     network = telephony.get_provider(name)
-    assert len(await throttle.take_turns(network, 200)) == rate * throttle.PATIENCE_SECONDS + 1
-    await db.turns.delete_many({})
+    assert await throttle.take_turn(network, "single") == 0.0
+    assert 0.5 / rate < await throttle.take_turn(network, "single") <= 1 / rate
     stand_in = {f"{name}_base_url": "http://127.0.0.1:1"}
     config.use(service.settings.model_copy(update=stand_in))
-    assert len(await throttle.take_turns(network, 500)) == 500
-    calls_per_second(service, 30)
-    assert len(await throttle.take_turns(network, 500)) >= 300
+    assert [await throttle.take_turn(network, "single") for _ in range(3)] == [0.0] * 3
+    calls_per_second(service, 0.5)
+    assert await throttle.take_turn(network, "single") > 0

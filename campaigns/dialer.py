@@ -150,7 +150,7 @@ async def _step(campaign: Campaign) -> Pause:
 async def _recover(campaign: Campaign) -> None:
     """Release the contacts whose process died before their call was stored; of the others, record what
     their call has become. Nobody is called twice."""
-    for contact in await contacts.claim_due_contacts(campaign["_id"]):
+    for contact in await contacts.claim_stalled_contacts():
         call = await call_records.find_call(contact["call_id"])
         if call is None:
             await contacts.release_contact(contact)
@@ -159,13 +159,15 @@ async def _recover(campaign: Campaign) -> None:
         elif call["rank"] == OVER and call["billing_status"] != "pending_duration":
             await contacts.apply_call_end(
                 call["_id"],
-                status=call["status"],
-                answered_by=call.get("answered_by"),
-                duration_seconds=call["duration_seconds"] or 0,
-                cost_paise=int(call["cost_paise"] or 0),
+                contacts.CallEnd(
+                    status=call["status"],
+                    answered_by=call.get("answered_by"),
+                    duration_seconds=call["duration_seconds"] or 0,
+                    cost_paise=int(call["cost_paise"] or 0),
+                ),
             )
         else:
-            await contacts.mark_in_call(contact)
+            await contacts.mark_still_in_call(contact)
 
 
 async def _wait_for_calls(campaign: Campaign) -> Pause:
@@ -286,6 +288,7 @@ async def _place(campaign: Campaign, contact: ClaimedContact, turn_at: dt.dateti
         await contacts.mark_skipped(contact, refusal.code)
         return Placed()
     if call["rank"] < OVER:
+        await contacts.fence_contact(contact)
         await contacts.mark_in_call(contact)
     elif (reason := _fault_of(call)) is not None:
         await contacts.release_contact(contact)
@@ -455,10 +458,12 @@ async def on_call_ended(event: Event) -> None:
     else:
         if await contacts.apply_call_end(
             data["call_id"],
-            status=data["status"],
-            duration_seconds=data["duration_seconds"],
-            cost_paise=data["cost_paise"],
-            answered_by=data.get("answered_by"),
+            contacts.CallEnd(
+                status=data["status"],
+                duration_seconds=data["duration_seconds"],
+                cost_paise=data["cost_paise"],
+                answered_by=data.get("answered_by"),
+            ),
         ):
             await records.update_counts(data["campaign_id"])
     campaign_id = data["campaign_id"]

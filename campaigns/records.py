@@ -299,6 +299,7 @@ async def launch_campaign(
     found = await db.campaigns.find_one({"_id": campaign_id})
     if found is not None and found["is_loading"]:
         draft = cast(Campaign, found)
+        await contacts.recount_contacts(campaign_id)
         changes = _started(draft) if draft["start"] else {"look_at": None}
         changes |= {"rejected": list(rejected), "rejected_count": rejected_count}
         changes |= {"phone_column": column.name, "chosen_by": column.chosen_by}

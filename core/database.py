@@ -882,10 +882,20 @@ class Transaction:
         if self._session is not None or self._lock.locked():
             await self._in_thread(self._end)
 
-    def find(self, collection: str, where: Document) -> list[Document]:
-        """All documents that `where` finds."""
+    def find(
+        self,
+        collection: str,
+        where: Document,
+        *,
+        sort: Sequence[tuple[str, int]] | None = None,
+        limit: int = 0,
+    ) -> list[Document]:
+        """The documents that `where` finds: all, or the first `limit`."""
         documents = synchronous()[collection]
-        return documents.find(where, batch_size=1_000, session=self._session).to_list()
+        found = documents.find(
+            where, sort=sort, limit=limit, batch_size=1_000, session=self._session
+        )
+        return found.to_list()
 
     def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
         """Insert all of `documents`."""
@@ -1012,6 +1022,12 @@ def is_duplicate(problem: BaseException) -> bool:
     if isinstance(problem, BulkWriteError):
         return any(map(is_duplicate_error, problem.details.get("writeErrors", ())))
     return isinstance(problem, DuplicateKeyError)
+
+
+def inserted_count(problem: BaseException) -> int:
+    """How many documents an unordered insert added although a unique index refused others."""
+    assert isinstance(problem, BulkWriteError)
+    return int(problem.details["nInserted"])
 
 
 async def write_all(writes: Iterable[Write], session: Session | None = None) -> int:

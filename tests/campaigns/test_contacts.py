@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from campaigns import contacts
-from campaigns.contacts import ClaimedContact, Contact, ContactCategory, Counts
+from campaigns.contacts import CallEnd, ClaimedContact, Contact, ContactCategory, Counts
 from core import clock, config, database, pagination
 from core.database import db
 from tests.support.service import test_settings as settings_of_tests
@@ -84,7 +84,7 @@ async def test_who_is_put_back_has_used_no_attempt_and_is_claimed_with_another_c
     campaign_id: str,
 ) -> None:
     (contact,) = await contacts.claim_contacts(campaign_id, 1)
-    assert contact["attempts"] == 1
+    assert contact["attempts"] == 0
     await contacts.release_contact(contact)
     again = await as_it_is(contact)
     assert (again["state"], again["attempts"], again["call_id"]) == ("pending", 0, None)
@@ -92,26 +92,26 @@ async def test_who_is_put_back_has_used_no_attempt_and_is_claimed_with_another_c
     assert claimed["_id"] == contact["_id"]
     assert claimed["call_id"] != contact["call_id"]
     # News of the first claim is no news of the second.
-    for late in (contacts.release_contact, contacts.mark_in_call):
-        await late(contact)
+    assert not await contacts.release_contact(contact)
+    assert not await contacts.fence_contact(contact)
+    await contacts.mark_in_call(contact)
     await contacts.mark_skipped(contact, "invalid_number")
     assert await as_it_is(contact) == claimed
 
 
 async def test_the_end_of_a_call_counts_once_and_the_first_one_stands(campaign_id: str) -> None:
     one, two, three = await contacts.claim_contacts(campaign_id, 3)
+    assert await contacts.fence_contact(one)
     await contacts.mark_in_call(one)
-    ended = {"status": "completed", "duration_seconds": 30, "cost_paise": 500}
+    answered = CallEnd(status="completed", duration_seconds=30, cost_paise=500)
     for _ in range(3):
-        await contacts.apply_call_end(one["call_id"], **ended)  # type: ignore[arg-type]
-    await contacts.apply_call_end(one["call_id"], status="failed", duration_seconds=0, cost_paise=0)
+        await contacts.apply_call_end(one["call_id"], answered)
+    await contacts.apply_call_end(one["call_id"], CallEnd(status="failed"))
     # A call may end before the process that placed it heard that it was placed.
-    await contacts.apply_call_end(two["call_id"], status="busy", duration_seconds=0, cost_paise=0)
+    await contacts.apply_call_end(two["call_id"], CallEnd(status="busy"))
     await contacts.mark_in_call(two)
-    await contacts.apply_call_end(
-        three["call_id"], status="canceled", duration_seconds=0, cost_paise=0
-    )
-    await contacts.apply_call_end("call_of_nobody", status="busy", duration_seconds=0, cost_paise=0)
+    await contacts.apply_call_end(three["call_id"], CallEnd(status="canceled"))
+    await contacts.apply_call_end("call_of_nobody", CallEnd(status="busy"))
     summed = (await contacts.count_contacts([campaign_id]))[campaign_id]
     assert summed.counts == Counts(answered=1, busy=1, canceled=1, pending=7, total=10)
     assert summed.spent_paise == 500
@@ -120,13 +120,14 @@ async def test_the_end_of_a_call_counts_once_and_the_first_one_stands(campaign_i
 async def test_a_lease_that_is_over_is_looked_into_by_one(campaign_id: str) -> None:
     dead, alive = await contacts.claim_contacts(campaign_id, 2)
     await lease_is_over(dead)
-    looks = await asyncio.gather(*(contacts.claim_due_contacts(campaign_id) for _ in range(10)))
+    looks = await asyncio.gather(*(contacts.claim_stalled_contacts() for _ in range(10)))
     found = [contact["_id"] for look in looks for contact in look]
     assert found == [dead["_id"]]
-    assert await contacts.claim_due_contacts(campaign_id) == []
-    await contacts.mark_in_call(alive)
+    assert await contacts.claim_stalled_contacts() == []
+    assert not await contacts.fence_contact(dead)  # its process wakes up after its lease
+    assert await contacts.fence_contact(alive)
     await lease_is_over(alive)
-    assert [c["_id"] for c in await contacts.claim_due_contacts(campaign_id)] == [alive["_id"]]
+    assert [c["_id"] for c in await contacts.claim_stalled_contacts()] == [alive["_id"]]
 
 
 async def test_who_is_canceled_is_not_called_and_who_is_in_a_call_stays(campaign_id: str) -> None:
@@ -143,10 +144,8 @@ async def test_a_page_shows_each_state_under_the_name_that_it_is_counted_by(
     campaign_id: str,
 ) -> None:
     one, two, three, four = await contacts.claim_contacts(campaign_id, 4)
-    await contacts.mark_in_call(one)
-    await contacts.apply_call_end(
-        two["call_id"], status="no_answer", duration_seconds=0, cost_paise=0
-    )
+    await contacts.fence_contact(one)
+    await contacts.apply_call_end(two["call_id"], CallEnd(status="no_answer"))
     await contacts.mark_skipped(three, "invalid_number")
     assert four["state"] == "claimed"
 

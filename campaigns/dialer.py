@@ -16,7 +16,7 @@ from calls import placing
 from calls import records as call_records
 from calls.placing import CallSpec
 from calls.records import Call
-from campaigns import contacts, records
+from campaigns import contacts, options, records, retries
 from campaigns.contacts import ClaimedContact
 from campaigns.records import Campaign, CampaignEvent, PauseReason, Status
 from core import clock, database, leases
@@ -456,6 +456,7 @@ async def on_call_ended(event: Event) -> None:
             else:
                 await records.mark_network_resting(campaign["_id"], clock.after(_NETWORK_SECONDS))
     else:
+        campaign = await records.get_campaign(data["campaign_id"])
         if await contacts.apply_call_end(
             data["call_id"],
             contacts.CallEnd(
@@ -464,6 +465,7 @@ async def on_call_ended(event: Event) -> None:
                 cost_paise=data["cost_paise"],
                 answered_by=data.get("answered_by"),
             ),
+            partial(_decide, campaign),
         ):
             await records.update_counts(data["campaign_id"])
     campaign_id = data["campaign_id"]
@@ -472,6 +474,19 @@ async def on_call_ended(event: Event) -> None:
         check = asyncio.create_task(_check_soon(campaign_id))
         _checks.add(check)
         check.add_done_callback(_checks.discard)
+
+
+def _decide(
+    campaign: Campaign, contact: contacts.Contact, _: retries.Cause
+) -> retries.Retry | retries.Stop:
+    """Whether and when a contact of this campaign is called again."""
+    attempts = retries.Attempts(
+        contact_id=contact["_id"],
+        causes=tuple(contact.get("causes", ())),
+        called_at=tuple(contact.get("called_at", ())),
+    )
+    end_at = campaign.get("end_at")
+    return retries.next_attempt(options.retry_of(campaign), attempts, clock.now(), end_at=end_at)
 
 
 async def _check_soon(campaign_id: str) -> None:

@@ -1,5 +1,6 @@
 """Call routes: place, quote, show, list, hang up."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, 
 from api.fields import Instant, Message, Phone, RequestModel, RupeesOut
 from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
-from billing.pricing import Source
+from billing.pricing import Rate, Source
 from billing.rate_cards import DestinationNotRated
 from calls import placing
 from calls import records as call_records
@@ -21,7 +22,7 @@ from core import phone_numbers
 from core.database import Document
 from core.errors import PAYMENT_REQUIRED, Forbidden, InvalidRequest, NotFound, TooManyCalls
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
-from telephony import CannotHangUp, Simulate
+from telephony import CannotHangUp, LanguageNotSupported, Simulate
 from users import User
 
 router = APIRouter(tags=["calls"], route_class=problems.Route)
@@ -44,6 +45,19 @@ Url = Annotated[
 ]
 
 
+# BCP-47 as networks name languages: a language and a region.
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}-[A-Z]{2}$", examples=["en-IN", "hi-IN"])]
+Voice = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", examples=["Polly.Aditi"])]
+# `stop` adds the number to the do-not-call list of the user; any other meaning is only recorded.
+Keys = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[0-9*#]$")],
+        Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")],
+    ],
+    Field(min_length=1, max_length=12, examples=[{"1": "confirm", "9": "stop"}]),
+]
+
+
 class SimulateIn(RequestModel):
     """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`."""
 
@@ -51,6 +65,7 @@ class SimulateIn(RequestModel):
     duration_seconds: Annotated[int, Field(strict=True, ge=0, le=14_400)] = 30
     wall_seconds: Annotated[float, Field(strict=True, ge=0, le=3_600, allow_inf_nan=False)] = 1.0
     answered_by: Literal["human", "machine"] = "human"
+    press_key: Annotated[str, Field(pattern=r"^[0-9*#]$")] | None = None
 
 
 def to_scenario(simulate: SimulateIn | None) -> Simulate | None:
@@ -67,6 +82,9 @@ class CallIn(RequestModel):
     connect_to: Phone | None = None
     max_duration_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
     machine_detection: MachineDetection | None = None
+    language: Language | None = None
+    voice: Voice | None = None
+    keys: Keys | None = None
     simulate: SimulateIn | None = None
 
     @model_validator(mode="after")
@@ -77,12 +95,38 @@ class CallIn(RequestModel):
         return self
 
 
+class LegOut(BaseModel):
+    """One leg of a call: the number that is called, or that to which it is connected; its own rate,
+    and what of the call is billed in it (None: it is not over)."""
+
+    number: str
+    rate_per_minute: RupeesOut
+    pulse_seconds: int
+    first_pulse_seconds: int
+    minimum_billable_seconds: int
+    connection_fee: RupeesOut
+    rate_source: Source
+    rate_card_version: int | None
+    rate_prefix: str | None
+    billable_seconds: int | None
+
+
+class PressedOut(BaseModel):
+    """The key that the person pressed, and what it means in this call."""
+
+    key: str
+    meaning: str
+    at: Instant
+
+
 class CallOut(BaseModel):
-    """A call as its owner sees it."""
+    """A call as its owner sees it. `rate_per_minute` and `connection_fee` are those of the whole call,
+    which `legs` has by leg; the pulses and the source beside them are of the number called."""
 
     call_id: str
     user_id: str
     to: str
+    connect_to: str | None
     status: Status
     billing_status: BillingStatus
     rate_per_minute: RupeesOut
@@ -93,11 +137,16 @@ class CallOut(BaseModel):
     rate_source: Source
     rate_card_version: int | None
     rate_prefix: str | None
+    legs: list[LegOut]
     held: RupeesOut
     max_duration_seconds: int
     limit_seconds: int
     machine_detection: MachineDetection | None
     answered_by: Literal["human", "machine"] | None
+    language: str | None
+    voice: str | None
+    keys: dict[str, str] | None
+    pressed: PressedOut | None
     duration_seconds: int | None
     billable_seconds: int | None
     pulse_count: int | None
@@ -124,6 +173,7 @@ class QuoteIn(RequestModel):
     """A call to price."""
 
     to: Phone
+    connect_to: Phone | None = None
     duration_seconds: Annotated[int, Field(strict=True, ge=0, le=86_400)]
 
 
@@ -141,6 +191,7 @@ class QuoteOut(BaseModel):
     rate_source: Source
     rate_card_version: int | None
     rate_prefix: str | None
+    legs: list[LegOut]
     explanation: str
 
 
@@ -157,6 +208,7 @@ class QuoteOut(BaseModel):
         InvalidNumber,
         DestinationNotAllowed,
         DestinationNotRated,
+        LanguageNotSupported,
         TooManyCalls,
     ),
 )
@@ -168,6 +220,9 @@ async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idem
         connect_to=body.connect_to,
         max_duration_seconds=body.max_duration_seconds,
         machine_detection=body.machine_detection,
+        language=body.language,
+        voice=body.voice,
+        keys=body.keys,
         simulate=to_scenario(body.simulate),
     )
 
@@ -213,20 +268,24 @@ async def list_calls(
     ),
 )
 async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
-    """What a call would cost: computed by the code that charges."""
-    rate = await rates.get_rate(user.id, phone_numbers.checked(body.to))
+    """What a call would cost: computed by the code that charges. With `connect_to` it has two legs,
+    and costs the sum of both rates."""
+    to = phone_numbers.checked(body.to)
+    connect_to = None if body.connect_to is None else phone_numbers.checked(body.connect_to)
+    rate = await rates.get_rate(user.id, to, connect_to)
     return QuoteOut(
         cost=pricing.cost_paise(body.duration_seconds, rate),
-        rate_per_minute=rate.rate_paise_per_minute,
+        rate_per_minute=rate.total_paise_per_minute,
         billable_seconds=pricing.billable_seconds(body.duration_seconds, rate),
         pulse_count=pricing.pulse_count(body.duration_seconds, rate),
         first_pulse_seconds=rate.opening_seconds,
         pulse_seconds=rate.pulse_seconds,
         minimum_billable_seconds=rate.minimum_billable_seconds,
-        connection_fee=rate.connection_fee_paise,
+        connection_fee=rate.total_fee_paise,
         rate_source=rate.source,
         rate_card_version=rate.card_version,
         rate_prefix=rate.prefix,
+        legs=_legs_out(rate, (to, connect_to), body.duration_seconds),
         explanation=pricing.explanation(body.duration_seconds, rate),
     )
 
@@ -264,15 +323,40 @@ def call_out(call: Call) -> CallOut:
     rate = pricing.rate_of(call)
     facts: Document = {
         "call_id": call["_id"],
-        "rate_per_minute": rate.rate_paise_per_minute,
+        "rate_per_minute": rate.total_paise_per_minute,
         "first_pulse_seconds": rate.opening_seconds,
-        "connection_fee": rate.connection_fee_paise,
+        "connection_fee": rate.total_fee_paise,
         "rate_source": rate.source,
+        "legs": _legs_out(rate, (call["to"], call["connect_to"]), call["duration_seconds"]),
         "held": call["held_paise"],
         "cost": call["cost_paise"],
         "due": call["due_paise"],
     }
     return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
+
+
+def _legs_out(
+    rate: Rate, numbers: Iterable[str | None], duration_seconds: int | None
+) -> list[LegOut]:
+    return [
+        LegOut(
+            number=str(number),
+            rate_per_minute=leg.rate_paise_per_minute,
+            pulse_seconds=leg.pulse_seconds,
+            first_pulse_seconds=leg.opening_seconds,
+            minimum_billable_seconds=leg.minimum_billable_seconds,
+            connection_fee=leg.connection_fee_paise,
+            rate_source=leg.source,
+            rate_card_version=leg.card_version,
+            rate_prefix=leg.prefix,
+            billable_seconds=(
+                None
+                if duration_seconds is None
+                else pricing.billable_seconds(duration_seconds, leg)
+            ),
+        )
+        for leg, number in zip(rate.legs, numbers, strict=False)
+    ]
 
 
 async def _visible(call_id: str, user: User) -> Call:

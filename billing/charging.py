@@ -11,7 +11,7 @@ import ledger
 import wallet
 from billing import limits, pricing, rates
 from billing.limits import CampaignBudget, Limits, SpendingKey
-from billing.pricing import Rate, RatedCall
+from billing.pricing import Rate, RatedCall, RatedLeg
 from core import config, database, money
 from core.database import AnyError, Write
 from core.errors import BalanceHeld, PaymentRequired, SpendCapReached, TooManyCalls, Unavailable
@@ -49,6 +49,7 @@ class BilledCall(RatedCall):
     _id: str
     user_id: str
     to: str
+    connect_to: str | None
     campaign_id: str | None
     created_at: dt.datetime
     held_paise: int
@@ -127,12 +128,16 @@ class Outlook:
 
 
 async def get_outlook(
-    user_id: str, number: str | None = None, *, key: SpendingKey | None = None
+    user_id: str,
+    number: str | None = None,
+    *,
+    connect_to: str | None = None,
+    key: SpendingKey | None = None,
 ) -> Outlook:
-    """What the user may do and can pay for now, if the next call goes to `number` and counts for
-    the cap of `key`."""
+    """What the user may do and can pay for now, if the next call goes to `number`, is connected to
+    `connect_to` and counts for the cap of `key`."""
     rate, balance, allowed = await asyncio.gather(
-        rates.find_likely_rate(user_id, number),
+        rates.find_likely_rate(user_id, number, connect_to),
         wallet.get_balance(user_id),
         limits.get_limits(user_id),
     )
@@ -153,12 +158,17 @@ async def get_outlook(
 
 
 async def require_can_start(
-    user_id: str, number: str | None = None, *, key: SpendingKey | None = None
+    user_id: str,
+    number: str | None = None,
+    *,
+    connect_to: str | None = None,
+    key: SpendingKey | None = None,
 ) -> None:
-    """Whether a call (to `number`) could be placed now; reserves nothing. Raises the 402s that
-    `reserve` raises."""
-    if (refusal := (await get_outlook(user_id, number, key=key)).refusal) is not None:
-        raise refusal
+    """Whether a call (to `number`, connected to `connect_to`) could be placed now; reserves nothing.
+    Raises the 402s that `reserve` raises."""
+    outlook = await get_outlook(user_id, number, connect_to=connect_to, key=key)
+    if outlook.refusal is not None:
+        raise outlook.refusal
 
 
 async def is_frozen(user_id: str) -> bool:
@@ -358,12 +368,19 @@ async def settle(call: BilledCall, *, duration_seconds: int, companions: WithCha
         user_id=call["user_id"],
         call_id=call["_id"],
         cost_paise=price_paise,
-        description=f"Call to {call['to']}, {pricing.explanation(duration_seconds, rate)}",
+        description=f"Call to {_numbers_of(call)}, {pricing.explanation(duration_seconds, rate)}",
         campaign_id=call.get("campaign_id"),
     )
     outcome = await wallet.post(command, lambda outcome: companions(_charge(outcome, price_paise)))
     await record_price_of_day(call, price_paise)
     return _charge(outcome, price_paise)
+
+
+def _numbers_of(call: BilledCall) -> str:
+    """The number that was called, and that to which it was connected, where that was paid."""
+    if call.get("connect_rate") is None:
+        return call["to"]
+    return f"{call['to']}, connected to {call.get('connect_to')}"
 
 
 async def release(call: BilledCall, *, companions: WithCharge) -> Charge:
@@ -379,6 +396,28 @@ class KeyFields(TypedDict, total=False):
 
     api_key_id: str | None
     api_key_cap_paise: int | None
+
+
+def rate_fields(rate: Rate) -> RatedCall:
+    """The fields in which a call stores its rate, of both legs; `pricing.rate_of` reads them."""
+    connected = rate.connect_rate
+    return {
+        **_leg_fields(rate),
+        "connect_rate": None if connected is None else _leg_fields(connected),
+    }
+
+
+def _leg_fields(rate: Rate) -> RatedLeg:
+    return {
+        "rate_paise_per_minute": database.long(rate.rate_paise_per_minute),
+        "pulse_seconds": rate.pulse_seconds,
+        "first_pulse_seconds": rate.opening_seconds,
+        "minimum_billable_seconds": rate.minimum_billable_seconds,
+        "connection_fee_paise": database.long(rate.connection_fee_paise),
+        "rate_source": rate.source,
+        "rate_card_version": rate.card_version,
+        "rate_prefix": rate.prefix,
+    }
 
 
 def key_fields(key: SpendingKey | None) -> KeyFields:

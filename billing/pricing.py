@@ -1,5 +1,6 @@
 """Call pricing, pure: pulses, minimum, connection fee, cost, and the seconds that money buys."""
 
+import bisect
 import dataclasses
 from typing import Final, Literal, NotRequired, TypedDict
 
@@ -26,6 +27,10 @@ class Rate:
     Talk time is paid for in pulses: the first of `first_pulse_seconds` (None: like the others),
     then of `pulse_seconds` each. `source` is where it comes from; a rate of a card has the card's
     version and the prefix that matched.
+
+    A call that connects two people is two calls to the network. `connect_rate` is what the second
+    of them costs; the call costs both over the same time, each in its own pulses. The properties
+    and the functions about pulses speak of the first.
     """
 
     rate_paise_per_minute: int
@@ -36,16 +41,32 @@ class Rate:
     source: Source = "default"
     card_version: int | None = None
     prefix: str | None = None
+    connect_rate: "Rate | None" = None
 
     @property
     def opening_seconds(self) -> int:
         """The length of the first pulse."""
         return self.first_pulse_seconds or self.pulse_seconds
 
+    @property
+    def legs(self) -> tuple["Rate", ...]:
+        """The rate of the number that is called, and that of the number that it is connected to."""
+        return (self,) if self.connect_rate is None else (self, self.connect_rate)
 
-class RatedCall(TypedDict):
-    """The rate that a call was placed at, as it is stored with the call: a later change of rates does
-    not affect it. Calls of older versions have no `rate_source` and no first pulse."""
+    @property
+    def total_paise_per_minute(self) -> int:
+        """What a minute of the whole call costs."""
+        return sum(leg.rate_paise_per_minute for leg in self.legs)
+
+    @property
+    def total_fee_paise(self) -> int:
+        """The connection fees of the whole call."""
+        return sum(leg.connection_fee_paise for leg in self.legs)
+
+
+class RatedLeg(TypedDict):
+    """The rate of one leg as it is stored. Calls of older versions have no `rate_source` and no first
+    pulse."""
 
     rate_paise_per_minute: int
     pulse_seconds: int
@@ -55,6 +76,14 @@ class RatedCall(TypedDict):
     rate_source: NotRequired[Source]
     rate_card_version: NotRequired[int | None]
     rate_prefix: NotRequired[str | None]
+
+
+class RatedCall(RatedLeg):
+    """The rate that a call was placed at, as it is stored with the call: a later change of rates does
+    not affect it. `connect_rate` is that of the number that it is connected to; a call of an older
+    version pays for the first leg only, to its end."""
+
+    connect_rate: NotRequired[RatedLeg | None]
 
 
 def rate_with_default_terms(rate_paise_per_minute: int, *, source: Source) -> Rate:
@@ -71,16 +100,24 @@ def rate_with_default_terms(rate_paise_per_minute: int, *, source: Source) -> Ra
 
 
 def rate_of(call: RatedCall) -> Rate:
-    """The rate that was stored with a call."""
+    """The rate that was stored with a call, with that of its second leg."""
+    connected = call.get("connect_rate")
+    rate = _leg_of(call)
+    if connected is None:
+        return rate
+    return dataclasses.replace(rate, connect_rate=_leg_of(connected))
+
+
+def _leg_of(stored: RatedLeg) -> Rate:
     return Rate(
-        rate_paise_per_minute=int(call["rate_paise_per_minute"]),
-        pulse_seconds=call["pulse_seconds"],
-        first_pulse_seconds=call.get("first_pulse_seconds"),
-        minimum_billable_seconds=call["minimum_billable_seconds"],
-        connection_fee_paise=int(call["connection_fee_paise"]),
-        source=call.get("rate_source", "default"),
-        card_version=call.get("rate_card_version"),
-        prefix=call.get("rate_prefix"),
+        rate_paise_per_minute=int(stored["rate_paise_per_minute"]),
+        pulse_seconds=stored["pulse_seconds"],
+        first_pulse_seconds=stored.get("first_pulse_seconds"),
+        minimum_billable_seconds=stored["minimum_billable_seconds"],
+        connection_fee_paise=int(stored["connection_fee_paise"]),
+        source=stored.get("rate_source", "default"),
+        card_version=stored.get("rate_card_version"),
+        prefix=stored.get("rate_prefix"),
     )
 
 
@@ -107,19 +144,30 @@ def pulse_count(duration_seconds: int, rate: Rate) -> int:
 
 
 def cost_paise(duration_seconds: int, rate: Rate) -> int:
-    """The price of a call: `billable seconds / 60 × rate` plus the connection fee, once.
+    """The price of a call: `billable seconds / 60 × rate` plus the connection fee, once; of two legs
+    the sum of both.
 
-    Rounded half up to the paisa, once, at the end (docs/money.md). A call of zero seconds is free.
+    Rounded half up to the paisa, once, at the end (docs/money.md): the sum is rounded, not each
+    leg. A call of zero seconds is free.
     """
     if duration_seconds <= 0:
         return 0
     numerator = rate.rate_paise_per_minute * billable_seconds(duration_seconds, rate)
-    return rate.connection_fee_paise + money.div_half_up(numerator, 60)
+    fee_paise, connected = rate.connection_fee_paise, rate.connect_rate
+    if connected is not None:
+        numerator += connected.rate_paise_per_minute * billable_seconds(duration_seconds, connected)
+        fee_paise += connected.connection_fee_paise
+    return fee_paise + money.div_half_up(numerator, 60)
 
 
 def explanation(duration_seconds: int, rate: Rate) -> str:
     """The price of a call in a sentence: `30 s at Rs 10.00 a minute: Rs 5.00`, and in pulses
-    `125 s = 3 pulses of 60 s × Rs 10.00 = Rs 30.00`."""
+    `125 s = 3 pulses of 60 s × Rs 10.00 = Rs 30.00`. Of two legs it names both:
+    `called number 30 s at Rs 1.00 a minute + connected number 30 s at Rs 9.00 a minute: Rs 5.00`."""
+    if rate.connect_rate is not None and duration_seconds > 0:
+        called, connected = (_leg_in_words(duration_seconds, leg) for leg in rate.legs)
+        total = money.text(cost_paise(duration_seconds, rate))
+        return f"called number {called} + connected number {connected}: Rs {total}"
     cost = f"Rs {money.text(cost_paise(duration_seconds, rate))}"
     if duration_seconds <= 0:
         return f"not answered: {cost}"
@@ -144,6 +192,20 @@ def explanation(duration_seconds: int, rate: Rate) -> str:
     return f"{sentence} = {cost}"
 
 
+def _leg_in_words(duration_seconds: int, rate: Rate) -> str:
+    """`30 s at Rs 1.00 a minute`; with the pulses where there are some, and without the price, which
+    is rounded for both legs together."""
+    billable = billable_seconds(duration_seconds, rate)
+    words = f"{billable} s at Rs {money.text(rate.rate_paise_per_minute)} a minute"
+    if billable != duration_seconds:
+        words = f"{duration_seconds} s, billed as {words}"
+    if rate.opening_seconds != 1 or rate.pulse_seconds != 1:
+        words += f" in {_pulses(pulse_count(duration_seconds, rate), rate)}"
+    if rate.connection_fee_paise:
+        words += f" and a connection fee of Rs {money.text(rate.connection_fee_paise)}"
+    return words
+
+
 def _pulses(count: int, rate: Rate) -> str:
     first, others = rate.opening_seconds, rate.pulse_seconds
     if first == others:
@@ -160,7 +222,14 @@ def affordable_seconds(amount_paise: int, rate: Rate) -> int:
 
     Half-up rounding of `b × rate / 60` stays within m exactly when `2 × b × rate < 60 × (2m + 1)`,
     so the most that can be billed is `b = floor((60 m + 29) / rate)`. At most `SECONDS_MAX`.
+    Two legs have pulses of different lengths and no such formula; their price never falls with the
+    duration, so the largest one is found by halving.
     """
+    if rate.connect_rate is not None:
+        durations = range(1, SECONDS_MAX + 1)
+        return bisect.bisect_right(
+            durations, amount_paise, key=lambda duration: cost_paise(duration, rate)
+        )
     minutes_paise = amount_paise - rate.connection_fee_paise
     if minutes_paise < 0:
         return 0

@@ -1,5 +1,6 @@
 """Rates: the single rate, a user's own, and the choice of the rate that holds for a call."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterable
 from typing import Final, Literal, NotRequired, TypedDict, cast
@@ -41,27 +42,44 @@ class RateRecord(TypedDict):
 # --- the rate of a call -------------------------------------------------------------------------
 
 
-async def get_rate(user_id: str, number: str) -> Rate:
-    """What a call of this user to this number (E.164) costs if it is placed now.
+async def get_rate(user_id: str, number: str, connect_to: str | None = None) -> Rate:
+    """What a call of this user to this number (E.164), which is connected to `connect_to`, costs if
+    it is placed now: with `connect_to` both legs have their rates of the same moment.
 
     While a card is in force, nobody can call a number that it has no price for, not even with a rate
-    of their own. Raises DestinationNotRated, and Unavailable: no call is placed at an unknown rate.
+    of their own; nor be connected to one. Raises DestinationNotRated, and Unavailable: no call is
+    placed at an unknown rate.
     """
-    own, card, single = await _what_holds(user_id)
-    priced = None if card is None else card.rate_of(number, clock.ist_date(clock.now()))
-    return own or priced or single
+    holds = await _what_holds(user_id)
+    rate = _rate_of_leg(number, *holds)
+    if connect_to is None:
+        return rate
+    return dataclasses.replace(rate, connect_rate=_rate_of_leg(connect_to, *holds))
 
 
-async def find_likely_rate(user_id: str, number: str | None = None) -> Rate | None:
+async def find_likely_rate(
+    user_id: str, number: str | None = None, connect_to: str | None = None
+) -> Rate | None:
     """The rate that the user's next call will probably have; None when it depends on the destination
     and that is not given, or has no price."""
     if number is not None:
         try:
-            return await get_rate(user_id, number)
+            return await get_rate(user_id, number, connect_to)
         except DestinationNotRated:
             return None
     own, card, single = await _what_holds(user_id)
-    return own or (single if card is None else None)
+    rate = own or (single if card is None else None)
+    if rate is None or connect_to is None:
+        return rate
+    try:
+        return dataclasses.replace(rate, connect_rate=_rate_of_leg(connect_to, own, card, single))
+    except DestinationNotRated:
+        return None
+
+
+def _rate_of_leg(number: str, own: Rate | None, card: Card | None, single: Rate) -> Rate:
+    priced = None if card is None else card.rate_of(number, clock.ist_date(clock.now()))
+    return own or priced or single
 
 
 async def _what_holds(user_id: str) -> tuple[Rate | None, Card | None, Rate]:

@@ -205,8 +205,8 @@ async def reserve_call(
     script = _script_of(spec, network)
     longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
     number = phone_numbers.checked(to)
-    rate = await rates.get_rate(user_id, number)
     spec = spec.normalized()
+    rate = await rates.get_rate(user_id, number, spec.connect_to)
     call = _new_call(user_id, call_id, number, rate, script) | {
         "message": spec.message,
         "audio_url": spec.audio_url,
@@ -319,14 +319,7 @@ def _new_call(
         "rank": RANK["created"],
         "billing_status": "held",
         # The rate of this moment: a later change does not affect a call that is placed.
-        "rate_paise_per_minute": database.long(rate.rate_paise_per_minute),
-        "pulse_seconds": rate.pulse_seconds,
-        "first_pulse_seconds": rate.opening_seconds,
-        "minimum_billable_seconds": rate.minimum_billable_seconds,
-        "connection_fee_paise": database.long(rate.connection_fee_paise),
-        "rate_source": rate.source,
-        "rate_card_version": rate.card_version,
-        "rate_prefix": rate.prefix,
+        **charging.rate_fields(rate),
         "provider_call_id": None,
         # How fast the call's seconds pass, and how long it rings, in real seconds.
         "pace": script.pace if script else 1.0,

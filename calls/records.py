@@ -95,7 +95,6 @@ class Call(BilledCall):
     # what was asked for
     message: str | None
     audio_url: str | None
-    connect_to: str | None
     max_duration_seconds: int
     machine_detection: NotRequired[Literal["report", "hang_up"] | None]
     caller_id: NotRequired[str | None]  # the number that is shown; None: the configured one

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import Final, cast
 
 import telephony
-from billing import charging
+from billing import charging, rates
 from billing.limits import SpendingKey
 from calls.placing import PLAIN_CALL, CallSpec
 from campaigns import contacts, phone_columns, records
@@ -78,13 +78,19 @@ async def create_campaign(
 ) -> Campaign:
     """Store a planned campaign with all contacts of its list, and start it if that was asked for.
 
-    For a campaign that exists already, returns that one. Raises the 402s before the list is read,
+    For a campaign that exists already, returns that one. Raises DestinationNotRated where the number
+    that the calls are connected to has no price, and the 402s before the list is read,
     what reading the list raises, NoUsableRow, and Unavailable; then there is no campaign.
     """
     known = await records.find_campaign(campaign["_id"])
     if known is not None:
         return known
-    await charging.require_can_start(campaign["user_id"], key=charging.key_of(campaign))
+    connect_to = campaign["connect_to"]
+    if connect_to is not None:  # of the second leg there is one for the whole list
+        await rates.get_rate(campaign["user_id"], connect_to)
+    await charging.require_can_start(
+        campaign["user_id"], connect_to=connect_to, key=charging.key_of(campaign)
+    )
     try:
         async with contextlib.aclosing(chunks):
             return await _create_and_fill(campaign, chunks)

@@ -214,7 +214,9 @@ async def _outlook_of(campaign: Campaign) -> Outlook:
     # A price may depend on the destination: the number that is called next stands for all.
     number = await contacts.find_next_number(campaign["_id"])
     key = charging.key_of(campaign)
-    return await charging.get_outlook(campaign["user_id"], number, key=key)
+    return await charging.get_outlook(
+        campaign["user_id"], number, connect_to=campaign["connect_to"], key=key
+    )
 
 
 async def _room(campaign: Campaign, outlook: Outlook) -> int:

@@ -382,7 +382,9 @@ async def resume_campaign(campaign: Campaign, *, key: SpendingKey | None = None)
     takes_over = key is not None and key.spend_cap_paise is not None
     payer = key if takes_over else charging.key_of(campaign)
     if _state_of(campaign) in TRANSITIONS[CampaignEvent.OWNER_RESUMED].before:
-        await charging.require_can_start(campaign["user_id"], key=payer)
+        await charging.require_can_start(
+            campaign["user_id"], connect_to=campaign["connect_to"], key=payer
+        )
         if takes_over:
             await db.campaigns.update_one(
                 {"_id": campaign["_id"]}, {"$set": dict(charging.key_fields(key))}

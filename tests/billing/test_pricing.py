@@ -9,7 +9,7 @@ from math import floor
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing import pricing
@@ -78,6 +78,84 @@ def test_the_price_of_a_duration_buys_at_least_that_duration(duration: int, rate
 @given(st.integers(0, 86_399), rates_of_all_kinds)
 def test_a_longer_call_never_costs_less(duration: int, rate: Rate) -> None:
     assert pricing.cost_paise(duration, rate) <= pricing.cost_paise(duration + 1, rate)
+
+
+# --- two legs -----------------------------------------------------------------------------------
+
+
+def connected(to: Rate, connect_to: Rate) -> Rate:
+    return dataclasses.replace(to, connect_rate=connect_to)
+
+
+def oracle_of_legs(duration: int, *legs: Rate) -> int:
+    """Each leg in its own pulses, the sum rounded once."""
+    if duration == 0:
+        return 0
+    exact = Fraction(0)
+    for leg in legs:
+        first, minimum = leg.opening_seconds, leg.minimum_billable_seconds
+        pulses_after = max(0, -((first - max(duration, minimum)) // leg.pulse_seconds))
+        seconds = first + pulses_after * leg.pulse_seconds
+        exact += Fraction(seconds * leg.rate_paise_per_minute, 60) + leg.connection_fee_paise
+    return floor(exact + Fraction(1, 2))
+
+
+@given(st.integers(0, 86_400), rates_of_all_kinds, rates_of_all_kinds)
+def test_two_legs_cost_the_sum_of_both_rates_rounded_once(
+    duration: int, to: Rate, connect_to: Rate
+) -> None:
+    cost = pricing.cost_paise(duration, connected(to, connect_to))
+    assert cost == oracle_of_legs(duration, to, connect_to)
+    apart = pricing.cost_paise(duration, to) + pricing.cost_paise(duration, connect_to)
+    assert abs(cost - apart) <= 1
+
+
+@given(st.integers(0, 10_000_000), rates_of_all_kinds, rates_of_all_kinds)
+@example(999, TEN_RUPEES, TEN_RUPEES)
+def test_the_seconds_that_money_buys_of_two_legs_are_the_most_that_it_can_pay(
+    amount: int, to: Rate, connect_to: Rate
+) -> None:
+    seconds = pricing.affordable_seconds(amount, connected(to, connect_to))
+    assert 0 <= seconds <= pricing.SECONDS_MAX
+    assert oracle_of_legs(seconds, to, connect_to) <= amount
+    if seconds < pricing.SECONDS_MAX:
+        assert oracle_of_legs(seconds + 1, to, connect_to) > amount
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 86_400), st.integers(1, 86_400), rates_of_all_kinds, rates_of_all_kinds)
+def test_what_two_legs_reserve_pays_for_every_call_within_its_limit(
+    talked: int, seconds_max: int, to: Rate, connect_to: Rate
+) -> None:
+    rate, before = connected(to, connect_to), config._current
+    config.use(CHEAP)
+    try:
+        for whole in (True, False):
+            held = pricing.hold_paise(rate, seconds_max, whole=whole)
+            limit = min(pricing.affordable_seconds(held, rate), seconds_max)
+            assert held >= pricing.hold_paise_min(rate) >= pricing.cost_paise(1, rate)
+            assert limit >= 1
+            assert held >= pricing.cost_paise(min(talked, limit), rate)
+    finally:
+        config.use(before)
+
+
+def test_a_premium_number_behind_a_cheap_one_is_paid() -> None:
+    cheap, premium = Rate(rate_paise_per_minute=100), Rate(rate_paise_per_minute=399_00)
+    rate = connected(cheap, premium)
+    assert pricing.cost_paise(60, rate) == 400_00
+    assert pricing.explanation(30, rate) == (
+        "called number 30 s at Rs 1.00 a minute + connected number 30 s at Rs 399.00 a minute: "
+        "Rs 200.00"
+    )
+    in_minutes = dataclasses.replace(premium, pulse_seconds=60, connection_fee_paise=50)
+    assert pricing.explanation(61, connected(cheap, in_minutes)) == (
+        "called number 61 s at Rs 1.00 a minute + connected number 61 s, billed as 120 s at "
+        "Rs 399.00 a minute in 2 pulses of 60 s and a connection fee of Rs 0.50: Rs 799.52"
+    )
+
+
+# --- cards --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

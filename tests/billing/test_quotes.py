@@ -75,7 +75,7 @@ async def test_the_quote_is_the_charge_for_every_source_of_the_rate(service: Ser
             call = await calling.place(service, person, TALKS)
             call = await calling.over(service, person, call["call_id"])
             same = {*quote} & {*call}
-            assert len(same) == 12
+            assert len(same) == 13
             assert {name: call[name] for name in same} == {name: quote[name] for name in same}
             assert call["rate_source"] == source
             after = await service.balance(person)
@@ -94,6 +94,46 @@ async def test_the_quote_is_the_charge_for_every_source_of_the_rate(service: Ser
         assert (await quoted(service, person, 60))["rate_source"] == "card"
     finally:
         config.use(service.settings)
+        await forget_cards()
+
+
+async def test_both_legs_of_a_connected_call_are_quoted_reserved_and_charged(
+    service: Service,
+) -> None:
+    """A premium number behind a cheap one cost Rs 1 a minute, and not Rs 400."""
+    person, admin = await service.signup(), await service.admin()
+    await service.fund(person, 2_100)
+    await upload(service, admin, "prefix,rate,pulse_seconds\n9198,1,\n9180,399,60\n")
+    both = {"to": calling.NUMBER, "connect_to": "+918022223333", "duration_seconds": 61}
+    try:
+        quote = (await service.post("/api/calls/quote", person, json=both)).json()
+        assert (quote["cost"], quote["rate_per_minute"]) == (799.02, 400.0)
+        assert [(leg["rate_prefix"], leg["billable_seconds"]) for leg in quote["legs"]] == [
+            ("9198", 61),
+            ("9180", 120),
+        ]
+        scenario = TALKS | {"duration_seconds": 61}
+        placed = await calling.place(service, person, scenario, connect_to=both["connect_to"])
+        assert placed["held"] >= quote["cost"]
+        call = await calling.over(service, person, placed["call_id"])
+        assert call["cost"] == quote["cost"]
+        same = {*quote} & {*call}
+        assert {name: call[name] for name in same} == {name: quote[name] for name in same}
+        listed = await service.get(f"/api/transactions?call_id={call['call_id']}", person)
+        assert listed.json()["transactions"][0]["description"] == (
+            f"Call to {calling.NUMBER}, connected to +918022223333, {quote['explanation']}"
+        )
+        unrated = both | {"connect_to": "+917012345678"}
+        body = {name: unrated[name] for name in ("to", "connect_to")}
+        campaign = {"name": "x", "numbers": [both["to"]], "connect_to": unrated["connect_to"]}
+        for path, asked in (
+            ("/api/calls/quote", unrated),
+            ("/api/call", body),
+            ("/api/campaigns", campaign),
+        ):
+            refused = await service.post(path, person, json=asked)
+            assert (refused.status_code, refused.json()["code"]) == (422, "destination_not_rated")
+    finally:
         await forget_cards()
 
 

@@ -66,9 +66,9 @@ ROUTERS = (
     transactions.router,
     calls.router,
     telephony_callbacks.router,
+    campaign_results.router,  # `/api/campaigns/statistics` comes before `/{campaign_id}`
     campaigns.router,
     campaign_uploads.router,
-    campaign_results.router,
     customers.router,
     customers.adjustments,
     rate_cards.router,

@@ -118,6 +118,7 @@ LIMITS: Final[dict[str, Limit]] = {
         routes=(
             "GET /api/transactions/download",
             "GET /api/campaigns/{campaign_id}/results",
+            "GET /api/campaigns/{campaign_id}/attempts",
             "GET /api/admin/rate-cards/{version}/download",
         ),
         lets_through=True,

@@ -557,6 +557,8 @@ database.declare(
         Index(
             ("campaign_id", "created_at", "_id"), only_where={"campaign_id": {"$type": "string"}}
         ),
+        # The calls of a user to a number.
+        Index(("user_id", "to", "-created_at")),
         # What changed a moment ago, of everybody or of some users.
         Index(("updated_at", "user_id"), only_where={"updated_at": {"$type": "date"}}),
     ],

@@ -185,6 +185,17 @@ def iterate_calls_of(campaign_id: str) -> AsyncIterator[Call]:
     return cast(AsyncIterator[Call], found)
 
 
+async def list_calls_to(user_id: str, numbers: Sequence[str], campaign_id: str) -> list[Call]:
+    """The calls of a campaign to some numbers, with what tells one from another and when it was."""
+    if not numbers:
+        return []
+    found = db.calls.find(
+        {"user_id": user_id, "to": {"$in": list(numbers)}, "campaign_id": campaign_id},
+        {"to": 1, "created_at": 1},
+    )
+    return cast(list[Call], await found.to_list(None))
+
+
 async def list_uncounted_ids(limit: int) -> list[str]:
     """The ids of calls of campaigns that have ended and are in no statistics, for a migration."""
     uncounted = {

@@ -11,6 +11,9 @@ from typing import Any, Final, NotRequired, TypedDict, cast
 from calls import lifecycle
 from calls import records as call_records
 from calls.records import Call, CountedResult
+from campaigns.contacts import Counts
+from campaigns.records import Campaign
+from compliance import calling_hours
 from core import clock, database
 from core.database import Document, Index, Long, Transaction, Update, Write, db
 from core.outbox import Event
@@ -36,6 +39,9 @@ _ENDS_KEPT: Final = 200
 _PACE_MINUTES: Final = 10
 _PACE_ENDS_MIN: Final = 5
 _PACE_SECONDS_MIN: Final = 10.0
+
+_ETA_MINUTES_MAX: Final = 366 * 24 * 60
+_OPENINGS_MAX: Final = 200
 
 _BATCH_MAX: Final = 200
 _ATTEMPTS_MAX: Final = 12
@@ -108,13 +114,13 @@ def _add(delta: Delta, call: Call, result: CountedResult, times: int) -> None:
 def _places_of(call: Call) -> list[str]:
     """In which parts of the statistics a dialled call is counted, as the beginnings of paths."""
     dialled_at = call["created_at"].astimezone(clock.IST)
-    caller_id = str(call.get("caller_id") or NO_CALLER_ID)
+    caller_id = call.get("caller_id") or NO_CALLER_ID
     if not _caller_id_form.fullmatch(caller_id):
         caller_id = NO_CALLER_ID
     return [
         f"by_hour.{WEEKDAYS[dialled_at.weekday()]}-{dialled_at.hour:02d}.",
         f"by_caller_id.{caller_id}.",
-        f"by_attempt.{int(cast(int, call.get('attempt_number') or 1))}.",
+        f"by_attempt.{call.get('attempt_number') or 1}.",
     ]
 
 
@@ -237,6 +243,44 @@ def calls_per_minute(found: Statistics | None, at: dt.datetime) -> float | None:
         return None
     seconds = max(_PACE_SECONDS_MIN, (at - min(ends)).total_seconds())
     return 60 * len(ends) / seconds
+
+
+def find_eta(
+    campaign: Campaign, counts: Counts, found: Statistics | None, at: dt.datetime
+) -> dt.datetime | None:
+    """When the last contact will have been called, at the pace of the last minutes, at the end of the
+    campaign at the latest. None when that cannot be known: it does not run, too few calls have ended
+    lately, or nobody is left. Hours in which it may not call are not counted.
+    """
+    left = counts.pending + counts.in_call + counts.retry_wait
+    pace = calls_per_minute(found, at)
+    if campaign["status"] != "running" or not left or pace is None or found is None:
+        return None
+    if campaign["calls_per_minute"] is not None:
+        pace = min(pace, float(campaign["calls_per_minute"]))
+    # Some contacts need several calls; how many, those that are done with say.
+    reached = counts.answered + counts.no_answer + counts.busy + counts.failed + counts.exhausted
+    calls_each = max(1.0, found.get("ended", 0) / max(1, reached))
+    minutes = min(_ETA_MINUTES_MAX, left * calls_each / pace)
+    eta = _after_open_time(campaign, at, dt.timedelta(minutes=minutes))
+    end_at = campaign.get("end_at")
+    return eta if end_at is None or eta is None else min(eta, end_at)
+
+
+def _after_open_time(campaign: Campaign, at: dt.datetime, left: dt.timedelta) -> dt.datetime | None:
+    """The moment by which the campaign may have called for so long; None when that never comes."""
+    rules, window = campaign.get("rules"), campaign.get("window")
+    if not rules:  # it was started by an older version
+        return at + left
+    for _ in range(_OPENINGS_MAX):
+        found = calling_hours.opening(rules, window, at)
+        if found.is_open and (found.changes_at is None or at + left <= found.changes_at):
+            return at + left
+        if found.changes_at is None:
+            return None
+        left -= found.changes_at - at if found.is_open else dt.timedelta()
+        at = found.changes_at
+    return None
 
 
 # --- verification -------------------------------------------------------------------------------

@@ -77,6 +77,11 @@ def _is_service_number(number: phonenumbers.PhoneNumber, kind: int) -> bool:
     )
 
 
+def country_code() -> str:
+    """The digits with which numbers in `DEFAULT_REGION` begin: `91`."""
+    return str(phonenumbers.country_code_for_region(config.settings().default_region))
+
+
 # --- numbers that are only stored ---------------------------------------------------------------
 
 

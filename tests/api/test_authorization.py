@@ -66,6 +66,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/campaigns": (401, 201, 402, 403, 402),
     "POST /api/campaigns/upload": (401, 201, 402, 403, 402),
     "GET /api/campaigns": (401, 200, 200, 200, 200),
+    "GET /api/campaigns/statistics": (401, 200, 200, 200, 200),
     # --- the owner, operators and admins; for others it does not exist ---
     "GET /api/payment/orders/{order_id}": (401, 200, 404, 200, 200),
     "GET /api/payment/payments/{payment_id}": (401, 200, 404, 200, 200),
@@ -75,6 +76,8 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/campaigns/{campaign_id}": (401, 200, 404, 200, 200),
     "GET /api/campaigns/{campaign_id}/contacts": (401, 200, 404, 200, 200),
     "GET /api/campaigns/{campaign_id}/results": (401, 200, 404, 200, 200),
+    "GET /api/campaigns/{campaign_id}/attempts": (401, 200, 404, 200, 200),
+    "GET /api/campaigns/{campaign_id}/statistics": (401, 200, 404, 200, 200),
     "POST /api/campaigns/{campaign_id}/pause": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/resume": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/cancel": (401, 200, 404, 403, 200),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from campaigns import statistics
+from campaigns.contacts import Counts
 from core import clock, config, database
 from core.database import Transaction, db
 from telephony import OVER
@@ -163,3 +164,35 @@ def test_the_pace_is_that_of_the_last_minutes_and_unknown_when_few_calls_ended()
     few: Any = {**kept, "ends": old + ends[:3]}
     assert statistics.calls_per_minute(few, at) is None
     assert statistics.calls_per_minute(None, at) is None
+
+
+def test_the_estimate_counts_retries_and_skips_the_hours_in_which_nobody_is_called() -> None:
+    at = dt.datetime(
+        2026, 11, 23, 15, 19, tzinfo=dt.UTC
+    )  # 20:49 in India, ten minutes before the last
+    ends = [at - dt.timedelta(seconds=seconds) for seconds in range(60, 0, -2)]  # 30 a minute
+    found: Any = {"_id": "cmp_a", "user_id": "usr_a", "updated_at": at, "ends": ends, "ended": 100}
+    campaign: Any = {"status": "running", "calls_per_minute": None, "end_at": None}
+    counts = Counts(pending=150, answered=50)  # two calls a contact: ten minutes
+
+    def minutes(**changes: Any) -> float | None:
+        eta = statistics.find_eta(campaign | changes, counts, found, at)
+        return None if eta is None else (eta - at).total_seconds() / 60
+
+    rules = {
+        "purpose": "service",
+        "version": 0,
+        "hours": {"start": "09:00", "end": "21:00"},
+        "timezone": "Asia/Kolkata",
+        "holidays": [],
+    }
+    assert minutes() == pytest.approx(10)
+    assert minutes(rules=rules) == pytest.approx(10)
+    assert minutes(calls_per_minute=15) == pytest.approx(20)
+    over_night = minutes(rules=rules, calls_per_minute=15)
+    assert over_night == pytest.approx(12 * 60 + 11 + 10)
+    assert minutes(calls_per_minute=15, end_at=at + dt.timedelta(minutes=3)) == pytest.approx(3)
+    assert minutes(rules=rules | {"hours": "nonsense"}) is None
+    assert minutes(status="paused") is None
+    assert statistics.find_eta(campaign, Counts(answered=50), found, at) is None
+    assert statistics.find_eta(campaign, counts, None, at) is None

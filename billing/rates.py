@@ -50,11 +50,35 @@ async def get_rate(user_id: str, number: str, connect_to: str | None = None) -> 
     of their own; nor be connected to one. Raises DestinationNotRated, and Unavailable: no call is
     placed at an unknown rate.
     """
-    holds = await _what_holds(user_id)
-    rate = _rate_of_leg(number, *holds)
-    if connect_to is None:
-        return rate
-    return dataclasses.replace(rate, connect_rate=_rate_of_leg(connect_to, *holds))
+    return (await get_pricing(user_id)).rate_of(number, connect_to)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pricing:
+    """The rates of one user at one moment, to rate many numbers by."""
+
+    own: Rate | None
+    card: Card | None
+    single: Rate
+
+    @property
+    def is_same_for_all(self) -> bool:
+        """Whether every number has the same rate, and none is refused."""
+        return self.card is None
+
+    def rate_of(self, number: str, connect_to: str | None = None) -> Rate:
+        """What a call to this number (E.164) costs, connected to `connect_to`. Raises
+        DestinationNotRated."""
+        rate = _rate_of_leg(number, self.own, self.card, self.single)
+        if connect_to is None:
+            return rate
+        second = _rate_of_leg(connect_to, self.own, self.card, self.single)
+        return dataclasses.replace(rate, connect_rate=second)
+
+
+async def get_pricing(user_id: str) -> Pricing:
+    """The rates of this user now. Raises Unavailable."""
+    return Pricing(*await _what_holds(user_id))
 
 
 async def find_likely_rate(

@@ -22,6 +22,7 @@ import worker
 from api import (
     api_keys,
     calls,
+    campaign_life,
     campaign_results,
     campaign_uploads,
     campaigns,
@@ -69,6 +70,7 @@ ROUTERS = (
     campaign_results.router,  # `/api/campaigns/statistics` comes before `/{campaign_id}`
     campaigns.router,
     campaign_uploads.router,
+    campaign_life.router,
     customers.router,
     customers.adjustments,
     rate_cards.router,

@@ -182,6 +182,12 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/campaigns/{campaign_id}/pause"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/resume"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/cancel"): _customer("campaigns:write"),
+    ("POST", "/api/campaigns/{campaign_id}/validate"): _everyone("campaigns:read"),
+    ("PATCH", "/api/campaigns/{campaign_id}"): _customer("campaigns:write"),
+    ("POST", "/api/campaigns/{campaign_id}/copy"): _customer("campaigns:write"),
+    ("POST", "/api/campaigns/{campaign_id}/archive"): _customer("campaigns:write"),
+    ("POST", "/api/campaigns/{campaign_id}/unarchive"): _customer("campaigns:write"),
+    ("DELETE", "/api/campaigns/{campaign_id}"): _customer("campaigns:write"),
     # operators and admins
     ("GET", "/api/admin/users"): _operator(),
     ("POST", "/api/admin/users"): _admin(),

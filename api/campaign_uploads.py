@@ -10,7 +10,9 @@ from fastapi import APIRouter, Form, Request, Response, UploadFile
 from pydantic import BeforeValidator, Field, model_validator
 
 from api import middleware, problems
-from api.campaigns import CREATING, CreatedOut, Options, created, plan_of
+from api.campaign_answers import CreatedOut, created
+from api.campaign_options import Options, plan_of
+from api.campaigns import CREATING
 from api.dependencies import CurrentUser, PayingKey
 from api.fields import blank_is_absent, require_each_field_once
 from api.idempotency import Answer, Idempotent

@@ -171,6 +171,11 @@ async def require_can_start(
         raise outlook.refusal
 
 
+async def get_available_paise(user_id: str) -> int:
+    """What is free in the wallet of this user for another call."""
+    return (await wallet.get_balance(user_id)).available_paise
+
+
 async def is_frozen(user_id: str) -> bool:
     """Whether an admin has frozen this user's wallet: no money can be reserved for a new call."""
     return (await wallet.get_balance(user_id)).frozen

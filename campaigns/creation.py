@@ -5,17 +5,24 @@ import contextlib
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final, cast
 
 import telephony
 from billing import charging, rates
 from billing.limits import SpendingKey
 from calls.placing import PLAIN_CALL, CallSpec
-from campaigns import contacts, phone_columns, records
-from campaigns.contact_import import ContactChunk
+from campaigns import contacts, options, phone_columns, records, variables
+from campaigns.contact_import import ContactChunk, RejectedContact
+from campaigns.contacts import NewContact
+from campaigns.estimates import RateGroups
 from campaigns.options import OptionFields
-from campaigns.records import LEASE_SECONDS, Campaign, NewCampaign, RejectedRow
+from campaigns.records import LEASE_SECONDS, Campaign, ListFields, NewCampaign, RejectedRow
+from campaigns.variables import BLANK_ROWS_MAX, ColumnBlanks, MissingVariable, Variable
+from compliance import do_not_call
+from compliance.do_not_call import DoNotCall
+from core import texts
 from core.errors import Problem
 
 log = logging.getLogger(__name__)
@@ -78,56 +85,157 @@ async def create_campaign(
 ) -> Campaign:
     """Store a planned campaign with all contacts of its list, and start it if that was asked for.
 
-    For a campaign that exists already, returns that one. Raises DestinationNotRated where the number
-    that the calls are connected to has no price, and the 402s before the list is read,
-    what reading the list raises, NoUsableRow, and Unavailable; then there is no campaign.
+    For a campaign that exists already, returns that one. Raises InvalidRequest, CallerIdNotAllowed,
+    DestinationNotRated, DoNotCall, TooManyDrafts and the 402s before the list is read, what reading
+    the list raises, NoUsableRow, MissingVariable, and Unavailable; then there is no campaign.
     """
     known = await records.find_campaign(campaign["_id"])
     if known is not None:
         return known
-    connect_to = campaign["connect_to"]
-    if connect_to is not None:  # of the second leg there is one for the whole list
-        await rates.get_rate(campaign["user_id"], connect_to)
-    await charging.require_can_start(
-        campaign["user_id"], connect_to=connect_to, key=charging.key_of(campaign)
-    )
+    intake = await _checked(campaign)
     try:
         async with contextlib.aclosing(chunks):
-            return await _create_and_fill(campaign, chunks)
+            return await _create_and_fill(campaign, chunks, intake)
     except BaseException:
         await records.delete_draft(campaign["_id"])
         raise
 
 
+async def _checked(campaign: NewCampaign) -> "_Intake":
+    """The intake of its list. Raises what `create_campaign` raises before the list is read."""
+    user_id, connect_to = campaign["user_id"], campaign["connect_to"]
+    await options.check_options(campaign, start_at=campaign["start_at"])
+    if not campaign["start"]:
+        await records.require_room_for_draft(user_id)
+    pricing = await rates.get_pricing(user_id)
+    if connect_to is not None:
+        pricing.rate_of(connect_to)
+        await do_not_call.require_callable(user_id, connect_to)
+    await charging.require_can_start(user_id, connect_to=connect_to, key=charging.key_of(campaign))
+    return _Intake(user_id, variables.variables_of(campaign["message"]), RateGroups(pricing))
+
+
 async def _create_and_fill(
-    campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None]
+    campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None], intake: "_Intake"
 ) -> Campaign:
     campaign_id, now = campaign["_id"], asyncio.get_running_loop().time
-    rejected: list[RejectedRow] = []
-    count = rejected_count = 0
     is_ours, kept_until = True, 0.0
-    column = phone_columns.LIST
     async for chunk in chunks:
-        column = chunk.column
-        for row in chunk.rejected[: REJECTED_LISTED_MAX - len(rejected)]:
-            rejected.append(cast(RejectedRow, dataclasses.asdict(row)))
-        rejected_count += len(chunk.rejected)
-        if chunk.usable and now() >= kept_until:
-            write = records.extend_draft(campaign_id) if count else records.create_draft(campaign)
+        usable = await intake.take(chunk)
+        if usable and now() >= kept_until:
+            is_first = intake.count == len(usable)
+            write = (
+                records.create_draft(campaign) if is_first else records.extend_draft(campaign_id)
+            )
             is_ours, kept_until = await write, now() + LEASE_SECONDS / 4
         if not is_ours:  # another attempt was faster, or this draft was deleted
             return await records.get_launched_campaign(campaign_id)
-        if chunk.usable:
-            await contacts.create_contacts(campaign_id, campaign["user_id"], chunk.usable)
-            count += len(chunk.usable)
-    if not count:
-        raise NoUsableRow(
-            f"None of the {rejected_count} rows can be called.",
-            rejected=rejected,
-            rejected_count=rejected_count,
-            phone_column=column.name,
-            chosen_by=column.chosen_by,
-        )
-    launched = await records.launch_campaign(campaign_id, rejected, rejected_count, column)
-    log.info("campaign %s: %d to call, %d refused", campaign_id, count, rejected_count)
+        if usable:
+            await contacts.create_contacts(campaign_id, campaign["user_id"], usable)
+    intake.require_somebody()
+    launched = await records.launch_campaign(campaign_id, intake.fields())
+    log.info(
+        "campaign %s: %d to call, %d refused", campaign_id, intake.count, intake.rejected_count
+    )
     return launched
+
+
+# --- the list as it comes in --------------------------------------------------------------------
+
+
+class _Intake:
+    """What is refused and counted while a list comes in."""
+
+    def __init__(self, user_id: str, wanted: list[Variable], groups: RateGroups) -> None:
+        self._user_id, self._wanted, self._groups = user_id, wanted, groups
+        self._rejected: list[RejectedRow] = []
+        self._by_code: Counter[str] = Counter()
+        self._column = phone_columns.LIST
+        self._columns: list[str] = []
+        self._blanks: list[ColumnBlanks] = []
+        self.count = 0
+
+    @property
+    def rejected_count(self) -> int:
+        """How many rows are not called."""
+        return self._by_code.total()
+
+    async def take(self, chunk: ContactChunk) -> list[NewContact]:
+        """The rows of a chunk that are called. Raises MissingVariable when no row can have what the
+        message says."""
+        self._column = chunk.column
+        if not self._columns and chunk.columns:
+            self._columns = list(chunk.columns)
+            self._blanks = [{"count": 0, "rows": []} for _ in self._columns]
+        if chunk.usable and not self.count:
+            self._require_columns()
+        rows = list(chunk.contacts())
+        refused = await self._refused([row.to for row in rows])
+        usable = [row for row in rows if row.to not in refused]
+        self._reject(
+            RejectedContact(row.row, row.to, *refused[row.to]) for row in rows if row.to in refused
+        )
+        self._reject(chunk.rejected)
+        self._groups.add([row.to for row in usable])
+        for row in usable:
+            self._count_blanks(row)
+        self.count += len(usable)
+        return usable
+
+    def fields(self) -> ListFields:
+        """What is stored with the campaign."""
+        return {
+            "rejected": self._rejected,
+            "rejected_count": self.rejected_count,
+            "rejected_by_code": dict(self._by_code),
+            "phone_column": self._column.name,
+            "chosen_by": self._column.chosen_by,
+            "columns": self._columns,
+            "blanks": self._blanks,
+            **self._groups.fields(),
+        }
+
+    def require_somebody(self) -> None:
+        """Raise NoUsableRow when nobody is left to call."""
+        if not self.count:
+            raise NoUsableRow(
+                f"None of the {self.rejected_count} rows can be called.",
+                rejected=self._rejected,
+                rejected_count=self.rejected_count,
+                phone_column=self._column.name,
+                chosen_by=self._column.chosen_by,
+            )
+
+    async def _refused(self, numbers: list[str]) -> dict[str, tuple[str, str]]:
+        """The code and the message of each of these numbers that is not called."""
+        listed = await do_not_call.find_listed(self._user_id, numbers)
+        refused = {
+            number: ("do_not_call", DoNotCall(number, listing).detail)
+            for number, listing in listed.items()
+        }
+        for number in self._groups.find_unrated(numbers):
+            refused[number] = ("destination_not_rated", "The rate card has no price for it.")
+        return refused
+
+    def _reject(self, rows: Iterable[RejectedContact]) -> None:
+        for row in rows:
+            self._by_code[row.code] += 1
+            if len(self._rejected) < REJECTED_LISTED_MAX:
+                self._rejected.append(cast(RejectedRow, dataclasses.asdict(row)))
+
+    def _require_columns(self) -> None:
+        names = variables.without_column(self._wanted, self._columns)
+        if names:
+            raise MissingVariable(
+                f"The list has no column {names[0]}, which the message says.",
+                variables=names,
+                columns=self._columns,
+            )
+
+    def _count_blanks(self, row: NewContact) -> None:
+        cells = row.cells or []
+        for position, blanks in enumerate(self._blanks):
+            if position >= len(cells) or texts.is_blank(cells[position]):
+                blanks["count"] += 1
+                if len(blanks["rows"]) < BLANK_ROWS_MAX:
+                    blanks["rows"].append(row.row)

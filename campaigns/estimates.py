@@ -1,27 +1,26 @@
 """Campaign estimates: what calling a list will cost, how much of it is affordable, and what to recharge."""
 
+import asyncio
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NotRequired, TypedDict
 
 from billing import charging, pricing, rates
-from billing.limits import CampaignBudget
 from billing.pricing import Rate
 from billing.rate_cards import DestinationNotRated
 from billing.rates import Pricing
-from calls import records as call_records
+from campaigns import statistics
 from core import config, money
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 DurationSource = Literal[
     "given",  # in the request
-    "average",  # of the user's last calls that were answered
+    "average",  # of the answered calls of the user's campaigns
     "default",  # the user has not called yet
 ]
 
 DURATION_SECONDS_DEFAULT: Final = 30
-_CALLS_AVERAGED: Final = 50
 # Groups beyond so many are counted in the last one.
 _GROUPS_MAX: Final = 200
 
@@ -115,75 +114,104 @@ _UNRATED: Final = "unrated"
 # --- verbs --------------------------------------------------------------------------------------
 
 
-async def estimate(
-    user_id: str,
-    groups: Sequence[RateGroup],
-    *,
-    contacts: int,
-    connect_to: str | None = None,
-    duration_seconds: int | None = None,
-    duration_seconds_max: int | None = None,
-    budget_left_paise: int | None = None,
-) -> Estimate:
-    """What calling `contacts` of a list costs that has these groups, at the rates of now.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Basis:
+    """What the estimates of one user depend on, read once for any number of campaigns."""
 
-    The cost of a call is that of both its legs. Without `duration_seconds` the user's average counts.
-    It reads no contact: what it costs does not depend on the length of the list.
+    pricing: Pricing
+    available_paise: int
+    average_seconds: int | None  # of the answered calls of the user's campaigns
+
+
+async def get_basis(user_id: str) -> Basis:
+    """The basis of this user's estimates now. Raises Unavailable."""
+    user_pricing, available_paise, so_far = await asyncio.gather(
+        rates.get_pricing(user_id),
+        charging.get_available_paise(user_id),
+        statistics.find_statistics(user_id),
+    )
+    answered = 0 if so_far is None else so_far.get("answered", 0)
+    average_seconds = None
+    if so_far is not None and answered:
+        average_seconds = max(1, money.div_half_up(so_far.get("talk_seconds", 0), answered))
+    return Basis(user_pricing, available_paise, average_seconds)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is left of a campaign, as far as an estimate needs to know it."""
+
+    groups: Sequence[RateGroup]
+    contacts: int
+    connect_to: str | None = None
+    duration_seconds: int | None = None  # that its owner expects
+    duration_seconds_max: int | None = None
+    budget_left_paise: int | None = None
+
+
+def estimate(basis: Basis, work: Work) -> Estimate:
+    """What this work costs at the rates of now; the cost of a call is that of both its legs.
+
+    It reads no contact: what it takes does not depend on the length of the list.
     """
-    user_pricing = await rates.get_pricing(user_id)
-    source: DurationSource = "given"
-    if duration_seconds is None:
-        duration_seconds, source = await _usual_duration(user_id)
-    if duration_seconds_max is not None:
-        duration_seconds = min(duration_seconds, duration_seconds_max)
-    second_leg = None if connect_to is None else user_pricing.rate_of(connect_to)
-    listed = sum(group["count"] for group in groups)
+    duration_seconds, source = _duration(basis, work)
+    listed = sum(group["count"] for group in work.groups)
     found: list[GroupEstimate] = []
-    left = contacts
-    for position, group in enumerate(groups):
+    left = work.contacts
+    for position, group in enumerate(work.groups):
         # Nobody knows which of them are left: the same share of each group.
-        share = money.div_half_up(group["count"] * contacts, max(1, listed))
-        count = left if position == len(groups) - 1 else min(left, share)
+        share = money.div_half_up(group["count"] * work.contacts, max(1, listed))
+        count = left if position == len(work.groups) - 1 else min(left, share)
         left -= count
-        found.append(_group_of(user_pricing, group["number"], count, second_leg, duration_seconds))
-    rated = [group for group in found if group.rate_paise_per_minute]
+        rate = _rate_of(basis.pricing, group["number"], work.connect_to)
+        found.append(_group_of(rate, count, duration_seconds))
     cost_paise = sum(group.cost_paise for group in found)
-    payable_paise = cost_paise if budget_left_paise is None else min(cost_paise, budget_left_paise)
-    available_paise = (await charging.get_outlook(user_id)).balance.available_paise
-    spendable_paise = min(available_paise, payable_paise)
+    payable_paise = cost_paise
+    if work.budget_left_paise is not None:
+        payable_paise = min(cost_paise, work.budget_left_paise)
+    rated = [group for group in found if group.rate_paise_per_minute]
     return Estimate(
-        contacts=contacts,
+        contacts=work.contacts,
         duration_seconds=duration_seconds,
         duration_source=source,
         cost_paise=cost_paise,
-        affordable_contacts=_affordable(rated, spendable_paise),
-        recharge_paise=_recharge_paise(payable_paise, available_paise),
+        affordable_contacts=_affordable(rated, min(basis.available_paise, payable_paise)),
+        recharge_paise=_recharge_paise(payable_paise, basis.available_paise),
         unrated_contacts=sum(group.contacts for group in found if not group.rate_paise_per_minute),
         groups=found,
     )
 
 
-def _group_of(
-    user_pricing: Pricing, number: str, count: int, second_leg: Rate | None, duration_seconds: int
-) -> GroupEstimate:
-    try:
-        legs = [user_pricing.rate_of(number)] + ([] if second_leg is None else [second_leg])
-    except DestinationNotRated:
+def _duration(basis: Basis, work: Work) -> tuple[int, DurationSource]:
+    source: DurationSource
+    if work.duration_seconds is not None:
+        seconds, source = work.duration_seconds, "given"
+    elif basis.average_seconds is not None:
+        seconds, source = basis.average_seconds, "average"
+    else:
+        seconds, source = DURATION_SECONDS_DEFAULT, "default"
+    return min(seconds, work.duration_seconds_max or seconds), source
+
+
+def _group_of(rate: Rate | None, count: int, duration_seconds: int) -> GroupEstimate:
+    """The estimate for so many numbers with this rate; None: they cannot be called."""
+    if rate is None:
         return GroupEstimate(None, count, 0, 0)
-    cost_paise = sum(pricing.cost_paise(duration_seconds, leg) for leg in legs)
-    rate_paise = sum(leg.rate_paise_per_minute for leg in legs)
-    return GroupEstimate(legs[0].prefix, count, rate_paise, count * cost_paise)
-
-
-async def _usual_duration(user_id: str) -> tuple[int, DurationSource]:
-    """The average of the user's last calls that were answered."""
-    last, _ = await call_records.list_calls(
-        user_id, status="completed", limit=_CALLS_AVERAGED, cursor=None
+    second = rate.connect_rate
+    return GroupEstimate(
+        prefix=rate.prefix,
+        contacts=count,
+        rate_paise_per_minute=rate.rate_paise_per_minute
+        + (0 if second is None else second.rate_paise_per_minute),
+        cost_paise=count * pricing.cost_paise(duration_seconds, rate),
     )
-    seconds = [call["duration_seconds"] for call in last if call["duration_seconds"]]
-    if not seconds:
-        return DURATION_SECONDS_DEFAULT, "default"
-    return max(1, money.div_half_up(sum(seconds), len(seconds))), "average"
+
+
+def _rate_of(user_pricing: Pricing, number: str, connect_to: str | None) -> Rate | None:
+    try:
+        return user_pricing.rate_of(number, connect_to)
+    except DestinationNotRated:
+        return None
 
 
 def _affordable(groups: Sequence[GroupEstimate], spendable_paise: int) -> int:
@@ -201,8 +229,3 @@ def _recharge_paise(payable_paise: int, available_paise: int) -> int:
         return 0
     least_paise = max(payable_paise, config.settings().minimum_balance_paise)
     return 100 * money.ceil_div(max(0, least_paise - available_paise), 100)
-
-
-def budget_left_paise(budget: CampaignBudget | None, used_paise: int) -> int | None:
-    """What is left of a budget; None where there is none."""
-    return None if budget is None else max(0, budget.budget_paise - used_paise)

@@ -7,12 +7,15 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
-from billing import charging
+from billing import charging, limits
 from billing.limits import SpendingKey
 from calls.placing import SpecFields
 from campaigns import contacts
-from campaigns.options import OptionFields
-from campaigns.phone_columns import ChosenBy, PhoneColumn
+from campaigns.estimates import EstimateFields, RateGroup
+from campaigns.options import OptionFields, purpose_of
+from campaigns.phone_columns import ChosenBy
+from campaigns.variables import ColumnBlanks
+from compliance import calling_hours
 from core import clock, database, leases, pagination
 from core.database import Document, Index, db
 from core.errors import NotFound, Problem, Unavailable
@@ -43,6 +46,10 @@ _NEWEST: Final = pagination.newest_first("created_at")
 # How long a draft lives whose list is being received, and a dialer's lease; both are renewed.
 LEASE_SECONDS: Final = 60
 
+DRAFTS_MAX: Final = 200  # of one user
+CHANGEABLE: Final[tuple[Status, ...]] = ("draft", "paused")
+REMOVABLE: Final[tuple[Status, ...]] = ("draft", "completed", "canceled")
+
 
 class RejectedRow(TypedDict):
     """A row of the list that is not called."""
@@ -51,6 +58,18 @@ class RejectedRow(TypedDict):
     value: str
     code: str
     message: str
+
+
+class ListFields(EstimateFields, total=False):
+    """What is known of the list of a campaign when it is complete."""
+
+    rejected: list[RejectedRow]
+    rejected_count: int
+    rejected_by_code: dict[str, int]
+    phone_column: str | None  # that was read
+    chosen_by: ChosenBy
+    columns: list[str]
+    blanks: list[ColumnBlanks]  # of each column
 
 
 class NewCampaign(SpecFields, OptionFields):
@@ -81,8 +100,12 @@ class Campaign(NewCampaign):
     is_forgotten: NotRequired[bool]  # it was not completed, and its contacts are being deleted
     rejected: NotRequired[list[RejectedRow]]
     rejected_count: NotRequired[int]
+    rejected_by_code: NotRequired[dict[str, int]]
     phone_column: NotRequired[str | None]  # that was read
     chosen_by: NotRequired[ChosenBy]
+    columns: NotRequired[list[str]]  # the `cells` of a contact are in this order
+    blanks: NotRequired[list[ColumnBlanks]]
+    rate_groups: NotRequired[list[RateGroup]]
     # when it is due, and which process has its lease
     look_at: dt.datetime | None  # when the dialer has to work on it
     busy_until: dt.datetime | None
@@ -96,6 +119,12 @@ class Campaign(NewCampaign):
     # the totals of its contacts, stored when it is over
     counts: dict[str, int] | None
     spent_paise: int | None
+
+
+class TooManyDrafts(Problem):
+    """There are as many drafts of this user as one may have."""
+
+    code, status, title = "too_many_drafts", 409, "Too many drafts"
 
 
 class InvalidTransition(Problem):
@@ -291,18 +320,19 @@ async def extend_draft(campaign_id: str) -> bool:
     return result.matched_count > 0
 
 
-async def launch_campaign(
-    campaign_id: str, rejected: Sequence[RejectedRow], rejected_count: int, column: PhoneColumn
-) -> Campaign:
-    """Make a campaign visible whose list is complete, and start it if that was asked for. `column` is
-    what its numbers were read from. Raises Unavailable when its draft was deleted meanwhile."""
+async def launch_campaign(campaign_id: str, fields: ListFields) -> Campaign:
+    """Make a campaign visible whose list is complete, with what is known of it, and start it if that
+    was asked for. Raises Unavailable when its draft was deleted meanwhile."""
     found = await db.campaigns.find_one({"_id": campaign_id})
     if found is not None and found["is_loading"]:
         draft = cast(Campaign, found)
         await contacts.recount_contacts(campaign_id)
-        changes = _started(draft) if draft["start"] else {"look_at": None}
-        changes |= {"rejected": list(rejected), "rejected_count": rejected_count}
-        changes |= {"phone_column": column.name, "chosen_by": column.chosen_by}
+        changes: Document = {"look_at": None}
+        if draft["start"]:
+            changes = _started(draft) | {
+                "rules": await calling_hours.freeze_rules(purpose_of(draft))
+            }
+        changes |= fields
         found = await db.campaigns.find_one_and_update(
             {"_id": campaign_id, **_LOADING},
             {"$set": changes | _VISIBLE},
@@ -335,6 +365,7 @@ async def delete_draft(campaign_id: str) -> None:
     if not marked.matched_count and await find_campaign(campaign_id) is not None:
         return
     await contacts.delete_contacts(campaign_id)
+    await limits.delete_budget(campaign_id)
     await db.campaigns.delete_one({"_id": campaign_id, "is_loading": True})
 
 
@@ -356,16 +387,83 @@ async def find_campaign(campaign_id: str) -> Campaign | None:
 
 
 async def list_campaigns(
-    user_id: str | None, *, status: Status | None, limit: int, cursor: str | None
+    user_id: str | None,
+    *,
+    status: Status | None,
+    archived: bool = True,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[list[Campaign], str | None]:
     """Campaigns without the rows that were refused, newest first, and the next cursor. `user_id`
-    None: everybody's; `status` None: all."""
+    None: everybody's; `status` None: all; `archived` False: without those that were archived."""
     where: Document = {} if user_id is None else {"user_id": user_id}
+    if not archived:
+        where["archived_at"] = None
     if status is not None:
         where["status"] = status
     where |= _VISIBLE | _NEWEST.behind(cursor)
     found = db.campaigns.find(where, {"rejected": 0}, sort=_NEWEST.sort, limit=limit + 1)
     return _NEWEST.cut(cast(list[Campaign], await found.to_list(None)), limit)
+
+
+async def change_campaign(campaign: Campaign, changes: Document) -> Campaign:
+    """Change fields of a draft or of a paused campaign. Raises InvalidTransition in other states."""
+    changed = await db.campaigns.find_one_and_update(
+        {"_id": campaign["_id"], **_VISIBLE, "status": {"$in": list(CHANGEABLE)}},
+        {"$set": changes},
+        projection={"rejected": 0},
+        return_document=True,
+    )
+    if changed is None:
+        raise await not_now(campaign, "changed; pause it first")
+    return cast(Campaign, changed)
+
+
+async def archive_campaign(campaign: Campaign, *, is_archived: bool = True) -> Campaign:
+    """Hide a campaign that is a draft or over from the list, or show it again; repeated, nothing
+    changes. Raises InvalidTransition while it runs, waits or pauses."""
+    changed = await db.campaigns.find_one_and_update(
+        {"_id": campaign["_id"], **_VISIBLE, "status": {"$in": list(REMOVABLE)}},
+        {"$set": {"archived_at": clock.now() if is_archived else None}},
+        projection={"rejected": 0},
+        return_document=True,
+    )
+    if changed is None:
+        raise await not_now(campaign, "archived")
+    return cast(Campaign, changed)
+
+
+async def forget_campaign(campaign: Campaign) -> None:
+    """Delete a campaign that is a draft or over: nobody sees it from now on, and its contacts are
+    deleted in batches by the job of the dispatcher. Its calls and their charges stay.
+
+    Raises InvalidTransition in other states, and while a call of it is not over.
+    """
+    if await contacts.has_contacts(campaign["_id"], contacts.LIVE):
+        raise await not_now(campaign, "deleted while calls of it are up")
+    marked = await db.campaigns.update_one(
+        {"_id": campaign["_id"], **_VISIBLE, "status": {"$in": list(REMOVABLE)}},
+        {"$set": {"is_loading": True, "is_forgotten": True, "look_at": clock.now()}},
+    )
+    if not marked.matched_count:
+        raise await not_now(campaign, "deleted")
+
+
+async def require_room_for_draft(user_id: str) -> None:
+    """Raise TooManyDrafts when the user has as many drafts as one may have."""
+    drafts = {"user_id": user_id, "status": "draft"}
+    if await db.campaigns.count_documents(drafts, limit=DRAFTS_MAX) >= DRAFTS_MAX:
+        raise TooManyDrafts(
+            f"There are {DRAFTS_MAX} drafts; start, delete or archive some.", limit=DRAFTS_MAX
+        )
+
+
+async def not_now(campaign: Campaign, what: str) -> InvalidTransition:
+    """The refusal of something that the campaign cannot do in the status that it has now."""
+    status = (await get_campaign(campaign["_id"]))["status"]
+    return InvalidTransition(
+        f"The campaign is {status}; it cannot be {what} now.", campaign_status=status
+    )
 
 
 async def pause_campaign(campaign: Campaign) -> Campaign:
@@ -385,11 +483,21 @@ async def resume_campaign(campaign: Campaign, *, key: SpendingKey | None = None)
         await charging.require_can_start(
             campaign["user_id"], connect_to=campaign["connect_to"], key=payer
         )
+        await _freeze_rules(campaign)
         if takes_over:
             await db.campaigns.update_one(
                 {"_id": campaign["_id"]}, {"$set": dict(charging.key_fields(key))}
             )
     return await _by_owner(campaign, CampaignEvent.OWNER_RESUMED)
+
+
+async def _freeze_rules(campaign: Campaign) -> None:
+    """Keep the rules of the moment at which a campaign starts; those of its first start stay."""
+    if campaign.get("rules") is None:
+        rules = await calling_hours.freeze_rules(purpose_of(campaign))
+        await db.campaigns.update_one(
+            {"_id": campaign["_id"], "rules": None}, {"$set": {"rules": rules}}
+        )
 
 
 async def cancel_campaign(campaign: Campaign) -> Campaign:
@@ -403,10 +511,7 @@ async def cancel_campaign(campaign: Campaign) -> Campaign:
 async def _by_owner(campaign: Campaign, event: CampaignEvent) -> Campaign:
     changed = await apply_event(campaign, event)
     if changed is None:
-        status = (await get_campaign(campaign["_id"]))["status"]
-        raise InvalidTransition(
-            f"The campaign is {status}; it cannot be {event.value} now.", campaign_status=status
-        )
+        raise await not_now(campaign, event.value)
     return changed
 
 
@@ -538,6 +643,8 @@ database.declare(
         Index(("-created_at", "-_id")),
         Index(("user_id", "status", "-created_at", "-_id")),
         Index(("status", "-created_at", "-_id")),
+        Index(("user_id", "archived_at", "-created_at", "-_id")),
+        Index(("archived_at", "-created_at", "-_id")),
         # It holds only the campaigns that the dialer has to work on.
         Index(("look_at",), only_where={"look_at": {"$type": "date"}}),
     ],

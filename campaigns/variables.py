@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 from core import texts
 from core.errors import Problem, invalid
@@ -15,6 +15,7 @@ _BRACES: Final = re.compile(r"\{\{|\}\}")
 VARIABLES_MAX: Final = 20
 # What a cell becomes in speech is no longer than this.
 VALUE_LENGTH_MAX: Final = 200
+BLANK_ROWS_MAX: Final = 10
 
 
 class Variable(NamedTuple):
@@ -22,6 +23,13 @@ class Variable(NamedTuple):
 
     name: str
     default: str | None
+
+
+class ColumnBlanks(TypedDict):
+    """How many rows of a list have nothing in a column, and which are the first of them."""
+
+    count: int
+    rows: list[int]
 
 
 class MissingVariable(Problem):
@@ -74,6 +82,38 @@ def missing_in(
     """The names of the variables for which a contact has neither a value nor a default."""
     values = _values(columns, cells)
     return [v.name for v in wanted if v.default is None and not values.get(texts.plain(v.name))]
+
+
+def without_column(wanted: Sequence[Variable], columns: Sequence[str]) -> list[str]:
+    """The names of the variables that no column of the list is named by, and that have no default."""
+    known = {texts.plain(name) for name in columns}
+    return [v.name for v in wanted if v.default is None and texts.plain(v.name) not in known]
+
+
+def find_missing(
+    wanted: Sequence[Variable],
+    columns: Sequence[str],
+    blanks: Sequence[ColumnBlanks],
+    contacts_count: int,
+) -> dict[str, ColumnBlanks]:
+    """For each variable without a default, in how many rows of a list of `contacts_count` it has no
+    value and which are the first; from the counts of the list, so that no row is read again."""
+    found = {
+        name: ColumnBlanks(count=contacts_count, rows=[])
+        for name in without_column(wanted, columns)
+    }
+    for variable in wanted:
+        if variable.default is not None or variable.name in found:
+            continue
+        same = [
+            blank
+            for name, blank in zip(columns, blanks, strict=False)
+            if texts.plain(name) == texts.plain(variable.name)
+        ]
+        fullest = min(same, key=lambda blank: blank["count"], default=None)
+        if fullest is not None and fullest["count"]:
+            found[variable.name] = fullest
+    return found
 
 
 def _values(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:

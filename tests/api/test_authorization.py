@@ -81,6 +81,12 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/campaigns/{campaign_id}/pause": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/resume": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/cancel": (401, 200, 404, 403, 200),
+    "POST /api/campaigns/{campaign_id}/validate": (401, 200, 404, 200, 200),
+    "PATCH /api/campaigns/{campaign_id}": (401, 200, 404, 403, 200),
+    "POST /api/campaigns/{campaign_id}/copy": (401, 201, 404, 403, 201),
+    "POST /api/campaigns/{campaign_id}/archive": (401, 200, 404, 403, 200),
+    "POST /api/campaigns/{campaign_id}/unarchive": (401, 200, 404, 403, 200),
+    "DELETE /api/campaigns/{campaign_id}": (401, 204, 404, 403, 204),
     # --- the owner alone: money goes into the wallet of the order's user, brought by that user ---
     "POST /api/payment/verify": (401, 200, 404, 403, 404),
     # --- operators and admins ---
@@ -224,6 +230,7 @@ class World:
             "POST /api/call": {"json": {"to": NUMBER, "simulate": {"outcome": "busy"}}},
             "POST /api/calls/quote": {"json": {"to": NUMBER, "duration_seconds": 30}},
             "POST /api/campaigns": {"json": {"name": "A", "numbers": [NUMBER], "start": False}},
+            "PATCH /api/campaigns/{campaign_id}": {"json": {"name": "B"}},
             "POST /api/campaigns/upload": {
                 "data": {"name": "A", "start": "false"},
                 "files": {"file": ("list.csv", f"phone\n{NUMBER}\n".encode())},
@@ -249,11 +256,16 @@ class World:
         """The status of the answer that `actor` gets."""
         if row.endswith("/pause"):
             self.place["campaign_id"] = await self.campaign(**LATER)
-        elif row.endswith(("/resume", "/cancel")):
+        elif row.endswith(("/resume", "/cancel", "/archive")) or row.startswith(
+            "PATCH /api/campaigns/"
+        ):
             self.place["campaign_id"] = await self.campaign(**LATER, start=False)
         method, path = row.split(" ")
+        place = dict(self.place)
+        if row.startswith("DELETE /api/campaigns/"):  # the others are not about one that is gone
+            place["campaign_id"] = await self.campaign(**LATER, start=False)
         answer = await self.service.request(
-            method, path.format(**self.place), self.people[actor], **self.body(row, actor)
+            method, path.format(**place), self.people[actor], **self.body(row, actor)
         )
         return answer.status_code
 

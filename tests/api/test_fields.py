@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import users
-from api import auth, campaigns, fields
+from api import auth, campaign_options, fields
 from api.admin import audit, customers, disputes, reconciliation
 from api.calls import CallIn
 from api.refunds import RefundIn
@@ -43,8 +43,10 @@ def test_a_blank_text_is_refused_wherever_one_is_required(blank: str) -> None:
     number = "+919876543210"
     amount: dict[str, Any] = {"type": "credit", "amount": 5}
     assert refused(CallIn, to=number, message=blank) == ["message"]
-    assert refused(campaigns.CampaignIn, name=blank, numbers=[number]) == ["name"]
-    assert refused(campaigns.CampaignIn, name="a", message=blank, numbers=[number]) == ["message"]
+    assert refused(campaign_options.CampaignIn, name=blank, numbers=[number]) == ["name"]
+    assert refused(campaign_options.CampaignIn, name="a", message=blank, numbers=[number]) == [
+        "message"
+    ]
     assert refused(customers.AdjustmentIn, **amount, reason=blank) == ["reason"]
     assert refused(customers.ReasonIn, reason=blank) == ["reason"]
     assert refused(RefundIn, payment_id="pay_1", reason=blank) == ["reason"]

@@ -96,7 +96,14 @@ BODIES: dict[str, dict[str, Any]] = {
         "calls_per_minute": 60,
         "start": False,
         "start_at": clock.iso(clock.after(30 * 86_400)),
+        "purpose": "service",
+        "budget": 100.5,
+        "retry": {"max_attempts": 2},
+        "language": "en-IN",
+        "keys": {"1": "confirm"},
     },
+    "/api/campaigns/{campaign_id}/validate": {"duration_seconds": 30},
+    "/api/campaigns/{campaign_id}/copy": {"name": "Holi", "numbers": [NUMBER]},
 }
 FORMS: dict[str, dict[str, str]] = {
     "/api/auth/token": {"username": "nobody@example.org", "password": "a horse and a battery"},
@@ -108,7 +115,11 @@ FORMS: dict[str, dict[str, str]] = {
 RAW = {"/api/payment/webhook", "/api/payment/webhook/{mode}"}
 
 # A body may be left out, and then everything has its default.
-OPTIONAL = {"/api/admin/reconciliation/run"}
+OPTIONAL = {
+    "/api/admin/reconciliation/run",
+    "/api/campaigns/{campaign_id}/validate",
+    "/api/campaigns/{campaign_id}/copy",
+}
 
 # What no field takes, whatever it is for, or takes without harm. As JSON text, because some of it
 # cannot be written otherwise.
@@ -128,6 +139,16 @@ NASTY = [
 ]
 # Bodies of what is no POST.
 OTHER_BODIES: dict[str, dict[str, Any]] = {
+    "PATCH /api/campaigns/{campaign_id}": {
+        "name": "Holi",
+        "message": "Hello",
+        "window": {"days": ["mon"], "start": "10:00", "end": "18:00"},
+        "retry": {"max_attempts": 2, "delays_minutes": {"busy": [15]}},
+        "budget": 100.5,
+        "caller_ids": ["+911204567890"],
+        "calls_per_minute": 60,
+        "end_at": clock.iso(clock.after(30 * 86_400)),
+    },
     "PATCH /api/admin/users/{user_id}": {
         "role": "operator",
         "disabled": False,

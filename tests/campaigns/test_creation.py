@@ -57,9 +57,24 @@ async def person(service: Service) -> Person:
         ({"start_at": 1_800_000_000}, "start_at"),
         ({"start_at": "9999-12-31T23:59:59-12:00"}, "start_at"),
         ({"start_at": "0001-01-01T00:00:00+14:00"}, "start_at"),
-        ({"budget": 100}, "budget"),
-        ({"window": {"from": "09:00", "to": "21:00"}}, "window"),
-        ({"retry": {"max": 2}}, "retry"),
+        ({"budget": 9.99}, "budget"),
+        ({"budget": True}, "budget"),
+        ({"window": {"start": "18:00", "end": "09:00"}}, "window"),
+        ({"window": {"start": "9", "end": "21:00"}}, "window"),
+        ({"window": {"start": "09:00", "end": "21:00", "timezone": "Mars"}}, "window"),
+        ({"window": {"days": ["fun"], "start": "09:00", "end": "21:00"}}, "window.days.0"),
+        ({"retry": {"max_attempts": 11}}, "retry.max_attempts"),
+        (
+            {"retry": {"max_attempts": 2, "delays_minutes": {"busy": [-1]}}},
+            "retry.delays_minutes.busy.0",
+        ),
+        ({"end_at": "2026-11-24"}, "end_at"),
+        ({"end_at": "2026-01-01T00:00:00Z"}, "end_at"),
+        ({"purpose": "spam"}, "purpose"),
+        ({"language": "hindi"}, "language"),
+        ({"keys": {"12": "stop"}}, "keys.12.[key]"),
+        ({"caller_ids": ["hello"]}, "caller_ids"),
+        ({"message": "Namaste {{name"}, "message"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused_by_its_name(
@@ -81,7 +96,9 @@ async def test_what_cannot_be_meant_is_refused_by_its_name(
         ({"machine_detection": "true"}, "machine_detection"),
         ({"start_at": "tomorrow"}, "start_at"),
         ({"simulate": "{"}, "simulate"),
-        ({"budget": "100"}, "budget"),
+        ({"budget": "9.99"}, "budget"),
+        ({"retry": '{"max_attempts": 99}'}, "retry"),
+        ({"window": '{"start": "18:00", "end": "09:00"}'}, "window"),
     ],
 )
 async def test_a_form_is_refused_by_the_name_of_its_field(

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from campaigns import phone_columns
 from campaigns import records as campaign_records
 from campaigns.creation import CampaignPlan, plan_campaign
 from campaigns.records import (
@@ -53,7 +52,7 @@ async def campaign_at(position: CampaignState, *, is_loading: bool = False) -> C
     )
     assert await campaign_records.create_draft(draft)
     if not is_loading:
-        await campaign_records.launch_campaign(draft["_id"], [], 0, phone_columns.LIST)
+        await campaign_records.launch_campaign(draft["_id"], {"rejected": [], "rejected_count": 0})
     stands = {"status": position.status, "pause_reason": position.pause_reason}
     await db.campaigns.update_one({"_id": draft["_id"]}, {"$set": stands})
     found: Any = await db.campaigns.find_one({"_id": draft["_id"]})

@@ -185,6 +185,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/campaigns/{campaign_id}/validate"): _everyone("campaigns:read"),
     ("PATCH", "/api/campaigns/{campaign_id}"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/copy"): _customer("campaigns:write"),
+    ("POST", "/api/campaigns/{campaign_id}/retry-unreached"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/archive"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/unarchive"): _customer("campaigns:write"),
     ("DELETE", "/api/campaigns/{campaign_id}"): _customer("campaigns:write"),

@@ -1,4 +1,4 @@
-"""Campaign life routes: validate, change, copy, archive and delete."""
+"""Campaign life routes: validate, change, copy, call the unreached again, archive and delete."""
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
@@ -19,7 +19,7 @@ from campaigns.records import Campaign, InvalidTransition
 from campaigns.validation import Severity
 from campaigns.variables import MissingVariable
 from compliance.caller_ids import CallerIdNotAllowed
-from core.errors import Forbidden, InvalidRequest, NotFound
+from core.errors import PAYMENT_REQUIRED, Forbidden, InvalidRequest, NotFound
 from telephony import LanguageNotSupported
 
 router = APIRouter(prefix="/api/campaigns", tags=["campaigns"], route_class=problems.Route)
@@ -127,6 +127,18 @@ async def copy(
         )
 
     return await once(user.id, work)
+
+
+@router.post(
+    "/{campaign_id}/retry-unreached",
+    response_model=CampaignOut,
+    responses=_moving | problems.documented(*PAYMENT_REQUIRED),
+)
+async def retry_unreached(campaign_id: str, user: CurrentUser) -> CampaignOut:
+    """Call everybody again who was not reached (no answer, busy, failed, exhausted, expired), each with
+    all attempts: the campaign goes on, also when it was completed. Whom it reached stays as it is."""
+    campaign = await changeable_campaign(campaign_id, user)
+    return await answers.one(await editing.retry_unreached(campaign))
 
 
 @router.post("/{campaign_id}/archive", response_model=CampaignOut, responses=_moving)

@@ -75,6 +75,7 @@ MOVES: Final = (
     Move("its number cannot be called", LIVE, ("skipped",)),
     Move("the campaign was canceled", WAITING, ("canceled",)),
     Move("the campaign has ended", (*WAITING, *LIVE), ("expired",)),
+    Move("its owner calls the unreached again", ("done", "exhausted", "expired"), ("pending",)),
     Move("its call ended", LIVE, ("retry_wait", "done", "exhausted", "expired", "canceled")),
 )
 
@@ -605,6 +606,37 @@ async def mark_pending_canceled(campaign_id: str) -> None:
 async def mark_pending_expired(campaign_id: str) -> None:
     """End all contacts that still wait, because the campaign has ended; live calls continue."""
     await _end_waiting(campaign_id, "expired", "campaign_ended")
+
+
+async def requeue_unreached(campaign_id: str) -> int:
+    """Let all contacts wait for a call again that nobody was reached at, with all their attempts; how
+    many they are. Those that were answered, skipped or canceled stay as they are."""
+    unreached: Document = {
+        "campaign_id": campaign_id,
+        "$or": [
+            {"state": "done", "disposition": {"$in": ["no_answer", "busy", "failed"]}},
+            {"state": {"$in": ["exhausted", "expired"]}},
+        ],
+    }
+
+    def fold(view: "_View") -> int:
+        found = view.find(unreached)
+        for contact in found:
+            view.move(
+                contact,
+                "pending",
+                disposition=None,
+                reason=None,
+                causes=[],
+                due_at=None,
+                call_id=None,
+            )
+        return len(found)
+
+    total = 0
+    while count := await _committer.ask(_Request(fold)):
+        total += count
+    return total
 
 
 async def _end_waiting(campaign_id: str, state: State, reason: str | None) -> None:

@@ -4,12 +4,14 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final, cast
 
 import telephony
+from billing import charging
 from calls.placing import CallSpec
 from campaigns import budgets, contacts, creation, options, records, variables
 from campaigns.contact_import import ContactChunk
 from campaigns.phone_columns import LIST, PhoneColumn
-from campaigns.records import Campaign, NewCampaign
+from campaigns.records import Campaign, CampaignEvent, InvalidTransition, NewCampaign
 from campaigns.variables import MissingVariable
+from core import clock
 from core.errors import invalid
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -35,6 +37,7 @@ _COPIED: Final = (
     "expected_duration_seconds",
 )
 _CHUNK_ROWS: Final = 500
+UNREACHED: Final = ("no_answer", "busy", "failed", "exhausted", "expired")  # the counts of whom
 
 
 # --- verbs --------------------------------------------------------------------------------------
@@ -62,7 +65,38 @@ async def change_campaign(campaign: Campaign, changes: dict[str, Any]) -> Campai
     await options.check_options(changed, start_at=changed["start_at"])
     if "budget_paise" in changes:
         await budgets.change_budget(campaign, changes["budget_paise"])
-    return await records.change_campaign(campaign, changes)
+    changed = await records.change_campaign(campaign, changes)
+    # What it waited for has changed: it goes on by itself.
+    ended_by = {"budget": ("budget_paise",), "window": ("window", "end_at")}
+    if any(name in changes for name in ended_by.get(str(campaign["pause_reason"]), ())):
+        return await records.apply_event(changed, CampaignEvent.OWNER_RESUMED) or changed
+    return changed
+
+
+async def retry_unreached(campaign: Campaign) -> Campaign:
+    """Call everybody of a campaign again who was called and not reached, with all their attempts: busy,
+    no answer, failed, exhausted, expired. The campaign goes on, also when it was completed.
+
+    Raises InvalidTransition for a draft, while it runs, after it was canceled, after its end, and when
+    nobody is unreached; and the 402s.
+    """
+    end_at = campaign.get("end_at")
+    if end_at is not None and end_at <= clock.now():
+        raise InvalidTransition(
+            "The end of the campaign has passed; copy it, or pause it and change its end.",
+            campaign_status=campaign["status"],
+        )
+    await charging.require_can_start(
+        campaign["user_id"], connect_to=campaign["connect_to"], key=charging.key_of(campaign)
+    )
+    totals = (await contacts.count_contacts([campaign["_id"]]))[campaign["_id"]].counts
+    if not sum(getattr(totals, name) for name in UNREACHED):
+        raise InvalidTransition("Nobody is unreached.", campaign_status=campaign["status"])
+    # First paused, then the contacts, then on again: whatever dies in between, the campaign waits for
+    # its owner, and nobody is pending in one that is completed.
+    paused = await records.reopen_campaign(campaign)
+    await contacts.requeue_unreached(campaign["_id"])
+    return await records.apply_event(paused, CampaignEvent.OWNER_RESUMED) or paused
 
 
 async def copy_campaign(

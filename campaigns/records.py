@@ -158,6 +158,7 @@ class CampaignEvent(enum.Enum):
     NETWORK_FAILED = "paused, the telephone network takes no calls"
     NETWORK_PROBED = "goes on with one call, which shows whether the network takes calls again"
     LIST_DONE = "completed"
+    OWNER_REOPENED = "paused, its unreached contacts wait for a call again"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +221,11 @@ TRANSITIONS: Final[dict[CampaignEvent, Transition]] = {
         after=COMPLETED,
         now=("completed_at",),
         given=("counts", "spent_paise"),
+    ),
+    CampaignEvent.OWNER_REOPENED: Transition(
+        before=(COMPLETED, *_PAUSED),
+        after=PAUSED_BY_OWNER,
+        cleared=("completed_at", "counts", "spent_paise"),
     ),
 }
 
@@ -417,6 +423,12 @@ async def change_campaign(campaign: Campaign, changes: Document) -> Campaign:
     if changed is None:
         raise await not_now(campaign, "changed; pause it first")
     return cast(Campaign, changed)
+
+
+async def reopen_campaign(campaign: Campaign) -> Campaign:
+    """Pause a campaign that is completed or paused, so that its contacts may be called again. Raises
+    InvalidTransition in other states."""
+    return await _by_owner(campaign, CampaignEvent.OWNER_REOPENED)
 
 
 async def archive_campaign(campaign: Campaign, *, is_archived: bool = True) -> Campaign:

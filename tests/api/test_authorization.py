@@ -84,6 +84,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/campaigns/{campaign_id}/validate": (401, 200, 404, 200, 200),
     "PATCH /api/campaigns/{campaign_id}": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/copy": (401, 201, 404, 403, 201),
+    "POST /api/campaigns/{campaign_id}/retry-unreached": (401, 409, 404, 403, 409),
     "POST /api/campaigns/{campaign_id}/archive": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/unarchive": (401, 200, 404, 403, 200),
     "DELETE /api/campaigns/{campaign_id}": (401, 204, 404, 403, 204),
@@ -256,7 +257,7 @@ class World:
         """The status of the answer that `actor` gets."""
         if row.endswith("/pause"):
             self.place["campaign_id"] = await self.campaign(**LATER)
-        elif row.endswith(("/resume", "/cancel", "/archive")) or row.startswith(
+        elif row.endswith(("/resume", "/cancel", "/archive", "-unreached")) or row.startswith(
             "PATCH /api/campaigns/"
         ):
             self.place["campaign_id"] = await self.campaign(**LATER, start=False)

@@ -1,7 +1,6 @@
 """Answers about campaigns: how a campaign, its estimate and its rejected rows are shown."""
 
 import asyncio
-import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
@@ -166,8 +165,7 @@ async def one(campaign: Campaign) -> CampaignOut:
     found = (await shown([campaign]))[0]
     if campaign["status"] == "running":
         figures = await statistics.find_statistics(campaign["_id"])
-        minutes = validation.eta_minutes(figures, found.counts)
-        found.eta = None if minutes is None else clock.now() + dt.timedelta(minutes=minutes)
+        found.eta = statistics.find_eta(campaign, found.counts, figures, clock.now())
     return found
 
 

@@ -14,8 +14,8 @@ from campaigns import contacts, statistics
 from campaigns import records as campaign_records
 from campaigns import results as campaign_results
 from campaigns.contacts import ContactCategory, Counts
-from campaigns.options import Weekday
 from campaigns.records import Campaign
+from compliance.calling_hours import Weekday
 from core import clock
 from core.errors import InvalidRequest, NotFound
 from users import User

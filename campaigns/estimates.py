@@ -3,13 +3,14 @@
 import asyncio
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import Final, Literal
 
 from billing import charging, pricing, rates
 from billing.pricing import Rate
 from billing.rate_cards import DestinationNotRated
 from billing.rates import Pricing
 from campaigns import statistics
+from campaigns.options import EstimateFields, RateGroup
 from core import config, money
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -23,19 +24,6 @@ DurationSource = Literal[
 DURATION_SECONDS_DEFAULT: Final = 30
 # Groups beyond so many are counted in the last one.
 _GROUPS_MAX: Final = 200
-
-
-class RateGroup(TypedDict):
-    """The numbers of a list that have the same rate: one of them, and how many they are."""
-
-    number: str
-    count: int
-
-
-class EstimateFields(TypedDict):
-    """What an estimate needs to know of a list, stored with its campaign when the list comes in."""
-
-    rate_groups: NotRequired[list[RateGroup]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

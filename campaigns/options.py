@@ -45,6 +45,19 @@ class OptionFields(TypedDict):
     archived_at: NotRequired[dt.datetime | None]  # not listed unless asked for
 
 
+class RateGroup(TypedDict):
+    """The numbers of a list that have the same rate: one of them, and how many they are."""
+
+    number: str
+    count: int
+
+
+class EstimateFields(TypedDict):
+    """What an estimate needs to know of a list, stored with its campaign when the list comes in."""
+
+    rate_groups: NotRequired[list[RateGroup]]
+
+
 NO_RETRY: Final[RetryFields] = {"max_attempts": 1, "delays_minutes": {}}
 RETRY_DEFAULT: Final[RetryFields] = {
     "max_attempts": 3,

@@ -11,8 +11,7 @@ from billing import charging, limits
 from billing.limits import SpendingKey
 from calls.placing import SpecFields
 from campaigns import contacts
-from campaigns.estimates import EstimateFields, RateGroup
-from campaigns.options import OptionFields, purpose_of
+from campaigns.options import EstimateFields, OptionFields, RateGroup, purpose_of
 from campaigns.phone_columns import ChosenBy
 from campaigns.variables import ColumnBlanks
 from compliance import calling_hours

@@ -8,7 +8,7 @@ import telephony
 from billing import charging
 from billing.charging import Outlook
 from calls.placing import CallSpec
-from campaigns import budgets, estimates, options, statistics, variables
+from campaigns import budgets, estimates, options, variables
 from campaigns.contacts import Counts
 from campaigns.estimates import Basis, Estimate, Work
 from campaigns.records import Campaign
@@ -98,12 +98,6 @@ def estimate_of(
 def contacts_left(counts: Counts) -> int:
     """How many contacts wait for a call, or for another one."""
     return sum(getattr(counts, name, 0) for name in ("pending", "retry_wait"))
-
-
-def eta_minutes(found: statistics.Statistics | None, counts: Counts) -> int | None:
-    """In how many minutes everybody is called once at the pace of the last minutes; None: unknown."""
-    pace = statistics.calls_per_minute(found, clock.now())
-    return None if not pace else int(contacts_left(counts) / pace) + 1
 
 
 # --- what is looked at --------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from billing.pricing import Rate
 from billing.rates import Pricing
 from campaigns import estimates
 from campaigns.estimates import Basis, RateGroups, Work
+from campaigns.options import RateGroup
 from core import config
-from tests.support.campaigns import create, numbers_of, shown, upload
+from tests.support.campaigns import create, numbers_of
 from tests.support.service import Person, Service, running
 from tests.support.service import test_settings as settings_of_tests
 
@@ -35,7 +36,7 @@ def basis(available_paise: int = 10_000, average_seconds: int | None = None) -> 
     return Basis(Pricing(None, None, RATE), available_paise, average_seconds)
 
 
-def groups(count: int) -> list[estimates.RateGroup]:
+def groups(count: int) -> list[RateGroup]:
     counted = RateGroups(Pricing(None, None, RATE))
     counted.add(numbers_of(count))
     return counted.fields()["rate_groups"]
@@ -77,9 +78,12 @@ def test_what_is_missing_is_at_least_what_one_call_needs(service: Service) -> No
 
 
 def test_the_contacts_that_are_left_share_the_groups(service: Service) -> None:
-    two = [{"number": "+919800000000", "count": 1}, {"number": "+919900000000", "count": 2}]
+    two: list[RateGroup] = [
+        {"number": "+919800000000", "count": 1},
+        {"number": "+919900000000", "count": 2},
+    ]
     for left in range(4):
-        found = estimates.estimate(basis(), Work(groups=two, contacts=left))  # type: ignore[arg-type]
+        found = estimates.estimate(basis(), Work(groups=two, contacts=left))
         assert sum(group.contacts for group in found.groups) == left
         assert found.cost_paise == 500 * left
 
@@ -100,21 +104,3 @@ async def test_a_campaign_shows_its_estimate_and_what_to_recharge(
     assert checked["ok"] is True
     assert (checked["estimate"]["cost"], checked["estimate"]["recharge"]) == (250.0, 150.0)
     assert [(p["code"], p["count"]) for p in checked["problems"]] == [("money_for_a_part", 30)]
-
-
-async def test_what_a_list_lacks_is_told_before_the_start(service: Service, person: Person) -> None:
-    content = "phone,name,city\n9876543210,Asha,Pune\n9876543211,,Pune\n12,Uma,\n"
-    draft = await upload(
-        service, person, content, start="false", message="Namaste {{Name}} in {{city|India}}"
-    )
-    if not draft["columns"]:
-        pytest.fail("the columns of the list were not kept")
-    assert draft["missing_variables"] == {"Name": {"count": 1, "rows": [3]}}
-    assert draft["rejected_by_code"] == {"invalid_number": 1}
-    path = f"/api/campaigns/{draft['campaign_id']}/validate"
-    checked = (await service.post(path, person)).json()
-    assert {(p["code"], p["count"], p["severity"]) for p in checked["problems"]} == {
-        ("missing_variable", 1, "warning"),
-        ("rejected_invalid_number", 1, "warning"),
-    }
-    assert (await shown(service, person, draft))["missing_variables"]["Name"]["count"] == 1

@@ -10,7 +10,7 @@ from typing import Final
 import payments
 import refunds
 from auth import sessions
-from calls import monitor
+from calls import monitor, single_calls
 from campaigns import dialer, results, statistics
 from core import database, database_members, outbox
 from core.errors import Problem
@@ -27,8 +27,9 @@ Job = Callable[[], Awaitable[object]]
 
 # Each job claims what it works on by leases in MongoDB, so any number of processes may run it.
 JOBS: dict[str, tuple[Job, float]] = {
-    "extend calls": (monitor.extend_due_calls, 0.25),
-    "sweep calls": (monitor.sweep_overdue_calls, 2.0),
+    "extend calls": (monitor.start_extensions, 0.25),
+    "sweep calls": (monitor.start_checks, 2.0),
+    "dial single calls": (single_calls.dial_committed, 0.5),
     "dial campaigns": (dialer.dial_due_campaigns, 0.5),
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll_due_refunds, 2.0),
@@ -92,6 +93,8 @@ async def stop() -> None:
     await asyncio.gather(*_tasks.values(), return_exceptions=True)
     _tasks.clear()
     _deadlines.clear()
+    await single_calls.stop()
+    await monitor.stop()
     await reconcile.stop()
     await audit_runs.stop()
 

@@ -14,7 +14,7 @@ from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
 from billing.pricing import Rate, Source
 from billing.rate_cards import DestinationNotRated
-from calls import placing
+from calls import placing, single_calls
 from calls import records as call_records
 from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
@@ -213,7 +213,8 @@ class QuoteOut(BaseModel):
     ),
 )
 async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idempotent) -> Response:
-    """Place a call. Its money is reserved first and charged when the network reports its end."""
+    """Order a call. It is answered when its money is reserved (`created`); then it is dialled, and
+    charged when the network reports its end."""
     spec = CallSpec(
         message=body.message,
         audio_url=body.audio_url,
@@ -227,7 +228,7 @@ async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idem
     )
 
     async def work(seed: str) -> Answer:
-        call = await placing.place_call(
+        call = await single_calls.order_call(
             user.id,
             call_id=f"call_{seed}",
             to=body.to,

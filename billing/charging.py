@@ -204,10 +204,12 @@ async def reserve(
     whole: bool = False,
     key: SpendingKey | None = None,
     budget: CampaignBudget | None = None,
+    calls_over: int = 0,
     companions: WithReservation,
 ) -> Reservation:
     """Count a call for its user's limits, the cap of the API key it is placed with and the budget of
     its campaign, and reserve its first slice, together with `companions`; with `whole` all of it.
+    `calls_over` is how many of the user's calls have a hold and no line any more.
 
     The call is counted first, and the count is undone when the wallet refuses: a crash in between
     leaves the limits stricter for that minute or day, never looser. Raises InsufficientBalance,
@@ -225,7 +227,7 @@ async def reserve(
         call_id=call_id,
         amount_paise=amount_paise,
         amount_paise_min=min(amount_paise, least_paise),
-        holds_max=allowed.concurrent_calls,
+        holds_max=allowed.concurrent_calls + calls_over,
     )
     try:
         outcome = await wallet.post(

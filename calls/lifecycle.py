@@ -1,7 +1,9 @@
 """Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, cast, get_args
 
 from billing import charging, pricing
@@ -11,7 +13,15 @@ from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, CountedResul
 from core import clock, database, leases, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import HoldNotFound, NotFound, Unavailable, invalid
-from telephony import NETWORK_FAULTS, OVER, RANK, Ambiguous, InvalidCallbackSignature, Report
+from telephony import (
+    NETWORK_FAULTS,
+    OVER,
+    RANK,
+    Ambiguous,
+    InvalidCallbackSignature,
+    Report,
+    network_health,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +34,19 @@ OVERRUN_SECONDS: Final = 60
 
 _EVENTS_KEPT: Final = 30
 
+# What a call has only until its money is settled or released.
+_OPEN_FIELDS: Final = ("next_check_at", "next_extend_at", "dial_at", "unbilled_since")
+
 # How long a claim lasts. What failed is tried again after it; a slice, before the limit is reached.
 _LEASE_SECONDS: Final = {"next_extend_at": 4, "next_check_at": 20}
 
-_BATCH_MAX: Final = 200
-_PARALLEL_MAX: Final = 16
+# How many due calls a process works on at once for each of the two times: in all, of one network and of
+# one user. A network that does not answer leaves room for the others, and so does a user of many calls.
+_AT_ONCE_MAX: Final = 96
+_OF_A_NETWORK_MAX: Final = 64
+_OF_A_USER_MAX: Final = 16
+# The work on one call takes less, or is stopped and tried again.
+_WORK_SECONDS: Final = 60.0
 
 
 # --- reports ------------------------------------------------------------------------------------
@@ -73,7 +91,7 @@ async def _advance(call: Call, report: Report) -> None:
     await database.write_together(
         Update(
             "calls",
-            {"_id": call["_id"], "rank": {"$lt": report.rank}},
+            {"_id": call["_id"], **records.may_become(cast(Status, report.status))},
             {"$set": changes, "$push": push_of_report(report)},
         )
     )
@@ -119,7 +137,8 @@ async def end_call(
 
 async def _end(call: Call, report: Report) -> None:
     """Commit final status, charge, release and event together; the first end is the valid one."""
-    contradicts = call["rank"] == OVER and report.status != call["status"]
+    is_lost = call["failure_reason"] == records.LOST_BY_NETWORK
+    contradicts = call["rank"] == OVER and report.status != call["status"] and not is_lost
     if call["billing_status"] in RESOLVED or contradicts:
         if call["billing_status"] in RESOLVED:
             # Repeated here, in case a crash after the charge prevented it.
@@ -146,7 +165,7 @@ async def _settle(call: Call, report: Report, *, seconds: int, **extra_fields: A
                 {"_id": call["_id"]},
                 {
                     "$set": changes,
-                    "$unset": {"next_check_at": "", "next_extend_at": ""},
+                    "$unset": dict.fromkeys(_OPEN_FIELDS, ""),
                     "$push": push_of_report(report),
                 },
             ),
@@ -164,6 +183,8 @@ async def _settle(call: Call, report: Report, *, seconds: int, **extra_fields: A
         return False
     _log_overrun(call, charge)
     if report.status == "failed" and report.reason in NETWORK_FAULTS:
+        outcome = network_health.outcome_of_fault(report.reason)
+        await network_health.record_outcome(call["provider"], outcome)
         await charging.cancel_count_of_day(call)
     return True
 
@@ -190,6 +211,7 @@ async def _await_duration(call: Call, report: Report) -> None:
                 "billing_status": "pending_duration",
                 "next_check_at": next_check_at,
                 "checks": 0,
+                "unbilled_since": clock.now(),
             },
             "$unset": {"next_extend_at": ""},
             "$push": push_of_report(report),
@@ -204,12 +226,31 @@ async def _review(call: Call, report: Report, reason: str) -> None:
         "calls",
         {"_id": call["_id"], "billing_status": {"$in": ["held", "pending_duration"]}},
         {
-            "$set": fields_of_end(report) | {"billing_status": "review", "review_reason": reason},
+            "$set": fields_of_end(report)
+            | {
+                "billing_status": "review",
+                "review_reason": reason,
+                "unbilled_since": clock.now(),
+            },
             "$unset": {"next_check_at": "", "next_extend_at": ""},
             "$push": push_of_report(report),
         },
     )
     await _with_event(change, call_ended_event(call, report, seconds=0, cost_paise=0))
+
+
+async def mark_lost(call: Call, reason: str) -> None:
+    """End a call of which its network cannot say what became of it: `failed` if it was not over, its line
+    free. Its money is held until a person decides, or the network reports an end after all."""
+    report = Report(
+        event_id="own:lost",
+        provider_call_id=None,
+        status=call["status"] if call["rank"] == OVER else "failed",
+        duration_seconds=None,
+        occurred_at=call["ended_at"] or clock.now(),
+        reason=call["failure_reason"] or records.LOST_BY_NETWORK,
+    )
+    await _review(call, report, reason)
 
 
 async def resolve_review(call_id: str, *, duration_seconds: int | None, by: str, note: str) -> Call:
@@ -255,7 +296,11 @@ async def claim_submission(call: Call) -> Call | None:
         "updated_at": now,
         "next_check_at": clock.after(timing.VISIBILITY_SECONDS, since=now),
     }
-    claim = Update("calls", {"_id": call["_id"], "status": "created"}, {"$set": changes})
+    claim = Update(
+        "calls",
+        {"_id": call["_id"], **records.may_become("submitting")},
+        {"$set": changes, "$unset": {"dial_at": ""}},
+    )
     if await database.write_together(claim):
         return cast(Call, call | changes)
     found = await records.get_call(call["_id"])
@@ -279,7 +324,10 @@ async def end_unsubmitted(call: Call, *, status: Status, reason: str) -> None:
     ended: Document = {"status": status, "rank": OVER, "failure_reason": reason}
     await db.calls.update_one(
         {"_id": call["_id"], "status": "created"},
-        {"$set": ended | {"ended_at": now, "updated_at": now, "next_check_at": clock.after(5)}},
+        {
+            "$set": ended | {"ended_at": now, "updated_at": now, "next_check_at": clock.after(5)},
+            "$unset": {"dial_at": ""},
+        },
     )
     found = await records.get_call(call["_id"])
     if is_end_unfinished(found):
@@ -295,7 +343,7 @@ async def mark_queued(call: Call, provider_call_id: str) -> Call:
     """Record that the network accepted the call; the call as it is then (a callback may be earlier)."""
     its_id = {"provider_call_id": provider_call_id}
     changes = _check_times(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
-    not_yet = {"_id": call["_id"], "rank": {"$lt": RANK["queued"]}}
+    not_yet = {"_id": call["_id"], **records.may_become("queued")}
     if await database.write_together(Update("calls", not_yet, {"$set": changes})):
         return cast(Call, call | changes)
     found = await records.get_call(call["_id"])
@@ -322,7 +370,7 @@ async def mark_unknown(call: Call) -> Call:
     """Record that it is unknown whether the network accepted the call: the network is asked later,
     and nothing is redialled."""
     await db.calls.update_one(
-        {"_id": call["_id"], "status": "submitting"},
+        {"_id": call["_id"], **records.may_become("unknown")},
         {"$set": {"status": "unknown", "updated_at": clock.now()}},
     )
     return await records.get_call(call["_id"])
@@ -378,16 +426,89 @@ async def _with_event(change: Update, event: Insert) -> None:
 # --- due work -----------------------------------------------------------------------------------
 
 
+class _DueWork:
+    """The due calls that this process works on for one field, each in a task of its own."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[asyncio.Task[None], tuple[str, str]] = {}
+        self.unclaimed: set[str] = set()
+
+    @property
+    def room(self) -> int:
+        """How many more may be begun."""
+        return _AT_ONCE_MAX - len(self.tasks)
+
+    def full(self) -> tuple[list[str], list[str]]:
+        """The users and the networks that have as many as they may."""
+        users = Counter(user_id for user_id, _ in self.tasks.values())
+        networks = Counter(network for _, network in self.tasks.values())
+        return (
+            [user_id for user_id, count in users.items() if count >= _OF_A_USER_MAX],
+            [network for network, count in networks.items() if count >= _OF_A_NETWORK_MAX],
+        )
+
+    def begin(self, call: Call, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin the work on a call."""
+        task = asyncio.create_task(work)
+        self.tasks[task] = call["user_id"], call["provider"]
+        task.add_done_callback(lambda done: self.tasks.pop(done, None))
+        return task
+
+
+_due_work: Final = {field: _DueWork() for field in _LEASE_SECONDS}
+
+
 async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -> int:
-    """Do `work` on the calls whose `field` (a time) has passed; how many there were.
+    """`start_due_calls`, and wait until all that was started is done; how many there were."""
+    count = 0
+    while started := await start_due_calls(field, work):
+        count += len(started)
+        await asyncio.wait(started)
+    return count
 
-    Each is claimed by moving its time ahead by a lease, so that any number of processes may do
-    this, and what a process had claimed that died is due again. What fails is due again, too; it is
-    logged as an error unless the database or the network could not be reached.
+
+async def start_due_calls(
+    field: str, work: Callable[[Call], Awaitable[None]]
+) -> list[asyncio.Task[None]]:
+    """Begin `work` on each call whose `field` (a time) has passed, in a task of its own; the tasks.
+
+    None waits for another, whatever its network takes to answer: of one user and of one network there
+    are only so many at once, and the calls of the others go past them. Each is claimed by moving its
+    time ahead by a lease, so that any number of processes may do this, and what a process had claimed
+    that died is due again. What fails is due again, too; it is logged as an error unless the database
+    or the network could not be reached.
     """
-    ids = await leases.due_ids(db.calls, field, limit=_BATCH_MAX)
+    due, started = _due_work[field], []
+    while due.room > 0:
+        users, networks = due.full()
+        found = db.calls.find(
+            {
+                # The type is named because only then MongoDB uses a partial index over dates.
+                field: {"$lte": clock.now(), "$type": "date"},
+                "_id": {"$nin": sorted(due.unclaimed)},
+                "user_id": {"$nin": users},
+                "provider": {"$nin": networks},
+            },
+            {"user_id": 1, "provider": 1},
+            sort=[(field, 1)],
+            limit=due.room,
+        )
+        begun = 0
+        for call in cast(list[Call], await found.to_list(None)):
+            users, networks = due.full()
+            if call["user_id"] not in users and call["provider"] not in networks:
+                due.unclaimed.add(call["_id"])
+                started.append(due.begin(call, _claim_and_work(call["_id"], field, work)))
+                begun += 1
+        if not begun:
+            break
+    return started
 
-    async def claim_and_work(call_id: str) -> None:
+
+async def _claim_and_work(
+    call_id: str, field: str, work: Callable[[Call], Awaitable[None]]
+) -> None:
+    try:
         call = await leases.claim(
             db.calls,
             call_id,
@@ -395,19 +516,32 @@ async def claim_due_calls(field: str, work: Callable[[Call], Awaitable[None]]) -
             until=clock.after(_LEASE_SECONDS[field]),
             count="checks" if field == "next_check_at" else None,
         )
-        if call is None:
-            return
-        try:
-            await work(cast(Call, call))
-        except Exception as problem:
-            is_passing = isinstance(problem, Unavailable | Ambiguous)
-            if is_passing or database.is_away(problem):
-                log.warning("call %s: %s: %s; tried again", call_id, field, problem)
-            else:  # a defect of ours: it must stop neither the other calls nor the worker
-                log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
+        _due_work[field].unclaimed.discard(call_id)
+        if call is not None:
+            async with asyncio.timeout(_WORK_SECONDS):
+                await work(cast(Call, call))
+    except Exception as problem:
+        is_passing = isinstance(problem, Unavailable | Ambiguous | TimeoutError)
+        if is_passing or database.is_away(problem):
+            log.warning("call %s: %s: %s; tried again", call_id, field, problem)
+        else:  # a defect of ours: it must stop neither the other calls nor the worker
+            log.error("call %s: %s: a defect", call_id, field, exc_info=problem)
+    finally:
+        _due_work[field].unclaimed.discard(call_id)
 
-    await leases.gather_bounded(claim_and_work, ids, _PARALLEL_MAX)
-    return len(ids)
+
+async def wait_for_due_calls() -> None:
+    """Wait until nothing of what was started is still worked on in this process."""
+    while tasks := [task for due in _due_work.values() for task in due.tasks]:
+        await asyncio.wait(tasks)
+
+
+async def stop_due_calls() -> None:
+    """Stop what was started; it is due again when its lease is over."""
+    tasks = [task for due in _due_work.values() for task in due.tasks]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # --- fields and events of a report --------------------------------------------------------------
@@ -553,6 +687,8 @@ database.declare(
         Index(("user_id", "created_at", "_id"), only_where={"rank": {"$lt": OVER}}),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
+        Index(("dial_at",), only_where={"dial_at": {"$exists": True}}),
+        Index(("user_id",), only_where={"unbilled_since": {"$exists": True}}),
         # The attempts of a campaign, in their order.
         Index(
             ("campaign_id", "created_at", "_id"), only_where={"campaign_id": {"$type": "string"}}

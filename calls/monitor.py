@@ -31,6 +31,8 @@ _EARLY_SECONDS: Final = 3
 # How often a call that rings in real time is asked about, near the end of its first slice.
 _RINGING_PAUSE_SECONDS: Final = 5.0
 _CHECKS_MAX: Final = 30
+# Of a network that answers and does not know the call: about 20 minutes after its latest end.
+_FORGOTTEN_CHECKS_MAX: Final = 8
 _FROZEN_BATCH: Final = 10_000
 _PARALLEL_MAX: Final = 16
 _CHECK_PAUSE_SECONDS_MAX: Final = 3_600
@@ -46,6 +48,11 @@ async def extend_due_calls() -> int:
     reservation covers the network's limit. Any process may do it; each call is claimed by a lease.
     """
     return await lifecycle.claim_due_calls("next_extend_at", _extend)
+
+
+async def start_extensions() -> int:
+    """`extend_due_calls`, without waiting until they are done: none waits for another's network."""
+    return len(await lifecycle.start_due_calls("next_extend_at", _extend))
 
 
 async def _extend(call: Call) -> None:
@@ -175,6 +182,16 @@ async def sweep_overdue_calls() -> int:
     return await lifecycle.claim_due_calls("next_check_at", _check)
 
 
+async def start_checks() -> int:
+    """`sweep_overdue_calls`, without waiting until they are done."""
+    return len(await lifecycle.start_due_calls("next_check_at", _check))
+
+
+async def stop() -> None:
+    """Stop what was started and is not done."""
+    await lifecycle.stop_due_calls()
+
+
 async def _ask(call: Call) -> Report | None:
     """The network's report of a call; only where its id was lost, our similar calls are read, too.
 
@@ -212,7 +229,8 @@ async def _check(call: Call) -> None:
             await _check_later(call, "the network does not say how it ended")
         return None
     if call["rank"] > RANK["submitting"]:
-        return await _check_later(call, "the network took this call and does not know it now")
+        reason = "the network took this call and does not know it now"
+        return await _check_later(call, reason, checks_max=_FORGOTTEN_CHECKS_MAX)
     if clock.now() < timing.visible_at(call):
         return await _check_later(call, "the network does not know it yet")
     return await lifecycle.end_call(
@@ -234,17 +252,15 @@ async def _cut_off(call: Call, report: Report) -> None:
             log.warning("call %s: not hung up: %s", call["_id"], problem)
 
 
-async def _check_later(call: Call, reason: str) -> None:
-    """Check again after a growing pause; after `_CHECKS_MAX` checks the call needs a review, too."""
+async def _check_later(call: Call, reason: str, *, checks_max: int = _CHECKS_MAX) -> None:
+    """Check again after a growing pause; after `checks_max` checks the call is lost, and needs a review,
+    too."""
     pause_seconds = min(_CHECK_PAUSE_SECONDS_MAX, 5 * 2 ** min(call["checks"], 10))
     # A network that knows a duration only minutes later need not be asked every second.
     pause_seconds = max(pause_seconds, timing.capabilities_of(call).duration_after_seconds)
-    again_at = clock.after(pause_seconds)
-    if call["checks"] < _CHECKS_MAX:
-        return await lifecycle.update_open_call(call, next_check_at=again_at)
-    return await lifecycle.update_open_call(
-        call, next_check_at=again_at, billing_status="review", review_reason=reason
-    )
+    if call["checks"] >= checks_max:
+        await lifecycle.mark_lost(call, reason)
+    await lifecycle.update_open_call(call, next_check_at=clock.after(pause_seconds))
 
 
 # --- frozen wallets -----------------------------------------------------------------------------

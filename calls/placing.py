@@ -4,7 +4,7 @@ import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Iterable
-from typing import Final, Literal, NotRequired, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
 import telephony
 from billing import charging, rates
@@ -15,7 +15,7 @@ from calls import lifecycle, records, timing
 from calls.records import Call, Scenario
 from core import clock, config, database, phone_numbers
 from core.database import Document, Write
-from core.errors import Unavailable, invalid
+from core.errors import TooManyCalls, Unavailable, invalid
 from telephony import (
     OVER,
     RANK,
@@ -207,7 +207,7 @@ async def reserve_call(
     number = phone_numbers.checked(to)
     spec = spec.normalized()
     rate = await rates.get_rate(user_id, number, spec.connect_to)
-    call = _new_call(user_id, call_id, number, rate, script) | {
+    call = _new_call(user_id, call_id, number, rate, script, campaign_id) | {
         "message": spec.message,
         "audio_url": spec.audio_url,
         "connect_to": spec.connect_to,
@@ -216,7 +216,6 @@ async def reserve_call(
         "language": spec.language,
         "voice": spec.voice,
         "keys": spec.keys,
-        "campaign_id": campaign_id,
         "caller_id": caller_id,
         "attempt_number": attempt_number,
         **charging.key_fields(key),
@@ -228,7 +227,7 @@ async def reserve_call(
             lifecycle.written(cast(Call, call | _fields_of_reservation(reservation, network.can)))
         ]
 
-    reservation = await charging.reserve(
+    reservation = await _reserved(
         user_id,
         call_id=call_id,
         rate=rate,
@@ -243,6 +242,20 @@ async def reserve_call(
     return cast(Call, call | _fields_of_reservation(reservation, network.can))
 
 
+async def _reserved(user_id: str, **options: Any) -> Reservation:
+    """`charging.reserve`. A call that is over keeps its hold until its price is known, but not its line:
+    where all that the user may have at once are held, those that are over do not count."""
+    try:
+        return await charging.reserve(user_id, **options)
+    except TooManyCalls as refusal:
+        if refusal.extra.get("limited_by") != "concurrent_calls":
+            raise
+        calls_over = await records.count_unbilled_calls(user_id)
+        if not calls_over:
+            raise
+    return await charging.reserve(user_id, calls_over=calls_over, **options)
+
+
 async def submit_call(call: Call) -> Call:
     """Ask the network for a committed call now, in a turn that the caller has; the call as it is then.
 
@@ -254,7 +267,12 @@ async def submit_call(call: Call) -> Call:
     claimed = await lifecycle.claim_submission(call)
     if claimed is None:
         return await records.get_call(call["_id"])
-    call_id, network = call["_id"], telephony.get_provider(call["provider"])
+    return await submit_claimed(claimed)
+
+
+async def submit_claimed(claimed: Call) -> Call:
+    """`submit_call` for a call that the caller has claimed (`lifecycle.claim_submission`)."""
+    call_id, network = claimed["_id"], telephony.get_provider(claimed["provider"])
     try:
         if clock.now() > clock.after(SUBMIT_SECONDS, since=timing.submitted_at(claimed)):
             raise telephony.NotSent(telephony.TOO_SLOW)
@@ -307,13 +325,19 @@ def _script_of(spec: CallSpec, network: Provider) -> Simulate | None:
 
 
 def _new_call(
-    user_id: str, call_id: str, number: str, rate: Rate, script: Simulate | None
+    user_id: str,
+    call_id: str,
+    number: str,
+    rate: Rate,
+    script: Simulate | None,
+    campaign_id: str | None,
 ) -> Document:
     now = clock.now()
     rings_seconds = script.wall_seconds - script.talk_wall_seconds if script else RING_SECONDS
     return {
         "_id": call_id,
         "user_id": user_id,
+        "campaign_id": campaign_id,
         "to": number,
         "status": "created",
         "rank": RANK["created"],
@@ -336,7 +360,8 @@ def _new_call(
         "events": [],
         "checks": 0,
         "next_check_at": clock.after(timing.UNSUBMITTED_SECONDS, since=now),
-        # So that another process can submit it.
+        # So that another process can submit it: of a campaign its dispatcher, else whoever finds it.
+        **({"dial_at": now} if campaign_id is None else {}),
         "simulate": None if script is None else dataclasses.asdict(script),
     }
 
@@ -364,7 +389,7 @@ async def hang_up_call(call_id: str) -> Call:
     CannotHangUp when it is one without this capability.
     """
     call = await records.get_call(call_id)
-    if call["rank"] < OVER:
+    if call["rank"] < OVER or call["failure_reason"] == records.LOST_BY_NETWORK:
         network = telephony.get_provider(call["provider"])
         if not network.can.can_hang_up:
             raise CannotHangUp(

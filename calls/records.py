@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
-from typing import Final, Literal, NotRequired, TypedDict, cast
+from typing import Final, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 from billing.charging import BilledCall
 from core import clock, database, pagination
@@ -35,7 +35,62 @@ BillingStatus = Literal[
 ]
 
 RESOLVED: Final = ("settled", "released")
+
+_OPEN: Final[tuple[Status, ...]] = (
+    "created",
+    "submitting",
+    "unknown",
+    "queued",
+    "initiated",
+    "ringing",
+    "in_progress",
+)
+_ENDS: Final[tuple[Status, ...]] = ("completed", "busy", "no_answer", "failed", "canceled")
+
+
+class Transition(NamedTuple):
+    """A row of the state table: who changes a call of these statuses to that one, and when."""
+
+    before: tuple[Status, ...]
+    after: Status
+    by: str
+
+
+# The state table of calls: every change of a status is one of these (docs/states.md is made from it).
+TRANSITIONS: Final = (
+    Transition(("created",), "submitting", "whoever has a turn for it: one caller alone"),
+    Transition(("created",), "canceled", "its dispatcher withdraws it, or nobody submitted it"),
+    Transition(("created",), "failed", "it got no turn in time"),
+    Transition(("submitting",), "unknown", "the network was asked and gave no answer"),
+    Transition(("submitting",), "failed", "the network refused it, or was not reached"),
+    Transition(
+        ("submitting", "unknown"), "failed", "the network was asked again and has no such call"
+    ),
+    *(
+        Transition(_OPEN[: _OPEN.index(status)], status, "the network accepts or reports it")
+        for status in _OPEN[_OPEN.index("queued") :]
+    ),
+    *(Transition(_OPEN, status, "the network reports its end") for status in _ENDS),
+    Transition(_OPEN[1:], "failed", "the network cannot say any more what became of it"),
+    *(
+        Transition(("failed",), status, "the network reports the end of a lost one after all")
+        for status in _ENDS
+        if status != "failed"
+    ),
+    Transition(_ENDS, "completed", "a person who reviews it decides that somebody talked"),
+)
+
+
+def may_become(status: Status) -> Document:
+    """The filter that matches a call which may take this status."""
+    before = {before for row in TRANSITIONS if row.after == status for before in row.before}
+    return {"status": {"$in": sorted(before)}}
+
+
 IN_REVIEW: Final[Document] = {"review_reason": {"$type": "string"}}
+
+# Why a call failed of which its network does not know any more what became of it.
+LOST_BY_NETWORK: Final = "lost_by_network"
 
 # A network that queues calls may begin one this much later than it was placed.
 _NEAR_SECONDS: Final = 1_000
@@ -105,6 +160,8 @@ class Call(BilledCall):
     attempt_number: NotRequired[int | None]  # how often its contact was called with it
     # its state
     attempt: NotRequired[str | None]  # which attempt submits it, or submitted it
+    unbilled_since: NotRequired[dt.datetime]  # it ended, its money is not settled or released yet
+    dial_at: NotRequired[dt.datetime]  # a single call waits since then for its turn
     submitted_at: NotRequired[dt.datetime]  # when that began; absent: the network was never asked
     status: Status
     rank: int  # of the status, in `telephony.RANK`
@@ -211,6 +268,18 @@ async def list_live_calls(user_id: str, *, limit: int) -> list[Call]:
     """At most `limit` calls of a user that are not over, newest first."""
     live = {"user_id": user_id, "rank": {"$lt": OVER}}
     found = db.calls.find(live, sort=_NEWEST.sort, limit=limit)
+    return cast(list[Call], await found.to_list(None))
+
+
+async def count_unbilled_calls(user_id: str) -> int:
+    """How many calls of a user are over, and their money is still held: their lines are free."""
+    return await db.calls.count_documents({"user_id": user_id, "unbilled_since": {"$exists": True}})
+
+
+async def list_committed_calls(*, limit: int) -> list[Call]:
+    """At most `limit` single calls of all users that are committed and wait for their turn at the
+    network, the oldest first."""
+    found = db.calls.find({"dial_at": {"$exists": True}}, sort=[("dial_at", 1)], limit=limit)
     return cast(list[Call], await found.to_list(None))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
 from core import clock, config, database
@@ -24,6 +25,7 @@ _LATE_SHARE: Final = 0.1
 # When to ask again after the other kind's turn, and how long one that asked counts as waiting.
 _AGAIN_SECONDS: Final = 0.05
 _WAITS_SECONDS: Final = 0.5
+_TRIES_MAX: Final = 5
 
 
 class Queue(TypedDict):
@@ -36,6 +38,7 @@ class Queue(TypedDict):
     # until when the kinds of calls that were refused a turn count as waiting for one
     single_until: NotRequired[dt.datetime]
     campaign_until: NotRequired[dt.datetime]
+    single_user: NotRequired[str]  # whose single call had a turn last
     single_due: NotRequired[float]  # while both wait: from 1 on, a single call has the next turn
 
 
@@ -53,8 +56,7 @@ async def take_turn(network: Provider, share: Share) -> float:
     setting), and missed ones are not made up for. While both kinds of calls wait, `SINGLE_SHARE` of
     them go to single calls; either kind takes what the other leaves.
     """
-    rate = _calls_per_second(network)
-    if rate is None:
+    if (rate := _calls_per_second(network)) is None:
         return 0.0
     stages = _stages(share, interval_ms=1_000 / rate)
     found = await db.turns.find_one_and_update(
@@ -108,6 +110,27 @@ def _stages(share: Share, *, interval_ms: float) -> list[Document]:
         },
         {"$unset": "both_wait"},
     ]
+
+
+def is_limited(network: Provider) -> bool:
+    """Whether calls have to wait for turns at this network."""
+    return _calls_per_second(network) is not None
+
+
+async def take_user(network: Provider, users: Sequence[str]) -> str:
+    """Whose turn it is of these users (not empty) that wait for single calls: one after the other, over
+    all processes. At most one turn is given twice when two processes ask at once and one gives up."""
+    order = sorted(users)
+    for _ in range(_TRIES_MAX):
+        queue = await db.turns.find_one({"_id": network.name}, {"single_user": 1}) or {}
+        last = queue.get("single_user")
+        chosen = next((user for user in order if last is None or user > last), order[0])
+        moved = await db.turns.update_one(
+            {"_id": network.name, "single_user": last}, {"$set": {"single_user": chosen}}
+        )
+        if moved.matched_count:
+            return chosen
+    return order[0]
 
 
 async def take_turns(network: Provider, count: int) -> list[dt.datetime]:

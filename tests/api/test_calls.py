@@ -19,7 +19,7 @@ from reporting import audit
 from telephony import Ambiguous, Dial, NotSent, Refused, Report, Simulate
 from telephony.simulator import Simulator, sign
 from tests.support import calls as calling
-from tests.support.service import Person, Service, running, test_settings
+from tests.support.service import Person, Service, running, test_settings, until
 
 
 @pytest.fixture(scope="module")
@@ -394,6 +394,7 @@ async def test_a_callback_may_come_before_the_networks_answer(
     person = await service.signup()
     await service.fund(person, 10)
     call = await calling.place(service, person, calling.SILENT)
+    call = await calling.over(service, person, call["call_id"])
     assert (call["status"], call["billing_status"], call["cost"]) == ("completed", "settled", 2.0)
     assert (await service.balance(person))["balance"] == 8.0
 
@@ -417,7 +418,13 @@ async def test_the_networks_id_is_kept_when_the_callback_that_was_faster_did_not
     await service.fund(person, 10)
     call = await calling.place(service, person, calling.SILENT)
     assert call["status"] == "in_progress"
-    assert call["provider_call_id"] == f"sim_{call['call_id'].removeprefix('call_')}"
+    its_id = f"sim_{call['call_id'].removeprefix('call_')}"
+
+    async def is_kept() -> bool:
+        found = await calling.shown(service, person, call["call_id"])
+        return bool(found["provider_call_id"] == its_id)
+
+    await until(is_kept)
 
 
 async def test_the_simulator_says_who_answered_when_it_is_asked_to_find_out(

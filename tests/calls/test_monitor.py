@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import telephony
 import wallet
 import worker
-from calls import monitor, timing
+from calls import lifecycle, monitor, records, timing
 from calls.records import Call
-from core import clock
+from core import clock, config
 from core.database import db
 from core.outbox import Event
 from reporting import audit
@@ -21,7 +22,7 @@ from telephony.simulator import Simulator
 from telephony.simulator.lifecycle import SimulatedCall
 from telephony.simulator.runner import Runner
 from tests.support import calls as calling
-from tests.support.service import Person, Service, running, test_settings
+from tests.support.service import Person, Service, running, test_settings, until
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +282,93 @@ async def test_a_call_that_the_network_took_and_forgot_keeps_its_money(
     assert (found["status"], found["billing_status"]) == ("queued", "held")
     assert found["next_check_at"] > clock.now()
     assert (await service.balance(person))["held"] == 10.0
+
+
+async def test_a_call_that_the_network_forgot_for_good_is_over_and_its_money_waits_for_a_person(
+    service: Service,
+) -> None:
+    person = await funded(service, 100)
+    call_id = (await calling.place(service, person, calling.SILENT))["call_id"]
+    await db.calls.update_one({"_id": call_id}, {"$set": {"campaign_id": "camp_forgotten"}})
+    await db.simulated_calls.delete_one({"reference": call_id})
+    for _ in range(2):  # and once only
+        await due_now(call_id, "next_check_at", checks=8)
+    found = await kept(call_id)
+    assert (found["status"], found["failure_reason"]) == ("failed", "lost_by_network")
+    assert (found["billing_status"], found["rank"]) == ("review", telephony.OVER)
+    assert await records.count_unbilled_calls(person.id) == 1
+    assert (await service.balance(person))["held"] == 10.0
+    told = {"name": "CallEnded", "data.call_id": call_id}
+    events = await db.events.find(told).to_list(None)
+    assert [event["data"]["status"] for event in events] == ["failed"]
+    # What the network reports after all decides about the money.
+    await calling.report(service, call_id, "completed", 30)
+    found = await kept(call_id)
+    assert (found["billing_status"], found["cost_paise"]) == ("settled", 500)
+    assert found["review_reason"] is None
+    assert await records.count_unbilled_calls(person.id) == 0
+
+
+async def test_a_line_is_free_when_its_call_is_over_also_while_its_price_is_not_known(
+    service: Service,
+) -> None:
+    person = await funded(service, 100)
+    config.use(service.settings.model_copy(update={"max_concurrent_calls": 1}))
+    first = await calling.place(service, person, calling.SILENT)
+    assert (await calling.ask(service, person, calling.SILENT)).status_code == 429
+    await calling.report(service, first["call_id"], "completed")
+    found = await kept(first["call_id"])
+    assert (found["status"], found["billing_status"]) == ("completed", "pending_duration")
+    second = await calling.place(service, person, calling.SILENT)
+    assert (await calling.ask(service, person, calling.SILENT)).status_code == 429
+    await calling.report(service, first["call_id"], "completed", 30)
+    await calling.report(service, second["call_id"], "completed", 30)
+    assert await calling.debits(service, person) == [5.0, 5.0]
+    assert (await audit.audit(person.id)).ok
+    config.use(service.settings)
+
+
+@pytest.mark.parametrize("field", ["next_extend_at", "next_check_at"])
+async def test_an_answer_that_does_not_come_delays_no_other_call(
+    service: Service, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    """The network does not answer about more calls than were worked on at once before."""
+    person, other = await funded(service, 1_000), await funded(service, 100)
+    silent = [await talking(service, person) for _ in range(18)]
+    last = await talking(service, other)
+    answers = asyncio.Event()
+    asked: list[str] = []
+    extend, look_up = Simulator.extend, Simulator.look_up
+
+    async def slow_extend(network: Simulator, call: NetworkCall, limit_seconds: int) -> bool:
+        asked.append(call["_id"])
+        if call["_id"] in silent:
+            await answers.wait()
+        return await extend(network, call, limit_seconds)
+
+    async def slow_look_up(network: Simulator, call: NetworkCall, *others: Any) -> Report | None:
+        asked.append(call["_id"])
+        if call["_id"] in silent:
+            await answers.wait()
+        return await look_up(network, call, *others)
+
+    monkeypatch.setattr(Simulator, "extend", slow_extend)
+    monkeypatch.setattr(Simulator, "look_up", slow_look_up)
+    start = monitor.start_checks if field == "next_check_at" else monitor.start_extensions
+    async with calling.turn:
+        now = clock.now()
+        for at, call_id in enumerate((*silent, last)):
+            due = {"$set": {field: clock.after(at - 100, since=now)}}
+            await db.calls.update_one({"_id": call_id}, due)
+        await start()
+
+        async def is_asked_about() -> bool:
+            return last in asked
+
+        await until(is_asked_about)
+        assert 1 <= len(set(asked) & set(silent)) <= 16  # this user's others wait
+        answers.set()
+        await lifecycle.wait_for_due_calls()
 
 
 async def test_the_answer_whose_news_was_lost_does_not_cut_the_call(

@@ -8,7 +8,10 @@ import httpx
 
 import telephony
 import worker
+from calls import lifecycle
 from core import clock
+from core.database import db
+from telephony import network_health
 from telephony.simulator import SIGNATURE_HEADER, sign
 from tests.support.service import Person, Service
 
@@ -28,11 +31,20 @@ def chores_in_turn() -> dict[str, tuple[worker.Job, float]]:
     def in_turn(chore: worker.Job) -> worker.Job:
         async def run() -> object:
             async with turn:
-                return await chore()
+                done = await chore()
+                await lifecycle.wait_for_due_calls()
+                return done
 
         return run
 
     return {name: (in_turn(chore), pause) for name, (chore, pause) in worker.JOBS.items()}
+
+
+async def forget_network_health() -> None:
+    """As if every network had answered well until now."""
+    await db.network_health.delete_many({})
+    network_health._cached.clear()
+    network_health._accepted.clear()
 
 
 async def ask(
@@ -46,11 +58,22 @@ async def ask(
 async def place(
     service: Service, person: Person, scenario: dict[str, Any] | None = None, **body: Any
 ) -> dict[str, Any]:
-    """A call that is accepted."""
+    """A call that was accepted, once the network was asked for it."""
     answer = await ask(service, person, scenario, **body)
     assert answer.status_code == 202, answer.text
-    call: dict[str, Any] = answer.json()
-    return call
+    return await asked_for(service, person, answer.json()["call_id"])
+
+
+async def asked_for(service: Service, person: Person, call_id: str) -> dict[str, Any]:
+    """The call when the network was asked for it, and has answered or not."""
+    for _ in range(3_000):
+        dialling = [task for task in asyncio.all_tasks() if task.get_name() == f"dial {call_id}"]
+        await asyncio.gather(*dialling, return_exceptions=True)
+        call = await shown(service, person, call_id)
+        if call["status"] not in ("created", "submitting"):
+            return call
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"the call was not dialled: {call}")
 
 
 async def shown(service: Service, person: Person, call_id: str) -> dict[str, Any]:

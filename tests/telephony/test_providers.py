@@ -107,6 +107,11 @@ async def kept(call_id: str) -> Call:
     return cast(Call, found)
 
 
+@pytest.fixture(autouse=True)
+async def _healthy(service: Service) -> None:
+    await calling.forget_network_health()
+
+
 async def asks(call_id: str, **changes: Any) -> Call:
     """As if the time had come to ask the network; the call afterwards."""
     past = {"next_check_at": clock.after(-1)}
@@ -255,6 +260,7 @@ async def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_redialled(
             impatient.setattr(http, "READ_SECONDS", 1.0)
             await adapter.stop()  # its next client has the shorter patience
         call = (await service.post("/api/call", person, json=body, headers=key)).json()
+        call = await calling.asked_for(service, person, call["call_id"])
     again = await service.post("/api/call", person, json=body, headers=key)
     assert again.json()["call_id"] == call["call_id"]
     assert (call["status"], call["billing_status"], call["held"]) == ("unknown", "held", 10.0)
@@ -290,8 +296,8 @@ async def test_a_call_that_the_network_never_took_is_given_up_only_when_that_is_
     assert (call["status"], call["held"]) == ("unknown", 10.0)
     found = await asks(call["call_id"])
     assert (found["status"], found["billing_status"]) == ("unknown", "held")
-    visible_after = (timing.visible_at(found) - found["created_at"]).total_seconds()
-    found = await asks(call["call_id"], created_at=clock.after(-visible_after - 1))
+    visible_after = (timing.visible_at(found) - timing.submitted_at(found)).total_seconds()
+    found = await asks(call["call_id"], submitted_at=clock.after(-visible_after - 1))
     assert (found["status"], found["billing_status"]) == ("failed", "released")
     assert found["failure_reason"] == "not_placed"
     assert (await network.service.balance(person))["available"] == 10.0
@@ -325,16 +331,23 @@ async def test_the_networks_own_empty_account_is_not_the_users(
     call = await calling.place(network.service, person)
     assert (call["status"], call["failure_reason"]) == ("failed", OUT_OF_CREDIT)
     assert f"{network.name} is out of credit" in caplog.text
+    await calling.forget_network_health()
     network.faults = ["401"]
     call = await calling.place(network.service, person)
     assert call["failure_reason"] == "provider_credentials_refused"
+    await calling.forget_network_health()
     network.faults = ["suspended"]
     call = await calling.place(network.service, person)
     assert call["failure_reason"] == "provider_account_suspended"
     for fault in ("404", "not our number"):
+        await calling.forget_network_health()
         network.faults = [fault]
         call = await calling.place(network.service, person)
         assert call["failure_reason"] == "provider_misconfigured"
+    refused = await calling.ask(network.service, person)
+    assert (refused.status_code, int(refused.headers["Retry-After"]) > 5) == (503, True)
+    assert "provider_misconfigured" in refused.json()["detail"]
+    await calling.forget_network_health()
     assert {r.levelno for r in caplog.records if r.name == "telephony.http"} == {logging.ERROR}
     if isinstance(network, PlivoHere):  # it takes the call, and says so at its end
         call_id, phone = await placed(network, person)
@@ -342,6 +355,7 @@ async def test_the_networks_own_empty_account_is_not_the_users(
         await network.tell(phone, HangupCauseCode="1010", CallStatus="failed")
         assert (await kept(call_id))["failure_reason"] == OUT_OF_CREDIT
         assert "plivo is out of credit" in caplog.text
+        await calling.forget_network_health()
         call_id, phone = await placed(network, person)  # likewise when there are too many at once
         await network.finish(phone, "failed")
         await network.tell(phone, HangupCauseCode="5030", CallStatus="failed")
@@ -406,15 +420,17 @@ async def test_nonsense_is_an_answer_that_nobody_can_use(
 
         with monkeypatch.context() as broken:
             broken.setattr(http.HttpClient, "ask", nonsense)
-            for one in (call_id, lost["call_id"]):
+            for one in (lost["call_id"], call_id):
                 found = await asks(one, created_at=clock.after(-86_400))
                 assert found["billing_status"] == "held", said
                 assert found["next_check_at"] > clock.now()
+            before = found
             found = await asks(call_id, checks=30)
             assert (found["billing_status"], found["review_reason"]) == (
                 *("review", "the network cannot be asked"),
             )
-            again = {"billing_status": "held", "checks": 0}
+            again = {name: before.get(name) for name in ("status", "rank", "failure_reason")}
+            again |= {"billing_status": "held", "checks": 0, "ended_at": None}
             await db.calls.update_one({"_id": call_id}, {"$set": again})
 
 

@@ -84,7 +84,7 @@ async def test_a_reserved_call_holds_its_money_and_nobody_is_dialled(
     service: Service, person: Person, dialled: list[str]
 ) -> None:
     call = await reserved(person)
-    assert call == await kept(call)
+    assert {**call, "updated_at": None} == {**await kept(call), "updated_at": None}
     assert (call["status"], call["billing_status"], call["attempt_number"]) == (
         "created",
         "held",
@@ -93,7 +93,8 @@ async def test_a_reserved_call_holds_its_money_and_nobody_is_dialled(
     assert (await service.balance(person))["held"] == 10.0
     assert dialled == []
     again = await placing.reserve_call(person.id, call_id=call["_id"], to="+919000000000")
-    assert again == call
+    assert again["held_paise"] == call["held_paise"]
+    assert again["to"] == calling.NUMBER
 
 
 async def test_many_who_submit_a_call_dial_it_once(person: Person, dialled: list[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from api.calls import SimulateIn, Url, to_scenario
+from api.calls import Keys, Language, SimulateIn, Url, Voice, to_scenario
 from api.fields import Message, Phone, PositiveRupeesIn, RequestModel, Title
 from billing.limits import SpendingKey
 from calls.placing import CallSpec, MachineDetection
@@ -64,19 +64,6 @@ CallerIds = Annotated[
 _Delays = Annotated[
     list[Annotated[int, Field(strict=True, ge=0, le=DELAY_MINUTES_MAX)]],
     Field(max_length=ATTEMPTS_MAX),
-]
-
-
-# BCP-47 as networks name languages: a language and a region.
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}-[A-Z]{2}$", examples=["en-IN", "hi-IN"])]
-Voice = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", examples=["Polly.Aditi"])]
-# `stop` adds the number to the do-not-call list of the user; any other meaning is only recorded.
-Keys = Annotated[
-    dict[
-        Annotated[str, Field(pattern=r"^[0-9*#]$")],
-        Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")],
-    ],
-    Field(min_length=1, max_length=12, examples=[{"1": "confirm", "9": "stop"}]),
 ]
 
 

@@ -100,7 +100,6 @@ BODIES: dict[str, dict[str, Any]] = {
         "budget": 100.5,
         "retry": {"max_attempts": 2},
         "language": "en-IN",
-        "keys": {"1": "confirm"},
     },
     "/api/campaigns/{campaign_id}/validate": {"duration_seconds": 30},
     "/api/campaigns/{campaign_id}/copy": {"name": "Holi", "numbers": [NUMBER]},
@@ -314,8 +313,9 @@ async def test_methods_that_are_not_there(service: Service, admin: Person) -> No
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {m.upper() for m in methods}:
             answer = await service.request(method, path, admin)
             found.look_at(answer)
-            # /api/calls/quote is also a name that /api/calls/{call_id} takes.
-            if answer.status_code != 405 and not (method == "GET" and answer.status_code == 404):
+            # /api/calls/quote is also a name that /api/calls/{call_id} takes, for which a body is read.
+            no_such_thing = {"GET": 404, "DELETE": 404, "PATCH": 422}.get(method)
+            if answer.status_code not in (405, no_such_thing):
                 found.append(f"{method} {path}: {answer.status_code} instead of 405")
     check(found)
 

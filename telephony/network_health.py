@@ -166,13 +166,14 @@ async def record_outcome(name: str, outcome: Outcome) -> None:
     """
     if outcome.kind == "neutral":
         return
-    state = (_cached.get(name) or (0.0, None))[1]
-    if outcome.kind == "accepted":
-        _accepted.setdefault(name, deque(maxlen=_ACCEPTED_MAX)).append(time.monotonic())
-        if state is None or state["state"] == "closed":
-            return
     try:
-        await _store(name, outcome)
+        if outcome.kind == "accepted":
+            _accepted.setdefault(name, deque(maxlen=_ACCEPTED_MAX)).append(time.monotonic())
+            state = await _state_of(name)
+            if state is not None and state["state"] == "open":
+                await _close(name)
+        else:
+            await _store(name, outcome)
     except database.AnyError as problem:
         log.warning("%s: its health is not stored: %s", name, type(problem).__name__)
 
@@ -189,9 +190,6 @@ async def _state_of(name: str) -> NetworkState | None:
 
 
 async def _store(name: str, outcome: Outcome) -> None:
-    if outcome.kind == "accepted":
-        await _close(name)
-        return
     now, since = clock.now(), time.monotonic() - WINDOW_SECONDS
     accepted = sum(at > since for at in _accepted.pop(name, ()))
     before = clock.after(-2 * WINDOW_SECONDS)

@@ -16,7 +16,7 @@ from core import database, database_members, outbox
 from core.errors import Problem
 from core.outbox import Lane
 from reconciliation import reconcile, webhooks
-from reporting import audit_runs, totals
+from reporting import audit_runs, live, totals
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ JOBS: dict[str, tuple[Job, float]] = {
     "reconcile": (reconcile.run_when_due, 30.0),
     "report unhandled events": (outbox.report_unhandled, 60.0),
     "keep totals": (totals.keep_closed_days, 300.0),
+    "tell live events": (live.poll, live.POLL_SECONDS),
     "record uses of sessions": (sessions.record_use, 60.0),
     "look at MongoDB's members": (database_members.report_wrong_setting, 60.0),
 }

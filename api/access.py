@@ -189,6 +189,8 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/campaigns/{campaign_id}/archive"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/unarchive"): _customer("campaigns:write"),
     ("DELETE", "/api/campaigns/{campaign_id}"): _customer("campaigns:write"),
+    # live events; an API key hears what its scopes allow it to read
+    ("GET", "/api/events/stream"): _everyone("calls:read"),
     # operators and admins
     ("GET", "/api/admin/users"): _operator(),
     ("POST", "/api/admin/users"): _admin(),
@@ -284,6 +286,13 @@ async def authenticate(request: Request) -> Caller:
         )
     state["caller"] = caller
     return caller
+
+
+async def authenticate_again(request: Request) -> Caller:
+    """Who is calling, found out anew: for an answer that goes on while a session may end. Raises what
+    `authenticate` does."""
+    request.scope.setdefault("state", {}).pop("caller", None)
+    return await authenticate(request)
 
 
 async def _caller_of_session(token: str) -> Caller:

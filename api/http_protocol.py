@@ -81,6 +81,11 @@ def is_bounded(scope: Scope) -> bool:
     return _EXTENSION in scope.get("extensions", ())
 
 
+def is_stopping(scope: Scope) -> bool:
+    """Whether the server is to stop: an answer that goes on and on has to end now."""
+    return bool(scope.get("extensions", {}).get(_EXTENSION, {}).get("is_stopping"))
+
+
 class _Refused(Exception):
     """What was sent is refused; the connection ends with this problem."""
 
@@ -189,6 +194,8 @@ class BoundedHttp(httptools_impl.HttpToolsProtocol):
         """End an idle connection now, a busy one after its answer."""
         if self.cycle is None or self.cycle.response_complete:
             self._wire.close_now()
+        else:
+            self.cycle.scope["extensions"][_EXTENSION]["is_stopping"] = True
         super().shutdown()
 
     def _leave(self) -> None:

@@ -46,6 +46,8 @@ _request_id_form = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The methods that are labels of metrics, and that a 405 may name; any word may be sent as one.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OTHER = "other"
+# In the scope of a GET that is a HEAD: nothing of its answer but the headers is sent.
+IS_HEAD = "wallet.is_head"
 # `%0A` and its like: no address has them, and `$` in a pattern of a route overlooks one at the end.
 _control_characters = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LOGGED_PATH_CHARACTERS_MAX = 200
@@ -211,7 +213,7 @@ class _CheckedRequest:
     def as_get(self) -> Scope:
         """The request for the routes: HEAD is GET, and the server sends no body with it."""
         if self.scope["method"] == "HEAD":
-            self.routed = {**self.scope, "method": "GET"}
+            self.routed = {**self.scope, "method": "GET", IS_HEAD: True}
         return self.routed
 
     @property

@@ -94,6 +94,7 @@ class Campaign(NewCampaign):
     created_at: dt.datetime
     started_at: dt.datetime | None
     completed_at: dt.datetime | None
+    updated_at: NotRequired[dt.datetime]  # when its status changed last
     # its list
     is_loading: bool  # it is being received, and the campaign is not visible yet
     is_forgotten: NotRequired[bool]  # it was not completed, and its contacts are being deleted
@@ -237,7 +238,7 @@ async def apply_event(campaign: Campaign, event: CampaignEvent, **given: object)
     row = TRANSITIONS[event]
     assert set(given) == set(row.given), event
     state = _started(campaign) if row.after is None else _fields_of(row)
-    update: Document = {"$set": {**state, **given}}
+    update: Document = {"$set": {"updated_at": clock.now(), **state, **given}}
     if row.counted:
         update["$inc"] = dict.fromkeys(row.counted, 1)
     changed = await db.campaigns.find_one_and_update(
@@ -255,6 +256,7 @@ def _fields_of(row: Transition) -> Document:
     assert row.after is not None
     now = clock.now()
     return {
+        "updated_at": now,
         "status": row.after.status,
         "pause_reason": row.after.pause_reason,
         **dict.fromkeys(row.now, now),
@@ -338,6 +340,7 @@ async def launch_campaign(campaign_id: str, fields: ListFields) -> Campaign:
                 "rules": await calling_hours.freeze_rules(purpose_of(draft))
             }
         changes |= fields
+        changes["updated_at"] = clock.now()
         found = await db.campaigns.find_one_and_update(
             {"_id": campaign_id, **_LOADING},
             {"$set": changes | _VISIBLE},
@@ -656,6 +659,8 @@ database.declare(
         Index(("status", "-created_at", "-_id")),
         Index(("user_id", "archived_at", "-created_at", "-_id")),
         Index(("archived_at", "-created_at", "-_id")),
+        # What changed a moment ago, of everybody or of some users.
+        Index(("updated_at", "user_id"), only_where={"updated_at": {"$type": "date"}}),
         # It holds only the campaigns that the dialer has to work on.
         Index(("look_at",), only_where={"look_at": {"$type": "date"}}),
     ],

@@ -67,6 +67,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/campaigns/upload": (401, 201, 402, 403, 402),
     "GET /api/campaigns": (401, 200, 200, 200, 200),
     "GET /api/campaigns/statistics": (401, 200, 200, 200, 200),
+    "GET /api/events/stream?seconds=0": (401, 200, 200, 200, 200),
     # --- the owner, operators and admins; for others it does not exist ---
     "GET /api/payment/orders/{order_id}": (401, 200, 404, 200, 200),
     "GET /api/payment/payments/{payment_id}": (401, 200, 404, 200, 200),

@@ -468,7 +468,7 @@ async def require_room_for_draft(user_id: str) -> None:
     drafts = {"user_id": user_id, "status": "draft"}
     if await db.campaigns.count_documents(drafts, limit=DRAFTS_MAX) >= DRAFTS_MAX:
         raise TooManyDrafts(
-            f"There are {DRAFTS_MAX} drafts; start, delete or archive some.", limit=DRAFTS_MAX
+            f"There are {DRAFTS_MAX} drafts; start or delete some.", limit=DRAFTS_MAX
         )
 
 

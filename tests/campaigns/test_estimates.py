@@ -1,11 +1,14 @@
 """Estimates: what calling a list costs, how much of it is affordable, and what to recharge."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from billing.pricing import Rate
+from billing.rate_card_files import Price
+from billing.rate_cards import Card
 from billing.rates import Pricing
 from campaigns import estimates
 from campaigns.estimates import Basis, RateGroups, Work
@@ -40,6 +43,10 @@ def groups(count: int) -> list[RateGroup]:
     counted = RateGroups(Pricing(None, None, RATE))
     counted.add(numbers_of(count))
     return counted.fields()["rate_groups"]
+
+
+def priced(prefix: str, rate_paise: int) -> Price:
+    return Price(prefix=prefix, destination="", rate_paise_per_minute=rate_paise)
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +93,30 @@ def test_the_contacts_that_are_left_share_the_groups(service: Service) -> None:
         found = estimates.estimate(basis(), Work(groups=two, contacts=left))
         assert sum(group.contacts for group in found.groups) == left
         assert found.cost_paise == 500 * left
+
+
+def test_each_group_of_a_list_has_the_rate_of_its_prefix_and_of_its_second_leg(
+    service: Service,
+) -> None:
+    prices = {"91": 100, "9198": 200, "4420": 6_000}
+    card = Card(1, {prefix: (priced(prefix, paise),) for prefix, paise in prices.items()})
+    rates = Pricing(None, card, RATE)
+    counted = RateGroups(rates)
+    listed = [*numbers_of(3), "+919700000001"]
+    assert counted.find_unrated([*listed, "+12025550123"]) == {"+12025550123"}
+    counted.add(listed)
+    work = Work(groups=counted.fields()["rate_groups"], contacts=4, duration_seconds=60)
+    found = estimates.estimate(Basis(rates, 10_000, None), work)
+    assert [(g.prefix, g.contacts, g.cost_paise) for g in found.groups] == [
+        ("9198", 3, 600),
+        ("91", 1, 100),
+    ]
+    connected = dataclasses.replace(work, connect_to="+442079460958")
+    found = estimates.estimate(Basis(rates, 10_000, None), connected)
+    assert found.cost_paise == 700 + 4 * 6_000
+    assert (found.affordable_contacts, found.recharge_paise) == (1, 14_700)
+    nowhere = dataclasses.replace(work, connect_to="+12025550123")
+    assert estimates.estimate(Basis(rates, 10_000, None), nowhere).unrated_contacts == 4
 
 
 async def test_a_campaign_shows_its_estimate_and_what_to_recharge(

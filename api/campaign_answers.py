@@ -212,7 +212,7 @@ async def _estimate(
     if totals is None or not validation.contacts_left(totals.counts):
         return None
     return estimate_out(
-        validation.estimate_of(
+        await validation.estimate_of(
             campaign,
             totals.counts,
             basis[campaign["user_id"]],

@@ -8,9 +8,10 @@ import telephony
 from billing import charging
 from billing.charging import Outlook
 from calls.placing import CallSpec
-from campaigns import budgets, estimates, options, variables
+from campaigns import budgets, contacts, estimates, options, variables
 from campaigns.contacts import Counts
 from campaigns.estimates import Basis, Estimate, Work
+from campaigns.options import RateGroup
 from campaigns.records import Campaign
 from compliance import do_not_call
 from compliance.caller_ids import CallerIdNotAllowed
@@ -58,7 +59,7 @@ async def validate_campaign(
     its owner expects a call to last. Raises Unavailable."""
     basis = await estimates.get_basis(campaign["user_id"])
     left_paise = await budgets.find_left_paise(campaign)
-    found_estimate = estimate_of(
+    found_estimate = await estimate_of(
         campaign, counts, basis, left_paise=left_paise, duration_seconds=duration_seconds
     )
     outlook = await charging.get_outlook(
@@ -73,7 +74,7 @@ async def validate_campaign(
     return Validation(findings, found_estimate)
 
 
-def estimate_of(
+async def estimate_of(
     campaign: Campaign,
     counts: Counts,
     basis: Basis,
@@ -85,7 +86,7 @@ def estimate_of(
     return estimates.estimate(
         basis,
         Work(
-            groups=campaign.get("rate_groups", []),
+            groups=await _groups_of(campaign, counts),
             contacts=contacts_left(counts),
             connect_to=campaign["connect_to"],
             duration_seconds=duration_seconds or campaign.get("expected_duration_seconds"),
@@ -93,6 +94,15 @@ def estimate_of(
             budget_left_paise=left_paise,
         ),
     )
+
+
+async def _groups_of(campaign: Campaign, counts: Counts) -> list[RateGroup]:
+    """The groups of its list; of an older version nobody has counted them, and the next number stands
+    for all."""
+    if (known := campaign.get("rate_groups")) is not None:
+        return known
+    number = await contacts.find_next_number(campaign["_id"])
+    return [] if number is None else [{"number": number, "count": contacts_left(counts)}]
 
 
 def contacts_left(counts: Counts) -> int:

@@ -240,3 +240,8 @@ async def test_validation_says_why_nobody_would_be_called(service: Service) -> N
     assert found["ok"] is False
     codes = {problem["code"] for problem in found["problems"]}
     assert {"budget_reached", "ends_before_window"} <= codes
+    # An older version has not counted the list by rates: the estimate is not zero for that.
+    await database.db.campaigns.update_one(
+        {"_id": created["campaign_id"]}, {"$unset": {"rate_groups": 1}}
+    )
+    assert (await shown(service, poor, created))["estimate"]["cost"] == 15.0

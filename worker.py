@@ -54,6 +54,7 @@ RAZORPAY: Final = Lane("razorpay", at_once=64, limit_seconds=120)
 # The lane and the handlers of each event of the outbox. Each is idempotent (core/outbox.py).
 HANDLERS: dict[str, tuple[Lane, list[outbox.Handler]]] = {
     "CallEnded": (CALLS, [dialer.on_call_ended, statistics.on_call_ended]),
+    "KeyPressed": (CALLS, [results.on_key_pressed]),
     "CallResultChanged": (CALLS, [results.on_result_changed, statistics.on_call_ended]),
     "WalletCredited": (CREDITS, [dialer.on_wallet_credited]),
     "WalletUnfrozen": (CREDITS, [dialer.on_wallet_credited]),

@@ -168,6 +168,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/calls/{call_id}/hangup"): _customer("calls:write"),
     ("POST", "/api/telephony/{provider}/{call_id}/status"): _anybody(),  # signed by the network
     ("POST", "/api/telephony/{provider}/{call_id}/answer"): _anybody(),
+    ("POST", "/api/telephony/{provider}/{call_id}/keys"): _anybody(),
     ("GET", "/api/telephony/exotel/answer"): _anybody(),
     # campaigns
     ("POST", "/api/campaigns"): _customer("campaigns:write"),

@@ -9,6 +9,7 @@ import telephony
 from api import problems
 from calls import lifecycle, placing
 from calls import records as call_records
+from calls.records import Call
 from core.errors import NotFound
 from telephony import InvalidCallbackSignature, Report
 
@@ -20,10 +21,27 @@ async def script_for(call_id: str, *, via: str) -> telephony.Script:
 
     Raises NotFound, also when the call is with another network.
     """
+    call = await _call_with(via, call_id)
+    return telephony.get_provider(via).script(call, keys_url=telephony.keys_url(via, call_id))
+
+
+async def script_after_key(call_id: str, key: str | None, *, via: str) -> telephony.Script:
+    """What is said after a key: a word of thanks, or all of it again where the key means nothing.
+
+    Raises NotFound as `script_for` does.
+    """
+    call = await _call_with(via, call_id)
+    pressed = (call.get("keys") or {}).get(key or "", "")
+    return telephony.get_provider(via).script(
+        call, keys_url=telephony.keys_url(via, call_id), pressed=pressed
+    )
+
+
+async def _call_with(via: str, call_id: str) -> Call:
     call = await call_records.get_call(call_id)
     if call["provider"] != via:
         raise NotFound("There is no call with this id at this network.")
-    return telephony.get_provider(via).script(call)
+    return call
 
 
 # --- routes -------------------------------------------------------------------------------------
@@ -90,6 +108,24 @@ async def answer(request: Request) -> Response:
     name, call_id, report = _report_in(request.scope, request.headers, await request.body())
     script = await script_for(call_id, via=name)
     await lifecycle.apply_report(call_id, report, via=name)
+    return Response(script.text, media_type=script.media_type)
+
+
+@router.post(
+    "/api/telephony/{provider}/{call_id}/keys",
+    response_class=Response,
+    responses={
+        200: {"content": _SCRIPTS},
+        **problems.documented(InvalidCallbackSignature, NotFound),
+    },
+    openapi_extra=_ADDRESS,
+)
+async def keys(request: Request) -> Response:
+    """The person called pressed a key, and the network asks what to say. Signed like a report, and a
+    report as well; the first key that means something counts, whatever is repeated."""
+    name, call_id, report = _report_in(request.scope, request.headers, await request.body())
+    await lifecycle.apply_report(call_id, report, via=name)
+    script = await script_after_key(call_id, report.key, via=name)
     return Response(script.text, media_type=script.media_type)
 
 

@@ -66,6 +66,8 @@ async def apply_report(call_id: str, report: Report, *, via: str) -> None:
         raise InvalidCallbackSignature("This call is with another network.")
     if known_id is not None and report.provider_call_id not in (None, known_id):
         raise InvalidCallbackSignature("The report is about another call.")
+    if report.key is not None:
+        await _record_key(call, report.key)
     if report.rank == OVER and report.is_unverified and report.status != "completed":
         await _note(call, report)
         await update_open_call(call, next_check_at=clock.now(), **fields_of_report(report))
@@ -95,6 +97,31 @@ async def _advance(call: Call, report: Report) -> None:
             {"$set": changes, "$push": push_of_report(report)},
         )
     )
+
+
+async def _record_key(call: Call, key: str) -> None:
+    """Record the first key that was pressed and has a meaning in the call, with its event."""
+    meaning = (call.get("keys") or {}).get(key)
+    if meaning is None or call.get("pressed") is not None:
+        return
+    now = clock.now()
+    pressed: Document = {"key": key, "meaning": meaning, "at": now}
+    change = Update(
+        "calls",
+        {"_id": call["_id"], "pressed": {"$exists": False}},
+        {"$set": {"pressed": pressed, "updated_at": now}},
+    )
+    event = outbox.record_event(
+        "KeyPressed",
+        user_id=call["user_id"],
+        pending=True,
+        call_id=call["_id"],
+        campaign_id=call["campaign_id"],
+        to=call["to"],
+        key=key,
+        meaning=meaning,
+    )
+    await _with_event(change, event)
 
 
 async def _note(call: Call, report: Report) -> None:
@@ -578,6 +605,8 @@ def fields_of_end(report: Report) -> Document:
     changes |= fields_of_report(report)
     if report.status != "completed":
         changes["failure_reason"] = report.reason or report.status
+    elif report.reason is not None:  # it was answered, and the person heard nothing
+        changes["failure_reason"] = report.reason
     return changes
 
 

@@ -6,12 +6,14 @@ import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
+import telephony
 from calls import records as call_records
 from calls.records import Call
 from campaigns import contacts
 from campaigns.contacts import Contact, ContactCategory
 from campaigns.options import purpose_of
 from campaigns.records import Campaign
+from compliance import do_not_call
 from core import clock, csv_files, money, phone_numbers
 from core.database import Document, db
 from core.outbox import Event
@@ -289,3 +291,18 @@ def _has_cell(contact: Contact, wanted: str) -> bool:
 async def on_result_changed(event: Event) -> None:
     """Pass on to its contact what became known of a call after its end (`CallResultChanged`)."""
     await contacts.apply_late_result(await call_records.get_call(event["data"]["call_id"]))
+
+
+async def on_key_pressed(event: Event) -> None:
+    """Pass on to its contact what the key means that was pressed in a call (`KeyPressed`); with the
+    meaning `stop` the number goes on the do-not-call list of the user."""
+    data, user_id = event["data"], event["user_id"]
+    await contacts.mark_pressed(data["call_id"], data["meaning"])
+    if data["meaning"] == telephony.STOP and user_id is not None:
+        await do_not_call.add_numbers(
+            user_id,
+            [data["to"]],
+            source="key_press",
+            by=data["call_id"],
+            note=f"pressed {data['key']} in {data['call_id']}",
+        )

@@ -6,6 +6,8 @@ from telephony.callbacks import (
     call_id_of_key,
     callback_path,
     callback_url,
+    keys_path,
+    keys_url,
     read_callback,
 )
 from telephony.provider import (
@@ -34,6 +36,7 @@ from telephony.provider import (
     Simulate,
 )
 from telephony.registry import get_chosen_provider, get_provider, start, stop
+from telephony.scripts import STOP
 from telephony.simulator import PATIENCE_SECONDS
 from telephony.speech import check_speech
 
@@ -48,6 +51,7 @@ __all__ = [
     "OVER",
     "PATIENCE_SECONDS",
     "RANK",
+    "STOP",
     "TOO_SLOW",
     "Ambiguous",
     "CannotHangUp",
@@ -70,6 +74,8 @@ __all__ = [
     "check_speech",
     "get_chosen_provider",
     "get_provider",
+    "keys_path",
+    "keys_url",
     "read_callback",
     "start",
     "stop",

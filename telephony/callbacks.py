@@ -35,6 +35,16 @@ def answer_url(name: str, call_id: str) -> str:
     return _base_url(name) + answer_path(name, call_id)
 
 
+def keys_path(name: str, call_id: str) -> str:
+    """Where the network `name` reports the key that the person called pressed: path and query."""
+    return f"/api/telephony/{name}/{call_id}/keys?token={_token(call_id)}"
+
+
+def keys_url(name: str, call_id: str) -> str:
+    """The whole address of `keys_path`, as it stands in the script of the call."""
+    return _base_url(name) + keys_path(name, call_id)
+
+
 def call_id_of_key(key: str) -> str:
     """The id of the call in a key (`<call id>.<token>`).
 
@@ -64,7 +74,11 @@ def read_callback(
     """
     adapter = get_provider(name)
     address_of_call, _, token = path.rpartition("?token=")
-    known = (callback_path(name, call_id), answer_path(name, call_id))
+    known = (
+        callback_path(name, call_id),
+        answer_path(name, call_id),
+        keys_path(name, call_id),
+    )
     is_known = address_of_call in {own.rpartition("?token=")[0] for own in known}
     if not is_known or not any(
         hmac.compare_digest(token.encode(), own.encode()) for own in _tokens(call_id)

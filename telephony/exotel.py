@@ -79,7 +79,7 @@ class Exotel(HttpProvider):
             f"{self._calls()}/connect.json",
             data={
                 "From": dial.to,
-                "CallerId": chosen.exotel_caller_id,
+                "CallerId": dial.caller_id or chosen.exotel_caller_id,
                 "Url": flow,
                 "CallType": "trans",
                 "TimeLimit": str(dial.limit_seconds),
@@ -192,8 +192,8 @@ class Exotel(HttpProvider):
             is_unverified=True,
         )
 
-    def script(self, call: NetworkCall) -> Script:
-        """The script as an answer to an applet."""
+    def script(self, call: NetworkCall, *, keys_url: str = "", pressed: str = "") -> Script:
+        """The script as an answer to an applet; keys are the flow's own affair."""
         return exotel_text(call)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import email.utils
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ import httpx
 
 from telephony.provider import (
     BUSY,
+    CALLER_ID_REFUSED,
+    COUNTRY_NOT_ENABLED,
     CREDENTIALS_REFUSED,
     MISCONFIGURED,
     OUT_OF_CREDIT,
@@ -50,8 +53,32 @@ _EARLIER_SECONDS: Final = 10
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _NO_CREDIT: Final = re.compile(r"(insufficient|low|not enough|out of) (balance|credit|fund)", re.I)
 _SUSPENDED: Final = re.compile(r"account.{0,30}(suspended|not active|inactive|closed)", re.I)
-# Twilio's code: the number that we call from is not one of our account.
-_CALLER_ID_REFUSED: Final = 21210
+# Twilio's codes: the number that we call from is not one of the account, or cannot be called from.
+_CALLER_ID_CODES: Final = frozenset({"21210", "21212", "21213"})
+_CALLER_ID: Final = re.compile(
+    r"(caller.?id|\bfrom\b|\bsrc\b|source number).{0,60}"
+    r"(not |in)(a |yours|verified|valid|allowed|found|owned|rented|mapped|belong)",
+    re.I,
+)
+# Twilio's codes: the account's geographic permissions leave out the country of the number.
+COUNTRY_CODES: Final = frozenset({"21215", "13227", "32205"})
+_COUNTRY: Final = re.compile(
+    r"geo(graphic)?[- ]?permission|not (authori[sz]ed|enabled|permitted) to (make )?call"
+    r"|(country|destination|international).{0,40}(barred|not enabled|not permitted|disabled)",
+    re.I,
+)
+# In what a network says of a refusal: addresses, and whatever is as long as an id or a secret.
+_SECRET: Final = re.compile(r"https?://\S+|[A-Za-z0-9_-]{20,}")
+_WORDS_MAX: Final = 140
+# What the operator has to do about a refusal of the account.
+_REPAIRS: Final = {
+    OUT_OF_CREDIT: "is out of credit: it refuses calls until it is paid",
+    CREDENTIALS_REFUSED: "refuses the credentials of this service",
+    SUSPENDED: "has suspended the account of this service",
+    MISCONFIGURED: "does not know the account of this service",
+    COUNTRY_NOT_ENABLED: "does not let this account call the country of a number",
+    CALLER_ID_REFUSED: "does not let this account show its caller id",
+}
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -117,23 +144,27 @@ class HttpClient:
 
     def _refusal(self, status: int, fields: Mapping[str, Any] | None) -> Refused | NotSent:
         """Why there is no call, without any data of the account."""
-        code = (fields or {}).get("code")
-        if status == 402 or _NO_CREDIT.search(str(fields)):
-            log.error("%s is out of credit: it refuses calls until it is paid", self.name)
-            return NotSent(OUT_OF_CREDIT)
+        code, said = _said(fields or {})
+        detail = f"{status}" + (f", code {code}" if code else "") + (f": {said}" if said else "")
+        if (fault := self._fault(status, code, str(fields))) is not None:
+            log.error("%s %s (%s)", self.name, _REPAIRS[fault], detail)
+            return NotSent(fault, detail)
+        return Refused(f"provider_refused: {detail}")
+
+    def _fault(self, status: int, code: str, answer: str) -> str | None:
+        """What is wrong with the account of this service at the network; None when it is the call."""
+        if status == 402 or _NO_CREDIT.search(answer):
+            return OUT_OF_CREDIT
         if status == 401:
-            log.error("%s refuses the credentials of this service", self.name)
-            return NotSent(CREDENTIALS_REFUSED)
-        if _SUSPENDED.search(str(fields)):
-            log.error("%s has suspended the account of this service", self.name)
-            return NotSent(SUSPENDED)
-        if (
-            status == 404 or code == _CALLER_ID_REFUSED
-        ):  # the address contains no id but the account's
-            log.error("%s does not know the account or the caller id of this service", self.name)
-            return NotSent(MISCONFIGURED)
-        number = f", code {code}" if isinstance(code, int) else ""
-        return Refused(f"provider_refused: {status}{number}")
+            return CREDENTIALS_REFUSED
+        if _SUSPENDED.search(answer):
+            return SUSPENDED
+        if code in COUNTRY_CODES or _COUNTRY.search(answer):
+            return COUNTRY_NOT_ENABLED
+        if code in _CALLER_ID_CODES or _CALLER_ID.search(answer):
+            return CALLER_ID_REFUSED
+        # The address of a new call contains no id but the account's.
+        return MISCONFIGURED if status == 404 else None
 
     async def ask(self, method: str, path: str, **content: Any) -> tuple[int, dict[str, Any]]:
         """Any other request: its status (2xx, or a 4xx that concerns the call) and its fields.
@@ -240,6 +271,22 @@ def the_one(
     if len(free) > 1 or rivals:
         raise Ambiguous("the network has several calls to this number that can be meant")
     return free[0]
+
+
+def without_secrets(text: str) -> str:
+    """What a network said, short, on one line and without addresses, ids and secrets."""
+    return " ".join(_SECRET.sub("…", text).split())[:_WORDS_MAX]
+
+
+def _said(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """The code of a refusal and its words, as each network writes them; empty where it has none."""
+    exotel, said = fields.get("RestException"), fields.get("message") or fields.get("error") or ""
+    code = fields.get("code")
+    if isinstance(exotel, dict):
+        code, said = exotel.get("Code"), exotel.get("Message") or ""
+    words = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    is_code = isinstance(code, int | str) and re.fullmatch(r"\d{1,6}", str(code))
+    return str(code) if is_code else "", without_secrets(words)
 
 
 def _object(answer: httpx.Response) -> dict[str, Any] | None:

@@ -1,14 +1,24 @@
 """Plivo adapter: a live call can be hung up but not extended; callbacks are signed (V3)."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
 from core import clock, config
 from telephony import signatures
-from telephony.http import HttpProvider, moment, seconds, the_one, usable_id, was_placed_then
+from telephony.http import (
+    HttpProvider,
+    moment,
+    seconds,
+    the_one,
+    usable_id,
+    was_placed_then,
+    without_secrets,
+)
 from telephony.provider import (
     BUSY,
+    COUNTRY_NOT_ENABLED,
     OUT_OF_CREDIT,
     RANK,
     Ambiguous,
@@ -36,6 +46,11 @@ OUT_OF_CREDIT_CAUSE: Final = 1010
 TOO_MANY_CAUSE: Final = 5030
 # Plivo was asked to hang up on machines, and did.
 MACHINE_CAUSE: Final = 9100
+# The account may not call the country of the number.
+COUNTRY_CAUSE: Final = 2030
+# The call was answered, and Plivo did not get from us, or could not read, what to say in it: it is
+# billed, and the person heard nothing.
+UNHEARD_CAUSES: Final = {7011: "our answer was not reached", 8011: "our answer was not understood"}
 
 # Without a code: by Plivo's text of the status.
 _ENDED: Final = {
@@ -52,8 +67,12 @@ _ENDED: Final = {
 _LIVE: Final = {"queued": "queued", "ringing": "ringing", "in-progress": "in_progress"}
 
 _RETRIES: Final = "#rc=3"
-_CALLS_LISTED_MAX: Final = 100
+_CALLS_LISTED_MAX: Final = 1_000
+_CALLS_AT_ONCE: Final = 10  # looked up: Plivo allows 300 requests in 5 seconds
 _RECORDS_LISTED: Final = 20  # the most that Plivo lists at once
+_RECORD_PAGES_MAX: Final = 25
+# Records come by their end: one that ended so much before our call began cannot be it, nor can an older.
+_OLDER_SECONDS: Final = 3_600
 # Plivo queues calls that come faster than it dials, for up to this time.
 _QUEUED_SECONDS_MAX: Final = 900
 
@@ -73,6 +92,7 @@ class Plivo(HttpProvider):
         duration_in_callback=True,
         calls_per_second=2,
         calls_at_once=50,  # more are accepted and end at once, with nobody called (cause 5030)
+        can_collect_keys=True,
         can_detect_machines=True,
         visible_after_seconds=600,  # a call is in the records only some time after its end
     )
@@ -93,7 +113,7 @@ class Plivo(HttpProvider):
         fields = await self.http.place(
             self._calls(),
             json={
-                "from": config.settings().plivo_from,
+                "from": _digits(dial.caller_id) if dial.caller_id else config.settings().plivo_from,
                 "to": _digits(dial.to),
                 "answer_url": dial.answer_url,
                 "answer_method": "POST",
@@ -156,23 +176,7 @@ class Plivo(HttpProvider):
     async def _by_number(self, call: NetworkCall, others: Others) -> Report | None:
         """The call among the records of its number, and among all that is live or queued."""
         number = _digits(call["to"])
-        status, fields = await self.http.ask(
-            "GET", self._calls(), params={"to_number": number, "limit": str(_RECORDS_LISTED)}
-        )
-        if status != 200 or not isinstance(fields.get("objects"), list):
-            raise Ambiguous(f"plivo answered {status} to a list")
-        found: list[Mapping[str, Any]] = []
-        oldest = clock.now()
-        for record in fields["objects"]:
-            begun_at = moment(record.get("initiation_time")) or moment(record.get("end_time"))
-            if begun_at is None:
-                raise Ambiguous("plivo listed a call without its moment")
-            oldest = min(oldest, begun_at)
-            is_ours = was_placed_then(call, begun_at, within_seconds=_QUEUED_SECONDS_MAX)
-            if _digits(str(record["to_number"])) == number and is_ours:
-                found.append(record)
-        if len(fields["objects"]) >= _RECORDS_LISTED and not found and oldest > call["created_at"]:
-            raise Ambiguous("plivo has more records of this number than it lists")
+        found = await self._records(call, number)
         for state in ("live", "queued"):
             found += [
                 {**fields, "state": state}
@@ -192,20 +196,53 @@ class Plivo(HttpProvider):
             return None
         return self._live(call, one, one["state"]) if "state" in one else self._ended(call, one)
 
+    async def _records(self, call: NetworkCall, number: str) -> list[Mapping[str, Any]]:
+        """The records of this number that can be of the call: page by page, the newest first, until
+        they are older than it."""
+        found: list[Mapping[str, Any]] = []
+        for page in range(_RECORD_PAGES_MAX):
+            offset = page * _RECORDS_LISTED
+            asked = {"to_number": number, "limit": str(_RECORDS_LISTED), "offset": str(offset)}
+            status, fields = await self.http.ask("GET", self._calls(), params=asked)
+            records = fields.get("objects")
+            if status != 200 or not isinstance(records, list):
+                raise Ambiguous(f"plivo answered {status} to a list")
+            oldest = clock.now()
+            for record in records:
+                begun_at = moment(record.get("initiation_time")) or moment(record.get("end_time"))
+                if begun_at is None:
+                    raise Ambiguous("plivo listed a call without its moment")
+                # Whether they are listed by their beginning or by their end, the end is the later one.
+                oldest = min(oldest, moment(record.get("end_time")) or begun_at)
+                is_ours = was_placed_then(call, begun_at, within_seconds=_QUEUED_SECONDS_MAX)
+                if _digits(str(record["to_number"])) == number and is_ours:
+                    found.append(record)
+            if len(records) < _RECORDS_LISTED or oldest < clock.after(
+                -_OLDER_SECONDS, since=call["created_at"]
+            ):
+                return found
+        raise Ambiguous("plivo has more records of this number than can be looked through")
+
     async def _all(self, state: str) -> list[Mapping[str, Any]]:
         status, fields = await self.http.ask("GET", self._calls(), params={"status": state})
         ids = fields.get("calls")
         if status != 200 or not isinstance(ids, list) or len(ids) > _CALLS_LISTED_MAX:
             raise Ambiguous(f"plivo answered {status} to a list of what is {state}")
         found: list[Mapping[str, Any]] = []
-        for call_uuid in ids:
-            path = f"{self._calls()}{usable_id(call_uuid)}/"
-            status, fields = await self.http.ask("GET", path, params={"status": state})
-            if status == 200:
-                found.append(fields)
-            elif status != 404:  # it ended meanwhile: the next check finds its record
-                raise Ambiguous(f"plivo answered {status}")
+        for start in range(0, len(ids), _CALLS_AT_ONCE):
+            part = ids[start : start + _CALLS_AT_ONCE]
+            answers = await asyncio.gather(*(self._one(str(one), state) for one in part))
+            found += [answer for answer in answers if answer is not None]
         return found
+
+    async def _one(self, call_uuid: str, state: str) -> Mapping[str, Any] | None:
+        path = f"{self._calls()}{usable_id(call_uuid)}/"
+        status, fields = await self.http.ask("GET", path, params={"status": state})
+        if status == 200:
+            return fields
+        if status != 404:
+            raise Ambiguous(f"plivo answered {status}")
+        return None  # it ended meanwhile: the next check finds its record
 
     def _live(self, call: NetworkCall, fields: Mapping[str, Any], state: str) -> Report:
         status = _LIVE.get(
@@ -231,6 +268,7 @@ class Plivo(HttpProvider):
             status_text=str(fields.get("call_state") or fields.get("call_status") or ""),
             answered=bool(fields.get("answer_time")),
             duration=seconds(fields.get("call_duration")),
+            name=fields.get("hangup_cause_name"),
         )
         return Report(
             event_id=f"{call_uuid}:look-up:{status}",
@@ -261,6 +299,7 @@ class Plivo(HttpProvider):
                 status_text=status_text,
                 answered=bool(fields.get("AnswerTime")),
                 duration=seconds(fields.get("Duration")),
+                name=fields.get("HangupCauseName"),
             )
             answered_at = moment(fields.get("AnswerTime")) if status == "completed" else None
         return Report(
@@ -273,15 +312,17 @@ class Plivo(HttpProvider):
             answered_at=answered_at,
             answered_by=_answered_by(fields.get("Machine"), seconds(fields.get("HangupCauseCode"))),
             reason=reason,
+            key=fields.get("Digits") or None,
         )
 
-    def script(self, call: NetworkCall) -> Script:
+    def script(self, call: NetworkCall, *, keys_url: str = "", pressed: str = "") -> Script:
         """The script in Plivo's XML."""
-        return plivo_xml(call, caller_id=config.settings().plivo_from)
+        caller_id = call.get("caller_id") or config.settings().plivo_from
+        return plivo_xml(call, caller_id=caller_id, keys_url=keys_url, pressed=pressed)
 
 
 def _end(
-    *, code: int | None, status_text: str, answered: bool, duration: int | None
+    *, code: int | None, status_text: str, answered: bool, duration: int | None, name: object
 ) -> tuple[str, int | None, str | None]:
     """Status, seconds and reason of an end: from cause, answer and duration together.
 
@@ -289,7 +330,11 @@ def _end(
     also when our answer document then failed: its time is charged.
     """
     if answered or code == MACHINE_CAUSE or (status_text == "completed" and (duration or 0) > 0):
-        return "completed", duration, None
+        unheard = UNHEARD_CAUSES.get(code or 0)
+        return "completed", duration, f"not_heard: cause {code} ({unheard})" if unheard else None
+    if code == COUNTRY_CAUSE:
+        log.error("plivo does not let this account call the country of a number")
+        return "failed", 0, COUNTRY_NOT_ENABLED
     if code == OUT_OF_CREDIT_CAUSE:
         log.error("plivo is out of credit: its calls fail until it is paid")
         return "failed", 0, OUT_OF_CREDIT
@@ -298,7 +343,10 @@ def _end(
     if status_text == "completed" and code in (None, 4000, 4010):
         return "completed", duration, None
     status = CAUSE.get(code, "failed") if code is not None else _ENDED.get(status_text, "failed")
-    return status, 0, f"failed: cause {code}" if status == "failed" else None
+    if status != "failed":
+        return status, 0, None
+    words = without_secrets(str(name)) if name else ""
+    return status, 0, f"failed: cause {code}" + (f" ({words})" if words else "")
 
 
 def _detection(dial: Dial) -> dict[str, str]:

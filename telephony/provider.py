@@ -126,7 +126,7 @@ class Report:
     network has not reported it. `event_id` is the same when the same report comes again. `leg_id` is the
     second id that some networks give a call. `answered_by` is `human` or `machine`, where the
     network was asked to find out and did. `is_unverified`: it came without a signature, so that the
-    network has to be asked before money moves.
+    network has to be asked before money moves. `key` is what the person called has pressed.
     """
 
     event_id: str
@@ -139,6 +139,7 @@ class Report:
     leg_id: str | None = None
     answered_by: str | None = None
     is_unverified: bool = False
+    key: str | None = None
 
     @property
     def rank(self) -> int:
@@ -270,5 +271,9 @@ class Provider(Protocol):
         Raises InvalidCallbackSignature. A report of an unknown kind has the status `created`.
         """
 
-    def script(self, call: NetworkCall) -> Script:
-        """What is said, played or connected when the call is answered. Raises NotFound."""
+    def script(self, call: NetworkCall, *, keys_url: str = "", pressed: str = "") -> Script:
+        """What is said, played or connected when the call is answered. Raises NotFound.
+
+        A call with `keys` asks for one of them, to be reported at `keys_url`; with `pressed`, the
+        meaning of the key, it is what is said after that.
+        """

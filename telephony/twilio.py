@@ -6,8 +6,17 @@ from typing import Any, Final
 
 from core import clock, config
 from telephony import signatures
-from telephony.http import HttpProvider, moment, seconds, the_one, usable_id, was_placed_then
+from telephony.http import (
+    COUNTRY_CODES,
+    HttpProvider,
+    moment,
+    seconds,
+    the_one,
+    usable_id,
+    was_placed_then,
+)
 from telephony.provider import (
+    COUNTRY_NOT_ENABLED,
     Ambiguous,
     Capabilities,
     Dial,
@@ -34,6 +43,19 @@ STATUS: Final = {
     "canceled": "canceled",
 }
 
+# What the codes of a failed call mean, where a user can do something with it.
+_IN_WORDS: Final = {
+    "403": "the operator of the number refused the call",
+    "404": "there is no such number",
+    "410": "the number is no longer in use",
+    "480": "the number cannot be reached at the moment",
+    "484": "the number is not complete",
+    "488": "the operator of the number does not take such calls",
+    "500": "an error of the operator of the number",
+    "503": "the operator of the number is not available",
+    "603": "the call was declined",
+}
+
 # With these, Twilio repeats a request also after a 5xx or a timeout, not only when the connection fails.
 _RETRIES: Final = "#rc=3&rp=5xx,ct,rt"
 _CALLS_LISTED: Final = 100
@@ -54,6 +76,7 @@ class Twilio(HttpProvider):
         duration_in_callback=True,
         calls_per_second=1,
         can_detect_machines=True,
+        can_collect_keys=True,
         visible_after_seconds=120,
     )
 
@@ -74,7 +97,7 @@ class Twilio(HttpProvider):
             f"{self._calls()}.json",
             data={
                 "To": dial.to,
-                "From": config.settings().twilio_from,
+                "From": dial.caller_id or config.settings().twilio_from,
                 "Url": dial.answer_url + _RETRIES,
                 "Method": "POST",
                 "StatusCallback": dial.callback_url + _RETRIES,
@@ -124,7 +147,7 @@ class Twilio(HttpProvider):
             f"{self._calls()}.json",
             params={
                 "To": call["to"],
-                "From": config.settings().twilio_from,
+                "From": call.get("caller_id") or config.settings().twilio_from,
                 "PageSize": str(_CALLS_LISTED),
             },
         )
@@ -186,12 +209,22 @@ class Twilio(HttpProvider):
             duration_seconds=seconds(fields.get("CallDuration")) if status == "completed" else None,
             occurred_at=moment(fields.get("Timestamp")) or clock.now(),
             answered_by=answered_by,
-            reason=f"failed: code {code}" if status == "failed" and code else None,
+            reason=_reason(code) if status == "failed" and code else None,
+            key=fields.get("Digits") or None,
         )
 
-    def script(self, call: NetworkCall) -> Script:
+    def script(self, call: NetworkCall, *, keys_url: str = "", pressed: str = "") -> Script:
         """The script in TwiML."""
-        return twiml(call, caller_id=config.settings().twilio_from)
+        caller_id = call.get("caller_id") or config.settings().twilio_from
+        return twiml(call, caller_id=caller_id, keys_url=keys_url, pressed=pressed)
+
+
+def _reason(code: str) -> str:
+    """Why a call failed, by the error code or the SIP response that Twilio reports."""
+    if code in COUNTRY_CODES:
+        return COUNTRY_NOT_ENABLED
+    words = _IN_WORDS.get(code)
+    return f"failed: code {code}" + (f" ({words})" if words else "")
 
 
 def _detection(dial: Dial) -> dict[str, str]:

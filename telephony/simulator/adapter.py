@@ -56,6 +56,7 @@ class Simulator:
         duration_in_callback=True,
         can_simulate=True,
         can_detect_machines=True,
+        can_collect_keys=True,
     )
 
     def __init__(self) -> None:
@@ -149,11 +150,12 @@ class Simulator:
                 occurred_at=occurred_at,
                 answered_at=dt.datetime.fromisoformat(answered_at) if answered_at else None,
                 answered_by=answered_by,
+                key=_key(fields.get("key")),
             )
         except (ValueError, KeyError, TypeError):
             raise InvalidCallbackSignature("The simulator does not send such a body.") from None
 
-    def script(self, call: NetworkCall) -> Script:
+    def script(self, call: NetworkCall, *, keys_url: str = "", pressed: str = "") -> Script:
         """Raise NotFound: nothing is said in a simulated call."""
         raise NotFound("The simulator says nothing in its calls.")
 
@@ -179,3 +181,9 @@ class Simulator:
         except database.AnyError as problem:
             raise Ambiguous(f"the simulator's database: {type(problem).__name__}") from problem
         return result.matched_count == 1
+
+
+def _key(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and len(value) == 1):
+        return value
+    raise ValueError("that is no key")

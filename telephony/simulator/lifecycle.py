@@ -8,6 +8,7 @@ from typing import Final, NotRequired, TypedDict
 from core import clock, config, database
 from core.database import Index
 from telephony.provider import RANK, Dial, Report, Simulate
+from telephony.speech import speech_of
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -47,6 +48,11 @@ class SimulatedCall(TypedDict):
     outcome: str
     duration_seconds: int
     answered_by: NotRequired[str | None]
+    press_key: NotRequired[str | None]
+    # what a real network would be told, for whoever looks at what was asked for
+    caller_id: NotRequired[str | None]
+    language: NotRequired[str | None]
+    voice: NotRequired[str | None]
     pace: float
     placed_at: dt.datetime
     ring_at: dt.datetime
@@ -109,6 +115,7 @@ def talked_seconds(call: SimulatedCall, now: dt.datetime) -> float:
 def document_of(dial: Dial, now: dt.datetime, owner: str) -> SimulatedCall:
     """The document of a call that is placed now, whose callbacks the process `owner` sends."""
     script = dial.simulate or Simulate()
+    speech = speech_of("simulator", dial.message or "", dial.language, dial.voice)
     rings_seconds = script.wall_seconds - script.talk_wall_seconds
     pick_up_at = clock.after(rings_seconds, since=now)
     return {
@@ -119,6 +126,10 @@ def document_of(dial: Dial, now: dt.datetime, owner: str) -> SimulatedCall:
         "outcome": script.outcome,
         "duration_seconds": script.duration_seconds,
         "answered_by": script.answered_by if dial.machine_detection else None,
+        "press_key": script.press_key if dial.keys else None,
+        "caller_id": dial.caller_id,
+        "language": speech.language,
+        "voice": dial.voice,
         "pace": script.pace,
         "placed_at": now,
         "ring_at": clock.after(rings_seconds * 0.3, since=now),
@@ -150,6 +161,7 @@ def report_of(call: SimulatedCall, state: State) -> Report:
         occurred_at=state.at,
         answered_at=call["pick_up_at"] if is_answered else None,
         answered_by=call.get("answered_by") if is_answered else None,
+        key=call.get("press_key") if is_answered else None,
     )
 
 

@@ -170,6 +170,7 @@ class Runner:
             "occurred_at": clock.iso(report.occurred_at),
             "answered_at": clock.iso(report.answered_at) if report.answered_at else None,
             "answered_by": report.answered_by,
+            "key": report.key,
             "simulated": True,
         }
         body = json.dumps(fields).encode()

@@ -42,6 +42,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     # --- the network alone, by its signature ---
     "POST /api/telephony/{provider}/{call_id}/status": (403, 403, 403, 403, 403),
     "POST /api/telephony/{provider}/{call_id}/answer": (403, 403, 403, 403, 403),
+    "POST /api/telephony/{provider}/{call_id}/keys": (403, 403, 403, 403, 403),
     "GET /api/telephony/exotel/answer": (403, 403, 403, 403, 403),
     # --- everybody with an account, about themselves ---
     "GET /api/api-keys": (401, 200, 200, 200, 200),
@@ -239,6 +240,7 @@ class World:
             },
             "POST /api/telephony/{provider}/{call_id}/status": {"json": {}},
             "POST /api/telephony/{provider}/{call_id}/answer": {"json": {}},
+            "POST /api/telephony/{provider}/{call_id}/keys": {"json": {}},
         }
         return bodies.get(row, {})
 

@@ -248,5 +248,5 @@ class Talks:
     ) -> Report:
         raise NotImplementedError
 
-    def script(self, call: Mapping[str, Any]) -> Script:
+    def script(self, call: Mapping[str, Any], *, keys_url: str = "", pressed: str = "") -> Script:
         raise NotImplementedError

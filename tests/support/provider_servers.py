@@ -9,7 +9,9 @@ import base64
 import contextlib
 import dataclasses
 import datetime as dt
+import html
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
@@ -109,6 +111,20 @@ class Network:
         """Call back with how the call stands."""
         raise NotImplementedError
 
+    async def press(self, phone: Phone, key: str) -> httpx.Response:
+        """The person presses a key, and the network reports it where the script says."""
+        found = re.search(r'action="([^"]+)"', phone.asked["script"])
+        assert found is not None, phone.asked["script"]
+        url, fields = html.unescape(found[1]), self.fields(phone) | {"Digits": key}
+        fields.pop("SequenceNumber", None)
+        return await self._post(url, fields, self.signed(url, fields))
+
+    def fields(self, phone: Phone) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def signed(self, url: str, fields: dict[str, Any]) -> dict[str, str]:
+        raise NotImplementedError
+
     async def _post(
         self, url: str, fields: dict[str, Any], headers: dict[str, str]
     ) -> httpx.Response:
@@ -131,6 +147,8 @@ class Network:
             return self.refusal(403, code=20005, message="Account not active")
         if fault == "not our number":
             return self.refusal(400, code=21210, message="'From' number is not yours")
+        if fault == "not this country":
+            return self.refusal(400, code=21215, message="Account not authorized to call +91")
         if fault == "never took it":
             return Response("<html>Bad gateway</html>", status_code=502)
         self.phones.append(phone)
@@ -395,8 +413,10 @@ class PlivoHere(Network):
             ids = [p.leg_id for p in self.phones if p.status in states]
             return JSONResponse({"api_id": "x", "calls": ids})
         number = request.query_params["to_number"]
-        over = [p for p in self.phones if p.status not in LIVE and p.to[1:] == number]
-        return JSONResponse({"api_id": "x", "meta": {}, "objects": [self.shown(p) for p in over]})
+        over = [p for p in reversed(self.phones) if p.status not in LIVE and p.to[1:] == number]
+        since = int(request.query_params["offset"])
+        page = over[since : since + int(request.query_params["limit"])]
+        return JSONResponse({"api_id": "x", "meta": {}, "objects": [self.shown(p) for p in page]})
 
     async def fetch(self, request: Request) -> Response:
         phone = next((p for p in self.phones if p.leg_id == request.path_params["uuid"]), None)

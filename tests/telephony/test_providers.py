@@ -1,6 +1,7 @@
 """The same calls over every network: charged once, whatever the network says, forgets or repeats."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, cast, get_args
@@ -16,11 +17,13 @@ from api import telephony_callbacks as telephony_callbacks_routes
 from calls import monitor, placing, timing
 from calls import records as call_records
 from calls.records import Call
+from campaigns import results
 from core import clock, config
 from core.database import db
 from core.errors import NotFound
+from core.outbox import Event
 from reporting import audit
-from telephony import Ambiguous, InvalidCallbackSignature, NetworkCall, http
+from telephony import Ambiguous, InvalidCallbackSignature, NetworkCall, NotSent, Refused, http
 from telephony.exotel import Exotel
 from telephony.plivo import Plivo
 from telephony.provider import OUT_OF_CREDIT
@@ -152,7 +155,9 @@ async def test_a_call_rings_is_answered_ends_and_is_charged_once(network: Networ
     if network.name in ("twilio", "plivo"):
         said = "Say" if network.name == "twilio" else "Speak"
         escaped = 'Your order &lt;no. 5&gt; &amp; "more" is ready.'
-        assert f"<Response><{said}>{escaped}</{said}></Response>" in phone.asked["script"]
+        attributes = 'language="en-IN" voice="Polly.Aditi"'
+        said_so = f"<Response><{said} {attributes}>{escaped}</{said}></Response>"
+        assert said_so in phone.asked["script"]
     elif network.name == "exotel":
         assert phone.asked["script"] == text
 
@@ -339,11 +344,16 @@ async def test_the_networks_own_empty_account_is_not_the_users(
     network.faults = ["suspended"]
     call = await calling.place(network.service, person)
     assert call["failure_reason"] == "provider_account_suspended"
-    for fault in ("404", "not our number"):
+    for fault, reason in (
+        ("not our number", "provider_caller_id_refused"),
+        ("not this country", "provider_country_not_enabled"),
+        ("404", "provider_misconfigured"),
+    ):
         await calling.forget_network_health()
         network.faults = [fault]
         call = await calling.place(network.service, person)
-        assert call["failure_reason"] == "provider_misconfigured"
+        assert call["failure_reason"] == reason
+        assert reason in telephony.ACCOUNT_REFUSALS
     refused = await calling.ask(network.service, person)
     assert (refused.status_code, int(refused.headers["Retry-After"]) > 5) == (503, True)
     assert "provider_misconfigured" in refused.json()["detail"]
@@ -398,6 +408,72 @@ async def test_two_calls_that_may_be_meant_are_left_to_a_person(network: Network
     await network.answer(phone)
     assert (await kept(ids[0]))["status"] == "in_progress"
     assert (await kept(ids[1]))["status"] == "unknown"
+
+
+@over("plivo")
+async def test_a_call_is_found_behind_the_first_hundred_of_a_list(network: Network) -> None:
+    person = await funded(network.service, 10)
+    network.faults = ["broken answer"]
+    number = "+919876510077"
+    call_id = (await calling.place(network.service, person, to=number))["call_id"]
+    [phone] = network.phones
+
+    network.phones[:0] = [
+        dataclasses.replace(phone, id=f"r{n}", leg_id=f"l{n}", to=f"+9198760{n:05}")
+        for n in range(120)
+    ]
+    found = await asks(call_id)
+    assert (found["status"], found.get("provider_leg_id")) == ("queued", phone.leg_id)
+    # When it is over it is behind newer records of the same number.
+    await network.finish(phone, "busy")
+    old = clock.after(-7_200)
+    network.phones += [
+        dataclasses.replace(phone, id=f"s{n}", leg_id=f"m{n}", created_at=old) for n in range(45)
+    ]
+    unknown = {"provider_leg_id": None, "provider_call_id": None, "status": "unknown", "rank": 1}
+    found = await asks(call_id, **unknown)
+    assert found["status"] == "busy"
+
+
+def test_a_refusal_says_what_the_network_said_without_its_secrets() -> None:
+    client = http.HttpClient("twilio", "https://api.example.com", user="u", password="p")
+
+    def said(status: int, **fields: Any) -> str:
+        refusal = client._refusal(status, fields)
+        assert isinstance(refusal, Refused | NotSent)
+        return str(refusal)
+
+    assert said(400, code=21211, message="The 'To' number +9112 is not a valid phone number.") == (
+        "provider_refused: 400, code 21211: The 'To' number +9112 is not a valid phone number."
+    )
+    secret = said(400, code=1, message="AC0123456789abcdef0123456789abcdef at https://x.y/?token=1")
+    assert secret == "provider_refused: 400, code 1: … at …"
+    assert said(400, error={"to": ["is not a number"]}) == (
+        'provider_refused: 400: {"to": ["is not a number"]}'
+    )
+    exotel = {"Status": 400, "Code": 34001, "Message": "Invalid parameter\nFrom"}
+    assert said(400, RestException=exotel) == (
+        "provider_refused: 400, code 34001: Invalid parameter From"
+    )
+    assert said(403, error="Geo permission is not enabled") == "provider_country_not_enabled"
+    assert said(400, error="from number is not valid") == "provider_caller_id_refused"
+
+
+@over("plivo")
+async def test_a_cause_of_plivo_reaches_the_call_in_words(network: Network) -> None:
+    person = await funded(network.service, 100)
+    for cause, name, status, reason in (
+        ("2000", "Invalid Destination", "failed", "failed: cause 2000 (Invalid Destination)"),
+        ("2030", "Country Barred", "failed", "provider_country_not_enabled"),
+        ("7011", "Error Reaching Answer URL", "completed", "not_heard: cause 7011"),
+    ):
+        await calling.forget_network_health()
+        call_id, phone = await placed(network, person)
+        await network.finish(phone, status, 3)
+        await network.tell(phone, HangupCauseCode=cause, HangupCauseName=name)
+        found = await kept(call_id)
+        assert found["status"] == status
+        assert (found["failure_reason"] or "").startswith(reason)
 
 
 @over(*REAL)
@@ -682,12 +758,12 @@ async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
         "twilio": (
             "<Play>https://example.com/a.mp3?x=1&amp;y=&lt;2&gt;</Play>",
             '<Dial callerId="+14155550100"><Number>+919876543211</Number></Dial>',
-            "<Say>Hello. This is an automated call.",
+            '<Say language="en-IN" voice="Polly.Aditi">Hello. This is an automated call.',
         ),
         "plivo": (
             "<Play>https://example.com/a.mp3?x=1&amp;y=&lt;2&gt;</Play>",
             '<Dial callerId="918035000000"><Number>+919876543211</Number></Dial>',
-            "<Speak>Hello. This is an automated call.",
+            '<Speak language="en-IN" voice="Polly.Aditi">Hello. This is an automated call.',
         ),
         "exotel": (url, '"numbers": ["+919876543211"]', "Hello. This is an automated call."),
     }[network.name]
@@ -704,6 +780,105 @@ async def test_a_sound_a_number_or_a_polite_sentence(network: Network) -> None:
         assert head.status_code == 200
         assert head.headers["content-type"] == whole.headers["content-type"]
         assert whole.headers["content-type"].startswith("text/plain")
+
+
+@over(*REAL)
+async def test_hindi_is_read_by_a_voice_that_can_and_refused_by_a_network_that_cannot(
+    network: Network,
+) -> None:
+    person = await funded(network.service, 100)
+    hindi = "नमस्ते, आपका ऑर्डर तैयार है।"
+    if network.name == "exotel":
+        unread: list[dict[str, Any]] = [{"message": hindi}]
+        for body in (*unread, {"message": "Namaste", "language": "hi-IN"}):
+            refused = await calling.ask(network.service, person, **body)
+            assert (refused.status_code, refused.json()["code"]) == (422, "language_not_supported")
+            assert refused.json()["supported"] == ["en-IN"]
+        assert (await network.service.balance(person))["held"] == 0
+        return
+    say = {"twilio": "Say", "plivo": "Speak"}[network.name]
+    for body, attributes in (
+        ({"message": hindi}, 'language="hi-IN" voice="Polly.Aditi"'),
+        ({"message": "Namaste", "language": "hi-IN"}, 'language="hi-IN" voice="Polly.Aditi"'),
+        (
+            {"message": "Hello", "language": "en-IN", "voice": "Polly.Raveena"},
+            'language="en-IN" voice="Polly.Raveena"',
+        ),
+    ):
+        _, phone = await placed(network, person, **body)
+        await network.answer(phone)
+        assert f"<{say} {attributes}>{body['message']}</{say}>" in phone.asked["script"]
+    for message, language, voice in (
+        (hindi, "en-IN", None),
+        ("Namaste", "hi-IN", "Polly.Raveena"),
+    ):
+        refused = await calling.ask(
+            network.service, person, message=message, language=language, voice=voice
+        )
+        assert (refused.status_code, refused.json()["code"]) == (422, "language_not_supported")
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+async def listed_numbers(person: Person) -> list[str]:
+    """The do-not-call list of a user when the events of keys are handled, twice."""
+    pressed = db.events.find({"name": "KeyPressed", "user_id": person.id})
+    for event in [*await pressed.to_list(None)] * 2:
+        await results.on_key_pressed(cast(Event, event))
+    found = await db.do_not_call.find({"owner": person.id}).to_list(None)
+    return [f"{row['number']} {row['source']}" for row in found]
+
+
+@over("twilio", "plivo")
+async def test_a_key_has_its_meaning_on_the_call_and_nine_ends_further_calls(
+    network: Network,
+) -> None:
+    service = network.service
+    person = await funded(service, 100)
+    keys = {"1": "confirm", "9": "stop"}
+    number = {"twilio": "+919876540901", "plivo": "+919876540902"}[network.name]
+    call_id, phone = await placed(network, person, to=number, message="नमस्ते", keys=keys)
+    await network.answer(phone)
+    asking = {"twilio": "<Gather ", "plivo": "<GetInput "}[network.name]
+    assert asking in phone.asked["script"]
+    again = await network.press(phone, "5")  # means nothing: it is asked for once more
+    assert asking in again.text
+    assert (await calling.shown(service, person, call_id))["pressed"] is None
+    for key in ("9", "9", "1"):  # reported again; and what comes later changes nothing
+        answer = await network.press(phone, key)
+        assert answer.status_code == 200
+        assert asking not in answer.text
+    assert "धन्यवाद" in answer.text
+    pressed = (await calling.shown(service, person, call_id))["pressed"]
+    assert (pressed["key"], pressed["meaning"]) == ("9", "stop")
+    assert await db.events.count_documents({"name": "KeyPressed", "user_id": person.id}) == 1
+    assert await listed_numbers(person) == [f"{number} key_press"]
+    forged = await service.client.post(
+        f"{telephony.keys_path(network.name, call_id)}", content="Digits=9"
+    )
+    assert (forged.status_code, forged.json()["code"]) == (403, "invalid_callback_signature")
+
+
+@over("simulator")
+async def test_a_simulated_person_presses_a_key(network: Network) -> None:
+    service = network.service
+    person = await funded(service, 100)
+    number = "+919876540903"
+    scenario = {"duration_seconds": 5, "wall_seconds": 0, "press_key": "9"}
+    placed_call = await calling.place(
+        service, person, scenario, to=number, message="Hello", keys={"9": "stop"}
+    )
+    call = await calling.over(service, person, placed_call["call_id"])
+    assert (call["pressed"]["key"], call["pressed"]["meaning"]) == ("9", "stop")
+    assert await listed_numbers(person) == [f"{number} key_press"]
+
+
+@over("exotel")
+async def test_where_no_key_is_reported_none_can_be_asked_for(network: Network) -> None:
+    person = await funded(network.service, 100)
+    refused = await calling.ask(network.service, person, message="Hello", keys={"1": "yes"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "keys")
 
 
 # --- the talk-time contract, network by network --------------------------------------------------

@@ -192,7 +192,21 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("DELETE", "/api/campaigns/{campaign_id}"): _customer("campaigns:write"),
     # live events; an API key hears what its scopes allow it to read
     ("GET", "/api/events/stream"): _everyone("calls:read"),
+    # what may be called, and why somebody was
+    ("GET", "/api/do-not-call"): _everyone("campaigns:read"),
+    ("POST", "/api/do-not-call"): _customer("campaigns:write"),
+    ("DELETE", "/api/do-not-call"): _customer("campaigns:write"),
+    ("POST", "/api/do-not-call/erase"): _customer("campaigns:write"),
+    ("POST", "/api/do-not-call/upload"): _customer("campaigns:write"),
+    ("GET", "/api/do-not-call/download"): _everyone("campaigns:read"),
+    ("POST", "/api/complaints"): _customer("campaigns:write"),
+    ("GET", "/api/complaints"): _everyone("campaigns:read"),
+    ("GET", "/api/complaints/download"): _everyone("campaigns:read"),
+    ("GET", "/api/complaints/{complaint_id}"): _everyone("campaigns:read"),
+    ("GET", "/api/numbers/{number}/history"): _everyone("calls:read"),
     # operators and admins
+    ("GET", "/api/admin/calling-rules"): _operator(),
+    ("PUT", "/api/admin/calling-rules"): _admin(),
     ("GET", "/api/admin/users"): _operator(),
     ("POST", "/api/admin/users"): _admin(),
     ("GET", "/api/admin/users/{user_id}"): _operator(),

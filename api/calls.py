@@ -18,6 +18,7 @@ from calls import placing, single_calls
 from calls import records as call_records
 from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
+from compliance.do_not_call import DoNotCall
 from core import phone_numbers
 from core.database import Document
 from core.errors import PAYMENT_REQUIRED, Forbidden, InvalidRequest, NotFound, TooManyCalls
@@ -207,6 +208,7 @@ class QuoteOut(BaseModel):
         InvalidRequest,
         InvalidNumber,
         DestinationNotAllowed,
+        DoNotCall,
         DestinationNotRated,
         LanguageNotSupported,
         TooManyCalls,

@@ -194,3 +194,13 @@ async def require_each_field_once(request: Request) -> None:
 
 
 Phone = Annotated[str, Field(min_length=1, max_length=phone_numbers.TEXT_LENGTH_MAX)]
+
+
+def number_of(text: str) -> str:
+    """The telephone number in `text` as E.164, of any country and kind. Raises InvalidNumber."""
+    try:
+        return phone_numbers.phone_of(text)
+    except ValueError as refusal:
+        raise phone_numbers.InvalidNumber(
+            f"The number {refusal}", reason="invalid_number"
+        ) from None

@@ -106,7 +106,11 @@ LIMITS: Final[dict[str, Limit]] = {
         setting="UPLOADS_PER_MINUTE",
         production=6,
         elsewhere=1_000,
-        routes=("POST /api/campaigns/upload", "POST /api/admin/rate-cards"),
+        routes=(
+            "POST /api/campaigns/upload",
+            "POST /api/do-not-call/upload",
+            "POST /api/admin/rate-cards",
+        ),
     ),
     "downloads": Limit(
         counts="CSV files downloaded",
@@ -119,6 +123,8 @@ LIMITS: Final[dict[str, Limit]] = {
             "GET /api/transactions/download",
             "GET /api/campaigns/{campaign_id}/results",
             "GET /api/campaigns/{campaign_id}/attempts",
+            "GET /api/do-not-call/download",
+            "GET /api/complaints/download",
             "GET /api/admin/rate-cards/{version}/download",
         ),
         lets_through=True,

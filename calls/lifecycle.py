@@ -10,6 +10,7 @@ from billing import charging, pricing
 from billing.charging import Charge, Reservation
 from calls import records, timing
 from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, CountedResult, Status
+from compliance import contact_limits
 from core import clock, database, leases, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
 from core.errors import HoldNotFound, NotFound, Unavailable, invalid
@@ -170,6 +171,7 @@ async def _end(call: Call, report: Report) -> None:
         if call["billing_status"] in RESOLVED:
             # Repeated here, in case a crash after the charge prevented it.
             await charging.record_price_of_day(call, int(call["cost_paise"] or 0))
+            await contact_limits.end_attempt(call["user_id"], call["to"], call["_id"])
         return await _note(call, report)
     if report.status == "completed" and report.duration_seconds is None:
         return await _await_duration(call, report)
@@ -213,7 +215,16 @@ async def _settle(call: Call, report: Report, *, seconds: int, **extra_fields: A
         outcome = network_health.outcome_of_fault(report.reason)
         await network_health.record_outcome(call["provider"], outcome)
         await charging.cancel_count_of_day(call)
+    await _end_attempt(call, report)
     return True
+
+
+async def _end_attempt(call: Call, report: Report) -> None:
+    """The number may be called again after the gap; at once, where nobody was called."""
+    if call["provider_call_id"] or report.provider_call_id:  # a network had it
+        await contact_limits.end_attempt(call["user_id"], call["to"], call["_id"])
+    else:
+        await contact_limits.cancel_attempt(call["user_id"], call["to"], call["_id"])
 
 
 def _log_overrun(call: Call, charge: Charge) -> None:
@@ -722,8 +733,8 @@ database.declare(
         Index(
             ("campaign_id", "created_at", "_id"), only_where={"campaign_id": {"$type": "string"}}
         ),
-        # The calls of a user to a number.
-        Index(("user_id", "to", "-created_at")),
+        # The calls to a number, of a user or of everybody.
+        Index(("to", "user_id", "-created_at")),
         # What changed a moment ago, of everybody or of some users.
         Index(("updated_at", "user_id"), only_where={"updated_at": {"$type": "date"}}),
     ],

@@ -13,6 +13,7 @@ from billing.limits import CampaignBudget, SpendingKey
 from billing.pricing import Rate
 from calls import lifecycle, records, timing
 from calls.records import Call, Scenario
+from compliance import contact_limits, do_not_call
 from core import clock, config, database, phone_numbers
 from core.database import Document, Write
 from core.errors import TooManyCalls, Unavailable, invalid
@@ -192,8 +193,8 @@ async def reserve_call(
     that it shows, if not the network's default; `attempt_number` says how often its contact was called
     with it.
 
-    Raises InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated, the 402s,
-    BudgetReached and TooManyCalls; then there is no call. After Unavailable there may be one, and the
+    Raises InvalidRequest, InvalidNumber, DestinationNotAllowed, DestinationNotRated, DoNotCall, the
+    402s, BudgetReached and TooManyCalls; then there is no call. After Unavailable there may be one, and the
     same `call_id` finds out. What is neither submitted nor withdrawn is withdrawn by the check of
     overdue calls.
     """
@@ -204,8 +205,8 @@ async def reserve_call(
     spec.check(network)
     script = _script_of(spec, network)
     longest_seconds = min(config.settings().max_call_minutes * 60, network.can.limit_seconds_max)
-    number = phone_numbers.checked(to)
-    spec = spec.normalized()
+    number, spec = phone_numbers.checked(to), spec.normalized()
+    await _require_callable(user_id, number, spec)
     rate = await rates.get_rate(user_id, number, spec.connect_to)
     call = _new_call(user_id, call_id, number, rate, script, campaign_id) | {
         "message": spec.message,
@@ -256,6 +257,12 @@ async def _reserved(user_id: str, **options: Any) -> Reservation:
     return await charging.reserve(user_id, calls_over=calls_over, **options)
 
 
+async def _require_callable(user_id: str, number: str, spec: CallSpec) -> None:
+    """Raise DoNotCall when one of the two legs is on a do-not-call list."""
+    second = [] if spec.connect_to is None else [spec.connect_to]
+    await do_not_call.require_callable(user_id, number, *second)
+
+
 async def submit_call(call: Call) -> Call:
     """Ask the network for a committed call now, in a turn that the caller has; the call as it is then.
 
@@ -276,6 +283,8 @@ async def submit_claimed(claimed: Call) -> Call:
     try:
         if clock.now() > clock.after(SUBMIT_SECONDS, since=timing.submitted_at(claimed)):
             raise telephony.NotSent(telephony.TOO_SLOW)
+        if claimed["campaign_id"] is None:  # the dispatcher has counted those of campaigns
+            await contact_limits.record_attempt(claimed["user_id"], claimed["to"], call_id)
         provider_call_id = await network.place(_dial_of(claimed))
     except (telephony.Refused, telephony.NotSent) as refusal:
         log.warning("call %s was not placed: %s", call_id, refusal)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from compliance import calling_hours, do_not_call
+from compliance import calling_hours, do_not_call, scrubbing
 from compliance.calling_hours import HOME_TIME_ZONE, Purpose
 from core import clock
 
@@ -70,9 +70,23 @@ async def check_number(
     if number in listed:
         whose = "the platform's" if listed[number]["owner"] == do_not_call.PLATFORM else "the own"
         return Refusal("do_not_call", f"The number is on {whose} do-not-call list.", True)
-    if opening.is_open:
+    if not opening.is_open:
+        return Refusal(_code(opening.reason), _DETAILS[opening.reason], False, opening.changes_at)
+    return await _scrubbed(number, purpose, moment)
+
+
+async def _scrubbed(number: str, purpose: Purpose, at: dt.datetime) -> Refusal | None:
+    if not scrubbing.is_required(purpose):
         return None
-    return Refusal(_code(opening.reason), _DETAILS[opening.reason], False, opening.changes_at)
+    verdict = (await scrubbing.get_verdicts([number], purpose, at=at)).get(number)
+    if verdict is None:
+        again_at = at + dt.timedelta(seconds=scrubbing.REST_SECONDS)
+        return Refusal("scrub_unknown", "The scrubber does not answer.", False, again_at)
+    if not verdict["allowed"]:
+        return Refusal(
+            "scrub_refused", f"The scrubber forbids it. {verdict['reason']}".strip(), True
+        )
+    return None
 
 
 def time_zone_of(number: str, timezone: str | None) -> str:

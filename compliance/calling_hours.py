@@ -8,6 +8,7 @@ leaves only the campaign's own window.
 """
 
 import datetime as dt
+import functools
 import logging
 import re
 import time
@@ -278,6 +279,7 @@ def _zone(name: object) -> zoneinfo.ZoneInfo | None:
         return None
 
 
+@functools.lru_cache(maxsize=4_096)
 def _span(
     day: dt.date, hours: tuple[dt.timedelta, dt.timedelta], zone: zoneinfo.ZoneInfo
 ) -> Span | None:

@@ -9,20 +9,18 @@ atomic over all processes.
 import asyncio
 import datetime as dt
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, NotRequired, TypedDict, TypeVar, cast
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
 from core import clock, config, database
-from core.database import Document, Index, db
+from core.database import Document, Index, Update
 from core.errors import Unavailable
-
-T = TypeVar("T")
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
 _WEEK_DAYS: Final = 7
 _KEPT_DAYS: Final = 9
+_KEPT_MAX: Final = 1_000
 _TRIES_MAX: Final = 50
 # A call that nobody reports as ended is over for certain so long after its longest duration.
 _LOST_END: Final = dt.timedelta(minutes=15)
@@ -132,30 +130,33 @@ async def reserve_attempt(
     """Count a call of a campaign to this number (E.164), unless a limit forbids it; then nothing is
     counted. With a `call_id` that is counted already: allowed, and counted once. Raises Unavailable.
     """
-    moment, limits = at or clock.now(), _limits()
-
-    def rule(attempts: list[Attempt]) -> tuple[list[Attempt], Verdict]:
-        found = verdict(attempts, limits, call_id, moment)
-        return (_with(attempts, call_id, moment) if found.allowed else attempts), found
-
-    return await _change(user_id, number, moment, rule)
+    moment, key = at or clock.now(), _id(user_id, number)
+    for attempt in range(_TRIES_MAX):
+        found = await _find(key)
+        before = found["attempts"] if found else []
+        answer = verdict(before, _limits(), call_id, moment)
+        if not answer.allowed or any(one["call_id"] == call_id for one in before):
+            return answer
+        guard = {"version": found["version"] if found else {"$exists": False}}
+        if await _push(user_id, number, call_id, moment, guard=guard):
+            return answer
+        await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 - no secret
+    raise Unavailable("Other calls to this number were first; try again.")
 
 
 async def record_attempt(
     user_id: str, number: str, call_id: str, at: dt.datetime | None = None
 ) -> None:
     """Count a single call, which no limit refuses: a person wants it now. Repeated: counted once."""
-    moment = at or clock.now()
-    await _change(user_id, number, moment, lambda found: (_with(found, call_id, moment), None))
+    guard = {"attempts.call_id": {"$ne": call_id}}
+    await _push(user_id, number, call_id, at or clock.now(), guard=guard)
 
 
 async def cancel_attempt(user_id: str, number: str, call_id: str) -> None:
     """Undo the count of a call that no network took: nobody was called. Harmless when repeated."""
-
-    def rule(attempts: list[Attempt]) -> tuple[list[Attempt], None]:
-        return [one for one in attempts if one["call_id"] != call_id], None
-
-    await _change(user_id, number, clock.now(), rule)
+    where = {"_id": _id(user_id, number), "attempts.call_id": call_id}
+    change = {"$pull": {"attempts": {"call_id": call_id}}, "$inc": {"version": 1}}
+    await database.write_together(Update("contact_attempts", where, change))
 
 
 async def end_attempt(
@@ -163,20 +164,16 @@ async def end_attempt(
 ) -> None:
     """The call is over: the gap to the next one counts from here. Harmless when repeated, and for a
     call that was never counted."""
-    moment = at or clock.now()
-
-    def rule(attempts: list[Attempt]) -> tuple[list[Attempt], None]:
-        return [
-            cast(Attempt, {"ended_at": moment, **one}) if one["call_id"] == call_id else one
-            for one in attempts
-        ], None
-
-    await _change(user_id, number, moment, rule)
+    mine = {"call_id": call_id, "ended_at": {"$exists": False}}
+    where = {"_id": _id(user_id, number), "attempts": {"$elemMatch": mine}}
+    change = {"$set": {"attempts.$.ended_at": at or clock.now()}, "$inc": {"version": 1}}
+    await database.write_together(Update("contact_attempts", where, change))
 
 
 async def find_attempts(user_id: str, number: str) -> list[Attempt]:
     """The calls of this user to this number that are counted: those of the last days."""
-    return _attempts(await database.find_together("contact_attempts", _id(user_id, number)))
+    found = await _find(_id(user_id, number))
+    return list(found["attempts"]) if found else []
 
 
 def _limits() -> Limits:
@@ -186,65 +183,34 @@ def _limits() -> Limits:
     )
 
 
-def _with(attempts: list[Attempt], call_id: str, at: dt.datetime) -> list[Attempt]:
-    if any(one["call_id"] == call_id for one in attempts):
-        return attempts
-    return [*attempts, {"call_id": call_id, "at": at}]
-
-
 # --- storage ------------------------------------------------------------------------------------
 
-_Rule = Callable[[list[Attempt]], tuple[list[Attempt], T]]
+
+async def _find(key: str) -> ContactAttempts | None:
+    return cast("ContactAttempts | None", await database.find_together("contact_attempts", key))
 
 
-async def _change(user_id: str, number: str, at: dt.datetime, rule: _Rule[T]) -> T:
-    """Apply `rule` to the attempts on a number, in one process after the other."""
-    key = _id(user_id, number)
-    for attempt in range(_TRIES_MAX):
-        found = cast("ContactAttempts | None", await db.contact_attempts.find_one({"_id": key}))
-        before = _attempts(found)
-        after, answer = rule(before)
-        if after == before or await _replaced(found, key, user_id, number, after, at):
-            return answer
-        await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 - no secret
-    raise Unavailable("Other calls to this number were first; try again.")
-
-
-async def _replaced(
-    found: ContactAttempts | None,
-    key: str,
-    user_id: str,
-    number: str,
-    attempts: list[Attempt],
-    at: dt.datetime,
+async def _push(
+    user_id: str, number: str, call_id: str, at: dt.datetime, *, guard: Document
 ) -> bool:
-    """Store the attempts; False when somebody else changed them meanwhile."""
-    kept_since = at - dt.timedelta(days=_KEPT_DAYS)
-    document: ContactAttempts = {
-        "_id": key,
-        "user_id": user_id,
-        "number": number,
-        "attempts": [one for one in attempts if one["at"] > kept_since],
-        "version": found["version"] + 1 if found else 1,
-        "expires_at": at + dt.timedelta(days=_KEPT_DAYS),
+    """Add an attempt where `guard` holds, making the document; False when it may not have held."""
+    change = {
+        "$setOnInsert": {"user_id": user_id, "number": number},
+        "$push": {"attempts": {"$each": [{"call_id": call_id, "at": at}], "$slice": -_KEPT_MAX}},
+        "$inc": {"version": 1},
+        "$max": {"expires_at": clock.after(_KEPT_DAYS * 86_400, since=at)},
     }
-    if found is None:
-        try:
-            await db.contact_attempts.insert_one(cast(Document, document))
-        except database.DuplicateKey:
-            return False
-        return True
-    guard = {"_id": key, "version": found["version"]}
-    replaced = await db.contact_attempts.replace_one(guard, cast(Document, document))
-    return replaced.matched_count > 0
+    where = {"_id": _id(user_id, number), **guard}
+    try:
+        return await database.write_together(Update("contact_attempts", where, change, upsert=True))
+    except database.AnyError as problem:
+        if not database.is_duplicate(problem):
+            raise
+        return False  # the document exists, and the guard does not hold
 
 
 def _id(user_id: str, number: str) -> str:
     return f"{user_id}:{number}"
-
-
-def _attempts(found: object) -> list[Attempt]:
-    return list(cast(ContactAttempts, found)["attempts"]) if found else []
 
 
 database.declare("contact_attempts", indexes=[Index(("expires_at",), expire_seconds=0)])

@@ -4,6 +4,7 @@ A number is kept in E.164. Who asks to be erased is kept as a keyed hash only: s
 longer shown. The list of the platform (`PLATFORM`) holds for everybody.
 """
 
+import asyncio
 import contextlib
 import datetime as dt
 import hashlib
@@ -12,7 +13,7 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypedDict, cast
+from typing import Final, TypedDict, cast
 
 from core import clock, csv_files, database
 from core.database import Index, db
@@ -23,16 +24,18 @@ from core.pagination import Order, newest_first
 
 PLATFORM: Final = "platform"
 
-Source = Literal[
+# Where a listing comes from: one of these, or what somebody wrote.
+SOURCES: Final = (
     "manual",  # entered by a person
     "upload",  # in a file
     "key_press",  # pressed during a call, to be called no more
     "complaint",
     "scrub",  # the register said so
-]
+)
 
 NOTE_LENGTH_MAX: Final = 500
 _BATCH: Final = 1_000
+_SINGLY_MAX: Final = 10
 _KEY_ID: Final = "hash_key"
 _NEWEST: Final = newest_first("added_at")
 _BY_NUMBER: Final = Order((("number", str),), name="number", ascending=True)
@@ -44,7 +47,7 @@ class Listing(TypedDict):
     _id: str
     owner: str  # a user's id, or PLATFORM
     number: str | None
-    source: Source
+    source: str
     note: str
     added_at: dt.datetime
     added_by: str
@@ -82,6 +85,8 @@ async def find_listed(user_id: str, numbers: Iterable[str]) -> dict[str, Listing
     the platform's. Any count of numbers; a thousand cost one query."""
     wanted = list(dict.fromkeys(numbers))
     key, found = await _hash_key(), dict[str, Listing]()
+    if len(wanted) <= _SINGLY_MAX:
+        return await _find_together(user_id, wanted, key)
     for start in range(0, len(wanted), _BATCH):
         ids = {
             one: number
@@ -97,6 +102,18 @@ async def find_listed(user_id: str, numbers: Iterable[str]) -> dict[str, Listing
     return found
 
 
+async def find_listings(number: str, owners: Sequence[str]) -> list[Listing]:
+    """Where a number (E.164) is listed: by these owners, and by the platform."""
+    key = await _hash_key()
+    ids = [
+        one
+        for owner in (*owners, PLATFORM)
+        for one in (_id(owner, number), _erased_id(owner, number, key))
+    ]
+    rows = await db.do_not_call.find({"_id": {"$in": ids}}).to_list(None)
+    return cast(list[Listing], rows)
+
+
 async def require_callable(user_id: str, *numbers: str) -> None:
     """Raise DoNotCall when one of the numbers (E.164) is on a list that holds for this user."""
     for number, listing in (await find_listed(user_id, numbers)).items():
@@ -104,7 +121,7 @@ async def require_callable(user_id: str, *numbers: str) -> None:
 
 
 async def add_numbers(
-    owner: str, numbers: Sequence[str], *, source: Source, by: str, note: str = ""
+    owner: str, numbers: Sequence[str], *, source: str, by: str, note: str = ""
 ) -> Added:
     """Put numbers (E.164) on the list of a user, or of PLATFORM. What is on it keeps its source and
     time, so a repetition changes nothing."""
@@ -196,10 +213,10 @@ async def csv_of_list(owner: str) -> AsyncGenerator[str, None]:
             piece.append(
                 (
                     row["number"] or "",
-                    row["source"],
-                    row["note"],
+                    csv_files.harmless(row["source"]),
+                    csv_files.harmless(row["note"]),
                     clock.iso(row["added_at"]),
-                    row["added_by"],
+                    csv_files.harmless(row["added_by"]),
                     clock.iso(erased_at) if erased_at else "",
                 )
             )
@@ -208,6 +225,18 @@ async def csv_of_list(owner: str) -> AsyncGenerator[str, None]:
                 piece = []
     if piece:
         yield csv_files.lines(piece)
+
+
+async def _find_together(user_id: str, numbers: Sequence[str], key: bytes) -> dict[str, Listing]:
+    """The same for the few numbers of a call: one query for all calls that ask at the same time."""
+    ids = [
+        (number, one)
+        for number in numbers
+        for owner in (PLATFORM, user_id)  # the user's own last: it is the one that is said
+        for one in (_id(owner, number), _erased_id(owner, number, key))
+    ]
+    rows = await asyncio.gather(*(database.find_together("do_not_call", one) for _, one in ids))
+    return {number: cast(Listing, row) for (number, _), row in zip(ids, rows, strict=True) if row}
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -255,6 +284,5 @@ database.declare(
     indexes=[
         Index(("owner", "-added_at", "-_id")),
         Index(("owner", "number")),
-        Index(("number",)),
     ],
 )

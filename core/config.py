@@ -56,6 +56,14 @@ def _e164_numbers(value: object) -> object:
     return numbers
 
 
+def _lower_words(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [part.strip().lower() for part in value.split(",") if part.strip()]
+
+
+CallPurpose = Literal["promotional", "service", "transactional", "collection"]
+
 # The kinds of numbers that phonenumbers distinguishes, without UNKNOWN.
 NumberType = Literal[
     "MOBILE",
@@ -184,6 +192,12 @@ class Settings(BaseSettings):
     # Of the one caller id that the platform has; those that a campaign names are always checked.
     caller_id_series: Literal["warn", "strict"] = "warn"
     caller_id_160_required: bool = False
+    scrubber_url: str = ""
+    scrubber_token: SecretStr = SecretStr("")
+    scrub_purposes: Annotated[list[CallPurpose], NoDecode, BeforeValidator(_lower_words)] = [
+        "promotional"
+    ]
+    scrub_valid_days: Annotated[int, Field(ge=1, le=30)] = 7
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 100
     # What one user may do, to bound what a stolen account can cost; 0 is no limit, and None what
     # `call_limit_per_minute` and its siblings say.
@@ -415,7 +429,7 @@ def problems(chosen: Settings) -> list[str]:
     Production refuses everything that is a default, a sandbox, a simulator or missing.
     """
     found = _secret_problems(chosen) + _amount_problems(chosen) + _telephony_problems(chosen)
-    found += _contact_problems(chosen) + _play_money_problems(chosen)
+    found += _contact_problems(chosen) + _scrubber_problems(chosen) + _play_money_problems(chosen)
     if chosen.app_env == "production":
         found += _production_problems(chosen)
     elif chosen.gateway_mode == "live":
@@ -534,6 +548,20 @@ def _play_money_problems(chosen: Settings) -> list[str]:
             " who reaches it makes money"
         )
     return found
+
+
+def _scrubber_problems(chosen: Settings) -> list[str]:
+    url = chosen.scrubber_url
+    if not url:
+        return []
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", url):
+        return ["SCRUBBER_URL must begin with https:// or http://"]
+    if chosen.app_env == "production":
+        if not url.startswith("https://") and not is_loopback(host_of(url)):
+            return ["SCRUBBER_URL must be an https:// URL: numbers of people are sent there"]
+        if not chosen.scrubber_token.get_secret_value():
+            return ["SCRUBBER_TOKEN is missing: the scrubber knows this service by it"]
+    return []
 
 
 def _contact_problems(chosen: Settings) -> list[str]:

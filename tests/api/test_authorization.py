@@ -69,12 +69,23 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/campaigns": (401, 200, 200, 200, 200),
     "GET /api/campaigns/statistics": (401, 200, 200, 200, 200),
     "GET /api/events/stream?seconds=0": (401, 200, 200, 200, 200),
+    "GET /api/do-not-call": (401, 200, 200, 200, 200),
+    "POST /api/do-not-call": (401, 201, 201, 403, 201),
+    "POST /api/do-not-call/erase": (401, 200, 200, 403, 200),
+    "POST /api/do-not-call/upload": (401, 201, 201, 403, 201),
+    "GET /api/do-not-call/download": (401, 200, 200, 200, 200),
+    "DELETE /api/do-not-call?number=%2B919812345678": (401, 204, 204, 403, 204),
+    "POST /api/complaints": (401, 201, 201, 403, 201),
+    "GET /api/complaints": (401, 200, 200, 200, 200),
+    "GET /api/complaints/download": (401, 200, 200, 200, 200),
+    "GET /api/numbers/{number}/history": (401, 200, 200, 200, 200),
     # --- the owner, operators and admins; for others it does not exist ---
     "GET /api/payment/orders/{order_id}": (401, 200, 404, 200, 200),
     "GET /api/payment/payments/{payment_id}": (401, 200, 404, 200, 200),
     "GET /api/transactions/{transaction_id}": (401, 200, 404, 200, 200),
     "GET /api/calls/{call_id}": (401, 200, 404, 200, 200),
     "POST /api/calls/{call_id}/hangup": (401, 202, 404, 403, 202),
+    "GET /api/complaints/{complaint_id}": (401, 200, 404, 200, 200),
     "GET /api/campaigns/{campaign_id}": (401, 200, 404, 200, 200),
     "GET /api/campaigns/{campaign_id}/contacts": (401, 200, 404, 200, 200),
     "GET /api/campaigns/{campaign_id}/results": (401, 200, 404, 200, 200),
@@ -100,6 +111,8 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/admin/rate-cards": (401, 403, 403, 200, 200),
     "GET /api/admin/rate-cards/{version}/download": (401, 403, 403, 200, 200),
     "POST /api/admin/rate-cards/activate": (401, 403, 403, 403, 200),
+    "GET /api/admin/calling-rules": (401, 403, 403, 200, 200),
+    "PUT /api/admin/calling-rules": (401, 403, 403, 403, 200),
     "GET /api/admin/metrics": (401, 403, 403, 200, 200),
     "GET /api/admin/users": (401, 403, 403, 200, 200),
     "POST /api/admin/users": (401, 403, 403, 403, 201),
@@ -157,6 +170,7 @@ PLACES = {
     "{ended_id}": "{user_id}",
 }
 NUMBER = "+919876543210"
+LISTED = "+919812345678"  # on the do-not-call lists
 LATER = {"start_at": clock.iso(clock.after(30 * 86_400))}
 
 
@@ -238,6 +252,13 @@ class World:
                 "data": {"name": "A", "start": "false"},
                 "files": {"file": ("list.csv", f"phone\n{NUMBER}\n".encode())},
             },
+            "POST /api/do-not-call": {"json": {"number": LISTED}},
+            "POST /api/do-not-call/erase": {"json": {"number": LISTED}},
+            "POST /api/do-not-call/upload": {
+                "files": {"file": ("list.csv", f"phone\n{LISTED}\n".encode())}
+            },
+            "POST /api/complaints": {"json": {"number": LISTED, "source": "network"}},
+            "PUT /api/admin/calling-rules": {"json": {"version": 0}},
             "POST /api/telephony/{provider}/{call_id}/status": {"json": {}},
             "POST /api/telephony/{provider}/{call_id}/answer": {"json": {}},
             "POST /api/telephony/{provider}/{call_id}/keys": {"json": {}},
@@ -264,6 +285,8 @@ class World:
             "PATCH /api/campaigns/"
         ):
             self.place["campaign_id"] = await self.campaign(**LATER, start=False)
+        elif row.startswith("DELETE /api/do-not-call"):  # an earlier actor has removed it
+            await self.service.post("/api/do-not-call", self.people[actor], json={"number": LISTED})
         method, path = row.split(" ")
         place = dict(self.place)
         if row.startswith("DELETE /api/campaigns/"):  # the others are not about one that is gone
@@ -313,6 +336,8 @@ async def built(service: Service) -> World:
     call = await service.post(
         "/api/call", owner, json={"to": NUMBER, "simulate": {"outcome": "busy"}}
     )
+    complaint = {"number": LISTED, "source": "network"}
+    complained = await service.post("/api/complaints", owner, json=complaint)
     history = await service.get("/api/transactions", owner)
     admin = await service.admin()
     waiting = await wallet.propose_adjustment(
@@ -347,6 +372,8 @@ async def built(service: Service) -> World:
             "waiting_id": waiting["_id"],
             "webhook_id": await stored_webhook(),
             "version": "1",
+            "number": LISTED,
+            "complaint_id": complained.json()["complaint_id"],
             "key_id": (await made_key(service, owner, ["calls:read"]))[0],
         },
     )

@@ -88,6 +88,21 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/calls/quote": {"to": NUMBER, "duration_seconds": 30},
     "/api/api-keys/{key_id}/rotate": {"overlap_seconds": 60},
     "/api/api-keys": {"name": "CRM", "scopes": ["calls:read"], "daily_spend_cap": 10.5},
+    "/api/do-not-call": {
+        "number": NUMBER,
+        "numbers": [NUMBER],
+        "list": "own",
+        "source": "manual",
+        "note": "asked by mail",
+    },
+    "/api/do-not-call/erase": {"number": NUMBER, "list": "own"},
+    "/api/complaints": {
+        "number": NUMBER,
+        "source": "network",
+        "received_at": "2026-11-01",
+        "text": "At night",
+        "user_id": None,
+    },
     "/api/campaigns": {
         "name": "Diwali",
         "numbers": [NUMBER],
@@ -107,6 +122,7 @@ BODIES: dict[str, dict[str, Any]] = {
 FORMS: dict[str, dict[str, str]] = {
     "/api/auth/token": {"username": "nobody@example.org", "password": "a horse and a battery"},
     "/api/campaigns/upload": {"name": "Diwali", "start": "false"},
+    "/api/do-not-call/upload": {"list": "own", "note": "from the register"},
     "/api/admin/rate-cards": {"note": "January"},
 }
 
@@ -152,6 +168,12 @@ OTHER_BODIES: dict[str, dict[str, Any]] = {
         "role": "operator",
         "disabled": False,
         "limits": {"calls_per_day": 1, "daily_spend_cap": 10.5},
+    },
+    "PUT /api/admin/calling-rules": {
+        "version": 0,
+        "hours": {"promotional": {"start": "10:00", "end": "20:00"}},
+        "holidays": [{"date": "2027-01-26", "name": "Republic Day", "purposes": ["collection"]}],
+        "note": "a test",
     },
     "DELETE /api/auth/totp": {"password": "a horse and a battery", "code": "123456"},
 }

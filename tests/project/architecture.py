@@ -53,7 +53,7 @@ EDGES: dict[str, tuple[str, ...]] = {
     "limits": ("auth/",),
     "razorpay": ("gateway/",),
     "requests": ("gateway/",),
-    "httpx": ("telephony/",),
+    "httpx": ("telephony/", "compliance/scrubbing.py"),
     "fastapi": ("api/", "main.py"),
     "fastapi_offline": ("api/", "main.py"),
     "starlette": ("api/", "main.py", "manage.py"),

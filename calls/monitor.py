@@ -281,6 +281,13 @@ async def end_calls_of_frozen(event: Event) -> None:
 
     async def hang_up(call: Call) -> bool:
         network = telephony.get_provider(call["provider"])
+        if call["status"] == "created":  # its money was held before the wallet was frozen
+            await lifecycle.end_unsubmitted(call, status="canceled", reason="wallet_frozen")
+            call = await records.get_call(call["_id"])
+        if call["rank"] == OVER:
+            return True
+        if call["status"] == "submitting":  # the network cannot be asked to end it yet
+            return False
         if not network.can.can_hang_up:  # it ends at its limit, which is paid for
             return True
         try:

@@ -1,5 +1,6 @@
 """Placing calls: money reserved, then the network asked or the call withdrawn; hanging up."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 import logging
@@ -39,6 +40,8 @@ RING_SECONDS: Final = 60
 # So long after a call was claimed for its submission it is too late to ask the network: the check of
 # overdue calls may ask it soon, and would find no call.
 SUBMIT_SECONDS: Final = 20
+# Who hangs up a call that the network is being asked for waits so long for the answer.
+_SUBMITTING_SECONDS: Final = 3.0
 
 
 class SpecFields(TypedDict):
@@ -394,10 +397,11 @@ def _fields_of_reservation(reservation: Reservation, can: Capabilities) -> Docum
 async def hang_up_call(call_id: str) -> Call:
     """Ask the network to end a call; the call as it was before. Its end is reported like any other.
 
-    Harmless when repeated and when the call is over. Unavailable when the network does not answer,
-    CannotHangUp when it is one without this capability.
+    Harmless when repeated and when the call is over. One that waits for its turn is not dialled any
+    more. Unavailable when the network does not answer, CannotHangUp when it is one without this
+    capability.
     """
-    call = await records.get_call(call_id)
+    call = await _hung_up_before(await records.get_call(call_id))
     if call["rank"] < OVER or call["failure_reason"] == records.LOST_BY_NETWORK:
         network = telephony.get_provider(call["provider"])
         if not network.can.can_hang_up:
@@ -410,6 +414,18 @@ async def hang_up_call(call_id: str) -> Call:
         except telephony.Ambiguous as problem:
             raise Unavailable("The telephone network does not answer; try again.") from problem
         log.info("call %s: hang-up asked for", call_id)
+    return call
+
+
+async def _hung_up_before(call: Call) -> Call:
+    """The call when it is known whether the network has it; ended, if nobody has submitted it."""
+    if call["status"] == "created":
+        await withdraw_call(call, "hung_up")
+        call = await records.get_call(call["_id"])
+    give_up_at = clock.after(_SUBMITTING_SECONDS)
+    while call["status"] == "submitting" and clock.now() < give_up_at:
+        await asyncio.sleep(0.05)
+        call = await records.get_call(call["_id"])
     return call
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import telephony
+import wallet
 from calls import records, single_calls
 from core import clock, config
 from core.database import db
@@ -115,6 +116,46 @@ async def test_a_call_that_gets_no_turn_is_ended_and_its_money_released(
     assert (await service.balance(person))["held"] == 0.0
     assert await records.list_committed_calls(limit=10) == []
     assert (await audit.audit(person.id)).ok
+
+
+async def test_a_call_that_is_hung_up_before_its_turn_is_dialled_by_nobody(
+    service: Service, dialled: list[str]
+) -> None:
+    config.use(service.settings.model_copy(update={"telephony_calls_per_second": 0.01}))
+    assert await throttle.take_turn(Simulator(), "campaign") == 0.0
+    person = await funded(service)
+    [hung_up, frozen] = await ordered(service, person, 2)
+    answer = await service.post(f"/api/calls/{hung_up}/hangup", person)
+    assert answer.status_code == 202
+    call = await calling.over(service, person, hung_up)
+    assert (call["status"], call["failure_reason"]) == ("canceled", "hung_up")
+    await wallet.set_frozen(person.id, frozen=True, reason="fraud", by="usr_admin")
+    call = await calling.over(service, person, frozen)
+    assert (call["status"], call["failure_reason"]) == ("canceled", "wallet_frozen")
+    assert dialled == []
+    assert (await service.balance(person))["held"] == 0.0
+
+
+async def test_a_call_that_is_hung_up_while_the_network_is_asked_ends(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Simulator.place
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def slow(network: Simulator, dial: Dial) -> str:
+        asked.set()
+        await answers.wait()
+        return await place(network, dial)
+
+    monkeypatch.setattr(Simulator, "place", slow)
+    person = await funded(service)
+    [call_id] = await ordered(service, person)
+    await asked.wait()
+    hanging_up = asyncio.create_task(service.post(f"/api/calls/{call_id}/hangup", person))
+    await asyncio.sleep(0.1)
+    answers.set()
+    assert (await hanging_up).status_code == 202
+    assert (await calling.over(service, person, call_id))["status"] == "canceled"
 
 
 async def test_a_call_of_a_process_that_died_is_dialled_by_another(

@@ -64,6 +64,7 @@ async def test_what_was_asked_for_is_shown(service: Service, person: Person) -> 
         "budget": 250.5,
         "caller_ids": ["+91 120 456 7890", "911204567890", "+911204567890"],
         "language": "hi-IN",
+        "keys": {"1": "confirm", "9": "stop"},
         "expected_duration_seconds": 40,
     }
     draft = await draft_of(service, person, message="नमस्ते", end_at=end_at, **options)

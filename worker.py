@@ -11,7 +11,7 @@ import payments
 import refunds
 from auth import sessions
 from calls import monitor, single_calls
-from campaigns import dialer, results, statistics
+from campaigns import dispatcher, results, statistics
 from core import database, database_members, outbox
 from core.errors import Problem
 from core.outbox import Lane
@@ -30,7 +30,8 @@ JOBS: dict[str, tuple[Job, float]] = {
     "extend calls": (monitor.start_extensions, 0.25),
     "sweep calls": (monitor.start_checks, 2.0),
     "dial single calls": (single_calls.dial_committed, 0.5),
-    "dial campaigns": (dialer.dial_due_campaigns, 0.5),
+    "dial campaigns": (dispatcher.dispatch, 0.1),
+    "check campaigns": (dispatcher.check_due_campaigns, 0.25),
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll_due_refunds, 2.0),
     "reconcile": (reconcile.run_when_due, 30.0),
@@ -53,11 +54,11 @@ RAZORPAY: Final = Lane("razorpay", at_once=64, limit_seconds=120)
 
 # The lane and the handlers of each event of the outbox. Each is idempotent (core/outbox.py).
 HANDLERS: dict[str, tuple[Lane, list[outbox.Handler]]] = {
-    "CallEnded": (CALLS, [dialer.on_call_ended, statistics.on_call_ended]),
+    "CallEnded": (CALLS, [dispatcher.on_call_ended, statistics.on_call_ended]),
     "KeyPressed": (CALLS, [results.on_key_pressed]),
     "CallResultChanged": (CALLS, [results.on_result_changed, statistics.on_call_ended]),
-    "WalletCredited": (CREDITS, [dialer.on_wallet_credited]),
-    "WalletUnfrozen": (CREDITS, [dialer.on_wallet_credited]),
+    "WalletCredited": (CREDITS, [dispatcher.on_wallet_credited]),
+    "WalletUnfrozen": (CREDITS, [dispatcher.on_wallet_credited]),
     "WalletFrozen": (FREEZES, [monitor.end_calls_of_frozen]),
     webhooks.EVENT: (RAZORPAY, [webhooks.apply_webhook]),
 }

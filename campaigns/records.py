@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast
 from billing import charging, limits
 from billing.limits import SpendingKey
 from calls.placing import SpecFields
-from campaigns import contacts
+from campaigns import contacts, dial_queue
 from campaigns.options import EstimateFields, OptionFields, RateGroup, purpose_of
 from campaigns.phone_columns import ChosenBy
 from campaigns.variables import ColumnBlanks
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Status = Literal[
     "draft",  # waits for its owner to start it
-    "scheduled",  # the dialer starts it at its time
+    "scheduled",  # the dispatcher starts it at its time
     "running",
     "paused",  # it waits for what its reason names; live calls continue
     "completed",  # nobody is left to call
@@ -36,14 +36,26 @@ PauseReason = Literal[
     "user",  # until its owner resumes it
     "balance",  # the money ran out; the next recharge resumes it
     "frozen",  # an admin has frozen the wallet; unfreezing it resumes it
-    "provider",  # the telephone network accepts no calls; the dialer tries it again
+    "provider",  # the telephone network does not have an option of it, or an older version paused it
     "cap",  # the day's spend cap or number of calls is reached; the next day resumes it
+    "window",  # it has no window that ever opens, until its owner changes that
+    "budget",  # its budget is used up, until its owner raises it
 ]
 
 _NEWEST: Final = pagination.newest_first("created_at")
 
-# How long a draft lives whose list is being received, and a dialer's lease; both are renewed.
+# How long a draft lives whose list is being received; it is renewed.
 LEASE_SECONDS: Final = 60
+# A campaign that may be dialled is checked this often as well, in case an event was lost.
+_LOOK_SECONDS: Final = 5
+
+
+class StoredWait(TypedDict):
+    """Why a running campaign dials nobody now, and when it is tried again."""
+
+    reason: str
+    until: dt.datetime | None
+    detail: NotRequired[str]
 
 DRAFTS_MAX: Final = 200  # of one user
 CHANGEABLE: Final[tuple[Status, ...]] = ("draft", "paused")
@@ -106,16 +118,20 @@ class Campaign(NewCampaign):
     columns: NotRequired[list[str]]  # the `cells` of a contact are in this order
     blanks: NotRequired[list[ColumnBlanks]]
     rate_groups: NotRequired[list[RateGroup]]
-    # when it is due, and which process has its lease
-    look_at: dt.datetime | None  # when the dialer has to work on it
-    busy_until: dt.datetime | None
+    # its turns
+    look_at: dt.datetime | None  # when the dispatcher checks it, whatever happens
+    is_ready: NotRequired[bool]  # somebody of its list may be dialled now; absent: nobody may
+    wakes: NotRequired[int]  # how often that began
+    served_at: NotRequired[dt.datetime]  # when it had its last turn
+    waiting_for: NotRequired[StoredWait | None]
+    # of older versions
+    busy_until: NotRequired[dt.datetime | None]
     busy_by: NotRequired[str]
-    paced_at: dt.datetime | None  # up to when `calls_per_minute` is used up
-    # the telephone network
-    probes: NotRequired[int]  # how often in a row it was tried without success
-    probe_at: NotRequired[dt.datetime]  # when one more call is tried
-    probe_call_id: NotRequired[str | None]  # the call that shows whether it accepts calls again
-    rests_until: NotRequired[dt.datetime | None]  # no call is placed until then
+    paced_at: NotRequired[dt.datetime | None]
+    probes: NotRequired[int]
+    probe_at: NotRequired[dt.datetime]
+    probe_call_id: NotRequired[str | None]
+    rests_until: NotRequired[dt.datetime | None]
     # the totals of its contacts, stored when it is over
     counts: dict[str, int] | None
     spent_paise: int | None
@@ -155,8 +171,10 @@ class CampaignEvent(enum.Enum):
     MONEY_CAME = "goes on, there is money again"
     DAY_USED_UP = "paused, the day has no room for more calls"
     DAY_BEGAN = "goes on, there is room for a call again"
-    NETWORK_FAILED = "paused, the telephone network takes no calls"
-    NETWORK_PROBED = "goes on with one call, which shows whether the network takes calls again"
+    OPTIONS_LACKING = "paused, the telephone network does not have its options"
+    NEVER_OPEN = "paused, its window never opens"
+    BUDGET_USED_UP = "paused, its budget is used up"
+    NETWORK_BACK = "goes on, the health of the network is no longer a matter of the campaign"
     LIST_DONE = "completed"
     OWNER_REOPENED = "paused, its unreached contacts wait for a call again"
 
@@ -169,7 +187,6 @@ class Transition:
     after: CampaignState | None  # None: it runs, or is scheduled while its start time is ahead
     now: tuple[str, ...] = ()  # fields that are set to the moment of the event
     cleared: tuple[str, ...] = ()  # fields that are set to None
-    counted: tuple[str, ...] = ()  # fields that are incremented by one
     given: tuple[str, ...] = ()  # fields that the caller passes with the event
 
 
@@ -183,12 +200,23 @@ WITHOUT_MONEY: Final = CampaignState("paused", "balance")
 FROZEN: Final = CampaignState("paused", "frozen")
 DAY_IS_FULL: Final = CampaignState("paused", "cap")
 NETWORK_IS_DOWN: Final = CampaignState("paused", "provider")
+WITHOUT_WINDOW: Final = CampaignState("paused", "window")
+WITHOUT_BUDGET: Final = CampaignState("paused", "budget")
 _PAUSED: Final = tuple(CampaignState("paused", reason) for reason in get_args(PauseReason))
 
 TRANSITIONS: Final[dict[CampaignEvent, Transition]] = {
     # A campaign that waits for money, the next day or the network then waits for its owner instead.
     CampaignEvent.OWNER_PAUSED: Transition(
-        before=(RUNNING, SCHEDULED, WITHOUT_MONEY, FROZEN, DAY_IS_FULL, NETWORK_IS_DOWN),
+        before=(
+            RUNNING,
+            SCHEDULED,
+            WITHOUT_MONEY,
+            FROZEN,
+            DAY_IS_FULL,
+            NETWORK_IS_DOWN,
+            WITHOUT_WINDOW,
+            WITHOUT_BUDGET,
+        ),
         after=PAUSED_BY_OWNER,
         now=("look_at",),
     ),
@@ -206,18 +234,20 @@ TRANSITIONS: Final[dict[CampaignEvent, Transition]] = {
     ),
     CampaignEvent.DAY_USED_UP: Transition(before=(RUNNING,), after=DAY_IS_FULL),
     CampaignEvent.DAY_BEGAN: Transition(before=(DAY_IS_FULL,), after=RUNNING, now=("look_at",)),
-    CampaignEvent.NETWORK_FAILED: Transition(
-        before=(RUNNING,),
-        after=NETWORK_IS_DOWN,
-        cleared=("probe_call_id",),
-        counted=("probes",),
-        given=("probe_at",),
+    CampaignEvent.OPTIONS_LACKING: Transition(
+        before=(RUNNING,), after=NETWORK_IS_DOWN, now=("look_at",), given=("waiting_for",)
     ),
-    CampaignEvent.NETWORK_PROBED: Transition(
+    CampaignEvent.NEVER_OPEN: Transition(
+        before=(RUNNING,), after=WITHOUT_WINDOW, now=("look_at",), given=("waiting_for",)
+    ),
+    CampaignEvent.BUDGET_USED_UP: Transition(
+        before=(RUNNING,), after=WITHOUT_BUDGET, now=("look_at",)
+    ),
+    CampaignEvent.NETWORK_BACK: Transition(
         before=(NETWORK_IS_DOWN,), after=RUNNING, now=("look_at",)
     ),
     CampaignEvent.LIST_DONE: Transition(
-        before=(RUNNING, *_PAUSED),
+        before=(SCHEDULED, RUNNING, *_PAUSED),
         after=COMPLETED,
         now=("completed_at",),
         given=("counts", "spent_paise"),
@@ -238,9 +268,7 @@ async def apply_event(campaign: Campaign, event: CampaignEvent, **given: object)
     row = TRANSITIONS[event]
     assert set(given) == set(row.given), event
     state = _started(campaign) if row.after is None else _fields_of(row)
-    update: Document = {"$set": {"updated_at": clock.now(), **state, **given}}
-    if row.counted:
-        update["$inc"] = dict.fromkeys(row.counted, 1)
+    update = _update_of({"updated_at": clock.now(), **state, **given})
     changed = await db.campaigns.find_one_and_update(
         {"_id": campaign["_id"], **_VISIBLE, **_in_states(row.before)},
         update,
@@ -249,7 +277,17 @@ async def apply_event(campaign: Campaign, event: CampaignEvent, **given: object)
     )
     if changed is not None:
         log.info("campaign %s: %s", campaign["_id"], event.value)
+        if changed["status"] == "running":
+            await dial_queue.wake_user(campaign["user_id"])
     return cast("Campaign | None", changed)
+
+
+def _update_of(fields: Document) -> Document:
+    """The update to these fields: a campaign that runs has turns, and no other has."""
+    fields = {"waiting_for": None, **fields}
+    if fields["status"] == "running":
+        return {"$set": fields | {"is_ready": True}, "$inc": {"wakes": 1}}
+    return {"$set": fields, "$unset": {"is_ready": ""}}
 
 
 def _fields_of(row: Transition) -> Document:
@@ -303,11 +341,6 @@ async def create_draft(campaign: NewCampaign) -> bool:
         "started_at": None,
         "completed_at": None,
         "look_at": clock.after(LEASE_SECONDS),
-        "busy_until": None,
-        "paced_at": None,
-        "probes": 0,
-        "probe_call_id": None,
-        "rests_until": None,
         "counts": None,
         "spent_paise": None,
     }
@@ -334,18 +367,19 @@ async def launch_campaign(campaign_id: str, fields: ListFields) -> Campaign:
     if found is not None and found["is_loading"]:
         draft = cast(Campaign, found)
         await contacts.recount_contacts(campaign_id)
-        changes: Document = {"look_at": None}
+        update = _update_of({"status": "draft", "look_at": None})
+        changes: Document = dict(fields)
         if draft["start"]:
-            changes = _started(draft) | {
-                "rules": await calling_hours.freeze_rules(purpose_of(draft))
-            }
-        changes |= fields
+            update = _update_of(_started(draft))
+            changes["rules"] = await calling_hours.freeze_rules(purpose_of(draft))
         changes["updated_at"] = clock.now()
         found = await db.campaigns.find_one_and_update(
             {"_id": campaign_id, **_LOADING},
-            {"$set": changes | _VISIBLE},
+            update | {"$set": update["$set"] | changes | _VISIBLE},
             return_document=True,
         )
+        if found is not None and found["status"] == "running":
+            await dial_queue.wake_user(found["user_id"])
     if found is None:
         raise _out_of_time()
     return cast(Campaign, found)
@@ -391,6 +425,12 @@ async def get_campaign(campaign_id: str) -> Campaign:
 async def find_campaign(campaign_id: str) -> Campaign | None:
     """The campaign with the rows that were refused; None when there is none (yet)."""
     found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE})
+    return cast("Campaign | None", found)
+
+
+async def find_campaign_briefly(campaign_id: str) -> Campaign | None:
+    """The campaign without the rows that were refused; None when there is none (yet)."""
+    found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE}, {"rejected": 0})
     return cast("Campaign | None", found)
 
 
@@ -517,7 +557,7 @@ async def _freeze_rules(campaign: Campaign) -> None:
 async def cancel_campaign(campaign: Campaign) -> Campaign:
     """Cancel the campaign; live calls continue to their end. Raises InvalidTransition."""
     canceled = await _by_owner(campaign, CampaignEvent.OWNER_CANCELED)
-    # The dialer does it again, in case this process dies before.
+    # The dispatcher does it again, in case this process dies before.
     await contacts.mark_pending_canceled(campaign["_id"])
     return canceled
 
@@ -533,58 +573,85 @@ def _state_of(campaign: Campaign) -> CampaignState:
     return CampaignState(campaign["status"], campaign["pause_reason"])
 
 
-# --- leases -------------------------------------------------------------------------------------
+# --- turns --------------------------------------------------------------------------------------
 
 
 async def list_due_campaigns(limit: int) -> list[str]:
-    """The ids of the campaigns that are due, the longest overdue first."""
+    """The ids of the campaigns that have to be checked, the longest overdue first."""
     return await leases.due_ids(db.campaigns, "look_at", limit=limit)
 
 
+async def claim_look(campaign_id: str) -> Campaign | None:
+    """The campaign, to be checked by this caller alone for a few seconds; None when it is not due."""
+    until = clock.after(_LOOK_SECONDS)
+    return cast(
+        "Campaign | None", await leases.claim(db.campaigns, campaign_id, "look_at", until=until)
+    )
+
+
 async def mark_due(campaign_id: str, at: dt.datetime) -> None:
-    """Make the campaign due at `at`, if it is not due before."""
-    await db.campaigns.update_one({"_id": campaign_id}, {"$min": {"look_at": at}})
+    """Have the campaign checked at `at`, if it is not before."""
+    later: Document = {"$or": [{"look_at": None}, {"look_at": {"$gt": at}}]}
+    await db.campaigns.update_one({"_id": campaign_id, **later}, {"$set": {"look_at": at}})
 
 
-async def acquire_lease(campaign_id: str) -> Campaign | None:
-    """The campaign, for this caller alone until `release_lease`; None while another process has it.
+async def look_again(campaign: Campaign, at: dt.datetime | None) -> None:
+    """Have a campaign that was claimed by `claim_look` checked at `at` again; None: at its next event."""
+    claimed = clock.after(_LOOK_SECONDS + 1)
+    where: Document = {"_id": campaign["_id"], "status": campaign["status"]}
+    await db.campaigns.update_one(
+        where | {"look_at": {"$gt": clock.now(), "$lt": claimed}}, {"$set": {"look_at": at}}
+    )
 
-    Only one process works on it, so that its limits hold over all processes. When the process dies,
-    the campaign is due again as soon as its lease has expired.
-    """
-    now, until = clock.now(), clock.after(LEASE_SECONDS)
-    lease = {"busy_until": until, "busy_by": database.new_id("dial"), "look_at": until}
-    taken = await db.campaigns.find_one_and_update(
-        {"_id": campaign_id, "$or": [{"busy_until": None}, {"busy_until": {"$lt": now}}]},
-        {"$set": lease},
+
+async def wake_campaign(campaign_id: str, user_id: str) -> bool:
+    """Give a running campaign turns: somebody of its list may be dialled. False when it does not run."""
+    changed = await db.campaigns.update_one(
+        {"_id": campaign_id, "status": "running"},
+        {
+            "$set": {"is_ready": True, "waiting_for": None, "look_at": clock.after(_LOOK_SECONDS)},
+            "$inc": {"wakes": 1},
+        },
+    )
+    if changed.matched_count:
+        await dial_queue.wake_user(user_id)
+    return bool(changed.matched_count)
+
+
+async def take_campaign(user_id: str) -> Campaign | None:
+    """The campaign of this user that was served least recently of those that may be dialled, served
+    now; None when none may."""
+    found = await db.campaigns.find_one_and_update(
+        {"user_id": user_id, "is_ready": True},
+        {"$set": {"served_at": clock.now()}},
+        sort=[("served_at", 1)],
         projection={"rejected": 0},
         return_document=True,
     )
-    return cast("Campaign | None", taken)
+    return cast("Campaign | None", found)
 
 
-async def release_lease(campaign: Campaign, again_seconds: float | None) -> None:
-    """End the lease; the campaign is due in `again_seconds` or, with None, at its next event."""
-    mine = {"_id": campaign["_id"], "busy_by": campaign["busy_by"]}
-    if again_seconds is None:  # unless its owner changed it meanwhile
-        unchanged = mine | {"look_at": campaign["look_at"]}
-        await db.campaigns.update_one(unchanged, {"$set": {"look_at": None}})
-        await db.campaigns.update_one(mine, {"$set": {"busy_until": None}})
-    else:
-        due = {"look_at": clock.after(again_seconds)}
-        await db.campaigns.update_one(mine, {"$set": {"busy_until": None}, "$min": due})
-
-
-async def renew_lease(campaign: Campaign, *, paced_at: dt.datetime | None) -> bool:
-    """Renew the lease and set `paced_at`; False when it no longer runs or the lease is lost."""
-    result = await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": "running", "busy_by": campaign["busy_by"]},
-        {"$set": {"busy_until": clock.after(LEASE_SECONDS), "paced_at": paced_at}},
+async def rest_campaign(
+    campaign: Campaign, reason: str, until: dt.datetime | None, *, look_at: dt.datetime
+) -> None:
+    """Give a campaign no turns until `look_at`, or the next event; `reason` and `until` are shown.
+    Nothing happens when it was woken since it was taken."""
+    await db.campaigns.update_one(
+        {"_id": campaign["_id"], "status": "running", "wakes": campaign.get("wakes", 0)},
+        {
+            "$set": {"waiting_for": {"reason": reason, "until": until}, "look_at": look_at},
+            "$unset": {"is_ready": ""},
+        },
     )
-    return result.matched_count > 0
 
 
-# --- for the dialer -----------------------------------------------------------------------------
+async def is_running(campaign_id: str) -> bool:
+    """Whether the campaign runs at this moment."""
+    running = {"_id": campaign_id, "status": "running"}
+    return await db.campaigns.find_one(running, {"_id": 1}) is not None
+
+
+# --- for the dispatcher -------------------------------------------------------------------------
 
 
 async def count_running_campaigns(user_id: str) -> int:
@@ -602,27 +669,9 @@ async def resume_campaigns_with_money(user_id: str) -> None:
     """Resume all campaigns of this user that wait for money."""
     row = TRANSITIONS[CampaignEvent.MONEY_CAME]
     waiting = {"user_id": user_id, **_in_states(row.before)}
-    await db.campaigns.update_many(waiting, {"$set": _fields_of(row)})
-
-
-async def mark_probed(campaign: Campaign, call_id: str) -> None:
-    """Store the call that shows whether the network accepts calls again."""
-    await db.campaigns.update_one(
-        {"_id": campaign["_id"], "status": "running"}, {"$set": {"probe_call_id": call_id}}
-    )
-
-
-async def mark_network_resting(campaign_id: str, until: dt.datetime) -> None:
-    """Place no calls until then, because the network accepts none for a moment."""
-    await db.campaigns.update_one({"_id": campaign_id}, {"$max": {"rests_until": until}})
-
-
-async def mark_network_back(campaign: Campaign) -> None:
-    """Record that the network accepts calls again: one rings."""
-    await db.campaigns.update_one(
-        {"_id": campaign["_id"]}, {"$set": {"probes": 0, "probe_call_id": None}}
-    )
-    log.info("campaign %s: the telephone network takes calls again", campaign["_id"])
+    resumed = await db.campaigns.update_many(waiting, _update_of(_fields_of(row)))
+    if resumed.modified_count:
+        await dial_queue.wake_user(user_id)
 
 
 async def close_campaign(campaign: Campaign) -> None:
@@ -661,7 +710,8 @@ database.declare(
         Index(("archived_at", "-created_at", "-_id")),
         # What changed a moment ago, of everybody or of some users.
         Index(("updated_at", "user_id"), only_where={"updated_at": {"$type": "date"}}),
-        # It holds only the campaigns that the dialer has to work on.
+        # These hold only the campaigns that the dispatcher has to work on.
         Index(("look_at",), only_where={"look_at": {"$type": "date"}}),
+        Index(("user_id", "served_at"), only_where={"is_ready": True}),
     ],
 )

@@ -123,7 +123,7 @@ SLOW = (
     "test_lost_majority",
     "test_refund_dispute_races",
     "test_query_plans",
-    "test_dialer",
+    "test_dispatcher",
     "test_payment_sequences",
     "test_kill_minus_nine",
     "test_call_sequences",

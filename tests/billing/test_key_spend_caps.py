@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from campaigns import dialer
+from campaigns import dispatcher
 from core import config
 from core.database import db
 from tests.conftest import Ahead
@@ -154,7 +154,7 @@ async def test_the_later_calls_of_a_campaign_count_for_the_key_that_made_it(
     )
     assert paused["pause_reason"] == "cap"
     assert (paused["counts"]["answered"], paused["counts"]["pending"]) == (3, 3)
-    await dialer.dial_campaign(campaign["campaign_id"])
+    await dispatcher.check_campaign(campaign["campaign_id"])
     assert (await campaigning.shown(service, person, campaign))["pause_reason"] == "cap"
     for asking in (machine, person):
         resume = f"/api/campaigns/{campaign['campaign_id']}/resume"
@@ -165,7 +165,7 @@ async def test_the_later_calls_of_a_campaign_count_for_the_key_that_made_it(
     assert (refused.status_code, refused.json()["code"]) == (402, "spend_cap_reached")
     # As if the next day had begun.
     await db.usage.delete_many({"user_id": machine.key_id})
-    await dialer.dial_campaign(campaign["campaign_id"])
+    await dispatcher.check_campaign(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over, 30)
     assert (done["counts"]["answered"], done["counts"]["failed"]) == (6, 0)
 

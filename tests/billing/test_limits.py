@@ -17,7 +17,7 @@ from pymongo.errors import AutoReconnect
 from billing import charging, limits
 from billing.limits import Day, Limits
 from calls import lifecycle
-from campaigns import dialer
+from campaigns import dispatcher
 from core import clock, config, database
 from core.database import db
 from core.errors import SpendCapReached, TooManyCalls, Unavailable
@@ -490,11 +490,11 @@ async def test_a_campaign_pauses_at_the_cap_and_goes_on_when_there_is_room(
         resume = f"/api/campaigns/{campaign['campaign_id']}/resume"
         answer = await service.post(resume, person)
         assert (answer.status_code, answer.json()["code"]) == (402, "spend_cap_reached")
-        await dialer.dial_campaign(campaign["campaign_id"])
+        await dispatcher.check_campaign(campaign["campaign_id"])
         assert (await campaigning.shown(service, person, campaign))["pause_reason"] == "cap"
     # As if the next day had begun.
     await db.usage.delete_many({"user_id": person.id})
-    await dialer.dial_campaign(campaign["campaign_id"])
+    await dispatcher.check_campaign(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over, 30)
     assert (done["counts"]["answered"], done["counts"]["failed"]) == (6, 0)
 
@@ -513,7 +513,7 @@ async def test_a_campaign_waits_for_the_next_minute_and_loses_nobody(
         kept = await db.campaigns.find_one({"_id": campaign["campaign_id"]})
         assert kept is not None
         assert kept["look_at"] > clock.now()
-    await dialer.dial_campaign(campaign["campaign_id"])
+    await dispatcher.check_campaign(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over)
     assert done["counts"]["answered"] == 4
 
@@ -529,6 +529,6 @@ async def test_a_campaign_that_used_up_the_days_calls_waits_for_the_next_day(
         )
         assert paused["pause_reason"] == "cap"
         assert (await charging.get_outlook(person.id)).calls_are_used_up
-    await dialer.dial_campaign(campaign["campaign_id"])
+    await dispatcher.check_campaign(campaign["campaign_id"])
     done = await campaigning.until(service, person, campaign, campaigning.is_over)
     assert done["counts"]["answered"] == 3

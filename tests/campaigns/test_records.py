@@ -16,7 +16,7 @@ from campaigns.records import (
     CampaignState,
     InvalidTransition,
 )
-from core import clock, config, database
+from core import config, database
 from core.database import db
 from tests.support.service import test_settings as settings_of_tests
 
@@ -27,7 +27,8 @@ POSITIONS = sorted(
 )
 
 GIVEN: dict[CampaignEvent, dict[str, Any]] = {
-    CampaignEvent.NETWORK_FAILED: {"probe_at": clock.after(15)},
+    CampaignEvent.OPTIONS_LACKING: {"waiting_for": {"reason": "options", "until": None}},
+    CampaignEvent.NEVER_OPEN: {"waiting_for": {"reason": "window", "until": None}},
     CampaignEvent.LIST_DONE: {"counts": {"total": 0}, "spent_paise": 0},
 }
 
@@ -97,17 +98,13 @@ async def test_a_campaign_whose_list_comes_in_is_moved_by_nobody(records: None) 
     assert await campaign_records.apply_event(campaign, CampaignEvent.OWNER_CANCELED) is None
 
 
-async def test_each_failure_of_the_network_is_counted(records: None) -> None:
-    campaign = await campaign_at(RUNNING)
-    for tries in (1, 2):
-        failed = await campaign_records.apply_event(
-            campaign, CampaignEvent.NETWORK_FAILED, **GIVEN[CampaignEvent.NETWORK_FAILED]
-        )
-        assert failed is not None
-        assert (failed["probes"], failed["probe_call_id"]) == (tries, None)
-        assert (
-            await campaign_records.apply_event(campaign, CampaignEvent.NETWORK_PROBED) is not None
-        )
+async def test_only_a_campaign_that_runs_has_turns(records: None) -> None:
+    for event in CampaignEvent:
+        row = TRANSITIONS[event]
+        campaign = await campaign_at(row.before[0])
+        moved = await campaign_records.apply_event(campaign, event, **GIVEN.get(event, {}))
+        assert moved is not None
+        assert moved.get("is_ready", False) == (moved["status"] == "running"), event
 
 
 async def test_a_campaign_that_was_canceled_while_its_last_call_ended_stays_canceled(
@@ -115,7 +112,7 @@ async def test_a_campaign_that_was_canceled_while_its_last_call_ended_stays_canc
 ) -> None:
     campaign = await campaign_at(RUNNING)
     await campaign_records.cancel_campaign(campaign)
-    await campaign_records.close_campaign(campaign)  # by a dialer that saw it run
+    await campaign_records.close_campaign(campaign)  # by a process that saw it run
     assert await position_of(campaign) == CampaignState("canceled")
     with pytest.raises(InvalidTransition) as refusal:
         await campaign_records.pause_campaign(campaign)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from campaigns import dialer, records
+from campaigns import dispatcher, records
 from core import clock, config, database, outbox
 from core.database import db
 from core.errors import Unavailable
@@ -92,17 +92,18 @@ async def test_a_campaign(
     async def due(_: int) -> list[str]:
         return ["cmp_1"]
 
-    async def fail(_: str) -> None:
+    async def fail(*_: object) -> None:
         raise problem
 
     monkeypatch.setattr(records, "list_due_campaigns", due)
-    monkeypatch.setattr(dialer, "dial_campaign", fail)
-    monkeypatch.setattr(dialer, "_CHECK_DELAY_SECONDS", 0)
+    monkeypatch.setattr(records, "claim_look", fail)
+    monkeypatch.setattr(records, "wake_campaign", fail)
     with pytest.raises(type(problem)):  # the worker's own line
-        await dialer.dial_due_campaigns()
+        await dispatcher.check_due_campaigns()
     assert not caplog.records
-    await dialer._check_soon("cmp_1")
-    assert "looked at later" in one_warning(caplog)
+    dispatcher._wake_later("cmp_1", "usr_1", clock.now())
+    await dispatcher._wakes["cmp_1"]
+    assert "checked later" in one_warning(caplog)
 
 
 async def test_an_audit(

@@ -9,7 +9,16 @@ from pydantic import BaseModel, Field
 from api.fields import Instant, RupeesOut
 from api.idempotency import Answer
 from calls.placing import MachineDetection
-from campaigns import budgets, contacts, estimates, options, statistics, validation, variables
+from campaigns import (
+    budgets,
+    contacts,
+    dispatcher,
+    estimates,
+    options,
+    statistics,
+    validation,
+    variables,
+)
 from campaigns.contacts import Counts
 from campaigns.estimates import Basis, DurationSource, Estimate
 from campaigns.phone_columns import ChosenBy
@@ -155,6 +164,7 @@ async def shown(campaigns: list[Campaign]) -> list[CampaignOut]:
             **_options(campaign),
             **_progress(campaign, totals.get(campaign["_id"])),
             estimate=await _estimate(campaign, totals.get(campaign["_id"]), basis),
+            waiting_for=await _waiting_for(campaign),
         )
         for campaign in campaigns
     ]
@@ -198,6 +208,13 @@ def estimate_out(found: Estimate) -> EstimateOut:
             for group in found.groups
         ],
     )
+
+
+async def _waiting_for(campaign: Campaign) -> WaitingOut | None:
+    found = await dispatcher.get_waiting_for(campaign)
+    if found is None:
+        return None
+    return WaitingOut(reason=found.reason, until=found.until, text=found.text)
 
 
 async def _bases(user_ids: Iterable[str]) -> dict[str, Basis]:

@@ -57,6 +57,7 @@ class StoredWait(TypedDict):
     until: dt.datetime | None
     detail: NotRequired[str]
 
+
 DRAFTS_MAX: Final = 200  # of one user
 CHANGEABLE: Final[tuple[Status, ...]] = ("draft", "paused")
 REMOVABLE: Final[tuple[Status, ...]] = ("draft", "completed", "canceled")

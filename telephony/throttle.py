@@ -151,11 +151,6 @@ async def wait_for_turn(
         await asyncio.sleep(wait_seconds)
 
 
-def is_limited(network: Provider) -> bool:
-    """Whether the network has turns at all; one without a limit may be asked at any time."""
-    return _calls_per_second(network) is not None
-
-
 def _calls_per_second(network: Provider) -> float | None:
     chosen = config.settings()
     if chosen.telephony_calls_per_second:

@@ -506,9 +506,15 @@ async def test_a_campaign_waits_for_the_next_minute_and_loses_nobody(
     past_the_boundary()
     with limited(service, calls_per_minute=2):
         campaign = await campaigning.create(service, person, 4)
-        await campaigning.until(service, person, campaign, lambda c: c["counts"]["answered"] == 2)
-        await asyncio.sleep(0.3)
-        waiting = await campaigning.shown(service, person, campaign)
+        waiting = await campaigning.until(
+            service,
+            person,
+            campaign,
+            lambda c: (
+                c["counts"]["answered"] == c["counts"]["pending"] == 2
+                and (c["waiting_for"] or {}).get("reason") == "calls_per_minute"
+            ),
+        )
         assert (waiting["status"], waiting["counts"]["pending"]) == ("running", 2)
         kept = await db.campaigns.find_one({"_id": campaign["campaign_id"]})
         assert kept is not None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from calls import records as calls
+from campaigns import contacts
 from campaigns import records as campaigns
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "states.md"
@@ -17,6 +18,10 @@ Row = tuple[str, str, str]
 
 def _calls() -> list[Row]:
     return [(_several(row.before), f"`{row.after}`", row.by) for row in calls.TRANSITIONS]
+
+
+def _contacts() -> list[Row]:
+    return [(_several(row.before), _several(row.after), row.event) for row in contacts.MOVES]
 
 
 def _campaigns() -> list[Row]:
@@ -40,7 +45,11 @@ def _several(names: "tuple[str, ...] | list[str]") -> str:
 
 
 # The name of each table on the page, and its rows.
-TABLES: dict[str, Callable[[], list[Row]]] = {"calls": _calls, "campaigns": _campaigns}
+TABLES: dict[str, Callable[[], list[Row]]] = {
+    "calls": _calls,
+    "contacts": _contacts,
+    "campaigns": _campaigns,
+}
 
 
 def table(name: str) -> str:

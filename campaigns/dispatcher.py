@@ -15,7 +15,7 @@ from calls import placing
 from calls import records as call_records
 from calls.placing import CallSpec
 from calls.records import Call
-from campaigns import contacts, dial_queue, options, records, retries, variables
+from campaigns import budgets, contacts, dial_queue, options, records, retries, variables
 from campaigns.contacts import ClaimedContact, ClaimLimits
 from campaigns.records import Campaign, CampaignEvent
 from compliance import admission, calling_hours, contact_limits
@@ -394,6 +394,8 @@ async def _wait_after(campaign: Campaign, refusal: Problem) -> None:
         await records.apply_event(campaign, CampaignEvent.DAY_USED_UP)
     else:
         seconds, reason = _ROOM_SECONDS, "money_held"
+        if isinstance(refusal, BudgetReached):  # unless a process died before it could give it back
+            await budgets.settle_forgotten(campaign["_id"])
         if isinstance(refusal, TooManyCalls):
             reason = str(refusal.extra.get("limited_by", "concurrent_calls"))
             if reason == "calls_per_minute":

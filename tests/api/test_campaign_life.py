@@ -246,3 +246,17 @@ async def test_validation_says_why_nobody_would_be_called(service: Service) -> N
         {"_id": created["campaign_id"]}, {"$unset": {"rate_groups": 1}}
     )
     assert (await shown(service, poor, created))["estimate"]["cost"] == 15.0
+
+
+async def test_a_campaign_stops_at_its_budget_and_goes_on_with_a_higher_one(
+    service: Service, person: Person
+) -> None:
+    created = await create(service, person, 8, budget=20)
+    paused = await until(service, person, created, lambda c: c["pause_reason"] == "budget")
+    # Each costs Rs 5 and has to have Rs 10.
+    assert (paused["spent"], paused["counts"]["answered"]) == (15.0, 3)
+    assert paused["waiting_for"]["reason"] == "budget"
+    status, changed = await change(service, person, created, budget=200)
+    assert (status, changed["status"]) == (200, "running")
+    over = await until(service, person, created, is_over)
+    assert (over["spent"], over["counts"]["answered"]) == (40.0, 8)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from campaigns import dial_queue
 from campaigns import records as campaign_records
 from campaigns.creation import CampaignPlan, plan_campaign
 from campaigns.records import (
@@ -126,3 +127,18 @@ async def test_money_resumes_what_waits_for_it_and_nothing_else(records: None) -
         assert await campaign_records.is_any_waiting_for_money(campaign["user_id"]) == waits
         await campaign_records.resume_campaigns_with_money(campaign["user_id"])
         assert await position_of(campaign) == (RUNNING if waits else position)
+
+
+async def test_a_user_who_comes_new_has_the_next_turn(records: None) -> None:
+    await db.dial_queue.delete_many({})
+    for user_id in ("usr_old", "usr_older"):
+        await dial_queue.wake_user(user_id)
+    served = [await dial_queue.take_user() for _ in range(4)]
+    assert len({user["_id"] for user in served[:2] if user}) == 2
+    await dial_queue.wake_user("usr_new")
+    newest = await dial_queue.take_user()
+    assert newest is not None
+    assert newest["_id"] == "usr_new"
+    await dial_queue.wake_user("usr_new")  # something came while nothing was found
+    await dial_queue.rest_user(newest)
+    assert await dial_queue.count_ready_users(10) == 3

@@ -11,7 +11,7 @@ import payments
 import refunds
 from auth import sessions
 from calls import monitor, single_calls
-from campaigns import dispatcher, results, statistics
+from campaigns import dispatcher, imports, results, statistics
 from core import database, database_members, outbox
 from core.errors import Problem
 from core.outbox import Lane
@@ -32,6 +32,9 @@ JOBS: dict[str, tuple[Job, float]] = {
     "dial single calls": (single_calls.dial_committed, 0.5),
     "dial campaigns": (dispatcher.dispatch, 0.1),
     "check campaigns": (dispatcher.check_due_campaigns, 0.25),
+    # Two, so that a list waits for one long one only while another is being read.
+    "import lists": (imports.continue_due_import, 0.5),
+    "import more lists": (imports.continue_due_import, 0.5),
     "poll payments": (payments.poll_pending, 2.0),
     "poll refunds": (refunds.poll_due_refunds, 2.0),
     "reconcile": (reconcile.run_when_due, 30.0),
@@ -44,7 +47,12 @@ JOBS: dict[str, tuple[Job, float]] = {
 
 # A job that takes longer than this hangs: it is cancelled and repeated, and `/ready` says so meanwhile.
 LIMIT_SECONDS: Final = 300.0
-LIMITS_SECONDS: Final = {"dial campaigns": 3_600.0, "reconcile": 7_200.0}
+LIMITS_SECONDS: Final = {
+    "import lists": 3_600.0,
+    "import more lists": 3_600.0,
+    "dial campaigns": 3_600.0,
+    "reconcile": 7_200.0,
+}
 
 # The lanes of events: none waits for another, whatever its handlers wait for.
 FREEZES: Final = Lane("freezes", at_once=8, limit_seconds=120)

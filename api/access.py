@@ -172,7 +172,10 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/telephony/exotel/answer"): _anybody(),
     # campaigns
     ("POST", "/api/campaigns"): _customer("campaigns:write"),
+    ("POST", "/api/campaigns/preview"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/upload"): _customer("campaigns:write"),
+    ("GET", "/api/campaigns/imports/{job_id}"): _everyone("campaigns:read"),
+    ("POST", "/api/campaigns/imports/{job_id}/cancel"): _customer("campaigns:write"),
     ("GET", "/api/campaigns"): _everyone("campaigns:read"),
     ("GET", "/api/campaigns/{campaign_id}"): _everyone("campaigns:read"),
     ("GET", "/api/campaigns/{campaign_id}/contacts"): _everyone("campaigns:read"),
@@ -180,6 +183,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/campaigns/{campaign_id}/attempts"): _everyone("campaigns:read"),
     ("GET", "/api/campaigns/{campaign_id}/statistics"): _everyone("campaigns:read"),
     ("GET", "/api/campaigns/statistics"): _everyone("campaigns:read"),
+    ("GET", "/api/campaigns/{campaign_id}/rejected"): _everyone("campaigns:read"),
     ("POST", "/api/campaigns/{campaign_id}/pause"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/resume"): _customer("campaigns:write"),
     ("POST", "/api/campaigns/{campaign_id}/cancel"): _customer("campaigns:write"),

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.fields import Instant, RupeesOut
 from api.idempotency import Answer
@@ -14,6 +14,7 @@ from campaigns import (
     contacts,
     dispatcher,
     estimates,
+    imports,
     options,
     statistics,
     validation,
@@ -21,6 +22,7 @@ from campaigns import (
 )
 from campaigns.contacts import Counts
 from campaigns.estimates import Basis, DurationSource, Estimate
+from campaigns.imports import Import
 from campaigns.phone_columns import ChosenBy
 from campaigns.records import Campaign, PauseReason, Status
 from compliance.calling_hours import Purpose, Weekday
@@ -37,6 +39,24 @@ class RejectedOut(BaseModel):
     value: str
     code: str
     message: str
+
+
+class ImportOut(BaseModel):
+    """A list that is read by a job, and how far that is."""
+
+    job_id: str
+    campaign_id: str
+    state: imports.State
+    file_bytes: int
+    rows_done: int
+    rows_total: int | None = Field(description="Null until the file was read once")
+    usable: int
+    rejected_count: int
+    rejected_by_code: dict[str, int]
+    error: dict[str, Any] | None = Field(description="Why it failed: a problem document")
+    created_at: Instant
+    updated_at: Instant
+    ended_at: Instant | None
 
 
 class GroupOut(BaseModel):
@@ -95,6 +115,8 @@ class RetryOut(BaseModel):
 class CampaignOut(BaseModel):
     """A campaign as its owner sees it."""
 
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
     campaign_id: str
     user_id: str
     name: str
@@ -144,6 +166,12 @@ class CampaignOut(BaseModel):
     started_at: Instant | None
     completed_at: Instant | None
     archived_at: Instant | None = None
+    import_: ImportOut | None = Field(
+        None,
+        alias="import",
+        description="The job that reads its list; null where the list came with its request, and in "
+        "lists of campaigns. Nothing moves the campaign until the job is completed",
+    )
 
 
 class CreatedOut(CampaignOut):
@@ -176,7 +204,18 @@ async def one(campaign: Campaign) -> CampaignOut:
     if campaign["status"] == "running":
         figures = await statistics.find_statistics(campaign["_id"])
         found.eta = statistics.find_eta(campaign, found.counts, figures, clock.now())
+    if (import_id := campaign.get("import_id")) is not None:
+        job = await imports.find_import(import_id)
+        found.import_ = None if job is None else import_out(job)
     return found
+
+
+def import_out(job: Import) -> ImportOut:
+    """An import as its owner sees it."""
+    stored: dict[str, Any] = {**job}
+    same = {name: stored[name] for name in ImportOut.model_fields if name in stored}
+    counts = {"rejected_count": sum(job["refused"].values()), "rejected_by_code": job["refused"]}
+    return ImportOut(job_id=job["_id"], **counts, **same)
 
 
 async def created(campaign: Campaign) -> Answer:

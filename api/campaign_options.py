@@ -10,7 +10,7 @@ from api.fields import Message, Phone, PositiveRupeesIn, RequestModel, Title
 from billing.limits import SpendingKey
 from calls.placing import CallSpec, MachineDetection
 from campaigns import options as campaign_options
-from campaigns.creation import MAX_CONCURRENT_DEFAULT, CampaignPlan
+from campaigns.creation import CALLED_WITHIN_DAYS_MAX, MAX_CONCURRENT_DEFAULT, CampaignPlan
 from campaigns.options import (
     ATTEMPTS_MAX,
     CALLER_IDS_MAX,
@@ -58,6 +58,8 @@ Numbers = Annotated[list[str], Field(min_length=1), BeforeValidator(_texts)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Concurrency = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 Pace = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+# Who was called within so many days is refused when the list comes in.
+Days = Annotated[int, Field(strict=True, ge=1, le=CALLED_WITHIN_DAYS_MAX)]
 CallerIds = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=40)]], Field(max_length=CALLER_IDS_MAX)
 ]
@@ -131,6 +133,7 @@ class CampaignIn(Options):
     """A campaign whose numbers come with it."""
 
     numbers: Numbers
+    skip_called_within_days: Days | None = None
 
 
 # What a PATCH may change; the purpose, the list and what decides where a call goes are not among it.

@@ -86,7 +86,9 @@ async def create_campaign(
         campaign = creation.plan_campaign(f"cmp_{seed}", user.id, plan_of(body, key))
         return await answers.created(
             await creation.create_campaign(
-                campaign, contact_import.read_list_contacts(body.numbers, user_id=user.id)
+                campaign,
+                contact_import.read_list_contacts(body.numbers, user_id=user.id),
+                called_within_days=body.skip_called_within_days,
             )
         )
 
@@ -150,8 +152,14 @@ async def cancel(campaign_id: str, user: CurrentUser) -> CampaignOut:
 
 
 async def changeable_campaign(campaign_id: str, user: User) -> Campaign:
-    """The campaign, if the user may move it: an operator, who sees everybody's, may not."""
+    """The campaign, if the user may move it: an operator, who sees everybody's, may not. Nobody does
+    while its list is being imported: InvalidTransition."""
     campaign = await visible_campaign(campaign_id, user)
     if not may_change(user, campaign["user_id"]):
         raise Forbidden("An operator looks at the campaigns of others and does not move them.")
+    if campaign["is_loading"]:
+        raise InvalidTransition(
+            "Its list is being imported; wait for the job, or cancel that.",
+            campaign_status=campaign["status"],
+        )
     return campaign

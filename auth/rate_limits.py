@@ -109,6 +109,7 @@ LIMITS: Final[dict[str, Limit]] = {
         routes=(
             "POST /api/campaigns/upload",
             "POST /api/do-not-call/upload",
+            "POST /api/campaigns/preview",
             "POST /api/admin/rate-cards",
         ),
     ),
@@ -125,6 +126,7 @@ LIMITS: Final[dict[str, Limit]] = {
             "GET /api/campaigns/{campaign_id}/attempts",
             "GET /api/do-not-call/download",
             "GET /api/complaints/download",
+            "GET /api/campaigns/{campaign_id}/rejected",
             "GET /api/admin/rate-cards/{version}/download",
         ),
         lets_through=True,

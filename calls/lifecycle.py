@@ -720,6 +720,7 @@ database.declare(
     indexes=[
         Index(("user_id", "-created_at", "-_id")),
         Index(("user_id", "status", "-created_at", "-_id")),
+        Index(("user_id", "to", "created_at")),
         Index(("-created_at", "-_id")),
         Index(("status", "-created_at", "-_id")),
         # These hold only calls that are open or need a review, so their queries read no others.

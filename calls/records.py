@@ -299,6 +299,16 @@ async def list_similar_calls(call: Call) -> list[Call]:
     return cast(list[Call], await found.to_list(None))
 
 
+async def find_called_numbers(user_id: str, numbers: Sequence[str], since: dt.datetime) -> set[str]:
+    """Those of these numbers (E.164) that this user has called since then, answered or not; a call that
+    no network accepted does not count."""
+    where = {"user_id": user_id, "to": {"$in": list(numbers)}, "created_at": {"$gte": since}}
+    shown = {"_id": 0, "to": 1, "status": 1, "provider_call_id": 1}
+    found = cast(list[Call], await db.calls.find(where, shown).to_list(None))
+    never = ("failed", "canceled")
+    return {call["to"] for call in found if call["provider_call_id"] or call["status"] not in never}
+
+
 async def list_calls_in_review(limit: int) -> list[Call]:
     """The calls that need a review, the oldest first: their money is still held, or the reports of
     their network contradict each other."""

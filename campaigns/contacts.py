@@ -285,9 +285,9 @@ def _new_contact(campaign_id: str, user_id: str, row: NewContact, now: dt.dateti
     return contact
 
 
-async def delete_contacts(campaign_id: str) -> None:
-    """Delete the contacts of a campaign, with their counts."""
-    while ids := await _batch_of_ids({"campaign_id": campaign_id}):
+async def delete_contacts(campaign_id: str, *, behind_row: int = 0) -> None:
+    """Delete the contacts of a campaign behind this row of its list, with the counts of all."""
+    while ids := await _batch_of_ids({"campaign_id": campaign_id, "row": {"$gt": behind_row}}):
         await db.contacts.delete_many({"_id": {"$in": ids}})
     await db.contact_counts.delete_one({"_id": campaign_id})
 

@@ -6,14 +6,15 @@ import dataclasses
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
-from typing import Final, cast
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Final
 
 import telephony
 from billing import charging, rates
 from billing.limits import SpendingKey
+from calls import records as call_records
 from calls.placing import PLAIN_CALL, CallSpec
-from campaigns import contacts, options, phone_columns, records, variables
+from campaigns import contacts, options, phone_columns, records, rejections, variables
 from campaigns.contact_import import ContactChunk, RejectedContact
 from campaigns.contacts import NewContact
 from campaigns.estimates import RateGroups
@@ -22,7 +23,7 @@ from campaigns.records import LEASE_SECONDS, Campaign, ListFields, NewCampaign, 
 from campaigns.variables import BLANK_ROWS_MAX, ColumnBlanks, MissingVariable, Variable
 from compliance import do_not_call
 from compliance.do_not_call import DoNotCall
-from core import texts
+from core import clock, texts
 from core.errors import Problem
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 # This many of the rows that were refused are listed; the rest is only counted.
 REJECTED_LISTED_MAX: Final = 1_000
 MAX_CONCURRENT_DEFAULT: Final = 10
+CALLED_WITHIN_DAYS_MAX: Final = 90
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +83,13 @@ def plan_campaign(campaign_id: str, user_id: str, plan: CampaignPlan) -> NewCamp
 
 
 async def create_campaign(
-    campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None]
+    campaign: NewCampaign,
+    chunks: AsyncGenerator[ContactChunk, None],
+    *,
+    called_within_days: int | None = None,
 ) -> Campaign:
     """Store a planned campaign with all contacts of its list, and start it if that was asked for.
+    Whom this user called within these days is refused.
 
     For a campaign that exists already, returns that one. Raises InvalidRequest, CallerIdNotAllowed,
     DestinationNotRated, DoNotCall, TooManyDrafts and the 402s before the list is read, what reading
@@ -92,7 +98,8 @@ async def create_campaign(
     known = await records.find_campaign(campaign["_id"])
     if known is not None:
         return known
-    intake = await _checked(campaign)
+    await check_campaign(campaign)
+    intake = await open_intake(campaign, called_within_days)
     try:
         async with contextlib.aclosing(chunks):
             return await _create_and_fill(campaign, chunks, intake)
@@ -101,8 +108,8 @@ async def create_campaign(
         raise
 
 
-async def _checked(campaign: NewCampaign) -> "_Intake":
-    """The intake of its list. Raises what `create_campaign` raises before the list is read."""
+async def check_campaign(campaign: NewCampaign) -> None:
+    """Raise what `create_campaign` raises before the list is read."""
     user_id, connect_to = campaign["user_id"], campaign["connect_to"]
     await options.check_options(campaign, start_at=campaign["start_at"])
     if not campaign["start"]:
@@ -112,26 +119,31 @@ async def _checked(campaign: NewCampaign) -> "_Intake":
         pricing.rate_of(connect_to)
         await do_not_call.require_callable(user_id, connect_to)
     await charging.require_can_start(user_id, connect_to=connect_to, key=charging.key_of(campaign))
-    return _Intake(user_id, variables.variables_of(campaign["message"]), RateGroups(pricing))
+
+
+async def open_intake(campaign: NewCampaign, called_within_days: int | None) -> "Intake":
+    """The intake of the list of a campaign, at the prices of this moment."""
+    pricing = await rates.get_pricing(campaign["user_id"])
+    wanted = variables.variables_of(campaign["message"])
+    return Intake(campaign["user_id"], wanted, RateGroups(pricing), called_within_days)
 
 
 async def _create_and_fill(
-    campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None], intake: "_Intake"
+    campaign: NewCampaign, chunks: AsyncGenerator[ContactChunk, None], intake: "Intake"
 ) -> Campaign:
     campaign_id, now = campaign["_id"], asyncio.get_running_loop().time
     is_ours, kept_until = True, 0.0
     async for chunk in chunks:
         usable = await intake.take(chunk)
-        if usable and now() >= kept_until:
-            is_first = intake.count == len(usable)
+        if now() >= kept_until:
+            is_first = kept_until == 0.0
             write = (
                 records.create_draft(campaign) if is_first else records.extend_draft(campaign_id)
             )
             is_ours, kept_until = await write, now() + LEASE_SECONDS / 4
         if not is_ours:  # another attempt was faster, or this draft was deleted
             return await records.get_launched_campaign(campaign_id)
-        if usable:
-            await contacts.create_contacts(campaign_id, campaign["user_id"], usable)
+        await store_rows(campaign, usable, intake.refused)
     intake.require_somebody()
     launched = await records.launch_campaign(campaign_id, intake.fields())
     log.info(
@@ -140,14 +152,33 @@ async def _create_and_fill(
     return launched
 
 
+async def store_rows(
+    campaign: NewCampaign, usable: Sequence[NewContact], refused: Sequence[RejectedContact]
+) -> None:
+    """Store rows of a list: those to call as contacts, the others with their reason. Harmless when
+    repeated."""
+    if usable:
+        await contacts.create_contacts(campaign["_id"], campaign["user_id"], usable)
+    await rejections.create_rejections(campaign["_id"], refused)
+
+
 # --- the list as it comes in --------------------------------------------------------------------
 
 
-class _Intake:
-    """What is refused and counted while a list comes in."""
+class Intake:
+    """What is refused and counted while a list comes in. `refused` are the rows of the last chunk that
+    are not called."""
 
-    def __init__(self, user_id: str, wanted: list[Variable], groups: RateGroups) -> None:
+    def __init__(
+        self,
+        user_id: str,
+        wanted: list[Variable],
+        groups: RateGroups,
+        called_within_days: int | None,
+    ) -> None:
         self._user_id, self._wanted, self._groups = user_id, wanted, groups
+        self._called_within_days = called_within_days
+        self.refused: list[RejectedContact] = []
         self._rejected: list[RejectedRow] = []
         self._by_code: Counter[str] = Counter()
         self._column = phone_columns.LIST
@@ -160,22 +191,30 @@ class _Intake:
         """How many rows are not called."""
         return self._by_code.total()
 
+    @property
+    def rejected_by_code(self) -> dict[str, int]:
+        """How many rows are not called, for which reason."""
+        return dict(self._by_code)
+
     async def take(self, chunk: ContactChunk) -> list[NewContact]:
         """The rows of a chunk that are called. Raises MissingVariable when no row can have what the
         message says."""
         self._column = chunk.column
-        if not self._columns and chunk.columns:
-            self._columns = list(chunk.columns)
+        if not self._columns and chunk.column.columns:
+            self._columns = list(chunk.column.columns)
             self._blanks = [{"count": 0, "rows": []} for _ in self._columns]
         if chunk.usable and not self.count:
             self._require_columns()
         rows = list(chunk.contacts())
         refused = await self._refused([row.to for row in rows])
         usable = [row for row in rows if row.to not in refused]
-        self._reject(
-            RejectedContact(row.row, row.to, *refused[row.to]) for row in rows if row.to in refused
-        )
-        self._reject(chunk.rejected)
+        known = [
+            RejectedContact(row.row, row.to, *refused[row.to], tuple(row.cells or ()))
+            for row in rows
+            if row.to in refused
+        ]
+        self.refused = sorted([*known, *chunk.rejected], key=lambda row: row.row)
+        self._reject(self.refused)
         self._groups.add([row.to for row in usable])
         for row in usable:
             self._count_blanks(row)
@@ -202,6 +241,7 @@ class _Intake:
                 f"None of the {self.rejected_count} rows can be called.",
                 rejected=self._rejected,
                 rejected_count=self.rejected_count,
+                rejected_by_code=dict(self._by_code),
                 phone_column=self._column.name,
                 chosen_by=self._column.chosen_by,
             )
@@ -215,13 +255,21 @@ class _Intake:
         }
         for number in self._groups.find_unrated(numbers):
             refused[number] = ("destination_not_rated", "The rate card has no price for it.")
+        if self._called_within_days is not None:
+            since = clock.now() - dt.timedelta(days=self._called_within_days)
+            called = await call_records.find_called_numbers(self._user_id, numbers, since)
+            for number in called - refused.keys():
+                refused[number] = (
+                    "called_recently",
+                    "It was called within the days that were asked.",
+                )
         return refused
 
     def _reject(self, rows: Iterable[RejectedContact]) -> None:
         for row in rows:
             self._by_code[row.code] += 1
             if len(self._rejected) < REJECTED_LISTED_MAX:
-                self._rejected.append(cast(RejectedRow, dataclasses.asdict(row)))
+                self._rejected.append(_listed(row))
 
     def _require_columns(self) -> None:
         names = variables.without_column(self._wanted, self._columns)
@@ -239,3 +287,8 @@ class _Intake:
                 blanks["count"] += 1
                 if len(blanks["rows"]) < BLANK_ROWS_MAX:
                     blanks["rows"].append(row.row)
+
+
+def _listed(row: RejectedContact) -> RejectedRow:
+    """A row that was refused, as the campaign lists it: without its cells."""
+    return {"row": row.row, "value": row.value, "code": row.code, "message": row.message}

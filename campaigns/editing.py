@@ -133,14 +133,15 @@ async def _list_of(campaign: Campaign) -> AsyncGenerator[ContactChunk, None]:
     """The list of a campaign, as it is read from a file."""
     column = LIST
     if campaign.get("phone_column") is not None:
-        column = PhoneColumn(campaign.get("phone_column"), campaign.get("chosen_by", "named"))
-    columns = campaign.get("columns", [])
-    chunk = ContactChunk(column=column, columns=columns)
+        columns = tuple(campaign.get("columns", []))
+        chosen_by = campaign.get("chosen_by", "named")
+        column = PhoneColumn(campaign.get("phone_column"), chosen_by, columns=columns)
+    chunk = ContactChunk(column=column)
     async for contact in contacts.iterate_contacts(campaign["_id"]):
         chunk.usable.append((contact["row"], contact["to"]))
         chunk.cells.append(contact.get("cells", []))
         if len(chunk.usable) >= _CHUNK_ROWS:
             yield chunk
-            chunk = ContactChunk(column=column, columns=columns)
+            chunk = ContactChunk(column=column)
     if chunk.usable:
         yield chunk

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 from core import csv_files, texts
 from core.csv_files import Record
@@ -96,16 +96,24 @@ _DECIMAL: Final = re.compile(r"[+-]?\d{1,3}\.\d+")
 @dataclasses.dataclass(frozen=True, slots=True)
 class PhoneColumn:
     """The column that is read. `name` is as it stands in the file, or `column 2` where the file has
-    no names; None for a list. `width` is the number of columns."""
+    no names; None for a list. `width` is the number of columns, `columns` are the names of all."""
 
     name: str | None
     chosen_by: ChosenBy
     position: int = 0
     width: int = 1
     has_header: bool = False
+    columns: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 LIST: Final = PhoneColumn(None, "list")
+
+
+class Candidate(TypedDict):
+    """A column that may be meant, and how many numbers are in the first records of it."""
+
+    column: str
+    numbers: int
 
 
 class NoPhoneColumn(Problem):
@@ -134,15 +142,26 @@ def choose(
     return _Choice(sample, is_number).made(named)
 
 
+def list_candidates(
+    sample: Sequence[Record], column: PhoneColumn, is_number: Callable[[str], bool]
+) -> list[Candidate]:
+    """The columns that hold numbers, beside the chosen one."""
+    choice = _Choice(sample, is_number)
+    if choice.has_header != column.has_header:
+        choice.take_header(column.has_header)
+    return choice.candidates([column.position])
+
+
 class _Choice:
     """The columns of a file: their names, and how many numbers each holds in the first records."""
 
     def __init__(self, sample: Sequence[Record], is_number: Callable[[str], bool]) -> None:
         self._sample, self._is_number = sample, is_number
         self._first = sample[0].cells
-        self._take_header(not any(map(self._may_be_number, self._first)))
+        self.take_header(not any(map(self._may_be_number, self._first)))
 
-    def _take_header(self, has_header: bool) -> None:
+    def take_header(self, has_header: bool) -> None:
+        """Read the first record as the names of the columns, or as a row."""
         self.has_header = has_header
         self.body = [record.cells for record in self._sample[has_header:]]
         self.width = len(self._first) if has_header else max(map(len, self.body))
@@ -188,14 +207,14 @@ class _Choice:
     def _guessed(self, position: int, chosen_by: ChosenBy) -> PhoneColumn:
         """A column that its name did not decide: where the first cell is no name, it is a row."""
         if self.has_header and not _is_name(self._first[position]):
-            self._take_header(False)
+            self.take_header(False)
         return self._column(position, chosen_by)
 
     def _named(self, named: str) -> int:
         """The position of the column that the request names."""
         shown, had_header = csv_files.shown(named), self.has_header
         for has_header in (True, had_header):
-            self._take_header(has_header)
+            self.take_header(has_header)
             for key in (str.strip, texts.exact, texts.plain):
                 wanted = key(named)
                 found = [i for i, name in enumerate(self.names) if wanted and key(name) == wanted]
@@ -211,7 +230,8 @@ class _Choice:
 
     def _column(self, position: int, chosen_by: ChosenBy) -> PhoneColumn:
         name = csv_files.shown(self.names[position])
-        return PhoneColumn(name, chosen_by, position, self.width, self.has_header)
+        columns = tuple(map(csv_files.shown, self.names))
+        return PhoneColumn(name, chosen_by, position, self.width, self.has_header, columns)
 
     def _may_be_number(self, cell: str) -> bool:
         return 7 <= sum(c.isdigit() for c in cell[:80]) <= 15 and self._is_number(cell)
@@ -240,16 +260,22 @@ class _Choice:
         is_other = self.has_header and _is_other(self.names[position])
         return is_other or _are_aadhaar_numbers(self._filled(position))
 
-    def _refusal(self, what: str, positions: Sequence[int]) -> NoPhoneColumn:
+    def candidates(self, positions: Sequence[int]) -> list[Candidate]:
+        """The columns at these positions and those that hold numbers."""
         counts = {i: self._count(i) for i in range(self.width)}
         some = sorted({*positions, *(i for i, count in counts.items() if count)})
-        candidates = [
+        return [
             {"column": csv_files.shown(self.names[i]), "numbers": counts[i]}
             for i in some[:_CANDIDATES_MAX]
         ]
+
+    def _refusal(self, what: str, positions: Sequence[int]) -> NoPhoneColumn:
         columns = [csv_files.shown(name) for name in self.names[:_CANDIDATES_MAX]]
-        advice = "Name one in phone_column."
-        return NoPhoneColumn(f"{what} {advice}", candidates=candidates, columns=columns)
+        return NoPhoneColumn(
+            f"{what} Name one in phone_column.",
+            candidates=self.candidates(positions),
+            columns=columns,
+        )
 
 
 def _is_name(cell: str) -> bool:

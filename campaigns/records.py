@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict, cast
 from billing import charging, limits
 from billing.limits import SpendingKey
 from calls.placing import SpecFields
-from campaigns import contacts, dial_queue
+from campaigns import contacts, dial_queue, rejections
 from campaigns.options import EstimateFields, OptionFields, RateGroup, purpose_of
 from campaigns.phone_columns import ChosenBy
 from campaigns.variables import ColumnBlanks
@@ -110,6 +110,7 @@ class Campaign(NewCampaign):
     updated_at: NotRequired[dt.datetime]  # when its status changed last
     # its list
     is_loading: bool  # it is being received, and the campaign is not visible yet
+    import_id: NotRequired[str | None]  # of the import that reads its list
     is_forgotten: NotRequired[bool]  # it was not completed, and its contacts are being deleted
     rejected: NotRequired[list[RejectedRow]]
     rejected_count: NotRequired[int]
@@ -326,12 +327,17 @@ def _in_states(states: Sequence[CampaignState]) -> Document:
 # --- drafts and their launch --------------------------------------------------------------------
 
 _VISIBLE: Final[Document] = {"is_loading": False}
+# Shown while it comes in, but nothing moves it.
+_SHOWN: Final[Document] = {"$nor": [{"is_loading": True, "import_id": None}]}
 _LOADING: Final[Document] = {"is_loading": True, "is_forgotten": False}
 
 
-async def create_draft(campaign: NewCampaign) -> bool:
+async def create_draft(campaign: NewCampaign, *, import_id: str | None = None) -> bool:
     """Store a campaign whose list is being received: it is not visible, and it is deleted if the
-    process dies. False when this campaign is complete already."""
+    process dies. False when this campaign is complete already.
+
+    With `import_id` its list comes from that import, which deletes it if it fails: it is shown.
+    """
     draft: Document = {  # a Campaign; mypy cannot see into `**`
         **campaign,
         "status": "draft",
@@ -341,14 +347,16 @@ async def create_draft(campaign: NewCampaign) -> bool:
         "created_at": clock.now(),
         "started_at": None,
         "completed_at": None,
-        "look_at": clock.after(LEASE_SECONDS),
+        "look_at": clock.after(LEASE_SECONDS) if import_id is None else None,
+        "import_id": import_id,
+        "rejected_count": 0,
         "counts": None,
         "spent_paise": None,
     }
     try:
         await db.campaigns.insert_one(draft)
     except database.DuplicateKey:
-        return await extend_draft(campaign["_id"])
+        return import_id is not None or await extend_draft(campaign["_id"])
     return True
 
 
@@ -408,6 +416,7 @@ async def delete_draft(campaign_id: str) -> None:
     if not marked.matched_count and await find_campaign(campaign_id) is not None:
         return
     await contacts.delete_contacts(campaign_id)
+    await rejections.delete_rejections(campaign_id)
     await limits.delete_budget(campaign_id)
     await db.campaigns.delete_one({"_id": campaign_id, "is_loading": True})
 
@@ -417,7 +426,7 @@ async def delete_draft(campaign_id: str) -> None:
 
 async def get_campaign(campaign_id: str) -> Campaign:
     """The campaign, without the rows that were refused; NotFound when there is none (yet)."""
-    found = await db.campaigns.find_one({"_id": campaign_id, **_VISIBLE}, {"rejected": 0})
+    found = await db.campaigns.find_one({"_id": campaign_id, **_SHOWN}, {"rejected": 0})
     if found is None:
         raise NotFound("There is no campaign with this id.")
     return cast(Campaign, found)

@@ -60,35 +60,42 @@ def decoded(content: bytes) -> str:
 
     Raises UnreadableFile, which says what to do, for a file that is not text.
     """
+    return read_text(content)[0]
+
+
+def read_text(content: bytes) -> tuple[str, str]:
+    """The same, and the encoding in which it was read: `utf-8`, `utf-16-le`, `utf-16-be`, `cp1252`."""
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise UnreadableFile("The file is an Excel workbook. Save it as 'CSV UTF-8'.")
-    text = _text(content).removesuffix("\x1a")  # old programs end a text with Ctrl-Z
+    text, encoding = _text(content)
+    text = text.removesuffix("\x1a")  # old programs end a text with Ctrl-Z
     if _CONTROLS.search(text):
         raise UnreadableFile("The file is binary or UTF-16. Save the list as 'CSV UTF-8'.")
     # Two programs may have marked it, one after the other.
     text = text.lstrip(BYTE_ORDER_MARK)
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    ended = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    return ended, encoding
 
 
-def _text(content: bytes) -> str:
-    """`content` as text. A mark says the encoding, and is no part of what is guessed from."""
+def _text(content: bytes) -> tuple[str, str]:
+    """`content` as text, and its encoding. A mark says it, and is no part of what is guessed from."""
     encoding = _UTF16_MARKS.get(content[:2])
     if encoding is not None:
         try:
-            return content[2:].decode(encoding)
+            return content[2:].decode(encoding), encoding
         except UnicodeDecodeError:
             raise UnreadableFile("The file is broken UTF-16. Save it as 'CSV UTF-8'.") from None
     content = content.removeprefix(b"\xef\xbb\xbf")
     try:
-        return content.decode()
+        return content.decode(), "utf-8"
     except UnicodeDecodeError:
         text = content.decode(errors="replace")
     # A few bytes may be broken in a file in UTF-8. Else it is in the code page of a country, as
     # Windows programs save names; digits are the same in all of them.
     other_count = len(text) - len(text.encode("ascii", "ignore"))
     if 2 * text.count("\ufffd") < other_count:
-        return text
-    return content.decode("cp1252", errors="replace")
+        return text, "utf-8"
+    return content.decode("cp1252", errors="replace"), "cp1252"
 
 
 def delimiter_of(text: str) -> tuple[str, int]:

@@ -19,6 +19,7 @@ import wallet
 from api import access, dependencies, system
 from auth.api_keys import SCOPES, Scope
 from core import clock, database, outbox
+from core.database import Document
 from reconciliation import webhooks
 from tests.project import access_table
 from tests.support import calls as calling
@@ -66,6 +67,9 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/calls": (401, 200, 200, 200, 200),
     "POST /api/campaigns": (401, 201, 402, 403, 402),
     "POST /api/campaigns/upload": (401, 201, 402, 403, 402),
+    "POST /api/campaigns/preview": (401, 200, 200, 403, 200),
+    "GET /api/campaigns/imports/{job_id}": (401, 200, 404, 200, 200),
+    "POST /api/campaigns/imports/{job_id}/cancel": (401, 200, 404, 403, 200),
     "GET /api/campaigns": (401, 200, 200, 200, 200),
     "GET /api/campaigns/statistics": (401, 200, 200, 200, 200),
     "GET /api/events/stream?seconds=0": (401, 200, 200, 200, 200),
@@ -91,6 +95,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/campaigns/{campaign_id}/results": (401, 200, 404, 200, 200),
     "GET /api/campaigns/{campaign_id}/attempts": (401, 200, 404, 200, 200),
     "GET /api/campaigns/{campaign_id}/statistics": (401, 200, 404, 200, 200),
+    "GET /api/campaigns/{campaign_id}/rejected": (401, 200, 404, 200, 200),
     "POST /api/campaigns/{campaign_id}/pause": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/resume": (401, 200, 404, 403, 200),
     "POST /api/campaigns/{campaign_id}/cancel": (401, 200, 404, 403, 200),
@@ -259,6 +264,9 @@ class World:
             },
             "POST /api/complaints": {"json": {"number": LISTED, "source": "network"}},
             "PUT /api/admin/calling-rules": {"json": {"version": 0}},
+            "POST /api/campaigns/preview": {
+                "files": {"file": ("list.csv", f"phone\n{NUMBER}\n".encode())},
+            },
             "POST /api/telephony/{provider}/{call_id}/status": {"json": {}},
             "POST /api/telephony/{provider}/{call_id}/answer": {"json": {}},
             "POST /api/telephony/{provider}/{call_id}/keys": {"json": {}},
@@ -304,6 +312,22 @@ async def stored_webhook() -> str:
             return str(found[0]["_id"])
         await asyncio.sleep(0.05)
     raise AssertionError("the sandbox reports nothing")
+
+
+async def canceled_import(owner: Person) -> str:
+    """The id of a list that is read no more."""
+    nothing: Document = {
+        "rows_done": 0,
+        "rows_total": None,
+        "usable": 0,
+        "refused": {},
+        "error": None,
+    }
+    times = dict.fromkeys(("created_at", "updated_at", "ended_at"), clock.now())
+    whose = {"_id": "imp_canceled", "campaign_id": "cmp_canceled", "user_id": owner.id}
+    job = whose | nothing | times | {"state": "canceled", "file_bytes": 1, "lease_until": None}
+    await database.db.imports.insert_one(job)
+    return "imp_canceled"
 
 
 async def doubtful_call(service: Service, owner: Person) -> str:
@@ -369,6 +393,7 @@ async def built(service: Service) -> World:
             "dispute_id": disputed["id"],
             "review_id": forced["razorpay_payment_id"],
             "doubtful_id": await doubtful_call(service, owner),
+            "job_id": await canceled_import(owner),
             "waiting_id": waiting["_id"],
             "webhook_id": await stored_webhook(),
             "version": "1",

@@ -123,6 +123,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/api/auth/token": {"username": "nobody@example.org", "password": "a horse and a battery"},
     "/api/campaigns/upload": {"name": "Diwali", "start": "false"},
     "/api/do-not-call/upload": {"list": "own", "note": "from the register"},
+    "/api/campaigns/preview": {},
     "/api/admin/rate-cards": {"note": "January"},
 }
 

@@ -124,8 +124,8 @@ async def test_a_form_is_refused_by_the_name_of_its_field(
         ("phone\n9876543210\n".encode("utf-16-le"), 422, "unreadable_file"),
         (b"name,city\nAsha,Pune\n", 422, "phone_column_not_found"),
         (b"phone\n9.87654321E+09\n12\n", 422, "no_usable_row"),
-        ("\n".join(f"97{i:08d}" for i in range(100_001)).encode(), 413, "too_many_rows"),
-        (b"1" * (33 * 1024 * 1024), 413, "body_too_large"),
+        ("\n".join(f"97{i:08d}" for i in range(500_001)).encode(), 413, "too_many_rows"),
+        (b"1" * (51 * 1024 * 1024), 413, "body_too_large"),
     ],
 )
 async def test_a_file_without_anybody_to_call_is_no_campaign(

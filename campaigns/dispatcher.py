@@ -235,7 +235,12 @@ async def _calls_max(campaign: Campaign) -> int:
     if running <= 1:
         return campaign["max_concurrent"]
     number = await contacts.find_next_number(campaign["_id"])
-    outlook = await charging.get_outlook(campaign["user_id"], number, key=charging.key_of(campaign))
+    outlook = await charging.get_outlook(
+        campaign["user_id"],
+        number,
+        connect_to=campaign["connect_to"],
+        key=charging.key_of(campaign),
+    )
     longest_seconds = campaign["max_duration_seconds"] or pricing.SECONDS_MAX
     whole = telephony.get_chosen_provider().can.reserves_whole
     share = -(-outlook.capacity(longest_seconds, whole=whole) // running)
@@ -407,7 +412,12 @@ async def _wait_after(campaign: Campaign, refusal: Problem) -> None:
 async def _outlook_of(campaign: Campaign) -> charging.Outlook:
     # A price may depend on the destination: the number that is called next stands for all.
     number = await contacts.find_next_number(campaign["_id"])
-    return await charging.get_outlook(campaign["user_id"], number, key=charging.key_of(campaign))
+    return await charging.get_outlook(
+        campaign["user_id"],
+        number,
+        connect_to=campaign["connect_to"],
+        key=charging.key_of(campaign),
+    )
 
 
 async def _resume_with_money(user_id: str, outlook: charging.Outlook) -> bool:

@@ -253,9 +253,10 @@ class Processes:
 def end_of(call: dict[str, Any], *, seconds: int = 30) -> tuple[str, bytes, dict[str, str]]:
     """The signed callback with which the simulator reports the end of a call."""
     url = telephony.callback_url("simulator", call["call_id"])
+    its_id = f"sim_{call['call_id'].removeprefix('call_')}"  # the call is perhaps not dialled yet
     told = {
-        "event_id": f"{call['provider_call_id']}:completed",
-        "provider_call_id": call["provider_call_id"],
+        "event_id": f"{its_id}:completed",
+        "provider_call_id": its_id,
         "status": "completed",
         "duration_seconds": seconds,
         "occurred_at": clock.iso(clock.now()),

@@ -28,7 +28,7 @@ from tests.bench import harness
 from tests.bench.harness import ASKED, SCALES, Figure, Scale
 from tests.support.service import ROOT
 
-MODULES = ("ledger", "routes", "webhooks", "history", "attacks", "uploads", "peers")
+MODULES = ("ledger", "routes", "webhooks", "history", "attacks", "uploads", "campaigns", "peers")
 PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "motor", "pymongo", "pydantic")
 MODULE_SECONDS_MAX = 600
 

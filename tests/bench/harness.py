@@ -130,6 +130,23 @@ ASKED: Final[dict[str, Asked]] = {
         unit="MB",
         at_most=True,
     ),
+    "dial_rate": Asked(
+        module="campaigns",
+        title="calls dialled by a campaign / POST /api/call served",
+        value=0.5,
+    ),
+    "claim_cost": Asked(
+        module="campaigns",
+        title="the next contact of 500,000 / of 1,000",
+        value=1.3,
+        at_most=True,
+    ),
+    "fair_share": Asked(
+        module="campaigns",
+        title="nine users with 100 contacts beside one with 100,000 / ten equals",
+        value=1.2,
+        at_most=True,
+    ),
     "list_beside_uploads": Asked(
         module="uploads",
         title="a list of 1,000 rows beside another user's worst files, the slowest",

@@ -143,10 +143,9 @@ async def list_contacts(
     page: Page,
     state: ContactCategory | None = None,
     search: Annotated[
-        str | None,
+        Annotated[str, Field(max_length=100)] | None,
         BeforeValidator(blank_is_absent),
         Query(
-            max_length=100,
             description="The beginning of a number, or a part of a cell of the list. A page may then "
             "be short or empty and have a `next_cursor` nevertheless: go on with it",
         ),

@@ -61,3 +61,6 @@ async def test_a_campaign_that_has_called_nobody_has_figures(service: Service) -
         [],
     )
     assert found["counts"]["pending"] == 2
+    assert len(await campaigns.list_of(service, person, created, "?search=")) == 2
+    path = f"/api/campaigns/{created['campaign_id']}/contacts?search={'9' * 101}"
+    assert (await service.get(path, person)).status_code == 422

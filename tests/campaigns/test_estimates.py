@@ -14,7 +14,7 @@ from campaigns import estimates
 from campaigns.estimates import Basis, RateGroups, Work
 from campaigns.options import RateGroup
 from core import config
-from tests.support.campaigns import create, numbers_of
+from tests.support.campaigns import create, numbers_of, shown, upload
 from tests.support.service import Person, Service, running
 from tests.support.service import test_settings as settings_of_tests
 
@@ -135,3 +135,21 @@ async def test_a_campaign_shows_its_estimate_and_what_to_recharge(
     assert checked["ok"] is True
     assert (checked["estimate"]["cost"], checked["estimate"]["recharge"]) == (250.0, 150.0)
     assert [(p["code"], p["count"]) for p in checked["problems"]] == [("money_for_a_part", 30)]
+
+
+async def test_what_a_list_lacks_is_told_before_the_start(service: Service, person: Person) -> None:
+    content = "phone,name,city\n9876543210,Asha,Pune\n9876543211,,Pune\n12,Uma,\n"
+    draft = await upload(
+        service, person, content, start="false", message="Namaste {{Name}} in {{city|India}}"
+    )
+    if not draft["columns"]:
+        pytest.fail("the columns of the list were not kept")
+    assert draft["missing_variables"] == {"Name": {"count": 1, "rows": [3]}}
+    assert draft["rejected_by_code"] == {"invalid_number": 1}
+    path = f"/api/campaigns/{draft['campaign_id']}/validate"
+    checked = (await service.post(path, person)).json()
+    assert {(p["code"], p["count"], p["severity"]) for p in checked["problems"]} == {
+        ("missing_variable", 1, "warning"),
+        ("rejected_invalid_number", 1, "warning"),
+    }
+    assert (await shown(service, person, draft))["missing_variables"]["Name"]["count"] == 1

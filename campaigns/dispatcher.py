@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import compliance
 import telephony
 from billing import charging, pricing
 from calls import placing
@@ -18,7 +19,7 @@ from calls.records import Call
 from campaigns import budgets, contacts, dial_queue, options, records, retries, variables
 from campaigns.contacts import ClaimedContact, ClaimLimits
 from campaigns.records import Campaign, CampaignEvent
-from compliance import admission, calling_hours, contact_limits
+from compliance import calling_hours, contact_limits
 from core import clock, database
 from core.errors import (
     BudgetReached,
@@ -330,7 +331,7 @@ async def _fence(campaign: Campaign, contact: ClaimedContact, call: Call) -> boo
     """Whether the network may be asked for this call at this moment: the number may be called, the
     contact still carries the call, and the campaign runs. Else the call is withdrawn."""
     user_id, number, call_id = campaign["user_id"], call["to"], call["_id"]
-    refusal = await admission.check_number(
+    refusal = await compliance.check_number(
         user_id,
         number,
         purpose=options.purpose_of(campaign),
@@ -604,7 +605,7 @@ def _decide(
     """Whether and when a contact of this campaign is called again."""
     if campaign["status"] == "canceled":
         return retries.Stop("final")
-    timezone = admission.time_zone_of(contact["to"], contact.get("timezone"))
+    timezone = compliance.time_zone_of(contact["to"], contact.get("timezone"))
 
     def opens(moment: dt.datetime) -> dt.datetime | None:
         found = calling_hours.opening(rules, campaign.get("window"), moment, timezone=timezone)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from compliance import admission, do_not_call
+import compliance
+from compliance import do_not_call
 from compliance.do_not_call import PLATFORM
 from core import database
 from tests.support.service import Person, Service, running, test_settings
@@ -86,7 +87,7 @@ async def test_the_platforms_list_holds_for_everybody_and_only_admins_write_it(
     assert (await service.post("/api/do-not-call", operator, json=body)).status_code == 403
     rows = await listed(service, operator, list="platform")
     assert body["number"] in {row["number"] for row in rows}
-    found = await admission.check_number(person.id, body["number"])
+    found = await compliance.check_number(person.id, body["number"])
     assert found is not None
     assert (found.code, found.is_final) == ("do_not_call", True)
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from compliance import admission, scrubbing
+import compliance
+from compliance import scrubbing
 from core import clock, config, database
 
 GOOD, BAD = "+919812345678", "+919812345679"
@@ -68,7 +69,7 @@ async def scrubber(book: config.Settings) -> AsyncIterator[Scrubber]:
 
 
 async def refusal(number: str, purpose: Any = "promotional", **options: Any) -> str | None:
-    found = await admission.check_number("usr_1", number, purpose=purpose, **options)
+    found = await compliance.check_number("usr_1", number, purpose=purpose, **options)
     return None if found is None else found.code
 
 
@@ -117,7 +118,7 @@ async def test_without_a_clear_verdict_nobody_is_called(
     scrubber: Scrubber, status: int, answer: dict[str, Any] | None
 ) -> None:
     scrubber.status, scrubber.answer = status, answer
-    found = await admission.check_number("usr_1", GOOD, purpose="promotional")
+    found = await compliance.check_number("usr_1", GOOD, purpose="promotional")
     assert found is not None
     assert (found.code, found.is_final) == ("scrub_unknown", False)
     assert found.not_before is not None

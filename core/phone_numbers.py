@@ -77,11 +77,21 @@ def _plain_mobile(text: str) -> str | None:
 def _mobiles_of_india() -> tuple[re.Pattern[str], list[re.Pattern[str]]]:
     """The national numbers of mobiles, and of every other kind."""
     plan: Any = phonenumbers.PhoneMetadata.metadata_for_region("IN")
-    kinds = [
-        *(plan.premium_rate, plan.toll_free, plan.shared_cost, plan.voip, plan.personal_number),
-        *(plan.pager, plan.uan, plan.voicemail, plan.fixed_line),
+    others = [
+        kind.national_number_pattern
+        for kind in (
+            plan.premium_rate,
+            plan.toll_free,
+            plan.shared_cost,
+            plan.voip,
+            plan.personal_number,
+            plan.pager,
+            plan.uan,
+            plan.voicemail,
+            plan.fixed_line,
+        )
+        if kind is not None
     ]
-    others = [kind.national_number_pattern for kind in kinds if kind is not None]
     patterns = [re.compile(pattern) for pattern in others if pattern is not None]
     return re.compile(plan.mobile.national_number_pattern), patterns
 

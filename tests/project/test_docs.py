@@ -268,7 +268,7 @@ EVERYWHERE = {
 def endpoints() -> dict[str, str]:
     """`METHOD /path` and what the page says about it."""
     parts = re.split(
-        r"^### ((?:GET|POST|PATCH|DELETE) \S+)\n", API.split("## Error codes")[0], flags=re.M
+        r"^### ((?:GET|POST|PUT|PATCH|DELETE) \S+)\n", API.split("## Error codes")[0], flags=re.M
     )
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

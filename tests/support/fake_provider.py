@@ -65,6 +65,8 @@ class Line:
     ended_at: dt.datetime | None = None
     duration_seconds: int = 0
     is_excused: bool = False  # nobody was there, or nobody was heard, who would have hung it up
+    unanswered: str = "no_answer"  # how it ends if nobody picks it up
+    answered_by: str | None = None
 
     @property
     def changes_at(self) -> dt.datetime | None:
@@ -136,7 +138,7 @@ class Talks:
                 if line.answered_at is not None:
                     self._over(line, "completed", at)
                 elif line.picked_up_after_seconds is None:
-                    self._over(line, "no_answer", at)
+                    self._over(line, line.unanswered, at)
                 else:
                     line.status, line.answered_at = "in_progress", at
                     self._say(line)
@@ -167,6 +169,7 @@ class Talks:
             duration_seconds=line.duration_seconds if tells_duration else None,
             occurred_at=at,
             answered_at=line.answered_at if via == "callback" else None,
+            answered_by=line.answered_by if line.answered_at is not None else None,
             is_unverified=via == "callback" and not self.can.duration_in_callback,
         )
 

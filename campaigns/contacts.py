@@ -87,6 +87,8 @@ _CLAIM_SECONDS: Final = 60
 _CALL_SECONDS: Final = 90
 _BATCH_MAX: Final = 500
 _WRITTEN_MAX: Final = 500
+# So few of a list end in one commit that the contacts of others do not wait for it.
+_ENDED_MAX: Final = 200
 
 _DISPOSITIONS: Final[dict[str, Disposition]] = {
     "completed": "answered",
@@ -598,9 +600,10 @@ async def mark_pressed(call_id: str, meaning: str) -> None:
     )
 
 
-async def mark_pending_canceled(campaign_id: str) -> None:
-    """Cancel all contacts that still wait; live calls continue to their end."""
-    await _end_waiting(campaign_id, "canceled", None)
+async def mark_pending_canceled(campaign_id: str, *, at_most: int | None = None) -> None:
+    """Cancel the contacts that still wait, all of them or about `at_most`; live calls continue to their
+    end."""
+    await _end_waiting(campaign_id, "canceled", None, at_most)
 
 
 async def mark_pending_expired(campaign_id: str) -> None:
@@ -639,15 +642,21 @@ async def requeue_unreached(campaign_id: str) -> int:
     return total
 
 
-async def _end_waiting(campaign_id: str, state: State, reason: str | None) -> None:
+async def _end_waiting(
+    campaign_id: str, state: State, reason: str | None, at_most: int | None = None
+) -> None:
     def fold(view: "_View") -> int:
-        waiting = view.find({"campaign_id": campaign_id, "state": {"$in": list(WAITING)}})
+        where: Document = {"campaign_id": campaign_id, "state": {"$in": list(WAITING)}}
+        waiting = view.find(where, limit=_ENDED_MAX)
         for contact in waiting:
             view.move(contact, state, reason=contact["reason"] or reason, due_at=None)
         return len(waiting)
 
-    while await _committer.ask(_Request(fold)):
-        pass
+    ended = 0
+    while more := await _committer.ask(_Request(fold)):
+        ended += more
+        if at_most is not None and ended >= at_most:
+            return
 
 
 async def claim_stalled_contacts(limit: int = _BATCH_MAX) -> list[ClaimedContact]:

@@ -20,7 +20,7 @@ from campaigns import budgets, contacts, dial_queue, options, records, retries, 
 from campaigns.contacts import ClaimedContact, ClaimLimits
 from campaigns.records import Campaign, CampaignEvent
 from compliance import calling_hours, contact_limits
-from core import clock, database
+from core import clock, database, leases
 from core.errors import (
     BudgetReached,
     InsufficientBalance,
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 # limit is not waited for, and a slow one does not take all of the process.
 _AT_ONCE: Final = 32
 _BATCH_MAX: Final = 16
+_CHECKS_AT_ONCE: Final = 8
 # A turn goes on to the next candidate when one is refused, so often.
 _CANDIDATES_MAX: Final = 50
 
@@ -446,10 +447,13 @@ async def check_due_campaigns() -> int:
     """Check the campaigns that are due: start, expire and complete them, end their waits; how many
     there were. Then the contacts whose process died. Any number of processes may do it."""
     ids = await records.list_due_campaigns(_BATCH_MAX * 10)
-    for campaign_id in ids:
+
+    async def check(campaign_id: str) -> None:
         campaign = await records.claim_look(campaign_id)
         if campaign is not None:
             await _checked(partial(_check, campaign), campaign_id)
+
+    await leases.gather_bounded(check, ids, _CHECKS_AT_ONCE)
     for contact in await contacts.claim_stalled_contacts():
         await _checked(partial(_recover, contact), contact["_id"])
     return len(ids)

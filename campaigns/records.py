@@ -46,6 +46,8 @@ _NEWEST: Final = pagination.newest_first("created_at")
 
 # How long a draft lives whose list is being received; it is renewed.
 LEASE_SECONDS: Final = 60
+# So many contacts are canceled while the owner waits.
+_CANCELED_AT_ONCE: Final = 1_000
 # A campaign that may be dialled is checked this often as well, in case an event was lost.
 _LOOK_SECONDS: Final = 5
 
@@ -567,8 +569,8 @@ async def _freeze_rules(campaign: Campaign) -> None:
 async def cancel_campaign(campaign: Campaign) -> Campaign:
     """Cancel the campaign; live calls continue to their end. Raises InvalidTransition."""
     canceled = await _by_owner(campaign, CampaignEvent.OWNER_CANCELED)
-    # The dispatcher does it again, in case this process dies before.
-    await contacts.mark_pending_canceled(campaign["_id"])
+    # What a long list has more is left to the dispatcher, as is all when this process dies before.
+    await contacts.mark_pending_canceled(campaign["_id"], at_most=_CANCELED_AT_ONCE)
     return canceled
 
 

@@ -720,7 +720,7 @@ database.declare(
     indexes=[
         Index(("user_id", "-created_at", "-_id")),
         Index(("user_id", "status", "-created_at", "-_id")),
-        Index(("user_id", "to", "created_at")),
+        Index(("user_id", "to", "-created_at", "-_id")),
         Index(("-created_at", "-_id")),
         Index(("status", "-created_at", "-_id")),
         # These hold only calls that are open or need a review, so their queries read no others.
@@ -734,8 +734,8 @@ database.declare(
         Index(
             ("campaign_id", "created_at", "_id"), only_where={"campaign_id": {"$type": "string"}}
         ),
-        # The calls to a number, of a user or of everybody.
-        Index(("to", "user_id", "-created_at")),
+        # The calls to a number, of everybody.
+        Index(("to", "-created_at", "-_id")),
         # What changed a moment ago, of everybody or of some users.
         Index(("updated_at", "user_id"), only_where={"updated_at": {"$type": "date"}}),
     ],

@@ -72,7 +72,8 @@ async def count_ready_users(limit: int) -> int:
 async def is_anybody_ready() -> bool:
     """Whether any user has something to dial."""
     ready: Document = {"is_ready": True}
-    return await db.dial_queue.find_one(ready, {"_id": 1}) is not None
+    found = await db.dial_queue.find_one(ready, {"_id": 1}, hint=_READY.name)
+    return found is not None
 
 
 def woken() -> asyncio.Event:

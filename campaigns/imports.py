@@ -198,7 +198,8 @@ async def _after(problem: Exception, record: Import, lease: Lease) -> dt.datetim
         log.warning("import %s: %s; it is continued", record["_id"], type(problem).__name__)
         return clock.after(_RETRY_SECONDS)
     if not isinstance(problem, Problem) or not is_final:
-        log.error("import %s was begun too often", record["_id"], exc_info=problem)
+        trace = None if database.is_away(problem) else problem
+        log.error("import %s was begun too often", record["_id"], exc_info=trace)
         problem = ImportStopped(
             "The list could not be read to its end; check it and send it again."
         )

@@ -43,6 +43,7 @@ PauseReason = Literal[
 ]
 
 _NEWEST: Final = pagination.newest_first("created_at")
+_LATEST: Final = ("-created_at", "-_id")
 
 # How long a draft lives whose list is being received; it is renewed.
 LEASE_SECONDS: Final = 60
@@ -462,7 +463,11 @@ async def list_campaigns(
     if status is not None:
         where["status"] = status
     where |= _VISIBLE | _NEWEST.behind(cursor)
-    found = db.campaigns.find(where, {"rejected": 0}, sort=_NEWEST.sort, limit=limit + 1)
+    by = "status" if status is not None else "archived_at" if not archived else None
+    index = Index((*(["user_id"] if user_id is not None else []), *([by] if by else []), *_LATEST))
+    found = db.campaigns.find(
+        where, {"rejected": 0}, sort=_NEWEST.sort, limit=limit + 1, hint=index.name
+    )
     return _NEWEST.cut(cast(list[Campaign], await found.to_list(None)), limit)
 
 
@@ -714,12 +719,12 @@ async def _totals(campaign_id: str) -> dict[str, Any]:
 database.declare(
     "campaigns",
     indexes=[
-        Index(("user_id", "-created_at", "-_id")),
-        Index(("-created_at", "-_id")),
-        Index(("user_id", "status", "-created_at", "-_id")),
-        Index(("status", "-created_at", "-_id")),
-        Index(("user_id", "archived_at", "-created_at", "-_id")),
-        Index(("archived_at", "-created_at", "-_id")),
+        Index(("user_id", *_LATEST)),
+        Index(_LATEST),
+        Index(("user_id", "status", *_LATEST)),
+        Index(("status", *_LATEST)),
+        Index(("user_id", "archived_at", *_LATEST)),
+        Index(("archived_at", *_LATEST)),
         # What changed a moment ago, of everybody or of some users.
         Index(("updated_at", "user_id"), only_where={"updated_at": {"$type": "date"}}),
         # These hold only the campaigns that the dispatcher has to work on.

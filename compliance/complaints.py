@@ -200,5 +200,6 @@ database.declare(
         Index(("owner", "-received_at", "-_id")),
         Index(("-received_at", "-_id")),
         Index(("number", "-received_at")),
+        Index(("owner", "number", "-received_at")),
     ],
 )

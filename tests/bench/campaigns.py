@@ -39,16 +39,14 @@ FAIR_CALLS_PER_SECOND = 100.0
 
 async def measure(scale: Scale, folder: Path) -> list[Figure]:
     """The three figures."""
-    for name in ("dialled", "fair"):
-        (folder / name).mkdir()
-    async with harness.service(folder / "dialled") as whole:
+    async with harness.service(harness.folder_in(folder, "dialled")) as whole:
         await database.connect(whole.mongodb_uri(), "wallet")
         try:
             figures = [await _dialled(whole, scale), await _claims(scale)]
         finally:
             await database.close()
-    slow = FAIR_CALLS_PER_SECOND
-    async with harness.service(folder / "fair", telephony_calls_per_second=slow) as whole:
+    slow, fair = FAIR_CALLS_PER_SECOND, harness.folder_in(folder, "fair")
+    async with harness.service(fair, telephony_calls_per_second=slow) as whole:
         return [*figures, await _fair(whole, scale)]
 
 

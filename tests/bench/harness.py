@@ -220,6 +220,13 @@ SCALES: Final = {"full": FULL, "tiny": TINY}
 # --- a service to measure -----------------------------------------------------------------------
 
 
+def folder_in(folder: Path, name: str) -> Path:
+    """A folder of its own for a second service of a module."""
+    made = folder / name
+    made.mkdir()
+    return made
+
+
 @contextlib.asynccontextmanager
 async def service(folder: Path, prelude: str = "", **changes: Any) -> AsyncIterator[Processes]:
     """The service on data of its own; the Python `prelude` runs in its process before it."""

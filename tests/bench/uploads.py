@@ -124,7 +124,7 @@ async def measure(scale: Scale, folder: Path) -> list[Figure]:
             answered[kind] = f"{len(statuses)} answers {sorted(set(statuses))}"
     slowest = max(beside, key=lambda kind: max(beside[kind]))
     return [
-        *await measure_import(scale, folder / "import"),
+        *await measure_import(scale, harness.folder_in(folder, "import")),
         Figure(
             name="list_beside_uploads",
             value=max(beside[slowest]),

@@ -124,7 +124,7 @@ async def test_a_form_is_refused_by_the_name_of_its_field(
         ("phone\n9876543210\n".encode("utf-16-le"), 422, "unreadable_file"),
         (b"name,city\nAsha,Pune\n", 422, "phone_column_not_found"),
         (b"phone\n9.87654321E+09\n12\n", 422, "no_usable_row"),
-        ("\n".join(f"97{i:08d}" for i in range(500_001)).encode(), 413, "too_many_rows"),
+        (b"phone\n" + b"1\n" * 500_001, 413, "too_many_rows"),
         (b"1" * (51 * 1024 * 1024), 413, "body_too_large"),
     ],
 )
@@ -200,8 +200,7 @@ async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
     answer = await service.get(f"/api/campaigns/{created['campaign_id']}/results", person)
     assert answer.text.count("\n") == 100_001
     assert await act(service, person, created, "cancel") == 200
-    found = await shown(service, person, created)
-    assert found["counts"]["canceled"] == 100_000
+    await until(service, person, created, lambda c: c["counts"]["canceled"] == 100_000)
 
 
 # --- lists that break off -------------------------------------------------------------------------

@@ -233,7 +233,8 @@ def _by_operator(name: str, value: Any, *, holds: bool) -> Any:
     if name == "$exists":
         return "there" if holds == bool(value) else _MISSING
     if name == "$elemMatch":
-        return [dict(_chosen_all(value))] if holds else []
+        element = {path: one for path, one in _chosen_all(value) if one is not _MISSING}
+        return [element] if holds else []
     if name == "$type" and value in _TYPES:
         some = f"some{next(_numbers)}" if value == "string" else _TYPES[value]
         return some if holds else None

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import datetime as dt
 import logging
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast
@@ -26,7 +25,6 @@ from telephony import (
     Provider,
     Simulate,
     network_health,
-    throttle,
 )
 
 log = logging.getLogger(__name__)
@@ -135,44 +133,6 @@ class CallSpec:
 
 
 PLAIN_CALL: Final = CallSpec()
-
-
-async def place_call(
-    user_id: str,
-    *,
-    call_id: str,
-    to: str,
-    spec: CallSpec = PLAIN_CALL,
-    campaign_id: str | None = None,
-    key: SpendingKey | None = None,
-    budget: CampaignBudget | None = None,
-    turn_at: dt.datetime | None = None,
-    is_new: bool = False,
-) -> Call:
-    """`reserve_call`, then `submit_call` in a turn at the network: that of `turn_at`, or the next one.
-
-    Raises what `reserve_call` raises. A call that the network refuses, or that gets no turn, is
-    returned as `failed`, its money released.
-    """
-    call = await reserve_call(
-        user_id,
-        call_id=call_id,
-        to=to,
-        spec=spec,
-        campaign_id=campaign_id,
-        key=key,
-        budget=budget,
-        is_new=is_new,
-    )
-    if call["status"] != "created":
-        return call
-    try:
-        if turn_at is None:
-            await throttle.wait_for_turn(telephony.get_provider(call["provider"]))
-    except telephony.NotSent as refusal:
-        await lifecycle.end_unsubmitted(call, status="failed", reason=str(refusal))
-        return await records.get_call(call_id)
-    return await submit_call(call)
 
 
 async def reserve_call(

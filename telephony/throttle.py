@@ -1,13 +1,12 @@
 """Provider throttle: new calls a second, for all processes, shared by single calls and campaigns."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
-from core import clock, config, database
+from core import config, database
 from core.database import Document, db
-from telephony import BUSY, NotSent, Provider
+from telephony import Provider
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
@@ -131,24 +130,6 @@ async def take_user(network: Provider, users: Sequence[str]) -> str:
         if moved.matched_count:
             return chosen
     return order[0]
-
-
-async def take_turns(network: Provider, count: int) -> list[dt.datetime]:
-    """The turns that a campaign may use now: `count` at a network without a limit, else one or none."""
-    if _calls_per_second(network) is None:
-        return [clock.now()] * count
-    return [clock.now()] if count and await take_turn(network, "campaign") == 0 else []
-
-
-async def wait_for_turn(
-    network: Provider, *, share: Share = "single", patience_seconds: float = PATIENCE_SECONDS
-) -> None:
-    """Wait until there is a turn, and take it; NotSent when there is none for so long."""
-    give_up_at = clock.after(patience_seconds)
-    while (wait_seconds := await take_turn(network, share)) > 0:
-        if clock.after(wait_seconds) > give_up_at:
-            raise NotSent(BUSY)
-        await asyncio.sleep(wait_seconds)
 
 
 def _calls_per_second(network: Provider) -> float | None:

@@ -10,7 +10,7 @@ import pytest
 import telephony
 import worker
 from billing import rates
-from calls import lifecycle, monitor, placing, timing
+from calls import lifecycle, monitor, timing
 from calls.placing import CallSpec
 from core import clock, config
 from core.database import db
@@ -138,10 +138,13 @@ async def test_a_call_that_exists_is_not_dialled_again(service: Service) -> None
     person = await service.signup()
     await service.fund(person, 100)
     first = await calling.place(service, person, calling.SILENT)
-    again = await placing.place_call(person.id, call_id=first["call_id"], to=calling.NUMBER)
+    again = await calling.reserve_and_submit(person.id, call_id=first["call_id"], to=calling.NUMBER)
     assert again["_id"] == first["call_id"]
     at_once = await asyncio.gather(
-        *(placing.place_call(person.id, call_id="call_TWICE", to=calling.NUMBER) for _ in range(5)),
+        *(
+            calling.reserve_and_submit(person.id, call_id="call_TWICE", to=calling.NUMBER)
+            for _ in range(5)
+        ),
         return_exceptions=True,
     )
     unknown = [answer for answer in at_once if isinstance(answer, Unavailable)]

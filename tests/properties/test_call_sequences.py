@@ -37,6 +37,7 @@ from core.database import db
 from core.errors import PaymentRequired, TooManyCalls, Unavailable
 from reporting import audit
 from telephony import CannotHangUp, Report, registry
+from tests.support import calls as calling
 from tests.support.fake_provider import KINDS, Line, Talks, Time
 from tests.support.service import test_settings as settings_of_tests
 
@@ -236,7 +237,7 @@ class Machine:
         self.adjusted[seed] = amount_paise if kind == "credit" else -amount_paise
 
     async def _place(self, call_id: str, max_seconds: int | None = None) -> None:
-        await placing.place_call(
+        await calling.reserve_and_submit(
             self.user_id,
             call_id=call_id,
             to=NUMBER,

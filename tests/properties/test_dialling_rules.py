@@ -25,7 +25,7 @@ from ulid import ULID
 
 import wallet
 import worker
-from calls import lifecycle, monitor, placing
+from calls import lifecycle, monitor
 from calls.placing import CallSpec
 from campaigns import contacts, creation, dispatcher, records
 from campaigns.contact_import import ContactChunk
@@ -36,6 +36,7 @@ from core.database import db
 from core.errors import Problem
 from reporting import audit
 from telephony import Ambiguous, Dial, NotSent, Refused, network_health, registry
+from tests.support import calls as calling
 from tests.support import databases
 from tests.support.fake_provider import KINDS, Line, Talks, Time
 from tests.support.service import test_settings as settings_of_tests
@@ -520,7 +521,7 @@ class Run:
     async def single_call(self) -> None:
         user_id, number = self.random.choice(self.users), self.random.choice(self.numbers)
         with contextlib.suppress(Problem):
-            await placing.place_call(user_id, call_id=database.new_id("call"), to=number)
+            await calling.reserve_and_submit(user_id, call_id=database.new_id("call"), to=number)
 
     async def change_hours(self) -> None:
         hours = dict(HOURS)

@@ -8,7 +8,8 @@ import httpx
 
 import telephony
 import worker
-from calls import lifecycle
+from calls import lifecycle, placing
+from calls.records import Call
 from core import clock
 from core.database import db
 from telephony import network_health
@@ -22,6 +23,11 @@ SILENT = {"duration_seconds": 30, "wall_seconds": 3_000}
 
 # Whoever has it does what the worker of the service does, and the worker waits.
 turn = asyncio.Lock()
+
+
+async def reserve_and_submit(user_id: str, **options: Any) -> Call:
+    """Reserve a call with these options and ask the network at once, as whoever has a turn does."""
+    return await placing.submit_call(await placing.reserve_call(user_id, **options))
 
 
 def chores_in_turn() -> dict[str, tuple[worker.Job, float]]:

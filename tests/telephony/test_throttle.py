@@ -10,7 +10,7 @@ import pytest
 import telephony
 from core import clock, config
 from core.database import db
-from telephony import Dial, NotSent, throttle
+from telephony import Dial, throttle
 from telephony.simulator import Simulator
 from tests.support import calls as calling
 from tests.support import campaigns as campaigning
@@ -61,14 +61,13 @@ async def test_calls_that_are_placed_at_once_reach_the_network_one_after_the_oth
         assert (at - begun_at).total_seconds() > turn / 20 - 0.01
 
 
-async def test_a_call_that_gets_no_turn_in_time_costs_nothing_and_takes_none(
+async def test_who_gets_no_turn_takes_none(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls_per_second(service, 0.01)
     assert await throttle.take_turn(SIMULATOR, "single") == 0.0
     before = await db.turns.find_one({"_id": "simulator"})
-    with pytest.raises(NotSent, match="provider_busy"):
-        await throttle.wait_for_turn(SIMULATOR)
+    assert await throttle.take_turn(SIMULATOR, "single") > 0
     after = await db.turns.find_one({"_id": "simulator"})
     assert before is not None
     assert after is not None
@@ -83,7 +82,9 @@ async def test_campaigns_place_no_more_calls_than_have_their_turn(service: Servi
     for campaign in both:
         await campaigning.until(service, person, campaign, lambda c: c["counts"]["answered"] >= 2)
         await campaigning.act(service, person, campaign, "pause")
-    placed = await campaigning.calls_of(service, person)
+    # What was withdrawn before the request (both lists have the same people) used no turn.
+    called = await campaigning.calls_of(service, person)
+    placed = [call for call in called if call["status"] != "canceled"]
     assert [call["failure_reason"] for call in placed if call["failure_reason"]] == []
     for campaign in both:
         await campaigning.act(service, person, campaign, "cancel")

@@ -27,6 +27,7 @@ from api import (
     campaign_uploads,
     campaigns,
     complaints,
+    console,
     do_not_call,
     events,
     middleware,
@@ -91,6 +92,7 @@ ROUTERS = (
     audit.router,
     audit_log.router,
     system.router,
+    console.router,
 )
 
 

@@ -116,6 +116,9 @@ def _admin() -> Access:
 ROUTES: Final[dict[tuple[str, str], Access]] = {
     # system
     ("GET", "/"): _anybody(),
+    ("GET", "/{page:console_page}"): _anybody(),
+    ("GET", "/pay/{order_id}"): _anybody(),
+    ("GET", "/assets/{digest}/{name:path}"): _anybody(),
     ("GET", "/docs"): _anybody(),
     ("GET", "/.well-known/security.txt"): _anybody(),
     ("GET", "/health"): _anybody(),
@@ -148,6 +151,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/payment/create-order"): _customer("payments:write"),
     ("POST", "/api/payment/verify"): _customer("payments:write"),
     ("GET", "/api/payment/orders"): _everyone("payments:read"),
+    ("GET", "/api/payment/orders/{order_id}/checkout"): _anybody(),
     ("GET", "/api/payment/orders/{order_id}"): _everyone("payments:read"),
     ("GET", "/api/payment/payments/{payment_id}"): _everyone("payments:read"),
     ("POST", "/api/payment/refunds"): _admin(),

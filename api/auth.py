@@ -54,6 +54,12 @@ ProfilePhone = Annotated[
 ]
 
 
+SessionKind = Annotated[
+    Literal["token", "cookie"],
+    Field(description="`cookie`: the token is a cookie that no script reads, not in the answer"),
+]
+
+
 class SignUp(RequestModel):
     """Who wants an account."""
 
@@ -63,6 +69,7 @@ class SignUp(RequestModel):
     ]
     name: Name
     phone: ProfilePhone = None
+    session: SessionKind = "token"
 
 
 Code = Annotated[str, Field(strict=True, min_length=1, max_length=40, examples=["123456"])]
@@ -77,12 +84,7 @@ class LogIn(RequestModel):
         Code | None,
         Field(description="Of the app, or a recovery code, where there is a second factor"),
     ] = None
-    session: Annotated[
-        Literal["token", "cookie"],
-        Field(
-            description="`cookie`: the token is a cookie that no script reads, not in the answer"
-        ),
-    ] = "token"
+    session: SessionKind = "token"
 
 
 class PasswordChange(RequestModel):
@@ -202,10 +204,12 @@ class TotpConfirmed(BaseModel):
     "/signup",
     status_code=201,
     response_model=Admission,
-    responses=problems.documented(EmailTaken, TooManyRequests),
+    responses=problems.documented(EmailTaken, ForeignOrigin, TooManyRequests),
 )
-async def sign_up(request: Request, body: SignUp) -> Admission:
+async def sign_up(request: Request, response: Response, body: SignUp) -> Admission:
     """Open an account, with a wallet of Rs 0, and log in."""
+    if body.session == "cookie":
+        session_cookies.require_own_origin(request)
     await rate_limits.limit_signups(dependencies.client_address(request))
     client = session_cookies.client_of(request)
     user = await users.sign_up(
@@ -218,7 +222,7 @@ async def sign_up(request: Request, body: SignUp) -> Admission:
     token = await sessions.create_session(user.id, user.epoch, client)
     logs.identify(user.id, user.role)
     await audit_log.record(None, "sign_up", audit_log.account_target(users.email_key(user.email)))
-    return await _admission(user, token)
+    return _with_cookie(request, response, body.session, await _admission(user, token))
 
 
 @router.post(
@@ -233,9 +237,15 @@ async def log_in(request: Request, response: Response, body: LogIn) -> Admission
     if body.session == "cookie":
         session_cookies.require_own_origin(request)
     user, token = await _log_in(request, body.email, body.password, body.totp_code)
-    admission = await _admission(user, token)
-    if body.session == "cookie":
-        session_cookies.set_cookies(response, token, admission.device_token)
+    return _with_cookie(request, response, body.session, await _admission(user, token))
+
+
+def _with_cookie(
+    request: Request, response: Response, kind: Literal["token", "cookie"], admission: Admission
+) -> Admission:
+    """The answer; for a browser what nobody else may read is in cookies instead."""
+    if kind == "cookie" and (token := admission.access_token) is not None:
+        session_cookies.set_cookies(request, response, token, admission.device_token)
         admission.access_token = admission.device_token = None
     return admission
 
@@ -329,12 +339,12 @@ async def change_password(
     token = await sessions.create_session(changed.id, changed.epoch, client)
     await sessions.revoke_session(claims)
     shown = NewToken(access_token=token, expires_in=sessions.token_seconds())
-    is_cookie = session_cookies.SESSION_COOKIE in request.cookies
+    is_cookie = session_cookies.session_cookie(request) in request.cookies
     if is_cookie:
         shown.access_token = None
     response = Response(shown.model_dump_json(), media_type="application/json")
     if is_cookie:
-        session_cookies.set_cookies(response, token)
+        session_cookies.set_cookies(request, response, token)
     return response
 
 

@@ -4,17 +4,18 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 import disputes
 import gateway
 import payments
 import refunds
-from api import problems
+from api import dependencies, problems
 from api.dependencies import CurrentUser, PageOfLongCursor, scope_of
 from api.fields import RequestModel, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
+from auth import rate_limits
 from core import clock, config, money
 from core.errors import (
     IdempotencyKeyReused,
@@ -55,6 +56,16 @@ class KeyOut(BaseModel):
     key_id: str
     mode: str
     checkout_url: str
+
+
+class CheckoutOut(KeyOut):
+    """What a page needs that opens Checkout for one order, whoever is in front of it."""
+
+    order_id: str
+    amount: RupeesOut
+    currency: str
+    is_paid: bool
+    can_be_paid: bool
 
 
 class OrderIn(RequestModel):
@@ -162,12 +173,38 @@ class OrdersOut(BaseModel):
 @router.get("/razorpay-key", response_model=KeyOut)
 async def razorpay_key(user: CurrentUser) -> KeyOut:
     """The public key, the mode that it belongs to, and the script that opens Checkout."""
+    return _key()
+
+
+def _key() -> KeyOut:
     chosen = config.settings()
     sandbox = chosen.gateway_mode == "sandbox"
     return KeyOut(
         key_id=chosen.gateway_key_id,
         mode=chosen.gateway_mode,
         checkout_url=f"{chosen.base_url}/sandbox/v1/checkout.js" if sandbox else CHECKOUT_URL,
+    )
+
+
+@router.get(
+    "/orders/{order_id}/checkout",
+    response_model=CheckoutOut,
+    responses=problems.documented(OrderNotFound, TooManyRequests),
+)
+async def get_checkout(request: Request, order_id: str) -> CheckoutOut:
+    """What the payment page of an order shows: the amount and whether it is paid, nothing about whose
+    it is. Open: who was sent the link may pay. It is our record, Razorpay is not asked."""
+    await rate_limits.limit_checkouts(dependencies.client_address(request))
+    order = await payments.get_order(order_id, None)
+    is_paid = order.get("transaction_id") is not None
+    is_ours = order["mode"] == config.settings().gateway_mode
+    return CheckoutOut(
+        **_key().model_dump(),
+        order_id=order["order_id"],
+        amount=order["amount_paise"],
+        currency=order["currency"],
+        is_paid=is_paid,
+        can_be_paid=is_ours and not is_paid and order["status"] in ("created", "attempted"),
     )
 
 

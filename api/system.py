@@ -12,7 +12,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -177,9 +177,3 @@ async def security_contact() -> str:
         f"Canonical: {chosen.base_url}/.well-known/security.txt",
     ]
     return "\n".join(lines) + "\n"
-
-
-@pages.get("/")
-async def home() -> RedirectResponse:
-    """The Swagger page, until there is a console."""
-    return RedirectResponse("/docs")

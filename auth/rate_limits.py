@@ -141,6 +141,15 @@ LIMITS: Final[dict[str, Limit]] = {
         routes=("POST /api/calls/quote",),
         lets_through=True,
     ),
+    "checkouts": Limit(
+        counts="reads of an order by its payment page",
+        per="address",
+        window_seconds=_MINUTE,
+        setting="CHECKOUTS_PER_MINUTE",
+        production=600,
+        elsewhere=100_000,
+        lets_through=True,
+    ),
     "idempotency_keys": Limit(
         counts="requests with an `Idempotency-Key`: each key is kept for a week",
         per="user",
@@ -187,6 +196,11 @@ def collect() -> list[Standing]:
 async def limit_signups(address: str) -> None:
     """Count a sign-up from `address`; TooManyRequests above the limit an hour."""
     await count("signups", _network(address))
+
+
+async def limit_checkouts(address: str) -> None:
+    """Count a read of an order by its payment page; TooManyRequests above the limit a minute."""
+    await count("checkouts", _network(address))
 
 
 async def limit_lookups(user_id: str) -> None:

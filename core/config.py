@@ -142,6 +142,7 @@ class Settings(BaseSettings):
     uploads_per_minute: Annotated[int, Field(ge=1)] | None = None
     downloads_per_minute: Annotated[int, Field(ge=1)] | None = None
     quotes_per_minute: Annotated[int, Field(ge=1)] | None = None
+    checkouts_per_minute: Annotated[int, Field(ge=1)] | None = None
     idempotency_keys_per_hour: Annotated[int, Field(ge=1)] | None = None
     adjustment_confirm_above: Rupees | None = None
 
@@ -224,7 +225,7 @@ class Settings(BaseSettings):
     @property
     def recharge_page_url(self) -> str:
         """The page to recharge at that the answer 402 names."""
-        return self.recharge_url or f"{self.base_url}/{'docs' if self.serves_docs else ''}"
+        return self.recharge_url or f"{self.base_url}/?recharge"
 
     @property
     def serves_docs(self) -> bool:

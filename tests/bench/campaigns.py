@@ -41,6 +41,7 @@ async def measure(scale: Scale, folder: Path) -> list[Figure]:
     """The three figures."""
     async with harness.service(harness.folder_in(folder, "dialled")) as whole:
         await database.connect(whole.mongodb_uri(), "wallet")
+        await database.ping()  # the driver looks for the primary from its first operation on
         try:
             figures = [await _dialled(whole, scale), await _claims(scale)]
         finally:

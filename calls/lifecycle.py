@@ -730,6 +730,7 @@ database.declare(
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
         Index(("dial_at",), only_where={"dial_at": {"$exists": True}}),
         Index(("user_id",), only_where={"unbilled_since": {"$exists": True}}),
+        Index(("campaign_id",), only_where={"billing_status": "pending_duration"}),
         # The attempts of a campaign, in their order.
         Index(
             ("campaign_id", "created_at", "_id"), only_where={"campaign_id": {"$type": "string"}}

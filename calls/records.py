@@ -276,6 +276,13 @@ async def count_unbilled_calls(user_id: str) -> int:
     return await db.calls.count_documents({"user_id": user_id, "unbilled_since": {"$exists": True}})
 
 
+async def count_calls_without_duration(campaign_id: str) -> int:
+    """How many calls of a campaign are over, and their network says later how long they were."""
+    return await db.calls.count_documents(
+        {"campaign_id": campaign_id, "billing_status": "pending_duration"}
+    )
+
+
 async def list_committed_calls(*, limit: int) -> list[Call]:
     """At most `limit` single calls of all users that are committed and wait for their turn at the
     network, the oldest first."""

@@ -159,7 +159,7 @@ async def _use_turns(wanted: int) -> int:
             task = asyncio.create_task(_dial(campaign, contact, is_asked))
             _placing.add(task)
             # With many turns at hand nobody is waited for: what a refused call leaves, the next round uses.
-            begun += int(wanted > 1 or await is_asked)
+            begun += int(wanted > 1 or await asyncio.shield(is_asked))
     return begun
 
 
@@ -173,7 +173,7 @@ async def _claim(campaign: Campaign, wanted: int) -> list[ClaimedContact]:
     if not await _is_open(campaign, now) or not await _has_options(campaign):
         return []
     limits = ClaimLimits(
-        max_concurrent=await _calls_max(campaign), calls_per_minute=campaign["calls_per_minute"]
+        max_concurrent=await _contacts_max(campaign), calls_per_minute=campaign["calls_per_minute"]
     )
     claim = await contacts.claim(campaign["_id"], wanted, limits)
     if not claim.contacts:
@@ -228,6 +228,15 @@ async def _has_options(campaign: Campaign) -> bool:
         await records.apply_event(campaign, CampaignEvent.OPTIONS_LACKING, waiting_for=wait)
         return False
     return True
+
+
+async def _contacts_max(campaign: Campaign) -> int:
+    """How many of its contacts may be in a call. One whose call is over counts until its network has
+    said how long it was, which takes Exotel five minutes; its line is free."""
+    calls_max = await _calls_max(campaign)
+    if telephony.get_chosen_provider().can.duration_after_seconds == 0:
+        return calls_max
+    return calls_max + await call_records.count_calls_without_duration(campaign["_id"])
 
 
 async def _calls_max(campaign: Campaign) -> int:

@@ -1,6 +1,7 @@
 """What the old dialer did to contacts, each as a test that says what it did (issue 11)."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 
 import telephony
-from calls import placing
+from calls import lifecycle, placing
 from calls.placing import CallSpec
 from calls.records import Call
 from campaigns import contacts, dispatcher
+from core import clock
 from core.database import db
 from core.errors import invalid
-from telephony import Dial, Provider, network_health, throttle
+from telephony import Dial, Provider, Report, network_health, throttle
 from telephony.simulator import Simulator
 from tests.support.campaigns import (
     FAST,
@@ -167,6 +169,31 @@ async def test_a_network_without_an_option_of_the_campaign_pauses_it_and_skips_n
     assert await act(service, person, created, "resume") == 200
     over = await until(service, person, created, is_over)
     assert (over["counts"]["answered"], sorted(requests.numbers)) == (4, numbers_of(4))
+
+
+async def test_a_call_whose_duration_comes_minutes_later_takes_no_place_of_its_campaign(
+    service: Service, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 0.2.1 with Exotel: two calls a minute, because each kept its place for five minutes.
+    late = dataclasses.replace(Simulator.can, duration_after_seconds=300)
+    monkeypatch.setattr(Simulator, "can", late)
+    monkeypatch.setattr(dispatcher, "_LIVE_SECONDS", 0.1)
+    created = await create(service, person, 6, max_concurrent=1, simulate=SLOW)
+    for count in range(1, 7):
+        call = (await calls_placed(service, person, count))[0]
+        assert len([c for c in await calls_of(service, person) if c["ended_at"] is None]) <= 1
+        report = Report(
+            event_id=f"late-{count}",
+            provider_call_id=call["provider_call_id"],
+            status="completed",
+            duration_seconds=None,
+            occurred_at=clock.now(),
+        )
+        await lifecycle.apply_report(call["call_id"], report, via="simulator")
+    found = await calls_of(service, person)
+    assert {call["billing_status"] for call in found} == {"pending_duration"}
+    assert sorted(call["to"] for call in found) == numbers_of(6)
+    assert await act(service, person, created, "cancel") == 200
 
 
 async def test_nothing_is_claimed_of_a_campaign_that_waits_for_money(

@@ -1,4 +1,4 @@
-"""Live event routes: server-sent events of one's own balance, calls and campaigns."""
+"""Live event routes: server-sent events of one's own balance, calls, campaigns and imports."""
 
 import datetime as dt
 import json
@@ -33,6 +33,7 @@ _NEEDS: Final[dict[Kind, str]] = {
     "balance": "wallet:read",
     "call": "calls:read",
     "campaign": "campaigns:read",
+    "job": "campaigns:read",
 }
 
 
@@ -55,7 +56,7 @@ async def stream(
     ] = STREAM_SECONDS_MAX,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> StreamingResponse:
-    """What changes of one's balance, calls and campaigns, as server-sent events; an operator or admin
+    """What changes of one's balance, calls, campaigns and imports, as server-sent events; an operator or admin
     hears everybody's. Each event is a thing as it is now, so one that comes twice does no harm."""
     caller = await access.authenticate(request)
     listener = live.open_listener(

@@ -341,6 +341,7 @@ database.declare(
     indexes=[
         Index(("lease_until",), only_where={"lease_until": {"$type": "date"}}),
         Index(("user_id", "state")),
+        Index(("updated_at", "user_id")),  # for live events
         Index(("ended_at",), expire_seconds=_KEPT_DAYS * 86_400),
     ],
 )

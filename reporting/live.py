@@ -1,4 +1,4 @@
-"""Live events: what changed of balances, calls and campaigns, found by one query a second for all."""
+"""Live events: what changed of balances, calls, campaigns and imports, found by one query a second for all."""
 
 import asyncio
 import collections
@@ -17,7 +17,7 @@ from core.errors import TooManyRequests
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-Kind = Literal["balance", "call", "campaign"]
+Kind = Literal["balance", "call", "campaign", "job"]
 
 POLL_SECONDS: Final = 1.0
 LISTENERS_MAX: Final = 2_000  # of a process
@@ -47,6 +47,7 @@ _CALL_FIELDS: Final = (
     "ended_at",
 )
 _CAMPAIGN_FIELDS: Final = ("user_id", "name", "status", "pause_reason")
+_JOB_FIELDS: Final = ("user_id", "campaign_id", "state", "rows_done", "rows_total", "usable")
 _WALLET_FIELDS: Final = ("user_id", "balance_paise", "held_paise", "due_paise")
 
 _listening = prometheus_client.Gauge(
@@ -181,7 +182,7 @@ async def _changes(
     async for row in db.calls.aggregate(_pipeline(since, users), hint="updated_at_1_user_id_1"):
         rows[row["kind"]].append(row["found"])
     if len(rows["call"]) >= _CALLS_MAX or any(
-        len(rows[kind]) >= _OTHERS_MAX for kind in ("campaign", "counted")
+        len(rows[kind]) >= _OTHERS_MAX for kind in ("campaign", "counted", "job")
     ):
         for listener in listeners:
             listener.must_reload = True
@@ -193,7 +194,8 @@ async def _changes(
             dict.fromkeys(_WALLET_FIELDS, 1),
         ).to_list(_OTHERS_MAX)
     found: list[tuple[Kind, str, Document]] = [("balance", row["user_id"], row) for row in wallets]
-    found += [("call", row["_id"], row) for row in rows["call"]]
+    for kind in ("call", "job"):
+        found += [(kind, row["_id"], row) for row in rows[kind]]
     campaign_ids = {row["_id"] for name in ("campaign", "counted") for row in rows[name]}
     campaign_ids |= {row["campaign_id"] for row in rows["call"] if row.get("campaign_id")}
     if campaign_ids:
@@ -212,6 +214,7 @@ def _pipeline(since: dt.datetime, users: list[str] | None) -> list[Document]:
     others: list[tuple[str, str, Document, Sequence[str]]] = [
         ("campaigns", "campaign", changed, _CAMPAIGN_FIELDS),
         ("campaign_statistics", "counted", changed, ("user_id",)),
+        ("imports", "job", changed, _JOB_FIELDS),
     ]
     if users is None:
         # Whose money moved; what they have is looked up.

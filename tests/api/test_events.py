@@ -77,6 +77,20 @@ async def test_each_hears_what_is_theirs_and_an_operator_everybody(service: Serv
             assert done["counts"]["answered"] == 2
         await service.fund(ravi, 50)
         assert (await his.event())["event"] == "balance"
+        note = "a note of this length makes the list one that a job reads " * 2
+        listed = "phone,note\n" + "".join(
+            f"{number},{note}\n" for number in campaigns.numbers_of(20_000, first=100)
+        )
+        asked = await service.post(
+            "/api/campaigns/upload",
+            asha,
+            files={"file": ("people.csv", listed, "text/csv")},
+            data={"name": "Holi", "start": "false"},
+        )
+        assert asked.status_code == 202, asked.text
+        imported = await hers.until("job", state="completed")
+        assert (imported["rows_done"], imported["usable"]) == (20_000, 20_000)
+        assert imported["campaign_id"] == asked.json()["campaign_id"]
         assert live.LISTENERS_PER_USER_MAX > 3
 
 

@@ -1,4 +1,4 @@
-"""Command line: run, check, create-admin, audit, reconcile."""
+"""Command line: run, check, create-admin, audit, reconcile, demo."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn
@@ -179,7 +180,9 @@ def _print_greeting_when_ready(chosen: Settings) -> None:
 
 def _greeting(chosen: Settings) -> list[str]:
     lines = ["", f"  The wallet service runs at {chosen.base_url}", ""]
-    lines.append(f"  try it out    {chosen.base_url}/docs")
+    lines.append(f"  console       {chosen.base_url}/")
+    if chosen.serves_docs:
+        lines.append(f"  the API       {chosen.base_url}/docs")
     if chosen.app_env == "development" and chosen.admin_email:
         password = chosen.admin_password.get_secret_value()
         lines.append(f"  first admin   {chosen.admin_email}  {password}  (ADMIN_* in .env)")
@@ -337,6 +340,105 @@ def reconcile(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else FAILED
 
 
+# --- demo ---------------------------------------------------------------------------------------
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Fill an empty development database with a month of believable life, made through the API."""
+    from sandbox import demo as filling
+
+    chosen = _load()
+    if wrong := _why_no_demo(chosen):
+        raise Refused("no demo data here:", *(f"  - {line}" for line in wrong), status=REFUSED)
+    _refuse_taken_port(chosen)
+    scale = filling.SMALL if arguments.small else filling.Scale()
+    began = time.monotonic()
+    with _database(chosen) as uri, filling.MovedClock() as moved:
+        config.use(chosen.model_copy(update={"mongodb_uri": uri, **_DEMO_SETTINGS}))
+        logs.configure()
+        asyncio.run(_connected(uri, chosen.mongodb_db, database.prepare, _refuse_users))
+        print("living a month; this takes a minute or two ...", flush=True)
+        admin = (chosen.admin_email, chosen.admin_password.get_secret_value())
+        try:
+            counts = asyncio.run(
+                _fill(filling.Demo(chosen.own_url, moved, admin, scale, _print_now))
+            )
+        except filling.CannotFill as problem:
+            raise Refused(f"the demo data could not be made: {problem}") from None
+    print("\n".join(filling.greeting(admin, counts, time.monotonic() - began)))
+    return 0
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
+
+
+# A day is over in a second, and nobody waits for tomorrow.
+_DEMO_SETTINGS = {
+    "web_concurrency": 1,
+    "log_level": "ERROR",
+    "access_token_minutes": 60 * 24 * 30,
+    "calling_hours": "off",
+    "contact_gap_minutes": 0,
+    "contact_calls_per_day": 0,
+    "contact_calls_per_week": 0,
+    "adjustment_confirm_above": Decimal(5_000),
+}
+
+
+def _why_no_demo(chosen: Settings) -> list[str]:
+    found = config.problems(chosen)
+    if chosen.app_env == "production":
+        found.append("APP_ENV is production")
+    if chosen.gateway_mode != "sandbox":
+        found.append("RAZORPAY_KEY_ID is set: the demo pays in the sandbox")
+    if chosen.telephony_provider != "simulator":
+        found.append(f"TELEPHONY_PROVIDER is {chosen.telephony_provider}: the demo calls nobody")
+    if not (chosen.admin_email and chosen.admin_password.get_secret_value()):
+        found.append("ADMIN_EMAIL and ADMIN_PASSWORD are empty: the demo needs the first admin")
+    return found
+
+
+async def _refuse_users() -> None:
+    from reporting import customers
+
+    found, _ = await customers.list_customers(search=None, low_balance=None, limit=2, cursor=None)
+    others = [user["email"] for user, _ in found if user["email"] != config.settings().admin_email]
+    if others:
+        raise Refused(
+            f"this database is not empty: {others[0]} has an account. The demo fills an empty one"
+            " (a new DATA_DIR or MONGODB_DB)."
+        )
+
+
+async def _fill(filling: Any) -> dict[str, int]:
+    """Serve as `run` does, in this process, until the demo has been filled in."""
+    chosen = config.settings()
+    serving = uvicorn.Config(
+        application(),
+        host=chosen.host,
+        port=chosen.port,
+        http="api.http_protocol:BoundedHttp",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(serving)
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if task.done():
+                raise Refused("the service did not start; its log says why")
+            await asyncio.sleep(0.05)
+        counts: dict[str, int] = await filling.fill()
+        return counts
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+
+
 # --- shared by the commands ---------------------------------------------------------------------
 
 
@@ -428,6 +530,10 @@ def command_line(words: list[str] | None = None) -> int:
         metavar="MINUTES",
         help="leave alone what is younger (15)",
     )
+    filling = _command(
+        commands, "demo", demo, "fill an empty development database with a month of believable life"
+    )
+    filling.add_argument("--small", action="store_true", help="two days of it, for a quick look")
     arguments = parser.parse_args(words)
     try:
         return int(arguments.do(arguments))

@@ -13,6 +13,7 @@ help() {
 usage: ./setup_wallet.sh COMMAND
 
   run                       install, write .env, start the service with everything it needs
+  demo                      fill an empty database with a month of believable life, to look at
   check [--mode test|live]  say what is wrong with the configuration, and what Razorpay's
                             test or live mode still needs
   test [PYTEST ARGUMENTS]   install, then the formatter, the linter, the types and the tests
@@ -136,6 +137,11 @@ run)
     prepare requirements.txt
     write_env
     exec "$PYTHON" manage.py run "$@"
+    ;;
+demo)
+    prepare requirements.txt
+    write_env
+    exec "$PYTHON" manage.py demo "$@"
     ;;
 check)
     prepare requirements.txt

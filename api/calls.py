@@ -60,9 +60,10 @@ Keys = Annotated[
 
 
 class SimulateIn(RequestModel):
-    """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`."""
+    """What a simulated call shall do: take `wall_seconds` of real time, report `duration_seconds`. What
+    is `mixed` is drawn for each call: most are answered, for at most so many seconds."""
 
-    outcome: Literal["completed", "busy", "no_answer", "failed"] = "completed"
+    outcome: Literal["completed", "busy", "no_answer", "failed", "mixed"] = "completed"
     duration_seconds: Annotated[int, Field(strict=True, ge=0, le=14_400)] = 30
     wall_seconds: Annotated[float, Field(strict=True, ge=0, le=3_600, allow_inf_nan=False)] = 1.0
     answered_by: Literal["human", "machine"] = "human"

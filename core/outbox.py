@@ -321,8 +321,9 @@ class _Delivery:
         except Exception as problem:
             self._log(f"event {event['_id']}", problem)
         finally:
-            del self.running[event["_id"]]
-            del self.claimed[event["_id"]]
+            # Not there when it was claimed again meanwhile: the machine slept longer than a lease lasts.
+            self.running.pop(event["_id"], None)
+            self.claimed.pop(event["_id"], None)
             self._start_waiting()
             if self.may_have_more:
                 self.has_work.set()

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import hmac
+import random
 from typing import Final, NotRequired, TypedDict
 
 from core import clock, config, database
@@ -19,6 +20,12 @@ SIGNATURE_HEADER: Final = "x-simulator-signature"
 # all the same; a call in real time ends at once.
 PATIENCE_SECONDS: Final = 2.0
 _KEPT_DAYS: Final = 30
+
+# What becomes of calls whose outcome is `mixed`: of a hundred so many.
+_MIXED: Final = {"completed": 62, "no_answer": 22, "busy": 12, "failed": 4}
+_MACHINES_OF_HUNDRED: Final = 12
+_KEYS_OF_HUNDRED: Final = 35
+_SECONDS_MIN: Final = 6
 
 
 database.declare(
@@ -112,9 +119,33 @@ def talked_seconds(call: SimulatedCall, now: dt.datetime) -> float:
     return float(min(call["base_seconds"] + passed, call["limit_seconds"]))
 
 
+def drawn(script: Simulate, call_id: str) -> Simulate:
+    """What one call of a `mixed` campaign does, drawn from its id: answered or not, by whom, and for how
+    long, up to the duration that was asked for. Any other script is itself."""
+    if script.outcome != "mixed":
+        return script
+    draw = random.Random(call_id)  # noqa: S311 - nothing secret
+    outcome = draw.choices(list(_MIXED), list(_MIXED.values()))[0]
+    if outcome != "completed":
+        return dataclasses.replace(script, outcome=outcome, press_key=None)
+    longest = max(script.duration_seconds, 1)
+    shortest = min(_SECONDS_MIN, longest)
+    seconds = round(draw.triangular(shortest, longest, shortest + (longest - shortest) / 3))
+    is_machine = draw.randrange(100) < _MACHINES_OF_HUNDRED
+    presses = not is_machine and draw.randrange(100) < _KEYS_OF_HUNDRED
+    return dataclasses.replace(
+        script,
+        outcome=outcome,
+        duration_seconds=seconds,
+        wall_seconds=script.wall_seconds * seconds / longest,
+        answered_by="machine" if is_machine else script.answered_by,
+        press_key=script.press_key if presses else None,
+    )
+
+
 def document_of(dial: Dial, now: dt.datetime, owner: str) -> SimulatedCall:
     """The document of a call that is placed now, whose callbacks the process `owner` sends."""
-    script = dial.simulate or Simulate()
+    script = drawn(dial.simulate or Simulate(), dial.call_id)
     speech = speech_of("simulator", dial.message or "", dial.language, dial.voice)
     rings_seconds = script.wall_seconds - script.talk_wall_seconds
     pick_up_at = clock.after(rings_seconds, since=now)

@@ -32,6 +32,8 @@ _DELIVERY_SECONDS: Final = 12.0
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _HEARTBEAT_SECONDS: Final = 2.0
 _DEAD_AFTER_SECONDS: Final = 7.0
+# So long it sleeps at most: the clock of the machine may be set meanwhile.
+_SLEEP_SECONDS: Final = 0.5
 
 
 database.declare("simulator_processes", indexes=[Index(("alive_at",), expire_seconds=3_600)])
@@ -93,7 +95,9 @@ class Runner:
             pause = (self._heap[0][0] - clock.now()).total_seconds() if self._heap else 3_600.0
             if pause > 0:
                 try:
-                    async with asyncio.timeout(pause):  # `wait_for` may forget to be cancelled
+                    async with asyncio.timeout(
+                        min(pause, _SLEEP_SECONDS)
+                    ):  # `wait_for` may forget to be cancelled
                         await self._wake.wait()
                 except TimeoutError:
                     pass

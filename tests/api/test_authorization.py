@@ -40,6 +40,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/auth/signup": (201, 201, 201, 201, 201),
     "POST /api/auth/login": (200, 200, 200, 200, 200),
     "POST /api/auth/token": (200, 200, 200, 200, 200),
+    "GET /api/payment/orders/{order_id}/checkout": (200, 200, 200, 200, 200),
     # --- the network alone, by its signature ---
     "POST /api/telephony/{provider}/{call_id}/status": (403, 403, 403, 403, 403),
     "POST /api/telephony/{provider}/{call_id}/answer": (403, 403, 403, 403, 403),
@@ -450,7 +451,9 @@ def _dependencies_of(dependant: Dependant) -> set[object]:
 def test_every_route_is_in_both_tables() -> None:
     routes = _routes_of(main.create_app())
     assert {*routes} == {f"{method} {path}" for method, path in access.ROUTES}
-    pages = {"GET /", "GET /docs", "GET /.well-known/security.txt"}  # open, and no part of OpenAPI
+    # open, and no part of OpenAPI
+    pages = {"GET /", "GET /docs", "GET /.well-known/security.txt", "GET /{page:console_page}"}
+    pages |= {"GET /pay/{order_id}", "GET /assets/{digest}/{name:path}"}
     rows = {row.split("?")[0] for row in MATRIX}
     assert {*routes} - pages == {f"{r.split(' ')[0]} {TEMPLATES[r.split(' ')[1]]}" for r in rows}
 

@@ -1048,6 +1048,11 @@ async def list_in_review(limit: int) -> list[Payment]:
     return cast(list[Payment], await found.to_list(limit))
 
 
+async def count_in_review() -> int:
+    """How many payments are in review."""
+    return await db.payments.count_documents(_IN_REVIEW)
+
+
 async def resolve_review(payment_id: str, *, by: str, note: str) -> Payment | None:
     """End the review of a payment by a person's decision; None when it was not in review."""
     return await _resolve_review(payment_id, "manual", by=by, note=note)

@@ -128,6 +128,8 @@ LIMITS: Final[dict[str, Limit]] = {
             "GET /api/complaints/download",
             "GET /api/campaigns/{campaign_id}/rejected",
             "GET /api/admin/rate-cards/{version}/download",
+            "GET /api/admin/metrics/download",
+            "GET /api/admin/users/download",
         ),
         lets_through=True,
     ),

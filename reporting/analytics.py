@@ -1,19 +1,24 @@
 """Analytics: recharges, calls and failed payments by day, and the figures of this moment."""
 
 import asyncio
+import collections
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Final, TypedDict, cast
 
-from core import clock, config, database
+import payments
+from core import clock, config, csv_files, database, money
 from core.database import Document, Long, Update, db
 from core.errors import invalid
 from reporting import totals
+from telephony import OVER
 from transactions import Period, Sum
 
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 400
+# So many reasons of failed payments are told apart; the rest are counted together.
+REASONS_MAX: Final = 12
 
 # Release 0.2.1 kept days without a version, in which what a lost dispute was owed counted as spent and
 # an answered call without a report of its answer as not answered: those days are counted again.
@@ -21,6 +26,9 @@ _VERSION: Final = 2
 _DAYS_AT_ONCE: Final = 31
 # India has had no other offset since 1945, and a fixed one is faster to compute.
 _IST_OFFSET: Final = "+05:30"
+_DAY: Final[Document] = {
+    "$dateTrunc": {"date": "$created_at", "unit": "day", "timezone": _IST_OFFSET}
+}
 
 
 class DailyCalls(TypedDict):
@@ -91,13 +99,34 @@ class Holdings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FailureReason:
+    """Why payments failed, as Razorpay said, and how many; both empty: it said nothing."""
+
+    reason: str
+    code: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failures:
+    """The payments of a range that failed: by day, and by reason, the most frequent first. `other_count`:
+    those of reasons that are not told apart."""
+
+    by_day: dict[dt.date, int]
+    reasons: list[FailureReason]
+    other_count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Metrics:
     """The figures of a range of days, and of this moment."""
 
     user_count: int
     holdings: Holdings
     days: dict[dt.date, Day]
-    failed_payments: dict[dt.date, int]
+    failures: Failures
+    live_call_count: int
+    payments_in_review_count: int
 
     @property
     def total(self) -> Day:
@@ -131,13 +160,47 @@ def windows_of(period: Period) -> list[Window]:
 
 async def metrics(windows: Sequence[Window]) -> Metrics:
     """The figures of these days, and the sums over the wallets now."""
-    user_count, holdings, days, failed = await asyncio.gather(
+    user_count, holdings, days, failures, live_count, review_count = await asyncio.gather(
         db.users.count_documents({}),
         _holdings(),
         _days(windows),
-        _failed_payments(windows[0].since, windows[-1].until),
+        _failures(windows[0].since, windows[-1].until),
+        # Both conditions are those of an index over what is open.
+        db.calls.count_documents({"user_id": {"$gt": ""}, "rank": {"$lt": OVER}}),
+        payments.count_in_review(),
     )
-    return Metrics(user_count, holdings, days, failed)
+    return Metrics(user_count, holdings, days, failures, live_count, review_count)
+
+
+CSV_COLUMNS: Final = (
+    "date",
+    "recharges",
+    "recharged",
+    "failed_payments",
+    "calls",
+    "answered",
+    "call_cost",
+    "spent",
+)
+
+
+async def csv_of(windows: Sequence[Window]) -> AsyncGenerator[str, None]:
+    """The days of the range as CSV, oldest first; amounts in rupees."""
+    found = await metrics(windows)
+    rows = [
+        (
+            date.isoformat(),
+            str(day.recharge_count),
+            money.text(day.recharged_paise),
+            str(found.failures.by_day.get(date, 0)),
+            str(day.call_count),
+            str(day.answered_count),
+            money.text(day.cost_paise),
+            money.text(day.spent_paise),
+        )
+        for date, day in found.days.items()
+    ]
+    yield csv_files.lines([CSV_COLUMNS, *rows])
 
 
 async def _holdings() -> Holdings:
@@ -157,14 +220,21 @@ async def _holdings() -> Holdings:
     return Holdings()
 
 
-async def _failed_payments(since: dt.datetime, until: dt.datetime) -> dict[dt.date, int]:
-    """Payment attempts that failed, by the day they were made. They are few, and one that failed
-    may be captured later, so they are counted each time and not stored."""
+async def _failures(since: dt.datetime, until: dt.datetime) -> Failures:
+    """Payment attempts that failed, by the day they were made and by reason. They are few, and one that
+    failed may be captured later, so they are counted each time and not stored."""
     match = {"status": "failed", "created_at": {"$gte": since, "$lt": until}}
-    return {
-        day: int(found["count"])
-        async for day, found in _by_day("payments", match, {"count": {"$sum": 1}})
-    }
+    by_day: collections.Counter[dt.date] = collections.Counter()
+    by_reason: collections.Counter[tuple[str, str]] = collections.Counter()
+    reason = {name: {"$ifNull": [f"${name}", ""]} for name in ("error_reason", "error_code")}
+    group = {"_id": {"day": _DAY, **reason}, "count": {"$sum": 1}}
+    async for found in db.payments.aggregate([{"$match": match}, {"$group": group}]):
+        of, count = found["_id"], int(found["count"])
+        by_day[clock.ist_date(of["day"])] += count
+        by_reason[of["error_reason"], of["error_code"]] += count
+    ranked = [FailureReason(*why, count) for why, count in by_reason.most_common()]
+    others = sum(each.count for each in ranked[REASONS_MAX:])
+    return Failures(dict(by_day), ranked[:REASONS_MAX], others)
 
 
 async def _days(windows: Sequence[Window]) -> dict[dt.date, Day]:
@@ -257,9 +327,8 @@ async def _counted(since: dt.datetime, until: dt.datetime) -> dict[dt.date, Call
 
 async def _by_day(collection: str, match: Document, group: Document) -> Any:
     """The groups of the matches by their day in India."""
-    day = {"$dateTrunc": {"date": "$created_at", "unit": "day", "timezone": _IST_OFFSET}}
     async for found in db[collection].aggregate(
-        [{"$match": match}, {"$group": {"_id": day, **group}}]
+        [{"$match": match}, {"$group": {"_id": _DAY, **group}}]
     ):
         yield clock.ist_date(found["_id"]), found
 

@@ -35,7 +35,7 @@ from telephony.provider import (
     Script,
     Simulate,
 )
-from telephony.registry import get_chosen_provider, get_provider, start, stop
+from telephony.registry import get_chosen_provider, get_provider, list_providers, start, stop
 from telephony.scripts import STOP
 from telephony.simulator import PATIENCE_SECONDS
 from telephony.speech import check_speech
@@ -76,6 +76,7 @@ __all__ = [
     "get_provider",
     "keys_path",
     "keys_url",
+    "list_providers",
     "read_callback",
     "start",
     "stop",

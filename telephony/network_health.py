@@ -114,6 +114,12 @@ async def get_health(name: str) -> Health:
     return Health(is_open, state.get("reason"), waits_until)
 
 
+async def list_states() -> dict[str, NetworkState]:
+    """What is stored of each network that has ever failed, by its name."""
+    found = await db.network_health.find({}).to_list(None)
+    return {state["_id"]: cast(NetworkState, state) for state in found}
+
+
 async def admit(name: str) -> bool:
     """Whether the caller may place one call at the network `name` now.
 

@@ -31,6 +31,11 @@ async def stop() -> None:
         await adapter.stop()
 
 
+def list_providers() -> list[Provider]:
+    """Every network that there is an adapter for."""
+    return list(_providers.values())
+
+
 def get_chosen_provider() -> Provider:
     """The network that new calls go to (`TELEPHONY_PROVIDER`)."""
     return get_provider(config.settings().telephony_provider)

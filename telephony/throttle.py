@@ -55,7 +55,7 @@ async def take_turn(network: Provider, share: Share) -> float:
     setting), and missed ones are not made up for. While both kinds of calls wait, `SINGLE_SHARE` of
     them go to single calls; either kind takes what the other leaves.
     """
-    if (rate := _calls_per_second(network)) is None:
+    if (rate := calls_per_second(network)) is None:
         return 0.0
     stages = _stages(share, interval_ms=1_000 / rate)
     found = await db.turns.find_one_and_update(
@@ -113,7 +113,7 @@ def _stages(share: Share, *, interval_ms: float) -> list[Document]:
 
 def is_limited(network: Provider) -> bool:
     """Whether calls have to wait for turns at this network."""
-    return _calls_per_second(network) is not None
+    return calls_per_second(network) is not None
 
 
 async def take_user(network: Provider, users: Sequence[str]) -> str:
@@ -132,7 +132,8 @@ async def take_user(network: Provider, users: Sequence[str]) -> str:
     return order[0]
 
 
-def _calls_per_second(network: Provider) -> float | None:
+def calls_per_second(network: Provider) -> float | None:
+    """How many new calls a second this network is asked for at most; None is no limit."""
     chosen = config.settings()
     if chosen.telephony_calls_per_second:
         return chosen.telephony_calls_per_second

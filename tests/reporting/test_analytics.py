@@ -34,7 +34,7 @@ async def call(person: Person, at: dt.datetime, **facts: object) -> None:
     )
 
 
-async def failed_payment(person: Person, at: dt.datetime) -> None:
+async def failed_payment(person: Person, at: dt.datetime, **facts: object) -> None:
     await db.payments.insert_one(
         {
             "user_id": person.id,
@@ -42,6 +42,7 @@ async def failed_payment(person: Person, at: dt.datetime) -> None:
             "amount_paise": database.long(100_00),
             "status": "failed",
             "created_at": at,
+            **facts,
         }
     )
 
@@ -195,3 +196,50 @@ async def test_people_are_found_by_parts_and_by_a_low_balance_page_by_page(
         assert answer.json()["users"] == []
     forged = await service.get("/api/admin/users?cursor=WyJhIl0", admin)
     assert (forged.status_code, forged.json()["code"]) == (422, "invalid_cursor")
+
+
+async def test_failed_payments_are_told_apart_by_reason_up_to_twelve(service: Service) -> None:
+    admin, asha = await service.admin(), await service.signup()
+    now = clock.now()
+    for number in range(14):
+        for _ in range(20 - number):
+            await failed_payment(asha, now, error_reason=f"reason_{number}", error_code="BAD")
+    await failed_payment(asha, now)
+    body = (await service.get("/api/admin/metrics", admin)).json()
+    shown = body["failed_payments_by_reason"]
+    assert shown[0] == {"reason": "reason_0", "code": "BAD", "count": 20}
+    assert [row["reason"] for row in shown[-2:]] == ["reason_11", "other"]
+    assert shown[-1]["count"] == 8 + 7 + 1
+    assert sum(row["count"] for row in shown) == body["failed_payments"]
+    assert body["series"][-1]["failed_payments"] == body["failed_payments"]
+
+
+async def test_a_payment_that_failed_without_a_reason_has_an_empty_one(service: Service) -> None:
+    admin, asha = await service.admin(), await service.signup()
+    await failed_payment(asha, clock.now())
+    body = (await service.get("/api/admin/metrics", admin)).json()
+    assert body["failed_payments_by_reason"] == [{"reason": "", "code": "", "count": 1}]
+
+
+async def test_live_calls_are_those_that_are_not_over(service: Service) -> None:
+    admin, asha = await service.admin(), await service.signup()
+    await call(asha, clock.now())
+    await call(asha, clock.now(), rank=5, status="in_progress", billing_status="held")
+    body = (await service.get("/api/admin/metrics", admin)).json()
+    assert (body["live_calls"], body["payments_in_review"]) == (1, 0)
+
+
+async def test_the_days_can_be_downloaded(service: Service) -> None:
+    admin, asha = await service.admin(), await service.signup()
+    await call(asha, clock.now())
+    await failed_payment(asha, clock.now())
+    today = clock.ist_date(clock.now()).isoformat()
+    path = f"/api/admin/metrics/download?from={today}&to={today}"
+    answer = await service.get(path, admin)
+    assert answer.headers["content-disposition"] == (
+        f'attachment; filename="overview-{today}-to-{today}.csv"'
+    )
+    head, row = answer.text.splitlines()
+    assert head == "date,recharges,recharged,failed_payments,calls,answered,call_cost,spent"
+    assert row == f"{today},0,0.00,1,1,1,5.00,0.00"
+    assert (await service.get(path, asha)).status_code == 403

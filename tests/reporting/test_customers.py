@@ -92,3 +92,14 @@ async def test_a_name_is_found_in_whichever_form_it_is_typed(directory: Any, typ
     name = users.name_of("José \u0b95\u0bc6\u0bbe")
     await db.users.update_one({"_id": "usr_3"}, {"$set": {"name": name}})
     assert await found(typed) == ["usr_3"]
+
+
+async def test_the_csv_has_every_user_of_the_filter_over_all_pages(
+    directory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(customers, "_PEOPLE_AT_ONCE", 3)
+    pieces = [piece async for piece in customers.csv_of_customers(search=None, low_balance=None)]
+    head, *rows = "".join(pieces).splitlines()
+    assert head == ",".join(customers.CSV_COLUMNS)
+    assert [row.split(",")[0] for row in rows] == ["usr_3", "usr_2", "usr_1", "usr_0"]
+    assert rows[1].split(",")[6:] == ["50.00", "45.00", "5.00", "0.00", "yes", "no", "no", ""]

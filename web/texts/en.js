@@ -57,7 +57,21 @@ export default {
   // --- account ---
   account: {},
   // --- admin_overview ---
-  overview: {},
+  overview: {
+    period: "Period", ranges: { 7: "7 days", 30: "30 days", 90: "Quarter", own: "Own dates" }, range: "{from} to {to}", in_range: "From {range}",
+    dates_missing: "Choose both days.", dates_order: "The first day must not be after the last.", dates_long: "At most {days} days.",
+    csv: "CSV of the days", compared: "Compared with {range}.", not_over: "Today is not over yet.",
+    before_unknown: "the period before is not known", as_before: "as in the period before", none_before: "none in the period before", from_before: "from {before}",
+    total: "Total wallet balance, now", wallets: { one: "In the wallet of 1 user.", other: "In the wallets of {count} users." },
+    now: "Now", waits: "waits for you", nows: { live: "Live calls", in_review: "Payments in review", low: "Users with a low balance", adjustments: "Adjustments waiting for a second admin" },
+    recharged: "Recharged", recharges: "{count} recharges", average: "Average recharge", no_average: "There is nothing to compare.",
+    cost: "Call cost", calls: "{calls} calls, {answered} answered", a_call: "{cost} an answered call",
+    failed: "Failed payments", failed_share: "{share} of all attempts",
+    cost_a_day: "Call cost a day", cost_now: "Charged", cost_before: "In the period before", no_calls: "No calls in this period", no_calls_hint: "Choose other dates.",
+    payments_a_day: "Payments a day", paid: "Paid", failed_ones: "Failed", no_payments: "No payments in this period", no_payments_hint: "Choose other dates.",
+    by_reason: "Why payments failed", reason: "Reason", share: "Share", payments: "Payments", before: "Before", none_failed: "No payment failed in this period",
+    reasons: { none: "Razorpay gave no reason", other: "Other reasons", payment_failed: "Declined by the bank", insufficient_funds: "Not enough money in the account", payment_cancelled: "Cancelled by the payer", payment_timed_out: "The payer took too long", incorrect_otp: "Wrong one-time password", card_expired: "The card has expired", card_declined: "The card was declined", bank_technical_error: "Trouble at the bank", gateway_technical_error: "Trouble between the banks", payment_risk_check_failed: "Stopped by a check of the risk", server_error: "Trouble at Razorpay", incorrect_cvv: "Wrong CVV", incorrect_pin: "Wrong PIN", transaction_limit_exceeded: "Above the payer's limit" },
+  },
   // --- admin_users ---
   users: {},
   // --- admin_review ---

@@ -57,7 +57,21 @@ export default {
   // --- account ---
   account: {},
   // --- admin_overview ---
-  overview: {},
+  overview: {
+    period: "अवधि", ranges: { 7: "7 दिन", 30: "30 दिन", 90: "तिमाही", own: "अपनी तारीख़ें" }, range: "{from} से {to}", in_range: "{range}",
+    dates_missing: "दोनों दिन चुनें।", dates_order: "पहला दिन आख़िरी दिन के बाद नहीं हो सकता।", dates_long: "अधिक से अधिक {days} दिन।",
+    csv: "दिनों का CSV", compared: "{range} से तुलना।", not_over: "आज का दिन अभी पूरा नहीं हुआ है।",
+    before_unknown: "पिछली अवधि के आँकड़े पता नहीं", as_before: "पिछली अवधि जितना", none_before: "पिछली अवधि में कुछ नहीं", from_before: "पहले {before}",
+    total: "सभी वॉलेट की कुल राशि, अभी", wallets: { one: "1 उपयोगकर्ता के वॉलेट में।", other: "{count} उपयोगकर्ताओं के वॉलेट में।" },
+    now: "अभी", waits: "आपका इंतज़ार", nows: { live: "चल रही कॉल", in_review: "समीक्षा में भुगतान", low: "कम राशि वाले उपयोगकर्ता", adjustments: "दूसरे एडमिन का इंतज़ार करते समायोजन" },
+    recharged: "रिचार्ज", recharges: "{count} रिचार्ज", average: "औसत रिचार्ज", no_average: "तुलना के लिए कुछ नहीं है।",
+    cost: "कॉल ख़र्च", calls: "{calls} कॉल, {answered} का जवाब मिला", a_call: "जवाब मिली हर कॉल पर {cost}",
+    failed: "असफल भुगतान", failed_share: "सभी कोशिशों का {share}",
+    cost_a_day: "प्रतिदिन कॉल ख़र्च", cost_now: "लिया गया", cost_before: "पिछली अवधि में", no_calls: "इस अवधि में कोई कॉल नहीं", no_calls_hint: "दूसरी तारीख़ें चुनें।",
+    payments_a_day: "प्रतिदिन भुगतान", paid: "सफल", failed_ones: "असफल", no_payments: "इस अवधि में कोई भुगतान नहीं", no_payments_hint: "दूसरी तारीख़ें चुनें।",
+    by_reason: "भुगतान क्यों असफल हुए", reason: "कारण", share: "हिस्सा", payments: "भुगतान", before: "पहले", none_failed: "इस अवधि में कोई भुगतान असफल नहीं हुआ",
+    reasons: { none: "Razorpay ने कारण नहीं बताया", other: "दूसरे कारण", payment_failed: "बैंक ने मना किया", insufficient_funds: "खाते में पैसा कम था", payment_cancelled: "भुगतान करने वाले ने रद्द किया", payment_timed_out: "भुगतान में बहुत देर हुई", incorrect_otp: "ग़लत OTP", card_expired: "कार्ड की अवधि समाप्त", card_declined: "कार्ड अस्वीकार हुआ", bank_technical_error: "बैंक में तकनीकी समस्या", gateway_technical_error: "बैंकों के बीच तकनीकी समस्या", payment_risk_check_failed: "जोखिम की जाँच में रोका गया", server_error: "Razorpay में समस्या", incorrect_cvv: "ग़लत CVV", incorrect_pin: "ग़लत PIN", transaction_limit_exceeded: "भुगतान करने वाले की सीमा से अधिक" },
+  },
   // --- admin_users ---
   users: {},
   // --- admin_review ---

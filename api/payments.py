@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 import disputes
@@ -12,7 +12,7 @@ import gateway
 import payments
 import refunds
 from api import dependencies, problems
-from api.dependencies import CurrentUser, PageOfLongCursor, scope_of
+from api.dependencies import CurrentUser, PageOfLongCursor, scope_of, sees_everybody
 from api.fields import RequestModel, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
 from auth import rate_limits
@@ -281,10 +281,12 @@ async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> Credi
 async def get_orders(
     user: CurrentUser,
     page: PageOfLongCursor,
+    user_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> OrdersOut:
-    """The user's orders, newest first; for an operator or admin everybody's."""
+    """The user's orders, newest first; an operator or admin sees everybody's, or those of `user_id`."""
+    whose = user_id if sees_everybody(user) else user.id
     histories, next_cursor = await _list_order_histories(
-        scope_of(user), limit=page.limit, cursor=page.cursor
+        whose, limit=page.limit, cursor=page.cursor
     )
     return OrdersOut(page=[_order_out(each) for each in histories], next_cursor=next_cursor)
 

@@ -86,12 +86,12 @@ class Scale:
     """How much life there is."""
 
     days: int = DAYS
-    batches_a_day: int = 2
-    contacts: int = 90
+    batches_a_day: int = 1
+    contacts: int = 60
     waiting: int = 400  # contacts of the campaign that is still running
 
 
-SMALL: Final = Scale(days=2, batches_a_day=1, contacts=12, waiting=20)
+SMALL: Final = Scale(days=2, contacts=12, waiting=20)
 
 
 class Demo:
@@ -145,7 +145,7 @@ class Demo:
                 await self._sign_up(person)
         await self._happen(day)
         for batch in range(self._scale.batches_a_day):
-            self._go_to(day, 10 + 4 * batch, self._draw.randrange(50))
+            self._go_to(day, self._draw.randrange(10, 17) + batch, self._draw.randrange(50))
             await self._call_around(day)
         if day % 3 == 2:
             self._go_to(day, 18, 0)
@@ -402,7 +402,7 @@ class Demo:
         options = {
             "message": "नमस्ते, मेहता क्लासेस: परीक्षा का परिणाम आ गया है।",
             "language": "hi-IN",
-            "budget": 60,
+            "budget": 20,
         }
         await self._whole_campaign("rohan", "Results of the mock test", **options)
 

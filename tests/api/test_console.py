@@ -9,7 +9,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-import main
 from api import console
 from core import config
 from tests.support.service import Service, running, status_of
@@ -356,4 +355,3 @@ def test_every_page_of_the_browser_is_served() -> None:
     text = (console.FOLDER / "main.js").read_text(encoding="utf-8")
     sections = {path.split("/")[1] for path in re.findall(r'^  "(/[\w/:-]*)": \(\)', text, re.M)}
     assert sections - {""} == set(console._SECTIONS)
-    assert {route.path for route in main.create_app().routes if "console_page" in str(route)}

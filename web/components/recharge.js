@@ -133,7 +133,7 @@ function Waiting({ order, wish: wanted, again }) {
       channel?.close();
     };
   }, [order.order_id]);
-  const failed = (seen?.payments ?? []).filter((/** @type {any} */ one) => one.outcome === "failed").at(-1);
+  const failed = (seen?.attempts ?? []).filter((/** @type {any} */ one) => one.outcome === "failed").at(-1);
   return html`<${Dialog} title=${t("recharge.waiting_title", { amount: money(paise(order.amount)) })} onClose=${() => wanted.decide(false)}>
     <div class="stack" aria-live="polite">
       <p>${order.isOpen ? t("recharge.waiting") : t("recharge.blocked")}</p>

@@ -34,7 +34,7 @@ export function changesOf(/** @type {any} */ before, /** @type {any} */ after) {
   now.delete("");
   return [...new Set([...old.keys(), ...now.keys()])]
     .map((name) => ({ name, before: old.get(name), after: now.get(name), isNew: !old.has(name) }))
-    .filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after));
+    .filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after) && !(one.isNew && (one.after ?? "") === ""));
 }
 
 /** @param {{before: any, after: any, most?: number}} props */

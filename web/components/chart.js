@@ -59,6 +59,16 @@ export function Bars({ title, labels, series, show }) {
   </div>`;
 }
 
+/** The style sheet of uPlot, once, where a chart is drawn. */
+function addStyles() {
+  if (document.getElementById("uplot-styles")) return;
+  const link = document.createElement("link");
+  link.id = "uplot-styles";
+  link.rel = "stylesheet";
+  link.href = new URL("../vendor/uplot.css", import.meta.url).href;
+  document.head.append(link);
+}
+
 /** A line over time, on a canvas. @param {{title: string, labels: string[], series: Series[], show: (value: number | null) => string}} props */
 function Line({ title, labels, series, show }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
@@ -70,6 +80,7 @@ function Line({ title, labels, series, show }) {
     let plot = /** @type {any} */ (null);
     let isGone = false;
     const element = /** @type {HTMLDivElement} */ (box.current);
+    addStyles();
     const watch = new ResizeObserver(() => plot?.setSize({ width: element.clientWidth, height: 180 }));
     void import("../vendor/uplot.js").then(({ default: UPlot }) => {
       if (isGone) return;

@@ -119,7 +119,7 @@ export default {
     outcomes: { asked: "Asked", done: "Done", refused: "Refused", failed: "Failed: not known" }, because: "Reason:", times: "{count} like it in a minute",
     request: "Request", path: "Asked", status: "Status", address: "Address", request_id: "Request id", key: "API key", row: "Row",
     nothing: "nothing", yes: "yes", no: "no", was: "was", is: "is now", no_change: "Nothing changed", more: "{count} more in the CSV",
-    none: "Nothing has happened yet", none_found: "No row fits this filter",
+    one_row: "What was asked for and what became of it are one row here, and two in the CSV.", none: "Nothing has happened yet", none_found: "No row fits this filter",
     roles: { nobody: "Nobody", system: "The service" },
     kinds: { user: "User", account: "Account", call: "Call", campaign: "Campaign", order: "Order", payment: "Payment", refund: "Refund", dispute: "Dispute", complaint: "Complaint", calling_rules: "Calling rules", rate_card: "Rate card", webhook: "Webhook", route: "Address of the API" },
     fields: { role: "Role", disabled: "Disabled", frozen: "Frozen", reason: "Reason", balance: "Balance", amount: "Amount", rate_per_minute: "Rate a minute", transaction_id: "Transaction", adjustment_id: "Adjustment", type: "Type", status: "Status", email: "E-mail", version: "Version", limits: "Limits", concurrent_calls: "Calls at once", calls_per_minute: "Calls a minute", calls_per_day: "Calls a day", spend_cap: "Spent a day", hours: "Hours", holidays: "Holidays", start: "from", end: "to", promotional: "Promotional", service: "Service", transactional: "Transactional", collection: "Collection", note: "Note" },
@@ -128,10 +128,10 @@ export default {
   // --- admin_rules ---
   rules: {
     open: "Change the rules …", off: "Calling hours are not kept here", off_hint: "CALLING_HOURS is off: a development service calls at any hour. The rules below hold as soon as it is on.",
-    in_force: "In force", version: "Version {version}", purpose: "Purpose", hours: "Hours", in_the_day: "Within the day", law: "Never wider than", from_to: "{start} to {end}", ring: "Hours are those where the person lives who is called. A call begins at the latest {ring} before the end, because it rings first.",
+    in_force: "In force", version: "Version {version}", purpose: "Purpose", hours: "Hours", in_the_day: "Within the day", law: "Never wider than", from_to: "{start} to {end}", ring: "Hours are those where the person lives who is called. A call begins at the latest {ring} seconds before the end, because it rings first.",
     purposes: { promotional: "Promotional", service: "Service", transactional: "Transactional", collection: "Collection" },
     holidays: "Holidays", for_all: "For all purposes", past: "past", no_holidays: "No holidays", no_holidays_hint: "People are called on every day of the year.",
-    versions: "Versions", which: "Version", who: "Who and why", difference: "Difference to the version before", built_in: "Built in", first: "What the service came with", earlier_unknown: "The version before is not shown any more",
+    versions: "Versions", which: "Version", who: "Who and why", difference: "Difference to the version before", built_in: "Built in", first: "The first one: before it, the hours held that are built in", earlier_unknown: "The version before is not shown any more",
     change: "Change the rules: version {version}", start: "From", end: "Until", order: "The start must be before the end.", too_wide: "Must be within {start} to {end}.", widest: "Within {start} to {end}, which nothing widens.",
     day: "Day", name: "Name of the day", add: "Add the day", remove: "Remove {day}", day_missing: "Choose a day and name it.", purpose_missing: "Choose a purpose.", day_twice: "This day is in the list.",
     what_changes: "What changes", note_hint: "It stands beside the version, and in the audit log.", in_force_hint: "In force for every campaign within a second or so. Running campaigns keep the hours they started with where those are narrower.", hours_wrong: "Some hours cannot be.", same: "Nothing has changed yet.", put: "Put version {version} in force", done: "Version {version} is in force.",

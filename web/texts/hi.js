@@ -119,7 +119,7 @@ export default {
     outcomes: { asked: "माँगा गया", done: "हुआ", refused: "मना किया गया", failed: "असफल: पता नहीं" }, because: "कारण:", times: "एक मिनट में ऐसे {count}",
     request: "अनुरोध", path: "क्या माँगा", status: "स्थिति", address: "पता", request_id: "अनुरोध id", key: "API कुंजी", row: "पंक्ति",
     nothing: "कुछ नहीं", yes: "हाँ", no: "नहीं", was: "पहले", is: "अब", no_change: "कुछ नहीं बदला", more: "CSV में {count} और",
-    none: "अभी कुछ नहीं हुआ", none_found: "इस फ़िल्टर में कोई पंक्ति नहीं",
+    one_row: "जो माँगा गया और उसका जो हुआ, यहाँ एक पंक्ति है, CSV में दो।", none: "अभी कुछ नहीं हुआ", none_found: "इस फ़िल्टर में कोई पंक्ति नहीं",
     roles: { nobody: "कोई नहीं", system: "सेवा" },
     kinds: { user: "उपयोगकर्ता", account: "खाता", call: "कॉल", campaign: "अभियान", order: "ऑर्डर", payment: "भुगतान", refund: "रिफ़ंड", dispute: "विवाद", complaint: "शिकायत", calling_rules: "कॉल के नियम", rate_card: "रेट कार्ड", webhook: "वेबहुक", route: "API का पता" },
     fields: { role: "भूमिका", disabled: "बंद", frozen: "रोका गया", reason: "कारण", balance: "शेष राशि", amount: "राशि", rate_per_minute: "दर प्रति मिनट", transaction_id: "लेन-देन", adjustment_id: "समायोजन", type: "प्रकार", status: "स्थिति", email: "ई-मेल", version: "संस्करण", limits: "सीमाएँ", concurrent_calls: "एक साथ कॉल", calls_per_minute: "प्रति मिनट कॉल", calls_per_day: "प्रतिदिन कॉल", spend_cap: "प्रतिदिन ख़र्च", hours: "समय", holidays: "छुट्टियाँ", start: "से", end: "तक", promotional: "प्रचार", service: "सेवा", transactional: "लेन-देन", collection: "वसूली", note: "टिप्पणी" },
@@ -128,10 +128,10 @@ export default {
   // --- admin_rules ---
   rules: {
     open: "नियम बदलें …", off: "यहाँ कॉल के समय का पालन नहीं होता", off_hint: "CALLING_HOURS बंद है: विकास सेवा किसी भी समय कॉल करती है। चालू होते ही नीचे के नियम लागू होंगे।",
-    in_force: "लागू", version: "संस्करण {version}", purpose: "उद्देश्य", hours: "समय", in_the_day: "दिन में", law: "इससे चौड़ा कभी नहीं", from_to: "{start} से {end}", ring: "समय वहाँ का है जहाँ व्यक्ति रहता है। कॉल अंत से कम से कम {ring} पहले शुरू होती है, क्योंकि पहले घंटी बजती है।",
+    in_force: "लागू", version: "संस्करण {version}", purpose: "उद्देश्य", hours: "समय", in_the_day: "दिन में", law: "इससे चौड़ा कभी नहीं", from_to: "{start} से {end}", ring: "समय वहाँ का है जहाँ व्यक्ति रहता है। कॉल अंत से कम से कम {ring} सेकंड पहले शुरू होती है, क्योंकि पहले घंटी बजती है।",
     purposes: { promotional: "प्रचार", service: "सेवा", transactional: "लेन-देन", collection: "वसूली" },
     holidays: "छुट्टियाँ", for_all: "सभी उद्देश्यों के लिए", past: "बीत गई", no_holidays: "कोई छुट्टी नहीं", no_holidays_hint: "साल के हर दिन कॉल की जाती है।",
-    versions: "संस्करण", which: "संस्करण", who: "किसने और क्यों", difference: "पिछले संस्करण से अंतर", built_in: "पहले से बना", first: "जो सेवा के साथ आया", earlier_unknown: "पिछला संस्करण अब नहीं दिखता",
+    versions: "संस्करण", which: "संस्करण", who: "किसने और क्यों", difference: "पिछले संस्करण से अंतर", built_in: "पहले से बना", first: "पहला: इससे पहले वे समय लागू थे जो सेवा में बने हैं", earlier_unknown: "पिछला संस्करण अब नहीं दिखता",
     change: "नियम बदलें: संस्करण {version}", start: "से", end: "तक", order: "शुरुआत अंत से पहले होनी चाहिए।", too_wide: "{start} से {end} के भीतर होना चाहिए।", widest: "{start} से {end} के भीतर, इससे चौड़ा नहीं।",
     day: "दिन", name: "दिन का नाम", add: "दिन जोड़ें", remove: "{day} हटाएँ", day_missing: "दिन चुनें और नाम दें।", purpose_missing: "उद्देश्य चुनें।", day_twice: "यह दिन सूची में है।",
     what_changes: "क्या बदलता है", note_hint: "यह संस्करण के साथ और ऑडिट लॉग में रहता है।", in_force_hint: "लगभग एक सेकंड में हर अभियान पर लागू। चल रहे अभियान अपने शुरू के समय रखते हैं जहाँ वे संकरे हैं।", hours_wrong: "कुछ समय सही नहीं हैं।", same: "अभी कुछ नहीं बदला।", put: "संस्करण {version} लागू करें", done: "संस्करण {version} लागू है।",

@@ -2,6 +2,7 @@
 /** Audit log: who did what to whom, what it was before and after, and who was refused. */
 
 import { Difference } from "../../components/admin_difference.js";
+import { comparable } from "../../components/admin_rules.js";
 import { UserLink } from "../../components/admin_waiting.js";
 import { Button, Field } from "../../components/field.js";
 import { Icon } from "../../components/icon.js";
@@ -77,30 +78,41 @@ const PAGES = { user: (id) => `/admin/users/${id}`, call: (id) => `/calls/${id}`
 
 /** @param {{of: any}} props */
 function Target({ of }) {
-  if (!of) return html`<span class="muted">—</span>`;
+  if (!of || of.kind === "route") return html`<span class="muted">—</span>`;
   const page = PAGES[of.kind]?.(encodeURIComponent(of.id));
   return html`${named("log.kinds", of.kind)}<span class="sub mono">${page && !of.id.startsWith("acc_") ? html`<a href=${page} title=${of.id}>${shortId(of.id)}</a>` : html`<span title=${of.id}>${shortId(of.id)}</span>`}</span>`;
 }
+
+/** What a row says of before or after; rules as they are compared on their own page. */
+const facts = (/** @type {any} */ row, /** @type {any} */ of) => (row.action === "calling_rules.change" && of?.hours && of?.holidays ? { version: of.version, ...comparable(of) } : of);
 
 /** @param {{row: any}} props */
 function What({ row }) {
   return html`<div class="stack tight"><div class="row tight"><strong><${Action} name=${row.action} /></strong>
       <${Tag} kind=${KINDS[row.outcome] ?? ""}>${named("log.outcomes", row.outcome)}<//>${row.count > 1 ? html`<span class="xs muted">${t("log.times", { count: count(row.count) })}</span>` : null}</div>
     ${row.code ? html`<span class="small">${t("log.because")} <span class="mono">${row.code}</span></span>` : null}
-    ${row.before || row.after ? html`<${Difference} before=${row.before} after=${row.after} most=${12} />` : null}<${Request} row=${row} /></div>`;
+    ${row.before || row.after ? html`<${Difference} before=${facts(row, row.before)} after=${facts(row, row.after)} most=${12} />` : null}<${Request} row=${row} /></div>`;
+}
+
+/** The rows without those that ask for what another row tells the outcome of. */
+function told(/** @type {any[]} */ entries) {
+  if (query.value.get("outcome")) return entries;
+  const answered = new Set(entries.map((one) => one.asked_id));
+  return entries.filter((one) => !answered.has(one.id));
 }
 
 function List() {
   const of = useData("/api/admin/audit-log", { ...filter(), limit: 50, cursor: query.value.get("cursor") });
   const columns = [
-    { title: t("log.when"), show: (/** @type {any} */ row) => html`<time datetime=${row.at} class="num">${time(row.at, { seconds: true })}</time>` },
+    { title: t("log.when"), show: (/** @type {any} */ row) => html`<time datetime=${row.at} class="num nowrap">${time(row.at, { seconds: true })}</time>` },
     { title: t("log.who"), show: (/** @type {any} */ row) => html`${row.actor ? html`<bdi>${row.actor_email ?? ""}</bdi><span class="sub"><${UserLink} id=${row.actor} /></span>` : named("log.roles", row.role)}<span class="sub">${row.actor ? named("roles", row.role) : null}</span>` },
     { title: t("log.what"), show: (/** @type {any} */ row) => html`<${What} row=${row} />` },
     { title: t("log.to_whom"), isMinor: true, show: (/** @type {any} */ row) => html`<${Target} of=${row.target} />` },
   ];
   const isFiltered = FILTERS.some((name) => query.value.get(name));
-  return html`<section class="card log"><${Shown} of=${of} lines=${10}>${(/** @type {any} */ found) => html`${found.entries.length
-    ? html`<${Table} caption=${t("nav.log")} columns=${columns} rows=${found.entries} id=${(/** @type {any} */ row) => row.id} />`
+  const rows = told(of.data?.entries ?? []);
+  return html`<p class="small muted">${t("log.one_row")}</p><section class="card log"><${Shown} of=${of} lines=${10}>${(/** @type {any} */ found) => html`${found.entries.length
+    ? html`<${Table} caption=${t("nav.log")} columns=${columns} rows=${rows} id=${(/** @type {any} */ row) => row.id} />`
     : html`<${Empty} title=${t(isFiltered ? "log.none_found" : "log.none")}>${isFiltered ? html`<${Button} onClick=${clear}>${t("log.clear")}<//>` : null}<//>`}
     <${Pages} next=${found.next_cursor} />`}<//></section>`;
 }

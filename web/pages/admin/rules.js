@@ -9,7 +9,7 @@ import { Page } from "../../components/shell.js";
 import { Empty, Shown, Tag } from "../../components/states.js";
 import { Table } from "../../components/table.js";
 import { useData } from "../../core/data.js";
-import { dateInIndia, day, duration, time } from "../../core/format.js";
+import { count, dateInIndia, day, time } from "../../core/format.js";
 import { html, useState } from "../../core/html.js";
 import { isAdmin } from "../../core/session.js";
 import { named, t } from "../../core/texts.js";
@@ -35,14 +35,14 @@ function Bar({ hours, widest }) {
 /** @param {{rules: any}} props */
 function InForce({ rules }) {
   const columns = [
-    { title: t("rules.purpose"), show: (/** @type {string} */ purpose) => html`<strong>${named("rules.purposes", purpose)}</strong>` },
-    { title: t("rules.hours"), show: (/** @type {string} */ purpose) => html`<span class="num">${t("rules.from_to", rules.hours[purpose])}</span>` },
+    { title: t("rules.purpose"), show: (/** @type {string} */ purpose) => html`<strong class="nowrap">${named("rules.purposes", purpose)}</strong>` },
+    { title: t("rules.hours"), show: (/** @type {string} */ purpose) => html`<span class="num nowrap">${t("rules.from_to", rules.hours[purpose])}</span>` },
     { title: t("rules.in_the_day"), isMinor: true, show: (/** @type {string} */ purpose) => html`<${Bar} hours=${rules.hours[purpose]} widest=${rules.widest_hours[purpose]} />` },
-    { title: t("rules.law"), isMinor: true, show: (/** @type {string} */ purpose) => html`<span class="num muted">${t("rules.from_to", rules.widest_hours[purpose])}</span>` },
+    { title: t("rules.law"), isMinor: true, show: (/** @type {string} */ purpose) => html`<span class="num muted nowrap">${t("rules.from_to", rules.widest_hours[purpose])}</span>` },
   ];
   return html`<div class="grid g2"><section class="card"><header><h2>${t("rules.in_force")}</h2><${Tag} kind="ok">${t("rules.version", { version: rules.version })}<//></header>
       <${Table} caption=${t("rules.in_force")} columns=${columns} rows=${PURPOSES} id=${(/** @type {string} */ purpose) => purpose} />
-      <div class="body"><p class="small muted">${t("rules.ring", { ring: duration(rules.ring_seconds) })}</p></div></section>
+      <div class="body"><p class="small muted">${t("rules.ring", { ring: count(rules.ring_seconds) })}</p></div></section>
     <section class="card"><header><h2>${t("rules.holidays")}</h2></header>${rules.holidays.length ? html`<div class="body"><ul class="plain">${rules.holidays.map((/** @type {any} */ one) => html`<li key=${one.date} class=${one.date < dateInIndia() ? "muted" : undefined}>
       <span class="row spread"><bdi>${one.name}</bdi><span class="num">${day(one.date)}</span></span><span class="sub small muted">${one.purposes.length === PURPOSES.length ? t("rules.for_all") : one.purposes.map((/** @type {string} */ purpose) => named("rules.purposes", purpose)).join(", ")}${one.date < dateInIndia() ? ` · ${t("rules.past")}` : ""}</span></li>`)}</ul></div>`
       : html`<${Empty} icon="check" title=${t("rules.no_holidays")}><span class="small">${t("rules.no_holidays_hint")}</span><//>`}</section></div>`;
@@ -54,7 +54,7 @@ function Versions({ of }) {
   const columns = [
     { title: t("rules.which"), show: (/** @type {any} */ row) => html`<strong>${t("rules.version", { version: row.version })}</strong><span class="sub">${row.created_at ? time(row.created_at) : t("rules.built_in")}</span>` },
     { title: t("rules.who"), show: (/** @type {any} */ row) => html`<bdi>${row.created_at ? row.created_by : "—"}</bdi><span class="sub"><bdi>${row.note}</bdi></span>` },
-    { title: t("rules.difference"), show: (/** @type {any} */ row) => (row.earlier ? html`<${Difference} before=${comparable(row.earlier)} after=${comparable(row)} />` : html`<span class="muted small">${t(row.version === 0 ? "rules.first" : "rules.earlier_unknown")}</span>`) },
+    { title: t("rules.difference"), show: (/** @type {any} */ row) => (row.earlier ? html`<${Difference} before=${comparable(row.earlier)} after=${comparable(row)} />` : html`<span class="muted small">${t(row.version <= 1 ? "rules.first" : "rules.earlier_unknown")}</span>`) },
   ];
   return html`<section class="card log"><header><h2>${t("rules.versions")}</h2></header><${Table} caption=${t("rules.versions")} columns=${columns} rows=${rows} id=${(/** @type {any} */ row) => String(row.version)} /></section>`;
 }

@@ -45,7 +45,7 @@ function Filters() {
     setQuery({ search: text.trim(), cursor: null, show: null });
   };
   return html`<div class="row spread">
-    <form class="filters" role="search" onSubmit=${send}>
+    <form class="filters wide-search" role="search" onSubmit=${send}>
       <${Field} label=${t("users.search")} type="search" value=${text} onInput=${setText} maxlength="100" placeholder=${t("users.search_hint")} />
       <${Button} type="submit">${t("search.open")}<//>
       ${stored ? html`<${Button} kind="quiet" onClick=${() => setQuery({ search: null, cursor: null })}>${t("users.clear")}<//>` : null}
@@ -79,7 +79,7 @@ function List({ turn }) {
     { title: t("balance.held"), isNumber: true, isMinor: true, show: (/** @type {any} */ row) => (row.held ? shownRupees(row.held) : html`<span class="muted">${shownRupees(0)}</span>`) },
     { title: t("balance.available"), isNumber: true, show: (/** @type {any} */ row) => html`<strong>${shownRupees(row.available)}</strong>` },
     { title: t("users.own_rate"), isNumber: true, isMinor: true, show: (/** @type {any} */ row) => (row.call_rate === null ? html`<span class="muted">${t("users.no_own_rate")}</span>` : shownRupees(row.call_rate)) },
-    { title: t("users.since"), isMinor: true, show: (/** @type {any} */ row) => day(row.created_at) },
+    { title: t("users.since"), isMinor: true, show: (/** @type {any} */ row) => html`<span class="nowrap">${day(row.created_at)}</span>` },
   ];
   const isFiltered = Boolean(filter().search || filter().low_balance);
   return html`<section class="card"><${Shown} of=${of} lines=${8}>${(/** @type {any} */ found) => html`${found.users.length

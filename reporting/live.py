@@ -1,4 +1,4 @@
-"""Live events: what changed of balances, calls, campaigns and imports, found by one query a second for all."""
+"""Live events: what changed of balances, calls, campaigns and imports, by one query a second for all."""
 
 import asyncio
 import collections

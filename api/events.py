@@ -57,7 +57,8 @@ async def stream(
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> StreamingResponse:
     """What changes of one's balance, calls, campaigns and imports, as server-sent events; an
-    operator or admin hears everybody's. Each event is a thing as it is now, so one that comes twice does no harm."""
+    operator or admin hears everybody's. Each event is a thing as it is now: one that comes twice does no
+    harm."""
     caller = await access.authenticate(request)
     listener = live.open_listener(
         user.id, hears_everybody=sees_everybody(user), since=_moment_of(last_event_id)

@@ -44,6 +44,10 @@ log = logging.getLogger(__name__)
 _AT_ONCE: Final = 32
 _BATCH_MAX: Final = 16
 _CHECKS_AT_ONCE: Final = 8
+# Turns of a limited network that are being used at once: those of the time that one needs.
+_LANES_MAX: Final = 8
+_TURN_SECONDS: Final = 0.15
+_IN_A_ROW: Final = 4
 # A turn goes on to the next candidate when one is refused, so often.
 _CANDIDATES_MAX: Final = 50
 
@@ -104,13 +108,29 @@ async def dispatch() -> int:
     if loop in _dispatching:
         return 0
     _dispatching.add(loop)
-    begun = 0
+    begun = in_a_row = 0
+    using: set[asyncio.Task[int]] = set()
     try:
         while (wanted := await _free_turns()) > 0:
-            begun += await _use_turns(wanted)
+            using.add(asyncio.create_task(_use_turns(wanted)))
+            # One turn after the other, until it is seen that there is somebody for each.
+            if len(using) >= min(1 + in_a_row // _IN_A_ROW, _lanes_max()):
+                done, using = await asyncio.wait(using, return_when=asyncio.FIRST_COMPLETED)
+                used = [task.result() for task in done]
+                begun += sum(used)
+                in_a_row = in_a_row + len(used) if all(used) else 0
+        begun += sum(await asyncio.gather(*using))
     finally:
+        await asyncio.gather(*using, return_exceptions=True)
         _dispatching.discard(loop)
     return begun
+
+
+def _lanes_max() -> int:
+    """In so many turns at once somebody is looked for: what a turn needs takes a part of a second, in which
+    a fast network has the next ones. With a slow one, and without a limit, it is one."""
+    rate = throttle.calls_per_second(telephony.get_chosen_provider())
+    return 1 if rate is None else max(1, min(_LANES_MAX, int(rate * _TURN_SECONDS)))
 
 
 async def _free_turns() -> int:

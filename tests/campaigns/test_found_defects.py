@@ -98,7 +98,8 @@ async def test_twelve_calls_take_twelve_turns(
     created = await create(service, person, 12, max_concurrent=3)
     over = await until(service, person, created, is_over)
     assert over["counts"]["answered"] == 12
-    assert 12 <= taken <= 12 + 3  # a contact may have been claimed by the end of the list
+    # An end of a call may wake the campaign for a turn that its neighbour's end has used already.
+    assert 12 <= taken < 24
 
 
 async def test_after_a_pause_is_answered_at_most_who_was_being_asked_for_is_called(
@@ -113,7 +114,8 @@ async def test_after_a_pause_is_answered_at_most_who_was_being_asked_for_is_call
     await until(
         service, person, created, lambda c: c["counts"]["pending"] == 60 - c["counts"]["in_call"]
     )
-    assert len(requests.numbers) <= answered + 1  # one turn at a time at a limited network
+    # Those that were being asked for: at 20 calls a second three turns are used at once.
+    assert len(requests.numbers) <= answered + dispatcher._lanes_max() == answered + 3
     assert await act(service, person, created, "cancel") == 200
 
 

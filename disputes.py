@@ -998,6 +998,14 @@ async def _settle_all(payment_id: str) -> None:
 # --- reading ------------------------------------------------------------------------------------
 
 
+async def get_dispute(dispute_id: str) -> Dispute:
+    """A dispute that we know. Raises NotFound."""
+    found = await _find(dispute_id)
+    if found is None:
+        raise NotFound("There is no such dispute.")
+    return found
+
+
 async def find_dispute_state(dispute_id: str) -> DisputeState | None:
     """The state of a dispute's money; None when we do not know the dispute."""
     found = await _find(dispute_id)

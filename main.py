@@ -50,7 +50,9 @@ from api.admin import (
     disputes,
     networks,
     rate_cards,
+    rate_previews,
     reconciliation,
+    review,
     webhooks,
 )
 from auth import sessions
@@ -85,10 +87,12 @@ ROUTERS = (
     calling_rules.router,
     customers.router,
     customers.adjustments,
+    rate_previews.router,
     rate_cards.router,
     analytics.router,
     networks.router,
     reconciliation.router,
+    review.router,
     webhooks.router,
     disputes.router,
     audit.router,

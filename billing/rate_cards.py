@@ -309,6 +309,25 @@ async def list_rate_cards(*, limit: int, cursor: str | None) -> tuple[list[RateC
     return _BY_VERSION.cut(cast(list[RateCard], await found.to_list(None)), limit)
 
 
+async def prices_of_rate_card(version: int) -> list[Price]:
+    """The prices of a version. Raises NotFound."""
+    found = await get_rate_card(version, with_content=True)
+    return await asyncio.to_thread(_prices_in, bytes(found["content"]))
+
+
+def _prices_in(content: bytes) -> list[Price]:
+    return rate_card_files.prices_of_stored_text(zlib.decompress(content).decode())
+
+
+async def list_schedule() -> list[RateCardScheduleEntry]:
+    """What is in force now, if anything is, and what comes into force later, in this order."""
+    found = await db.ratecard_schedule.find_one({"_id": SCHEDULE_ID})
+    entries = cast(RateCardSchedule, found)["entries"] if found is not None else []
+    now = clock.now()
+    current = _entry_at(entries, now)
+    return [each for each in entries if each is current or each["effective_from"] > now]
+
+
 async def csv_of_rate_card(version: int) -> AsyncGenerator[str, None]:
     """A version as CSV, which can be changed and uploaded again, in pieces."""
     found = await get_rate_card(version, with_content=True)

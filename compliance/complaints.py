@@ -138,6 +138,29 @@ async def get_standing(owner: str | None, at: dt.datetime | None = None) -> Stan
     return standing_of(await db.complaints.count_documents(where))
 
 
+async def find_owners_at_limit(*, limit: int) -> list[tuple[str, int, dt.datetime]]:
+    """Whose calls have reached the limit of complaints in the last ten days, those whose latest
+    complaint is the oldest first: the owner, how many complaints, and when the latest one came.
+    PLATFORM is there when all complaints together have reached it."""
+    since = clock.now() - dt.timedelta(days=COUNTED_DAYS)
+    of_all = {"_id": {"$literal": PLATFORM}}
+    latest: Document = {"count": {"$sum": 1}, "latest": {"$max": "$received_at"}}
+    reached: Document = {"$match": {"count": {"$gte": LIMIT}}}
+    found = []
+    for group in ({"_id": "$owner"}, of_all):
+        rows = db.complaints.aggregate(
+            [
+                {"$match": {"received_at": {"$gt": since}}},
+                {"$group": group | latest},
+                reached,
+                {"$sort": {"latest": 1, "_id": 1}},
+                {"$limit": limit},
+            ]
+        )
+        found += [(row["_id"], row["count"], row["latest"]) async for row in rows]
+    return list({owner: (owner, count, at) for owner, count, at in found}.values())
+
+
 async def list_complaints(
     owner: str | None, *, limit: int, cursor: str | None
 ) -> tuple[list[Complaint], str | None]:

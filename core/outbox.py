@@ -229,6 +229,11 @@ async def list_events(
     return _NEWEST.cut(cast(list[Event], await found.to_list(None)), limit)
 
 
+async def find_event(event_id: str, name: str) -> Event | None:
+    """An event `name` by its id; None when there is none."""
+    return cast(Event | None, await db.events.find_one({"_id": event_id, "name": name}))
+
+
 async def retry_event(event_id: str, name: str) -> Event | None:
     """Pass an event to its handlers once more, whatever its state; None when there is no such event."""
     found = await db.events.find_one_and_update(

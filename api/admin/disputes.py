@@ -88,6 +88,16 @@ async def get_disputes(
     return DisputesOut(disputes=[_out(each) for each in found], next_cursor=next_cursor)
 
 
+@router.get(
+    "/disputes/{dispute_id}",
+    response_model=DisputeOut,
+    responses=problems.documented(NotFound),
+)
+async def get_dispute(dispute_id: str, _: Operator) -> DisputeOut:
+    """A dispute, with what was decided about it."""
+    return _out(await disputes.get_dispute(dispute_id))
+
+
 @router.post(
     "/disputes/{dispute_id}/resolve",
     response_model=DisputeOut,

@@ -54,10 +54,19 @@ class RateCardOut(BaseModel):
     created_by: str
 
 
+class ScheduledOut(BaseModel):
+    """Which version is in force from when on; null for no card at all."""
+
+    version: int | None
+    effective_from: Instant
+
+
 class RateCardsOut(BaseModel):
-    """Versions, newest first, and the one in force at the moment that was asked for."""
+    """Versions, newest first, and the one in force at the moment that was asked for. `schedule`: what
+    is in force now, if a card was ever put in force, and what comes later, in this order."""
 
     active_version: int | None
+    schedule: list[ScheduledOut]
     rate_cards: list[RateCardOut]
     next_cursor: str | None
 
@@ -158,6 +167,10 @@ async def list_rate_cards(
     found, next_cursor = await rate_cards.list_rate_cards(limit=page.limit, cursor=page.cursor)
     return RateCardsOut(
         active_version=await rate_cards.find_version_at(moment),
+        schedule=[
+            ScheduledOut(version=each["version"], effective_from=each["effective_from"])
+            for each in await rate_cards.list_schedule()
+        ],
         rate_cards=[_out(card) for card in found],
         next_cursor=next_cursor,
     )

@@ -59,6 +59,19 @@ async def get_webhooks(
     return WebhooksOut(webhooks=[_out(event) for event in found], next_cursor=next_cursor)
 
 
+@router.get(
+    "/{webhook_id}",
+    response_model=WebhookDetailOut,
+    responses=problems.documented(NotFound),
+)
+async def get_webhook(webhook_id: str, _: Operator) -> WebhookDetailOut:
+    """A webhook with what was received, byte by byte."""
+    event = await outbox.find_event(webhook_id, EVENT)
+    if event is None:
+        raise NotFound("There is no such webhook.")
+    return _with_body(event)
+
+
 @router.post(
     "/{webhook_id}/replay",
     response_model=WebhookDetailOut,
@@ -74,6 +87,10 @@ async def replay_webhook(webhook_id: str, _: Admin) -> WebhookDetailOut:
         Target("webhook", webhook_id),
         after={"event": event["data"]["event"], "state": event["state"]},
     )
+    return _with_body(event)
+
+
+def _with_body(event: Event) -> WebhookDetailOut:
     return WebhookDetailOut(**_out(event).model_dump(), body=event["data"]["body"])
 
 

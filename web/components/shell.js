@@ -13,6 +13,7 @@ import { Banner } from "./banner.js";
 import { Icon, Logo } from "./icon.js";
 import { LogInAgain } from "./log_in.js";
 import { recharge, RechargeDialog } from "./recharge.js";
+import { ReviewCount } from "./review_count.js";
 import { Search } from "./search.js";
 import { Shortcuts } from "./shortcuts.js";
 import { Toasts } from "./toast.js";
@@ -53,7 +54,7 @@ function Rail() {
   return html`<aside class="rail">
     <div class="brand"><${Logo} /><span>${t("product")}</span></div>
     <nav aria-label=${t("nav.label")}>
-      ${items.map(([href, text, icon], i) => html`<a key=${href} href=${href} class=${i >= ON_A_PHONE ? "more" : undefined} aria-current=${isHere(href) ? "page" : undefined}><${Icon} name=${icon} /><span>${t(text)}</span></a>`)}
+      ${items.map(([href, text, icon], i) => html`<a key=${href} href=${href} class=${i >= ON_A_PHONE ? "more" : undefined} aria-current=${isHere(href) ? "page" : undefined}><${Icon} name=${icon} /><span>${t(text)}</span>${href === "/admin/review" ? html`<${ReviewCount} />` : null}</a>`)}
       <a class="only-s" href="/more" aria-current=${isHere("/more") ? "page" : undefined}><${Icon} name="more" /><span>${t("nav.more")}</span></a>
     </nav>
     <footer class="small"><${Settings} /></footer>

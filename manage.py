@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import getpass
 import http.client
+import logging
 import multiprocessing
 import os
 import signal
@@ -356,6 +357,7 @@ def demo(arguments: argparse.Namespace) -> int:
     with _database(chosen) as uri, filling.MovedClock() as moved:
         config.use(chosen.model_copy(update={"mongodb_uri": uri, **_DEMO_SETTINGS}))
         logs.configure()
+        logging.getLogger("disputes").setLevel(logging.CRITICAL)  # that there are some is meant
         asyncio.run(_connected(uri, chosen.mongodb_db, database.prepare, _refuse_users))
         print("living a month; this takes a minute or two ...", flush=True)
         admin = (chosen.admin_email, chosen.admin_password.get_secret_value())

@@ -402,7 +402,7 @@ class Demo:
         options = {
             "message": "नमस्ते, मेहता क्लासेस: परीक्षा का परिणाम आ गया है।",
             "language": "hi-IN",
-            "budget": 20,
+            "budget": 12,
         }
         await self._whole_campaign("rohan", "Results of the mock test", **options)
 

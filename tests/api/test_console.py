@@ -152,7 +152,7 @@ async def test_the_head_of_an_asset_has_its_length(service: Service) -> None:
     "name",
     [
         *("nothing.js", "index.html", "pay.html", "../main.py", "..%2fmain.py", "%2e%2e/main.py"),
-        *("", "vendor", "vendor/../main.js", "texts/en.js%00", "x" * 5_000),
+        *("", "vendor", "texts/en.js%00", "x" * 5_000),
     ],
 )
 async def test_an_unknown_asset_is_a_problem(service: Service, name: str) -> None:
@@ -256,13 +256,18 @@ async def test_the_checkout_of_no_order_is_not_there(service: Service, order_id:
     assert answer.json()["code"] == "order_not_found"
 
 
-async def test_how_often_one_network_reads_orders_is_limited(mongodb_uri: str) -> None:
-    async with running(settings_of_tests(mongodb_uri, checkouts_per_minute=3)) as service:
-        path = "/api/payment/orders/order_ABCDEFGHIJKLMN/checkout"
-        answers = [await service.get(path) for _ in range(5)]
-        assert [answer.status_code for answer in answers[:3]] == [404] * 3
-        assert answers[-1].status_code == 429
-        assert int(answers[-1].headers["retry-after"]) > 0
+async def test_how_often_one_network_reads_orders_is_limited(service: Service) -> None:
+    path = "/api/payment/orders/order_ABCDEFGHIJKLMN/checkout"
+    away = {"X-Forwarded-For": "203.0.113.7"}
+    before = config.settings()
+    config.use(before.model_copy(update={"checkouts_per_minute": 3}))
+    try:
+        answers = [await service.get(path, headers=away) for _ in range(8)]
+    finally:
+        config.use(before)
+    assert [answer.status_code for answer in answers[:3]] == [404] * 3
+    assert answers[-1].status_code == 429
+    assert int(answers[-1].headers["retry-after"]) > 0
 
 
 # --- sessions of browsers -----------------------------------------------------------------------

@@ -115,7 +115,7 @@ class Dispute(TypedDict):
 database.declare(
     "disputes",
     indexes=[
-        Index(("user_id",)),
+        Index(("user_id", "-created_at", "-_id")),
         Index(("payment_id", "_id")),
         Index(("state", "_id")),
         Index(("state", "-created_at", "-_id")),
@@ -1019,11 +1019,22 @@ async def find_disputes_of_payments(payment_ids: list[str]) -> list[Dispute]:
     return sorted(records, key=lambda each: (each["created_at"], each["_id"]))
 
 
+async def get_dispute(dispute_id: str, user_id: str | None) -> Dispute:
+    """The dispute, when it is of this user's payment (None: any user's). Raises NotFound."""
+    found = await _find(dispute_id)
+    if found is None or user_id not in (None, found["user_id"]):
+        raise NotFound("There is no such dispute.")
+    return found
+
+
 async def list_disputes(
-    state: DisputeState | None, *, limit: int, cursor: str | None
+    state: DisputeState | None, *, user_id: str | None = None, limit: int, cursor: str | None
 ) -> tuple[list[Dispute], str | None]:
-    """Disputes, the newest first, those in one state if it is given; and the next cursor."""
+    """Disputes, the newest first, those in one state or of one user's payments if it is given; and
+    the next cursor."""
     where: Document = {} if state is None else {"state": state}
+    if user_id is not None:
+        where["user_id"] = user_id
     where |= _NEWEST.behind(cursor)
     found = db.disputes.find(where, sort=_NEWEST.sort)
     return _NEWEST.cut(cast(list[Dispute], await found.to_list(limit + 1)), limit)

@@ -40,6 +40,7 @@ from api import (
     transactions,
 )
 from api import auth as auth_routes
+from api import disputes as dispute_routes
 from api import wallet as wallet_routes
 from api.admin import (
     analytics,
@@ -72,6 +73,7 @@ ROUTERS = (
     wallet_routes.router,
     payments.router,
     refunds.router,
+    dispute_routes.router,
     razorpay_webhooks.router,
     transactions.router,
     calls.router,

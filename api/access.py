@@ -158,6 +158,8 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/payment/refunds"): _everyone("payments:read"),
     ("GET", "/api/payment/refunds/{refund_id}"): _everyone("payments:read"),
     ("POST", "/api/payment/refunds/{refund_id}/resolve"): _admin(),
+    ("GET", "/api/payment/disputes"): _everyone("payments:read"),
+    ("GET", "/api/payment/disputes/{dispute_id}"): _everyone("payments:read"),
     ("POST", "/api/payment/webhook"): _anybody(),  # signed by Razorpay
     ("POST", "/api/payment/webhook/{mode}"): _anybody(),
     # transactions

@@ -11,8 +11,10 @@ import disputes
 import gateway
 import payments
 import refunds
+import users
 from api import dependencies, problems
 from api.dependencies import CurrentUser, PageOfLongCursor, scope_of, sees_everybody
+from api.disputes import PaymentDisputeOut, dispute_out, message_of
 from api.fields import RequestModel, RupeesIn, RupeesOut
 from api.idempotency import Answer, Idempotent
 from auth import rate_limits
@@ -38,6 +40,7 @@ from payments import (
     TooManyOpenOrders,
 )
 from refunds import Refund
+from users import User
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/payment", tags=["payment"], route_class=problems.Route)
@@ -59,12 +62,14 @@ class KeyOut(BaseModel):
 
 
 class CheckoutOut(KeyOut):
-    """What a page needs that opens Checkout for one order, whoever is in front of it."""
+    """What a page needs that opens Checkout for one order, whoever is in front of it. `is_pending`: a
+    payment is on its way already, so whoever pays now may pay twice."""
 
     order_id: str
     amount: RupeesOut
     currency: str
     is_paid: bool
+    is_pending: bool
     can_be_paid: bool
 
 
@@ -140,10 +145,12 @@ class FetchedPaymentOut(PaymentOut):
 
 
 class OrderOut(BaseModel):
-    """An order, its payments, and in `message` what happened, in plain words."""
+    """An order, its payments, and in `message` what happened, in plain words. `is_pending`: a payment is
+    on its way. `user_email` is there for operators and admins."""
 
     order_id: str
     user_id: str
+    user_email: str | None = None
     receipt: str
     amount: RupeesOut
     amount_paise: int
@@ -151,10 +158,12 @@ class OrderOut(BaseModel):
     mode: str
     status: str
     message: str
+    is_pending: bool
     payment_id: str | None
     transaction_id: str | None
     attempts: list[PaymentOut] = Field(serialization_alias="payments")
     refunded: RupeesOut
+    disputes: list[PaymentDisputeOut]
     next_check_at: str | None = Field(description="When Razorpay is asked about it again")
     created_at: str
     paid_at: str | None
@@ -204,6 +213,7 @@ async def get_checkout(request: Request, order_id: str) -> CheckoutOut:
         amount=order["amount_paise"],
         currency=order["currency"],
         is_paid=is_paid,
+        is_pending=not is_paid and order.get("pending_payment_id") is not None,
         can_be_paid=is_ours and not is_paid and order["status"] in ("created", "attempted"),
     )
 
@@ -276,6 +286,7 @@ async def verify(body: VerifyIn, user: CurrentUser, response: Response) -> Credi
 @router.get(
     "/orders",
     response_model=OrdersOut,
+    response_model_exclude_unset=True,
     responses=problems.documented(InvalidCursor),
 )
 async def get_orders(
@@ -288,17 +299,18 @@ async def get_orders(
     histories, next_cursor = await _list_order_histories(
         whose, limit=page.limit, cursor=page.cursor
     )
-    return OrdersOut(page=[_order_out(each) for each in histories], next_cursor=next_cursor)
+    return OrdersOut(page=await _orders_out(histories, user), next_cursor=next_cursor)
 
 
 @router.get(
     "/orders/{order_id}",
     response_model=OrderOut,
+    response_model_exclude_unset=True,
     responses=problems.documented(OrderNotFound),
 )
 async def get_order(order_id: str, user: CurrentUser) -> OrderOut:
     """What became of an order. An open one is checked with Razorpay first."""
-    return _order_out(await _get_order_history(order_id, scope_of(user)))
+    return (await _orders_out([await _get_order_history(order_id, scope_of(user))], user))[0]
 
 
 @router.get(
@@ -431,6 +443,16 @@ def _payment_out(record: Payment) -> PaymentOut:
     )
 
 
+async def _orders_out(histories: list[_OrderHistory], user: User) -> list[OrderOut]:
+    """The orders as the user may see them."""
+    shown = [_order_out(each) for each in histories]
+    if sees_everybody(user):
+        emails = await users.find_emails({each.user_id for each in shown})
+        for each in shown:
+            each.user_email = emails.get(each.user_id)
+    return shown
+
+
 def _order_out(history: _OrderHistory) -> OrderOut:
     order = history.order
     attempts = [_payment_out(record) for record in history.payments]
@@ -446,10 +468,12 @@ def _order_out(history: _OrderHistory) -> OrderOut:
         mode=order["mode"],
         status=order["status"],
         message=_message(history, attempts),
+        is_pending=_is_pending(order, attempts),
         payment_id=order["payment_id"],
         transaction_id=order.get("transaction_id"),
         attempts=attempts,
         refunded=sum(int(each["amount_paise"]) for each in refunded),
+        disputes=[dispute_out(each) for each in history.disputes],
         next_check_at=clock.iso(order["next_check_at"])
         if payments.order_checked_until(order) is not None
         else None,
@@ -463,6 +487,15 @@ def _waits(record: Payment) -> bool:
     return "review" in record and record["review"].get("resolved_at") is None
 
 
+def _is_pending(order: Order, attempts: list[PaymentOut]) -> bool:
+    """Whether a payment is on its way that may pay the order by itself."""
+    if order["status"] == "paid":
+        return False
+    failed_ids = {attempt.payment_id for attempt in attempts if attempt.outcome == "failed"}
+    is_awaited = order.get("pending_payment_id") not in {None, *failed_ids}
+    return is_awaited or any(attempt.outcome == "pending" for attempt in attempts)
+
+
 def _message(history: _OrderHistory, attempts: list[PaymentOut]) -> str:
     """A sentence about what happened and what happens next."""
     order = history.order
@@ -470,7 +503,7 @@ def _message(history: _OrderHistory, attempts: list[PaymentOut]) -> str:
     if order["status"] == "paid":
         returned = [
             *map(_refund_message, history.refunds),
-            *map(_dispute_message, history.disputes),
+            *map(message_of, history.disputes),
         ]
         return " ".join([f"Paid: {amount} were added to the wallet.", *returned])
     again = ""
@@ -482,8 +515,7 @@ def _message(history: _OrderHistory, attempts: list[PaymentOut]) -> str:
         waits = any(map(_waits, history.payments))
         then = "a person will look at it" if waits else "it has been dealt with"
         return f"A payment arrived that could not be credited by itself; {then}."
-    failed_ids = {attempt.payment_id for attempt in attempts if attempt.outcome == "failed"}
-    if "pending" in outcomes or order.get("pending_payment_id") not in {None, *failed_ids}:
+    if _is_pending(order, attempts):
         return (
             "A payment is on its way: the bank or Razorpay has not confirmed it yet. It is credited "
             f"by itself as soon as they do; there is nothing to do.{again}"
@@ -506,15 +538,3 @@ def _refund_message(refund: Refund) -> str:
         case "failed":
             return f"A refund of {amount} failed; the money is in the wallet."
     return f"A refund of {amount} is on its way."
-
-
-def _dispute_message(dispute: Dispute) -> str:
-    amount = f"Rs {money.text(int(dispute['amount_paise']))}"
-    match dispute["state"]:
-        case "reserved":
-            return f"The customer's bank disputes {amount}; they wait until it is decided."
-        case "debited":
-            return f"A dispute was lost: {amount} went back to the customer's bank."
-        case "released":
-            return f"A dispute over {amount} was decided for you."
-    return ""

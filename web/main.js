@@ -5,8 +5,9 @@ import { Banner } from "./components/banner.js";
 import { Shell } from "./components/shell.js";
 import { Failed, Loading } from "./components/states.js";
 import { Toasts } from "./components/toast.js";
+import { demanded } from "./core/api.js";
 import { Component, html, render, signal, useEffect } from "./core/html.js";
-import { startFocus } from "./core/live.js";
+import { startFocus, stopLive } from "./core/live.js";
 import { match, navigate, path, query, startRouter } from "./core/router.js";
 import { isStaff, loadMe, me, meProblem, startSession } from "./core/session.js";
 import { startLanguage, t } from "./core/texts.js";
@@ -36,6 +37,8 @@ const PAGES = {
   "/account": () => import("./pages/account.js"),
   "/more": () => import("./pages/more.js"),
 };
+/** In place of every page, until the account has what the service asks of it. */
+const DEMANDED = { pattern: "demanded", load: () => import("./pages/account_demanded.js"), given: {} };
 /** Pages of operators and admins. @type {Record<string, () => Promise<any>>} */
 const PAGES_OF_STAFF = {
   "/admin": () => import("./pages/admin/overview.js"),
@@ -113,11 +116,15 @@ function App() {
     else if (me.value && door) navigate(afterLogIn(), { replace: true });
     else if (me.value && staff && here === "/") navigate("/admin", { replace: true });
   }, [me.value, here]);
+  useEffect(() => {
+    if (demanded.value) stopLive();
+  }, [demanded.value]);
   if (me.value === undefined && !door) {
     return html`<${Banner} /><main id="main" class="alone">${meProblem.value ? html`<${Failed} problem=${meProblem.value} retry=${() => void loadMe()} />` : html`<${Loading} />`}</main>`;
   }
   if (door) return html`<${Banner} /><${Guarded} key=${here}><${Loaded} found=${door} /><//><${Toasts} />`;
   if (!me.value) return null;
+  if (demanded.value) return html`<${Banner} /><${Guarded} key=${demanded.value}><${Loaded} found=${DEMANDED} /><//><${Toasts} />`;
   const found = find(staff ? { ...PAGES, ...PAGES_OF_STAFF } : PAGES, here);
   return html`<${Shell}><${Guarded} key=${here}>${found ? html`<${Loaded} found=${found} />` : html`<${Nowhere} />`}<//><//>`;
 }

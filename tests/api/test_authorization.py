@@ -61,6 +61,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "GET /api/payment/razorpay-key": (401, 200, 200, 200, 200),
     "POST /api/payment/create-order": (401, 201, 201, 403, 201),
     "GET /api/payment/orders": (401, 200, 200, 200, 200),
+    "GET /api/payment/disputes": (401, 200, 200, 200, 200),
     "GET /api/transactions": (401, 200, 200, 200, 200),
     "GET /api/transactions/download": (401, 200, 200, 200, 200),
     "POST /api/call": (401, 202, 402, 403, 402),
@@ -87,6 +88,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     # --- the owner, operators and admins; for others it does not exist ---
     "GET /api/payment/orders/{order_id}": (401, 200, 404, 200, 200),
     "GET /api/payment/payments/{payment_id}": (401, 200, 404, 200, 200),
+    "GET /api/payment/disputes/{dispute_id}": (401, 200, 404, 200, 200),
     "GET /api/transactions/{transaction_id}": (401, 200, 404, 200, 200),
     "GET /api/calls/{call_id}": (401, 200, 404, 200, 200),
     "POST /api/calls/{call_id}/hangup": (401, 202, 404, 403, 202),

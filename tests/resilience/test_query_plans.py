@@ -151,6 +151,7 @@ async def lists(service: Service, person: Person, admin: Person) -> None:
             "/api/campaigns": {"status": "completed"},
             "/api/payment/orders": {},
             "/api/payment/refunds": {"payment_id": "pay_1"},
+            "/api/payment/disputes": {},
         }.items():
             await combined(service, whose, path, filters)
     for path in ("/api/calls", "/api/campaigns"):

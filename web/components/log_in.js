@@ -9,7 +9,9 @@ import { begin, forget, logIn, me } from "../core/session.js";
 import { t } from "../core/texts.js";
 import { Dialog } from "./dialog.js";
 import { Button, Field } from "./field.js";
+import { PasswordField } from "./password.js";
 import { Failed } from "./states.js";
+import { useWait, waitReason } from "./wait.js";
 
 /** The form. @param {{email?: string, onDone: (admission: any) => void}} props `email`: this account and no other */
 export function LogInForm({ email: fixed, onDone }) {
@@ -26,8 +28,10 @@ export function LogInForm({ email: fixed, onDone }) {
       return null;
     }
   });
+  const left = useWait(deed.problem);
   const send = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    if (left > 0) return;
     const admission = await deed.run();
     if (!admission) return;
     await begin(admission);
@@ -35,10 +39,10 @@ export function LogInForm({ email: fixed, onDone }) {
   };
   return html`<form class="stack" onSubmit=${send}>
     <${Field} label=${t("fields.email")} type="email" autocomplete="username" value=${email} onInput=${setEmail} required readonly=${fixed !== undefined} />
-    <${Field} label=${t("fields.password")} type="password" autocomplete="current-password" value=${password} onInput=${setPassword} required />
-    ${needsCode ? html`<${Field} label=${t("fields.totp")} hint=${t("fields.totp_hint")} inputmode="numeric" autocomplete="one-time-code" value=${code} onInput=${setCode} required autofocus />` : null}
+    <${PasswordField} label=${t("fields.password")} autocomplete="current-password" value=${password} onInput=${setPassword} required />
+    ${needsCode ? html`<${Field} label=${t("fields.totp")} hint=${t("fields.totp_hint")} autocomplete="one-time-code" autocapitalize="off" spellcheck="false" value=${code} onInput=${setCode} required autofocus />` : null}
     ${deed.problem ? html`<${Failed} problem=${deed.problem} />` : null}
-    <${Button} type="submit" kind="primary" isBusy=${deed.isBusy}>${t("actions.log_in")}<//>
+    <${Button} type="submit" kind="primary" isBusy=${deed.isBusy} off=${waitReason(left)}>${t("actions.log_in")}<//>
   </form>`;
 }
 

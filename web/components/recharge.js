@@ -4,19 +4,20 @@
  * goes on with what they were doing.
  */
 
-import { get, post, Problem } from "../core/api.js";
+import { post, Problem } from "../core/api.js";
 import { useAction } from "../core/data.js";
 import { money, paise, rupees, typedPaise } from "../core/format.js";
 import { html, signal, useEffect, useState } from "../core/html.js";
-import { balance, loadBalance } from "../core/session.js";
+import { query, setQuery } from "../core/router.js";
+import { balance, isStaff } from "../core/session.js";
 import { t } from "../core/texts.js";
 import { Dialog } from "./dialog.js";
 import { Button, Chips, Field } from "./field.js";
+import { Waiting } from "./recharge_waiting.js";
 import { Failed } from "./states.js";
-import { say } from "./toast.js";
+import { useWait, waitReason } from "./wait.js";
 
 const AMOUNTS_PAISE = [500_00, 1_000_00, 2_000_00, 5_000_00];
-const POLL_MS = 2_000;
 const RESUMABLE = new Set(["insufficient_balance"]);
 
 /** @typedef {{shortfall_paise: number | null, decide: (isPaid: boolean) => void}} Wish */
@@ -60,10 +61,32 @@ function suggested(/** @type {number | null} */ shortfall_paise) {
   return Math.max(100_00, Math.ceil(shortfall_paise / 100_00) * 100_00);
 }
 
-/** The dialog, where the shell draws it. */
+/** The dialog, where the shell draws it; `?recharge` in an address opens it, as the API's 402 names it. */
 export function RechargeDialog() {
   const wanted = wish.value;
+  const asked = query.value.get("recharge");
+  useEffect(() => {
+    if (asked === null) return;
+    setQuery({ recharge: null }, { replace: true });
+    if (!isStaff.value) void recharge({ shortfall_paise: typedPaise(asked) });
+  }, [asked]);
   return wanted ? html`<${Wanted} key=${wanted} wish=${wanted} />` : null;
+}
+
+/** What a refusal to open an order says, with the amounts that it names; null for what `Failed` says. */
+function refusal(/** @type {Problem | null} */ problem) {
+  if (problem?.code === "amount_below_minimum") return t("recharge.too_small", { minimum: money(paise(problem.body.minimum)) });
+  if (problem?.code === "amount_above_maximum") return t("recharge.too_large", { maximum: money(paise(problem.body.maximum)) });
+  return problem?.fields["amount"] ?? null;
+}
+
+/** What will be available: what is, and what is paid, less what is due. @param {{amount_paise: number | null}} props */
+function Afterwards({ amount_paise }) {
+  const now = balance.value;
+  if (!now || !amount_paise) return null;
+  const taken_paise = Math.min(now.due_paise, amount_paise);
+  const values = { available: money(now.available_paise), amount: money(amount_paise), due: money(taken_paise), after: money(now.available_paise + amount_paise - taken_paise) };
+  return html`<p class="xs muted">${t(taken_paise > 0 ? "recharge.after_due" : "recharge.after", values)}</p>`;
 }
 
 /** @param {{wish: Wish}} props */
@@ -75,73 +98,40 @@ function Wanted({ wish: wanted }) {
     post("/api/payment/create-order", { amount: rupees(amount_paise ?? 0) }, key).then((opened) => {
       const url = `/pay/${encodeURIComponent(opened.order_id)}`;
       if (payPage) payPage.location.href = url;
-      return { ...opened, url, isOpen: payPage !== null };
+      return { ...opened, url, payPage };
     }),
   );
+  const left = useWait(open.problem);
+  const type = (/** @type {string} */ typed) => {
+    setText(typed);
+    if (open.problem) open.clear();
+  };
   const send = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    if (left > 0) return;
     const payPage = window.open("about:blank", "wallet-pay"); // before the wait, or it counts as a pop-up
     const opened = await open.run(payPage);
     if (opened) setOrder(opened);
     else payPage?.close();
   };
-  if (order) return html`<${Waiting} order=${order} wish=${wanted} again=${() => setOrder(null)} />`;
-  const off = amount_paise === null ? t("recharge.type_amount") : null;
+  const again = () => {
+    order.payPage?.close(); // or two orders could be paid
+    setOrder(null);
+  };
+  if (order) return html`<${Waiting} order=${order} wish=${wanted} again=${again} />`;
+  const off = waitReason(left) ?? (amount_paise ? null : t("recharge.type_amount"));
+  const wrong = refusal(open.problem);
+  const isFull = open.problem?.code === "too_many_open_orders";
   return html`<${Dialog} title=${t("recharge.title")} onClose=${() => wanted.decide(false)}>
     <form class="stack" onSubmit=${send}>
       ${wanted.shortfall_paise ? html`<p class="notice small">${t("recharge.missing", { amount: money(wanted.shortfall_paise), available: money(balance.value?.available_paise) })}</p>` : null}
       <${Chips} label=${t("recharge.amounts")} value=${String(amount_paise)} options=${AMOUNTS_PAISE.map((one) => [String(one), money(one).replace(/\.00$/, "")])}
-        onChoose=${(/** @type {string} */ one) => setText(String(rupees(Number(one))))} />
-      <${Field} label=${t("recharge.amount")} value=${text} onInput=${setText} inputmode="decimal" autocomplete="off" error=${open.problem?.fields["amount"]} />
-      ${open.problem && !open.problem.fields["amount"] ? html`<${Failed} problem=${open.problem} />` : null}
+        onChoose=${(/** @type {string} */ one) => type(String(rupees(Number(one))))} />
+      <${Field} label=${t("recharge.amount")} value=${text} onInput=${type} inputmode="decimal" autocomplete="off" error=${wrong} />
+      <${Afterwards} amount_paise=${amount_paise} />
+      ${isFull ? html`<p class="notice small" role="alert">${t("recharge.too_many_open")} <a href="/payments" onClick=${() => wanted.decide(false)}>${t("recharge.see_open")}</a></p>` : open.problem && !wrong ? html`<${Failed} problem=${open.problem} />` : null}
       <div class="row"><${Button} type="submit" kind="primary" isBusy=${open.isBusy} off=${off}>${t("recharge.pay", { amount: money(amount_paise) })}<//></div>
       <p class="xs muted">${t("recharge.where")}</p>
     </form>
-  <//>`;
-}
-
-/** What the payment page is doing, until the money is there. @param {{order: any, wish: Wish, again: () => void}} props */
-function Waiting({ order, wish: wanted, again }) {
-  const [seen, setSeen] = useState(/** @type {any} */ (null));
-  useEffect(() => {
-    let isOver = false;
-    let timer = 0;
-    const channel = "BroadcastChannel" in window ? new BroadcastChannel("wallet.payments") : null;
-    const look = async () => {
-      clearTimeout(timer);
-      try {
-        const found = await get(`/api/payment/orders/${encodeURIComponent(order.order_id)}`);
-        if (isOver) return;
-        setSeen(found);
-        if (found.transaction_id) {
-          isOver = true;
-          await loadBalance();
-          say(t("recharge.arrived", { amount: money(paise(found.amount)) }));
-          wanted.decide(true);
-          return;
-        }
-      } catch (problem) {
-        if (!(problem instanceof Problem)) throw problem; // unknown for now: it is asked again
-      }
-      if (!isOver) timer = setTimeout(look, POLL_MS);
-    };
-    if (channel) channel.onmessage = () => void look();
-    void look();
-    return () => {
-      isOver = true;
-      clearTimeout(timer);
-      channel?.close();
-    };
-  }, [order.order_id]);
-  const failed = (seen?.attempts ?? []).filter((/** @type {any} */ one) => one.outcome === "failed").at(-1);
-  return html`<${Dialog} title=${t("recharge.waiting_title", { amount: money(paise(order.amount)) })} onClose=${() => wanted.decide(false)}>
-    <div class="stack" aria-live="polite">
-      <p>${order.isOpen ? t("recharge.waiting") : t("recharge.blocked")}</p>
-      ${seen?.message ? html`<p class="small muted">${seen.message}</p>` : null}
-      ${failed ? html`<p class="notice bad small">${failed.error_description || t("recharge.failed")}</p>` : null}
-      <div class="row"><a class="btn primary" href=${order.url} target="wallet-pay">${t("recharge.open_page")}</a>
-        <button class="btn quiet" type="button" onClick=${again}>${t("recharge.other_amount")}</button></div>
-      <p class="xs muted">${t("recharge.by_itself")}</p>
-    </div>
   <//>`;
 }

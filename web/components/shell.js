@@ -1,7 +1,7 @@
 // @ts-check
 /** The frame of every page: the rail, the header with the balance, what is always visible, and dialogs. */
 
-import { isExpired } from "../core/api.js";
+import { isExpired, Problem } from "../core/api.js";
 import { money } from "../core/format.js";
 import { html, useEffect } from "../core/html.js";
 import { refresh, touch } from "../core/live.js";
@@ -16,7 +16,7 @@ import { recharge, RechargeDialog } from "./recharge.js";
 import { ReviewCount } from "./review_count.js";
 import { Search } from "./search.js";
 import { Shortcuts } from "./shortcuts.js";
-import { Toasts } from "./toast.js";
+import { say, Toasts } from "./toast.js";
 
 /** @type {[string, string, string][]} address, text, icon */
 const OF_USERS = [
@@ -61,6 +61,17 @@ function Rail() {
   </aside>`;
 }
 
+/** End the session and go to the door; where that is not certain, it is said. */
+export async function leave() {
+  try {
+    await logOut();
+    navigate("/login");
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    say(t("log_in.not_out"));
+  }
+}
+
 /** Who is here, and how the page looks to them. */
 export function Settings() {
   return html`<div class="stack tight">
@@ -72,7 +83,7 @@ export function Settings() {
       <select class="input small-input" aria-label=${t("settings.theme")} onChange=${(/** @type {any} */ event) => setTheme(event.currentTarget.value)}>
         ${["auto", "light", "dark"].map((key) => html`<option key=${key} value=${key} selected=${key === theme.value}>${named("themes", key)}</option>`)}</select>
     </div>
-    <button class="btn quiet" type="button" onClick=${() => void logOut().finally(() => navigate("/login"))}>${t("actions.log_out")}</button>
+    <button class="btn quiet" type="button" onClick=${() => void leave()}>${t("actions.log_out")}</button>
   </div>`;
 }
 

@@ -1,6 +1,7 @@
 // @ts-check
 /** The states of whatever is read: loading, empty, unknown, not allowed. Unknown is never shown as nothing. */
 
+import { duration } from "../core/format.js";
 import { html } from "../core/html.js";
 import { t } from "../core/texts.js";
 import { Icon } from "./icon.js";
@@ -20,7 +21,7 @@ export function Empty({ icon = "list", title, children }) {
 /** What a problem says to a person: what happened, what to do, and the id to ask support with. */
 export function explain(/** @type {import("../core/api.js").Problem} */ problem) {
   if (problem.status === 0) return t("problems.unreachable");
-  if (problem.status === 429) return t("problems.too_many", { seconds: problem.retryAfterSeconds ?? 10 });
+  if (problem.status === 429) return t("problems.too_many", { time: duration(problem.retryAfterSeconds ?? 10) });
   if (problem.status >= 500) return t("problems.unavailable");
   const known = t(`problems.${problem.code}`);
   return known === `problems.${problem.code}` ? problem.message || problem.code : known;

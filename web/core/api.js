@@ -38,12 +38,30 @@ export class Problem extends Error {
 /** Whether the session that this page had is over; the shell asks for the password again. */
 export const isExpired = signal(false);
 
+/** What the account has to do before the service opens anything else to it: the code of its 403; null: nothing. */
+export const demanded = signal(/** @type {string | null} */ (null));
+
+const DEMANDS = new Set(["password_change_required", "second_factor_setup_required"]);
+// A 401 of these says something else than that the session is over.
+const DOORS = new Set(["/api/auth/login", "/api/auth/signup", "/api/auth/logout"]);
 let hasSession = false;
+/** What waits for a log-in after the session ended. @type {((isBack: boolean) => void)[]} */
+let waiting = [];
 
 /** Tell whether somebody is logged in, so that a 401 means that the session is over. */
 export function setHasSession(/** @type {boolean} */ has) {
   hasSession = has;
   if (has) isExpired.value = false;
+  else demanded.value = null;
+  const waited = waiting;
+  waiting = [];
+  for (const decide of waited) decide(has);
+}
+
+/** Whether somebody has logged in again; it waits until they have, or leave. @returns {Promise<boolean>} */
+function loggedInAgain() {
+  isExpired.value = true;
+  return new Promise((resolve) => waiting.push(resolve));
 }
 
 /** An address with the parameters that are set. */
@@ -58,7 +76,8 @@ export function address(/** @type {string} */ path, /** @type {Record<string, an
 }
 
 /**
- * One request; what the service answers. Raises Problem.
+ * One request; what the service answers. Raises Problem. When the session is over it waits until
+ * somebody has logged in again over the page, and goes on: nothing that was asked for is lost.
  *
  * @param {string} method
  * @param {string} path
@@ -88,8 +107,9 @@ export async function request(method, path, options = {}) {
   const body = answer.status === 204 ? null : isJson ? await answer.json() : await answer.text();
   if (answer.ok) return body;
   const problem = new Problem(answer.status, isJson ? body : { detail: String(body) }, answer.headers);
-  if (answer.status === 401 && hasSession && problem.code !== "second_factor_required") {
-    isExpired.value = true;
+  if (answer.status === 403 && DEMANDS.has(problem.code)) demanded.value = problem.code;
+  if (problem.code === "not_authenticated" && hasSession && !DOORS.has(path) && (await loggedInAgain())) {
+    return request(method, path, options);
   }
   throw problem;
 }

@@ -78,7 +78,7 @@ export function useData(path, query = {}, options = {}) {
  *
  * @param {(key: string, ...given: any[]) => Promise<any>} work
  * @returns {{run: (...given: any[]) => Promise<any>, isBusy: boolean, problem: Problem | null, clear: () => void}}
- *   `run` gives undefined when it failed
+ *   `run` gives undefined when it failed; `clear` when something else is asked for from now on
  */
 export function useAction(work) {
   const [state, setState] = useState(/** @type {{isBusy: boolean, problem: Problem | null}} */ ({ isBusy: false, problem: null }));
@@ -106,5 +106,9 @@ export function useAction(work) {
       busy.current = false;
     }
   };
-  return { ...state, run, clear: () => setState({ isBusy: false, problem: null }) };
+  const clear = () => {
+    key.current = ""; // what was asked for has changed
+    setState({ isBusy: false, problem: null });
+  };
+  return { ...state, run, clear };
 }

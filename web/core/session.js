@@ -1,9 +1,9 @@
 // @ts-check
 /** Who is logged in, what they may do, and their balance: one source for header and pages. */
 
-import { get, isExpired, post, Problem, setHasSession } from "./api.js";
+import { demanded, get, isExpired, post, Problem, setHasSession } from "./api.js";
 import { batch, computed, effect, signal } from "./html.js";
-import { listen, refreshed, startLive, stopLive } from "./live.js";
+import { listen, refresh, refreshed, startLive, stopLive } from "./live.js";
 import { paise } from "./format.js";
 
 /** The account; undefined while it is not known yet, null when nobody is logged in. */
@@ -17,6 +17,9 @@ export const isAdmin = computed(() => role.value === "admin");
 /** Whether this account sees everybody's: operators and admins. */
 export const isStaff = computed(() => role.value === "admin" || role.value === "operator");
 
+/** The tabs of this browser share one session: what one does with it, the others hear. */
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel("wallet.session") : null;
+
 /** Find out who is logged in. */
 export async function loadMe() {
   try {
@@ -26,7 +29,7 @@ export async function loadMe() {
       me.value = found;
       meProblem.value = null;
     });
-    startLive();
+    if (!demanded.value) startLive();
     await loadBalance();
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
@@ -57,27 +60,42 @@ export async function loadBalance() {
 /** What a log-in or a sign-up answered: this account is the one now. */
 export async function begin(/** @type {any} */ admission) {
   setHasSession(true);
+  if (admission.password_change_required) demanded.value = "password_change_required";
   const wasSomebody = me.value;
   if (wasSomebody && wasSomebody.id !== admission.user.id) balance.value = null;
   await loadMe();
   isExpired.value = false;
+  tabs?.postMessage({ account: admission.user.id });
+}
+
+/** The account has what the service asked of it: everything else is open now. */
+export async function satisfied() {
+  demanded.value = null;
+  await loadMe();
+  refresh();
 }
 
 /** Log in with a cookie that no script can read. */
 export const logIn = (/** @type {string} */ email, /** @type {string} */ password, /** @type {string | undefined} */ totp_code = undefined) =>
   post("/api/auth/login", { email, password, session: "cookie", ...(totp_code ? { totp_code } : {}) });
 
-/** End the session; whatever the service says, this page forgets it. */
+/** End the session, in every tab. Raises Problem when it may still be there: the service was not reached. */
 export async function logOut() {
   try {
     await post("/api/auth/logout");
-  } finally {
-    forget();
+  } catch (problem) {
+    if (!(problem instanceof Problem) || problem.isUnknown) throw problem;
   }
+  forget();
 }
 
-/** Nobody is logged in here. */
+/** Nobody is logged in here, nor in another tab of this browser. */
 export function forget() {
+  tabs?.postMessage({ account: null });
+  forgetHere();
+}
+
+function forgetHere() {
   setHasSession(false);
   stopLive();
   batch(() => {
@@ -87,8 +105,19 @@ export function forget() {
   });
 }
 
+/** What another tab has done with the session. */
+function heardOfSession(/** @type {string | null} */ account) {
+  if (account === null) forgetHere();
+  else if (me.value && me.value.id !== account) location.assign("/"); // what is shown here is somebody else's
+  else {
+    setHasSession(true);
+    void loadMe().then(refresh);
+  }
+}
+
 /** Keep the balance true: by what is told, and whenever everything is read again. */
 export function startSession() {
+  if (tabs) tabs.onmessage = (event) => heardOfSession(event.data.account);
   listen("balance", (told) => {
     if (!me.value || told.user_id !== me.value.id) return;
     const before = balance.value;

@@ -21,6 +21,7 @@ import wallet
 import worker
 from api import (
     api_keys,
+    calling_hours,
     calls,
     campaign_life,
     campaign_results,
@@ -85,6 +86,7 @@ ROUTERS = (
     events.router,
     do_not_call.router,
     complaints.router,
+    calling_hours.router,
     numbers.router,
     calling_rules.router,
     customers.router,

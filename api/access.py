@@ -213,6 +213,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/complaints"): _everyone("campaigns:read"),
     ("GET", "/api/complaints/download"): _everyone("campaigns:read"),
     ("GET", "/api/complaints/{complaint_id}"): _everyone("campaigns:read"),
+    ("GET", "/api/calling-hours"): _everyone("campaigns:read"),
     ("GET", "/api/numbers/{number}/history"): _everyone("calls:read"),
     # operators and admins
     ("GET", "/api/admin/calling-rules"): _operator(),

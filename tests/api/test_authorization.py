@@ -84,6 +84,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/complaints": (401, 201, 201, 403, 201),
     "GET /api/complaints": (401, 200, 200, 200, 200),
     "GET /api/complaints/download": (401, 200, 200, 200, 200),
+    "GET /api/calling-hours": (401, 200, 200, 200, 200),
     "GET /api/numbers/{number}/history": (401, 200, 200, 200, 200),
     # --- the owner, operators and admins; for others it does not exist ---
     "GET /api/payment/orders/{order_id}": (401, 200, 404, 200, 200),

@@ -123,16 +123,24 @@ async def test_admins_change_the_hours_in_versions_and_never_beyond_the_floor(
     wide = {"version": 0, "hours": {"collection": {"start": "07:59", "end": "19:00"}}}
     refused = await service.request("PUT", path, admin, json=wide)
     assert (refused.status_code, refused.json()["code"]) == (422, "validation_error")
+    next_week = str(clock.ist_date(clock.after(7 * 86_400)))
     body = {
         "version": 0,
         "hours": {"promotional": {"start": "11:00", "end": "18:00"}},
-        "holidays": [{"date": "2027-01-26", "name": "Republic Day", "purposes": ["promotional"]}],
+        "holidays": [
+            {"date": "2027-01-26", "name": "Republic Day", "purposes": ["promotional"]},
+            soon := {"date": next_week, "name": "A feast", "purposes": ["collection"]},
+        ],
         "note": "fewer calls",
     }
     changed = await service.request("PUT", path, admin, json=body)
     assert changed.status_code == 200, changed.text
     assert changed.json()["version"] == 1
     assert changed.json()["hours"]["service"] == {"start": "09:00", "end": "21:00"}
+    told = (await service.get("/api/calling-hours", person)).json()
+    assert (told["calling_hours"], told["timezone"]) == ("off", "Asia/Kolkata")
+    assert told["hours"] == changed.json()["hours"]
+    assert soon in told["closed_days"]
     stale = await service.request("PUT", path, admin, json=body)
     assert (stale.status_code, stale.json()["code"]) == (409, "stale_rules")
     rows = await database.db.audit_log.find({"action": "calling_rules.change"}).to_list(None)

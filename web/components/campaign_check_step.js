@@ -76,11 +76,12 @@ function NumberCell({ row, cell }) {
 /** The first rows. @param {{preview: any}} props */
 function FirstRows({ preview }) {
   const at = preview.columns.indexOf(preview.phone_column);
+  const order = [...preview.columns.keys()].sort((a, b) => Number(b === at) - Number(a === at)); // the number first
   const caption = t("campaigns.check.first_rows");
   return html`<div class="scroll first-rows" tabindex="0" role="region" aria-label=${caption}><table class="table"><caption class="hidden">${caption}</caption>
-    <thead><tr><th scope="col" class="num hide-s">${t("campaigns.check.line")}</th>${preview.columns.map((/** @type {string} */ name, /** @type {number} */ i) => html`<th key=${i} scope="col">${i === at ? html`<${Tag} kind="ok">${t("campaigns.check.number")}<//> ` : null}<bdi>${name}</bdi></th>`)}</tr></thead>
+    <thead><tr><th scope="col" class="num hide-s">${t("campaigns.check.line")}</th>${order.map((i) => html`<th key=${i} scope="col">${i === at ? html`<${Tag} kind="ok">${t("campaigns.check.number")}<//> ` : null}<bdi>${preview.columns[i]}</bdi></th>`)}</tr></thead>
     <tbody>${preview.rows.map((/** @type {any} */ row) => html`<tr key=${row.row}><td class="num hide-s muted">${row.row}</td>
-      ${preview.columns.map((/** @type {string} */ _, /** @type {number} */ i) => html`<td key=${i}>${i === at ? html`<${NumberCell} row=${row} cell=${row.cells[i] ?? ""} />` : html`<bdi>${row.cells[i] ?? ""}</bdi>`}</td>`)}</tr>`)}</tbody>
+      ${order.map((i) => html`<td key=${i}>${i === at ? html`<${NumberCell} row=${row} cell=${row.cells[i] ?? ""} />` : html`<bdi class="cell">${row.cells[i] ?? ""}</bdi>`}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }
 

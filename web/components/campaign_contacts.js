@@ -12,7 +12,7 @@ import { Chips } from "./field.js";
 import { Empty, Shown, Tag } from "./states.js";
 import { Pages, Table } from "./table.js";
 
-const LIMIT = 50;
+const LIMIT = 25;
 const READ_AGAIN_MS = 5_000;
 const TYPED_MS = 400;
 const STATES = ["answered", "in_call", "retry_wait", "pending", "no_answer", "busy", "failed", "skipped", "exhausted", "expired", "canceled"];

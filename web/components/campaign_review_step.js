@@ -6,7 +6,7 @@ import { useAction } from "../core/data.js";
 import { count, money, paise, time } from "../core/format.js";
 import { html, useEffect, useState } from "../core/html.js";
 import { balance } from "../core/session.js";
-import { t } from "../core/texts.js";
+import { named, t } from "../core/texts.js";
 import { CampaignEstimate } from "./campaign_estimate.js";
 import { CampaignImport } from "./campaign_import.js";
 import { CampaignSummary } from "./campaign_summary.js";
@@ -18,17 +18,31 @@ import { recharge, withMoney } from "./recharge.js";
 import { Failed, Loading, Tag } from "./states.js";
 import { say } from "./toast.js";
 
-/** What was found, with the step that mends it. @param {{problems: any[], refused: string}} props */
+const ISO = /\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g;
+const MONEY = new Set(["insufficient_balance", "money_for_a_part", "balance_held"]);
+
+/** A sentence of the service, with moments as they are shown everywhere. */
+const said = (/** @type {string} */ message) => message.replace(ISO, (iso) => time(iso));
+
+/** A thing that was found, with the step that mends it. @param {{one: any}} props */
+function Finding({ one }) {
+  const key = `campaigns.findings.${one.code}`;
+  const known = t(key, { count: count(one.count) });
+  const step = stepOf(one.code);
+  return html`<li class="row"><${Tag} kind=${one.severity === "error" ? "bad" : "warn"}>${t(one.severity === "error" ? "campaigns.review.error" : "campaigns.review.warning")}<//>
+    <div class="grow"><span>${known === key ? said(one.message) : known}</span>${known === key ? null : html`<span class="sub xs muted">${said(one.message)}</span>`}</div>
+    ${MONEY.has(one.code) ? null : html`<button type="button" class="btn" onClick=${() => goTo(step)}>${t("campaigns.review.mend", { step: t(`campaigns.steps.${step}`) })}</button>`}</li>`;
+}
+
+/** What was found: what stops it first, and the refused rows together. @param {{problems: any[], refused: string}} props */
 export function Findings({ problems, refused }) {
   if (!problems.length) return html`<p class="notice ok">${t("campaigns.review.fine")}</p>`;
-  const isMoney = (/** @type {string} */ code) => ["insufficient_balance", "money_for_a_part", "balance_held"].includes(code);
-  return html`<ul class="plain findings">${problems.map((one) => {
-    const known = t(`campaigns.findings.${one.code}`, { count: count(one.count) });
-    const text = known.startsWith("campaigns.findings.") ? one.message : known;
-    return html`<li key=${one.code} class="row"><${Tag} kind=${one.severity === "error" ? "bad" : "warn"}>${t(one.severity === "error" ? "campaigns.review.error" : "campaigns.review.warning")}<//>
-      <div class="grow"><span>${text}</span>${text === one.message || one.code.startsWith("rejected_") ? null : html`<span class="sub xs muted">${one.message}</span>`}</div>
-      ${isMoney(one.code) ? null : one.code.startsWith("rejected_") ? html`<a class="btn" href=${refused} download>${t("campaigns.refused_csv")}</a>` : html`<button type="button" class="btn" onClick=${() => goTo(stepOf(one.code))}>${t("campaigns.review.mend", { step: t(`campaigns.steps.${stepOf(one.code)}`) })}</button>`}</li>`;
-  })}</ul>`;
+  const rows = problems.filter((one) => one.code.startsWith("rejected_"));
+  const others = problems.filter((one) => !one.code.startsWith("rejected_")).sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
+  const total = rows.reduce((sum, one) => sum + (one.count ?? 0), 0);
+  return html`<ul class="plain findings">${others.map((one) => html`<${Finding} key=${one.code} one=${one} />`)}
+    ${rows.length ? html`<li key="rows" class="row"><${Tag}>${t("campaigns.review.warning")}<//><div class="grow"><span>${t("campaigns.findings.rows", { count: count(total) })}</span>
+      <span class="sub xs muted">${rows.map((one) => `${named("campaigns.refusals", one.code.slice("rejected_".length))} ${count(one.count)}`).join(" · ")}</span></div><a class="btn" href=${refused} download>${t("campaigns.refused_csv")}</a></li>` : null}</ul>`;
 }
 
 export function ReviewStep() {

@@ -29,14 +29,14 @@ export function StatusTag({ campaign }) {
   return html`<${Tag} kind=${KINDS[status] ?? ""}>${named("campaigns.status", status)}<//>`;
 }
 
-/** Why it waits and what ends that, in a sentence; null when it does not wait. */
-export function waitText(/** @type {any} */ campaign) {
+/** Why it waits and what ends that, in a sentence; null when it does not wait. `withTime`: also when, which the tag says, too. */
+export function waitText(/** @type {any} */ campaign, { withTime = true } = {}) {
   const wait = campaign.waiting_for;
   if (!wait) return null;
   const key = `campaigns.waits.${wait.reason}`;
   const known = t(key, { until: time(wait.until) });
   const text = known === key ? wait.text : known;
-  return wait.until && !["start"].includes(wait.reason) ? `${text} ${t("campaigns.until", { time: time(wait.until) })}` : text;
+  return withTime && wait.until && wait.reason !== "start" ? `${text} ${t("campaigns.until", { time: time(wait.until) })}` : text;
 }
 
 /** A part of the bar; its width is set by the script, as the policy allows no style attribute. @param {{share: number, kind: string}} props */

@@ -4,12 +4,15 @@
 import { count, duration, money, paise, phone, time } from "../core/format.js";
 import { html } from "../core/html.js";
 import { named, t } from "../core/texts.js";
-import { RETRIED } from "./campaign_plan.js";
+import { RETRIED, WEEKDAYS } from "./campaign_plan.js";
 import { Facts } from "./table.js";
 
 /** Weekdays and hours, as people say them. */
 export function windowText(/** @type {any} */ window) {
-  const days = window.days.length === 7 ? t("campaigns.every_day") : window.days.map((/** @type {string} */ one) => named("campaigns.weekdays", one)).join(", ");
+  const names = window.days.map((/** @type {string} */ one) => named("campaigns.weekdays", one));
+  const at = window.days.map((/** @type {string} */ one) => WEEKDAYS.indexOf(one));
+  const isRow = names.length > 2 && at.every((/** @type {number} */ place, /** @type {number} */ i) => place === at[0] + i);
+  const days = names.length === 7 ? t("campaigns.every_day") : isRow ? `${names[0]}–${names.at(-1)}` : names.join(", ");
   return `${days}, ${window.start}–${window.end} ${window.timezone === "Asia/Kolkata" ? "IST" : window.timezone}`;
 }
 
@@ -43,7 +46,7 @@ function rowsOf(/** @type {any} */ campaign) {
     [t("campaigns.summary.retries"), retryText(campaign.retry), "when"],
     [t("campaigns.summary.pace"), campaign.calls_per_minute ? t("campaigns.summary.pace_limited", { at_once: count(campaign.max_concurrent), a_minute: count(campaign.calls_per_minute) }) : t("campaigns.summary.at_once_most", { count: count(campaign.max_concurrent) }), "when"],
     [t("campaigns.when.caller_ids"), (campaign.caller_ids ?? []).map(phone).join(", "), "when"],
-    [t("campaigns.when.budget"), campaign.budget === null ? t("campaigns.summary.no_budget") : money(paise(campaign.budget)), "when"],
+    [t("campaigns.summary.budget"), campaign.budget === null ? t("campaigns.summary.no_budget") : money(paise(campaign.budget)), "when"],
   ];
   return rows.filter(([, value]) => value !== "");
 }

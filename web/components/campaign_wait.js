@@ -36,7 +36,7 @@ export function Wait({ campaign, act, reload, mayAct }) {
   const way = mayAct ? ending(campaign, act, reload) : null;
   const isBad = waiting_for.reason === "balance" || waiting_for.reason === "frozen";
   return html`<div class=${`notice ${isBad ? "bad" : ""}`} role="status"><${Icon} name="pause" /><div><strong>${text}</strong>${status === "running" && waiting_for.reason === "window" ? html`<span class="sub small">${t("campaigns.end.window_story")}</span>` : null}</div>
-    ${way ? html`<button type="button" class="btn" onClick=${way[1]}>${way[0]}</button>` : null}
+    ${way ? html`<button type="button" class=${status === "paused" ? "btn primary" : "btn"} onClick=${way[1]}>${way[0]}</button>` : null}
     ${waiting_for.reason === "frozen" && isStaff.value ? html`<a class="btn" href=${`/admin/users/${encodeURIComponent(campaign.user_id)}`}>${t("campaigns.end.user")}</a>` : null}</div>`;
 }
 

@@ -21,14 +21,27 @@ export function useData(path, query = {}, options = {}) {
   const [turn, setTurn] = useState(0);
   const reload = useCallback(() => setTurn((before) => before + 1), []);
   const again = refreshed.value;
+  // A change that is told while it is read is read afterwards: else one a second would abort each try.
+  const reading = useRef({ isOn: false, isOld: false });
 
   useEffect(() => {
     if (url === null) return undefined;
     const stop = new AbortController();
+    const ended = () => {
+      const wasOld = reading.current.isOld;
+      reading.current = { isOn: false, isOld: false };
+      if (wasOld) reload();
+    };
+    reading.current = { isOn: true, isOld: false };
     get(url, {}, stop.signal).then(
-      (data) => !stop.signal.aborted && setState({ url, data, problem: null }),
+      (data) => {
+        if (stop.signal.aborted) return;
+        setState({ url, data, problem: null });
+        ended();
+      },
       (problem) => {
         if (stop.signal.aborted) return;
+        ended();
         if (!(problem instanceof Problem)) throw problem;
         setState((/** @type {any} */ before) => ({ url, data: before.url === url ? before.data : undefined, problem }));
       },
@@ -46,7 +59,8 @@ export function useData(path, query = {}, options = {}) {
       if (matches.current && !matches.current(told)) return;
       timer ||= setTimeout(() => {
         timer = 0;
-        reload();
+        if (reading.current.isOn) reading.current.isOld = true;
+        else reload();
       }, 300);
     };
     const stops = live.split(" ").map((kind) => listen(kind, heard));
@@ -59,7 +73,7 @@ export function useData(path, query = {}, options = {}) {
   const every_ms = options.every_ms ?? 0;
   useEffect(() => {
     if (!every_ms) return undefined;
-    const timer = setInterval(reload, every_ms);
+    const timer = setInterval(() => reading.current.isOn || reload(), every_ms);
     return () => clearInterval(timer);
   }, [every_ms, reload]);
 

@@ -28,9 +28,10 @@ const SHOWN = ["continue", "resume", "budget", "pause", "retry", "cancel"];
 function Actions({ campaign, deeds }) {
   if (!mayChange(campaign)) return null;
   const all = deedsOf(campaign);
-  const buttons = all.filter((one) => SHOWN.includes(one)).slice(0, 2);
+  const isInNotice = (/** @type {string} */ one) => campaign.status === "paused" && (one === "budget" || one === "resume");
+  const buttons = all.filter((one) => SHOWN.includes(one) && !isInNotice(one)).slice(0, 2);
   return html`<div class="row">${buttons.map((one, i) => html`<${Button} key=${one} kind=${one === "cancel" ? "danger" : i === 0 && one !== "pause" ? "primary" : ""} isBusy=${deeds.isBusy} onClick=${() => deeds.act(one)}>${ICONS[one] ? html`<${Icon} name=${ICONS[one]} />` : null}${deedText(one, campaign)}<//>`)}
-    <${Menu} campaign=${campaign} deeds=${all.filter((one) => !buttons.includes(one))} act=${deeds.act} label=${t("campaigns.menu", { name: campaign.name })} /></div>`;
+    <${Menu} campaign=${campaign} deeds=${all.filter((one) => !buttons.includes(one) && !(one === "budget" || (one === "resume" && campaign.pause_reason === "user")))} act=${deeds.act} label=${t("campaigns.menu", { name: campaign.name })} /></div>`;
 }
 
 /** @param {{campaign: any}} props */
@@ -83,9 +84,8 @@ function Shows({ campaign, reload }) {
     ${isReading(campaign) ? html`<${Reading} campaign=${campaign} reload=${reload} />` : html`<${HowFar} campaign=${campaign} own=${own} />
       <${KeyFigures} campaign=${campaign} own=${own} all=${all} />
       ${calls?.heat_map.length ? html`<${HeatMap} cells=${calls.heat_map} /><${Breakdown} calls=${calls} />` : null}
-      <${Contacts} campaign=${campaign} />
-      <div class="row spread"><h2>${t("campaigns.downloads")}</h2><${Downloads} campaign=${campaign} /></div>
-      <div class="grid g2"><section class="card"><header><h2>${t("campaigns.review.summary")}</h2>${mayChange(campaign) && ["draft", "paused"].includes(campaign.status) ? html`<a class="small" href=${`${hrefOf(campaign)}/edit`}>${t("campaigns.deeds.edit")}</a>` : null}</header><div class="body"><${CampaignSummary} campaign=${campaign} /></div></section><${Refused} campaign=${campaign} /></div>`}`;
+      <div class="grid g2"><section class="card"><header><h2>${t("campaigns.review.summary")}</h2>${mayChange(campaign) && ["draft", "paused"].includes(campaign.status) ? html`<a class="small" href=${`${hrefOf(campaign)}/edit`}>${t("campaigns.deeds.edit")}</a>` : null}</header><div class="body"><${CampaignSummary} campaign=${campaign} /></div></section><div class="stack"><section class="card"><header><h2>${t("campaigns.downloads")}</h2></header><div class="body"><${Downloads} campaign=${campaign} /></div></section><${Refused} campaign=${campaign} /></div></div>
+      <${Contacts} campaign=${campaign} />`}`;
 }
 
 /** @param {{id: string}} props */

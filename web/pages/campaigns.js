@@ -77,7 +77,7 @@ export default function CampaignsPage() {
   const now = useToldOf(list);
   const columns = [
     { title: t("campaigns.campaign"), show: (/** @type {any} */ one) => html`<${Name} campaign=${one} />` },
-    { title: t("campaigns.state"), show: (/** @type {any} */ one) => html`<${StatusTag} campaign=${one} />${waitText(one) ? html`<span class="sub wait">${waitText(one)}</span>` : null}<div class="only-s block"><${HowFar} campaign=${one} /></div>` },
+    { title: t("campaigns.state"), show: (/** @type {any} */ one) => html`<${StatusTag} campaign=${one} />${waitText(one) && one.status !== "scheduled" ? html`<span class="sub wait">${waitText(one, { withTime: false })}</span>` : null}<div class="only-s block"><${HowFar} campaign=${one} /></div>` },
     { title: t("campaigns.how_far"), isMinor: true, show: (/** @type {any} */ one) => html`<${HowFar} campaign=${one} />` },
     { title: t("campaigns.spent"), isNumber: true, isMinor: true, show: (/** @type {any} */ one) => spentText(one) },
     { title: t("campaigns.more"), show: (/** @type {any} */ one) => (mayChange(one) ? html`<${RowMenu} campaign=${one} reload=${list.reload} />` : null) },

@@ -56,7 +56,7 @@ export function RangePicker() {
     event.preventDefault();
     if (!off) setQuery({ from, to, days: null });
   };
-  return html`<section class="row spread range" aria-label=${t("overview.period")}>
+  return html`<section class="row" aria-label=${t("overview.period")}>
     <${Chips} label=${t("overview.period")} value=${isOwn ? "own" : chosen} onChoose=${choose}
       options=${[...CHOICES, "own"].map((key) => [key, t(`overview.ranges.${key}`)])} />
     ${isOwn ? html`<form class="filters" onSubmit=${send}>

@@ -25,8 +25,7 @@ export default function OverviewPage() {
   return html`<${Page} title=${t("nav.overview")} page=${html`
     <${Wallets} of=${current} />
     <div class="row spread"><h2>${t("overview.in_range", { range: shownRange(now) })}</h2>
-      <a class="btn" href=${address("/api/admin/metrics/download", dates)} download><${Icon} name="down" />${t("overview.csv")}</a></div>
-    <${RangePicker} />
+      <div class="row"><${RangePicker} /><a class="btn" href=${address("/api/admin/metrics/download", dates)} download><${Icon} name="down" />${t("overview.csv")}</a></div></div>
     ${earlier.problem ? html`<${Failed} problem=${earlier.problem} retry=${earlier.reload} />` : null}
     <${Shown} of=${current} lines=${8}>${(/** @type {any} */ found) => html`
       <${Figures} found=${found} before=${earlier.data} />
@@ -85,7 +84,7 @@ function Charts({ found, before }) {
   const labels = found.series.map((/** @type {any} */ one) => day(one.date));
   const values = (/** @type {string} */ name) => found.series.map((/** @type {any} */ one) => one[name]);
   const cost = [{ title: t("overview.cost_now"), values: found.series.map((/** @type {any} */ one) => paise(one.call_cost)), colour: 1 }];
-  if (before?.series.length === found.series.length && labels.length > 1) {
+  if (before?.calls.count > 0 && before.series.length === found.series.length && labels.length > 1) {
     cost.push({ title: t("overview.cost_before"), values: before.series.map((/** @type {any} */ one) => paise(one.call_cost)), colour: 6 });
   }
   const payments = [

@@ -55,7 +55,7 @@ function ColumnChoice({ preview }) {
   const any = html`<${Field} label=${t("campaigns.check.any_column")} value="" onInput=${(/** @type {string} */ name) => name && choose(name)}
     options=${[["", t("campaigns.check.pick")], ...preview.columns.filter((/** @type {string} */ name) => name && name !== preview.phone_column).map((/** @type {string} */ name) => [name, name])]} />`;
   if (isAsked) {
-    return html`<div class="body stack"><div class="notice" role="alert"><div><strong>${t(candidates.length ? "campaigns.check.which" : "campaigns.check.none")}</strong><span class="sub small">${preview.question}</span></div></div>
+    return html`<div class="body stack"><div class="notice" role="alert"><div><strong>${t(candidates.length ? "campaigns.check.which" : "campaigns.check.none")}</strong></div></div>
       ${candidates.length ? html`<div class="row">${candidates.map(button)}</div>` : null}${any}</div>`;
   }
   const mine = candidates.find((/** @type {any} */ one) => one.column === preview.phone_column);
@@ -77,10 +77,11 @@ function NumberCell({ row, cell }) {
 function FirstRows({ preview }) {
   const at = preview.columns.indexOf(preview.phone_column);
   const order = [...preview.columns.keys()].sort((a, b) => Number(b === at) - Number(a === at)); // the number first
+  const isHeader = (/** @type {any} */ row) => !row.to && !row.code && row.cells.join("\n") === preview.columns.join("\n");
   const caption = t("campaigns.check.first_rows");
   return html`<div class="scroll first-rows" tabindex="0" role="region" aria-label=${caption}><table class="table"><caption class="hidden">${caption}</caption>
-    <thead><tr><th scope="col" class="num hide-s">${t("campaigns.check.line")}</th>${order.map((i) => html`<th key=${i} scope="col">${i === at ? html`<${Tag} kind="ok">${t("campaigns.check.number")}<//> ` : null}<bdi>${preview.columns[i]}</bdi></th>`)}</tr></thead>
-    <tbody>${preview.rows.map((/** @type {any} */ row) => html`<tr key=${row.row}><td class="num hide-s muted">${row.row}</td>
+    <thead><tr><th scope="col" class="num hide-s line-number">${t("campaigns.check.line")}</th>${order.map((i) => html`<th key=${i} scope="col">${i === at ? html`<${Tag} kind="ok">${t("campaigns.check.number")}<//> ` : null}<bdi>${preview.columns[i]}</bdi></th>`)}</tr></thead>
+    <tbody>${preview.rows.filter((/** @type {any} */ row) => !isHeader(row)).map((/** @type {any} */ row) => html`<tr key=${row.row}><td class="num hide-s muted">${row.row}</td>
       ${order.map((i) => html`<td key=${i}>${i === at ? html`<${NumberCell} row=${row} cell=${row.cells[i] ?? ""} />` : html`<bdi class="cell">${row.cells[i] ?? ""}</bdi>`}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }
@@ -94,8 +95,8 @@ export function CheckStep() {
     return html`<section class="card"><header><h2><bdi>${name}</bdi></h2><button type="button" class="btn quiet" onClick=${() => goTo("list")}>${t("campaigns.check.other_file")}</button></header>
       ${problem ? html`<div class="body"><${Failed} problem=${problem} retry=${again} /></div>` : html`<p class="body small muted" role="status">${t("campaigns.check.reading")}</p><${Loading} lines=${6} />`}</section>`;
   }
-  return html`<div class="grid g2 wide-left"><section class="card"><header><div><h2><bdi>${name}</bdi></h2><span class="small muted">${dialect(preview)}</span></div><button type="button" class="btn quiet" onClick=${() => goTo("list")}>${t("campaigns.check.other_file")}</button></header>
-      <${FirstRows} preview=${preview} /><${ColumnChoice} key=${preview.phone_column} preview=${preview} /></section>
+  return html`<div class="grid g2 wide-left"><section class="card"><header><div><h2><bdi>${name}</bdi></h2>${isPasted ? null : html`<span class="small muted">${dialect(preview)}</span>`}</div><button type="button" class="btn quiet" onClick=${() => goTo("list")}>${t("campaigns.check.other_file")}</button></header>
+      ${preview.phone_column === null ? html`<${ColumnChoice} preview=${preview} /><${FirstRows} preview=${preview} />` : html`<${FirstRows} preview=${preview} /><${ColumnChoice} key=${preview.phone_column} preview=${preview} />`}</section>
     <${CheckSums} preview=${preview} /></div>`;
 }
 

@@ -92,7 +92,7 @@ function BalancePill() {
   const now = balance.value;
   const kind = now?.is_frozen ? "bad" : now && now.available_paise <= 0 ? "bad" : now?.is_low ? "warn" : "";
   return html`<a class=${`pill money ${kind}`} href="/" data-testid="available"><span class="muted xs">${t("balance.available")}</span>${money(now?.available_paise)}</a>
-    <button class="btn primary" type="button" onClick=${() => void recharge()}><${Icon} name="plus" /><span class="hide-s">${t("actions.recharge")}</span><span class="only-s hidden-text">${t("actions.recharge")}</span></button>`;
+    <button class=${`btn ${now?.is_low ? "primary" : ""}`} type="button" onClick=${() => void recharge()}><${Icon} name="plus" /><span class="hide-s">${t("actions.recharge")}</span><span class="only-s hidden-text">${t("actions.recharge")}</span></button>`;
 }
 
 /** What must not be missed on any page: no real money, an empty wallet, a frozen one. */

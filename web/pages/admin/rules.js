@@ -40,7 +40,7 @@ function InForce({ rules }) {
     { title: t("rules.in_the_day"), isMinor: true, show: (/** @type {string} */ purpose) => html`<${Bar} hours=${rules.hours[purpose]} widest=${rules.widest_hours[purpose]} />` },
     { title: t("rules.law"), isMinor: true, show: (/** @type {string} */ purpose) => html`<span class="num muted nowrap">${t("rules.from_to", rules.widest_hours[purpose])}</span>` },
   ];
-  return html`<div class="grid g2"><section class="card"><header><h2>${t("rules.in_force")}</h2><${Tag} kind="ok">${t("rules.version", { version: rules.version })}<//></header>
+  return html`<div class="grid g2"><section class="card"><header><h2>${t("rules.in_force")}</h2><${Tag} kind="ok">${rules.version ? t("rules.version", { version: rules.version }) : t("rules.built_in")}<//></header>
       <${Table} caption=${t("rules.in_force")} columns=${columns} rows=${PURPOSES} id=${(/** @type {string} */ purpose) => purpose} />
       <div class="body"><p class="small muted">${t("rules.ring", { ring: count(rules.ring_seconds) })}</p></div></section>
     <section class="card"><header><h2>${t("rules.holidays")}</h2></header>${rules.holidays.length ? html`<div class="body"><ul class="plain">${rules.holidays.map((/** @type {any} */ one) => html`<li key=${one.date} class=${one.date < dateInIndia() ? "muted" : undefined}>
@@ -56,5 +56,5 @@ function Versions({ of }) {
     { title: t("rules.who"), show: (/** @type {any} */ row) => html`<bdi>${row.created_at ? row.created_by : "—"}</bdi><span class="sub"><bdi>${row.note}</bdi></span>` },
     { title: t("rules.difference"), show: (/** @type {any} */ row) => (row.earlier ? html`<${Difference} before=${comparable(row.earlier)} after=${comparable(row)} />` : html`<span class="muted small">${t(row.version <= 1 ? "rules.first" : "rules.earlier_unknown")}</span>`) },
   ];
-  return html`<section class="card log"><header><h2>${t("rules.versions")}</h2></header><${Table} caption=${t("rules.versions")} columns=${columns} rows=${rows} id=${(/** @type {any} */ row) => String(row.version)} /></section>`;
+  return html`<section class="card log"><header><h2>${t("rules.versions")}</h2></header>${rows.length ? html`<${Table} caption=${t("rules.versions")} columns=${columns} rows=${rows} id=${(/** @type {any} */ row) => String(row.version)} />` : html`<${Empty} title=${t("rules.no_versions")}><span class="small">${t("rules.no_versions_hint")}</span><//>`}</section>`;
 }

@@ -119,6 +119,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/admin/rate-cards": (401, 403, 403, 403, 201),
     "GET /api/admin/rate-cards": (401, 403, 403, 200, 200),
     "GET /api/admin/rate-cards/{version}/download": (401, 403, 403, 200, 200),
+    "POST /api/admin/rate-cards/preview": (401, 403, 403, 200, 200),
     "POST /api/admin/rate-cards/activate": (401, 403, 403, 403, 200),
     "GET /api/admin/calling-rules": (401, 403, 403, 200, 200),
     "PUT /api/admin/calling-rules": (401, 403, 403, 403, 200),
@@ -157,9 +158,12 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/admin/users/{owner_id}/freeze": (401, 403, 403, 403, 200),
     "POST /api/admin/users/{owner_id}/unfreeze": (401, 403, 403, 403, 200),
     "GET /api/admin/disputes": (401, 403, 403, 200, 200),
+    "GET /api/admin/disputes/{dispute_id}": (401, 403, 403, 200, 200),
     "POST /api/admin/disputes/{dispute_id}/resolve": (401, 403, 403, 403, 200),
     "GET /api/admin/webhooks": (401, 403, 403, 200, 200),
+    "GET /api/admin/webhooks/{webhook_id}": (401, 403, 403, 200, 200),
     "POST /api/admin/webhooks/{webhook_id}/replay": (401, 403, 403, 403, 200),
+    "GET /api/admin/review": (401, 403, 403, 200, 200),
     "GET /api/admin/reconciliation": (401, 403, 403, 200, 200),
     "POST /api/admin/reconciliation/run": (401, 403, 403, 403, 200),
     "POST /api/admin/payments/{review_id}/resolve": (401, 403, 403, 403, 200),
@@ -220,6 +224,9 @@ class World:
             "POST /api/wallet/set-call-rate": {"params": {"rate": "10.0"}},
             "POST /api/admin/users/{owner_id}/call-rate": {"json": {"rate": None}},
             "POST /api/admin/rate-cards": {
+                "files": {"file": ("card.csv", b"prefix,rate\n91,10\n")}
+            },
+            "POST /api/admin/rate-cards/preview": {
                 "files": {"file": ("card.csv", b"prefix,rate\n91,10\n")}
             },
             "POST /api/admin/rate-cards/activate": {"json": {"version": None}},

@@ -127,6 +127,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/api/do-not-call/upload": {"list": "own", "note": "from the register"},
     "/api/campaigns/preview": {},
     "/api/admin/rate-cards": {"note": "January"},
+    "/api/admin/rate-cards/preview": {},
 }
 
 # Read byte by byte, whatever they are said to be: the signature is over the bytes.

@@ -19,12 +19,12 @@ export function Preview({ found }) {
 /** @param {{found: any}} props */
 function Refused({ found }) {
   const columns = [
-    { title: t("rates.line"), isNumber: true, show: (/** @type {any} */ row) => count(row.row) },
+    { title: t("rates.line"), show: (/** @type {any} */ row) => count(row.row) },
     { title: t("rates.column"), show: (/** @type {any} */ row) => html`<bdi>${row.column || "—"}</bdi>` },
     { title: t("rates.value"), isMinor: true, show: (/** @type {any} */ row) => html`<bdi class="mono xs">${row.value}</bdi>` },
     { title: t("rates.mistake"), show: (/** @type {any} */ row) => html`<bdi>${row.message}</bdi>` },
   ];
-  return html`<div class="notice bad" role="alert"><${Icon} name="warn" /><div><strong>${t("rates.refused", { count: count(found.errors_count) })}</strong><span class="sub small">${t("rates.refused_why")}</span></div></div>
+  return html`<div class="notice bad" role="alert"><${Icon} name="warn" /><div><strong>${t("rates.refused", { count: found.errors_count })}</strong><span class="sub small">${t("rates.refused_why")}</span></div></div>
     <${Table} caption=${t("rates.mistakes")} columns=${columns} rows=${found.errors} id=${(/** @type {any} */ row) => `${row.row} ${row.column} ${row.code}`} />
     ${found.errors_count > found.errors.length ? html`<p class="small muted">${t("rates.only_first", { count: count(found.errors.length) })}</p>` : null}`;
 }
@@ -41,7 +41,7 @@ function Week({ week }) {
       <div><dt>${t("rates.week_now")}</dt><dd class="money">${money(now)}</dd></div>
       <div class="due"><dt>${t("rates.week_change")}</dt><dd class="money">${money(change, { sign: true })}${then > 0 ? ` (${change >= 0 ? "+" : "−"}${percent(Math.abs(change) / then)})` : ""}</dd></div></dl>
     <p class="small muted">${t(week.is_all ? "rates.week_of" : "rates.week_sample", { calls: count(week.calls), time: duration(week.seconds), since: time(week.since) })} ${week.own_rate ? t("rates.week_own", { count: count(week.own_rate) }) : ""}</p>`}
-    ${week.unrated ? html`<div class="notice bad" role="status"><${Icon} name="warn" /><div><strong>${t("rates.week_unrated", { count: count(week.unrated) })}</strong><span class="sub small">${t("rates.week_unrated_where", { prefixes: week.unrated_prefixes.map((/** @type {string} */ one) => `+${one}…`).join(", ") })}</span></div></div>` : null}</div>`;
+    ${week.unrated ? html`<div class="notice bad" role="status"><${Icon} name="warn" /><div><strong>${t("rates.week_unrated", { count: week.unrated })}</strong><span class="sub small">${t("rates.week_unrated_where", { prefixes: week.unrated_prefixes.map((/** @type {string} */ one) => `+${one}…`).join(", ") })}</span></div></div>` : null}</div>`;
 }
 
 const terms = (/** @type {any} */ price) => {
@@ -76,7 +76,7 @@ function Difference({ difference }) {
   ];
   return html`<div class="stack tight"><h3>${against}</h3>
     ${kind ? html`<${Chips} label=${against} value=${kind} options=${kinds.map((one) => [one, t(`rates.kinds.${one}`, { number: count(difference[`${one}_count`]) })])} onChoose=${setChosen} />
-      <p class="small muted">${t("rates.same", { number: count(difference.same_count) })} ${difference[`${kind}_count`] > difference[kind].length ? t("rates.only_shown", { count: count(difference[kind].length) }) : ""}</p>
+      <p class="small muted">${t("rates.same", { count: difference.same_count })} ${difference[`${kind}_count`] > difference[kind].length ? t("rates.only_shown", { count: count(difference[kind].length) }) : ""}</p>
       <${Table} caption=${against} columns=${columns} rows=${difference[kind]} id=${(/** @type {any} */ row) => row.prefix} />`
       : html`<${Empty} icon="check" title=${t("rates.no_difference")} />`}</div>`;
 }

@@ -41,7 +41,7 @@ function Week({ week }) {
       <div><dt>${t("rates.week_now")}</dt><dd class="money">${money(now)}</dd></div>
       <div class="due"><dt>${t("rates.week_change")}</dt><dd class="money">${money(change, { sign: true })}${then > 0 ? ` (${change >= 0 ? "+" : "−"}${percent(Math.abs(change) / then)})` : ""}</dd></div></dl>
     <p class="small muted">${t(week.is_all ? "rates.week_of" : "rates.week_sample", { calls: count(week.calls), time: duration(week.seconds), since: time(week.since) })} ${week.own_rate ? t("rates.week_own", { count: count(week.own_rate) }) : ""}</p>`}
-    ${week.unrated ? html`<div class="notice bad" role="status"><${Icon} name="warn" /><div><strong>${t("rates.week_unrated", { count: week.unrated })}</strong><span class="sub small">${t("rates.week_unrated_where", { prefixes: week.unrated_prefixes.map((/** @type {string} */ one) => `+${one}…`).join(", ") })}</span></div></div>` : null}</div>`;
+    ${week.unrated ? html`<div class="notice bad" role="status"><${Icon} name="warn" /><div><strong>${t("rates.week_unrated", { count: week.unrated })}</strong><span class="sub small">${t("rates.week_unrated_where", { prefixes: week.unrated_prefixes.map((/** @type {string} */ one) => `+${one}`).join(", ") })}</span></div></div>` : null}</div>`;
 }
 
 const terms = (/** @type {any} */ price) => {

@@ -46,6 +46,7 @@ function codewords(/** @type {Uint8Array} */ bytes, /** @type {[number, number, 
   const room = perBlock * blocks * 8;
   put(0, Math.min(4, room - bits.length));
   while (bits.length % 8) bits.push(0);
+  /** @type {number[]} */
   const data = [];
   for (let i = 0; i < bits.length; i += 8) data.push(parseInt(bits.slice(i, i + 8).join(""), 2));
   for (let pad = 0; data.length < perBlock * blocks; pad += 1) data.push(pad % 2 ? 0x11 : 0xec);

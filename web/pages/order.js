@@ -19,7 +19,7 @@ import { canBePaid, OrderTag, stateOf } from "./payments_states.js";
 const OPEN_MS = 4_000;
 const REFUNDING_MS = 5_000;
 
-/** What Razorpay says of the payment that paid: its fee and tax, where it has told them. @param {{of: ReturnType<typeof useData>}} props */
+/** What Razorpay says of the payment that paid: its fee and tax, where it has told them. @param {{of: {data: any, problem: any}}} props */
 function Fee({ of }) {
   const payment = of.data;
   if (!payment) return html`<p class="small muted">${t(of.problem ? "payments.fee_unreadable" : "states.loading")}</p>`;

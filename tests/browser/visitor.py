@@ -115,7 +115,7 @@ async def axe_in_both_themes(page: Page, where: str = "") -> list[str]:
     """What axe finds, light and dark."""
     found = []
     for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.emulate_media(color_scheme=scheme)
         found += [f"{scheme} {line}" for line in await axe(page, where)]
     return found
 

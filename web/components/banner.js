@@ -14,5 +14,5 @@ export function Banner() {
   const parts = [];
   if (mode && mode !== "live") parts.push(t(mode === "sandbox" ? "banner.sandbox" : "banner.test"));
   if (network === "simulator") parts.push(t("banner.simulator"));
-  return parts.length ? html`<div class="banner" role="note">${parts.join(" ")}</div>` : null;
+  return parts.length ? html`<aside class="banner" aria-label=${t("banner.label")}>${parts.join(" ")}</aside>` : null;
 }

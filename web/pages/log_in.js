@@ -13,9 +13,9 @@ export function Door({ title, children }) {
     document.title = `${title} · ${t("product")}`;
   }, [title]);
   return html`<div class="door">
-    <div class="story"><div class="brand"><${Logo} /><span>${t("product")}</span></div>
+    <aside class="story" aria-label=${t("product")}><div class="brand"><${Logo} /><span>${t("product")}</span></div>
       <div><p class="headline">${t("door.headline")}</p><p>${t("door.story")}</p></div>
-      <p class="small muted">${t("door.small")}</p></div>
+      <p class="small muted">${t("door.small")}</p></aside>
     <main id="main"><div class="card door-card"><h1>${title}</h1>${children}</div></main>
   </div>`;
 }

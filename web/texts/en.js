@@ -5,7 +5,7 @@ export default {
   product: "Wallet",
   actions: { again: "Try again", cancel: "Cancel", close: "Close", log_in: "Log in", log_out: "Log out", recharge: "Recharge", reload: "Load the page again", csv: "Download CSV", save: "Save", all: "All", show: "Show", back: "Back" },
   balance: { balance: "Balance", held: "Reserved for calls", available: "Available", due: "Due" },
-  banner: { sandbox: "Sandbox: no real money is paid.", test: "Razorpay's test mode: no real money is paid.", simulator: "The telephone network is a simulator: nobody is called." },
+  banner: { label: "How this service runs", sandbox: "Sandbox: no real money is paid.", test: "Razorpay's test mode: no real money is paid.", simulator: "The telephone network is a simulator: nobody is called." },
   chart: { as_table: "Show as table", as_chart: "Show as chart", when: "When", most: "most: {most}", summary: "{title}, {from} to {to}; at most {most}" },
   fields: { name: "Name", email: "E-mail", password: "Password", password_hint: "At least 8 characters, not one of the most common ones.", phone_optional: "Telephone (optional)", totp: "Code of your second factor", totp_hint: "From your authenticator app, or a recovery code.", reason: "Reason", reason_hint: "It is kept in the audit log.", reason_missing: "Say why first.", from: "From", to: "To" },
   roles: { user: "User", operator: "Operator", admin: "Admin" },

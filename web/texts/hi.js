@@ -5,7 +5,7 @@ export default {
   product: "वॉलेट",
   actions: { again: "फिर कोशिश करें", cancel: "रद्द करें", close: "बंद करें", log_in: "लॉग इन", log_out: "लॉग आउट", recharge: "रिचार्ज", reload: "पेज फिर लोड करें", csv: "CSV डाउनलोड", save: "सहेजें", all: "सभी", show: "दिखाएँ", back: "वापस" },
   balance: { balance: "शेष राशि", held: "कॉल के लिए आरक्षित", available: "उपलब्ध", due: "बकाया" },
-  banner: { sandbox: "सैंडबॉक्स: असली पैसा नहीं लगता।", test: "Razorpay का टेस्ट मोड: असली पैसा नहीं लगता।", simulator: "टेलीफ़ोन नेटवर्क एक सिमुलेटर है: किसी को कॉल नहीं जाती।" },
+  banner: { label: "यह सेवा कैसे चल रही है", sandbox: "सैंडबॉक्स: असली पैसा नहीं लगता।", test: "Razorpay का टेस्ट मोड: असली पैसा नहीं लगता।", simulator: "टेलीफ़ोन नेटवर्क एक सिमुलेटर है: किसी को कॉल नहीं जाती।" },
   chart: { as_table: "तालिका दिखाएँ", as_chart: "चार्ट दिखाएँ", when: "कब", most: "सबसे अधिक: {most}", summary: "{title}, {from} से {to}; सबसे अधिक {most}" },
   fields: { name: "नाम", email: "ई-मेल", password: "पासवर्ड", password_hint: "कम से कम 8 अक्षर, बहुत आम पासवर्ड नहीं।", phone_optional: "टेलीफ़ोन (वैकल्पिक)", totp: "दूसरे प्रमाण का कोड", totp_hint: "ऑथेंटिकेटर ऐप से, या रिकवरी कोड।", reason: "कारण", reason_hint: "यह ऑडिट लॉग में रखा जाता है।", reason_missing: "पहले कारण लिखें।", from: "से", to: "तक" },
   roles: { user: "उपयोगकर्ता", operator: "ऑपरेटर", admin: "एडमिन" },

@@ -998,14 +998,6 @@ async def _settle_all(payment_id: str) -> None:
 # --- reading ------------------------------------------------------------------------------------
 
 
-async def get_dispute(dispute_id: str) -> Dispute:
-    """A dispute that we know. Raises NotFound."""
-    found = await _find(dispute_id)
-    if found is None:
-        raise NotFound("There is no such dispute.")
-    return found
-
-
 async def find_dispute_state(dispute_id: str) -> DisputeState | None:
     """The state of a dispute's money; None when we do not know the dispute."""
     found = await _find(dispute_id)
@@ -1019,7 +1011,7 @@ async def find_disputes_of_payments(payment_ids: list[str]) -> list[Dispute]:
     return sorted(records, key=lambda each: (each["created_at"], each["_id"]))
 
 
-async def get_dispute(dispute_id: str, user_id: str | None) -> Dispute:
+async def get_dispute(dispute_id: str, user_id: str | None = None) -> Dispute:
     """The dispute, when it is of this user's payment (None: any user's). Raises NotFound."""
     found = await _find(dispute_id)
     if found is None or user_id not in (None, found["user_id"]):

@@ -16,8 +16,7 @@ const KINDS = { waits_for_second_admin: "warn", posted: "ok", rejected: "bad" };
 const columns = () => [
   { title: t("users.by_hand.what"), show: (/** @type {any} */ row) => html`<strong>${named("users.by_hand.actions", row.action)}</strong>${row.amount !== undefined && row.amount !== null ? html` <span class="num">${shownRupees(row.amount)}</span>` : null}
     ${row.status ? html` <${Tag} kind=${KINDS[row.status] ?? ""}>${named("users.by_hand.states", row.status)}<//>` : null}<span class="sub"><bdi>${row.reason}</bdi></span>` },
-  { title: t("users.by_hand.who"), show: (/** @type {any} */ row) => html`<${UserLink} id=${row.by} />${row.decided_by ? html`<span class="sub">${t("users.by_hand.decided")} <${UserLink} id=${row.decided_by} /></span>` : null}` },
-  { title: t("users.by_hand.when"), show: (/** @type {any} */ row) => time(row.at) },
+  { title: t("users.by_hand.who"), show: (/** @type {any} */ row) => html`<${UserLink} id=${row.by} /><span class="sub">${time(row.at)}</span>${row.decided_by ? html`<span class="sub">${t("users.by_hand.decided")} <${UserLink} id=${row.decided_by} /></span>` : null}` },
   { title: t("users.by_hand.transaction"), isMinor: true, show: (/** @type {any} */ row) => (row.transaction_id ? html`<a class="mono" href=${`/transactions/${row.transaction_id}`}>${shortId(row.transaction_id)}</a>` : row.subject_id ? html`<span class="mono">${shortId(row.subject_id)}</span>` : "—") },
 ];
 

@@ -18,7 +18,7 @@ import { say } from "./toast.js";
 export function UserLink({ id }) {
   if (!id) return html`—`;
   if (!id.startsWith("usr_")) return html`<bdi>${id}</bdi>`;
-  return html`<a class="mono" href=${`/admin/users/${encodeURIComponent(id)}`} title=${id}>${id === me.value?.id ? t("users.you") : shortId(id)}</a>`;
+  return html`<a class="mono nowrap" href=${`/admin/users/${encodeURIComponent(id)}`} title=${id}>${id === me.value?.id ? t("users.you") : shortId(id)}</a>`;
 }
 
 /** Why this admin may not decide about it; null when they may. */

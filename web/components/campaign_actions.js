@@ -86,7 +86,7 @@ function Question({ deed, campaign, onClose, onDone }) {
   const work = (/** @type {string} */ key) => (deed === "delete" ? request("DELETE", pathOf(campaign), { key }) : moved(campaign, deed === "retry" ? "retry-unreached" : "cancel", key));
   const { counts } = campaign;
   const left = (counts?.pending ?? 0) + (counts?.retry_wait ?? 0);
-  return html`<${Ask} title=${t(`campaigns.ask.${deed}`)} action=${t(`campaigns.ask.${deed}_now`, { count: count(deed === "retry" ? unreachedOf(counts) : left) })} kind=${deed === "retry" ? "primary" : "danger"} work=${work} onDone=${onDone} onClose=${onClose}>
+  return html`<${Ask} title=${t(`campaigns.ask.${deed}`)} action=${t(`campaigns.ask.${deed}_now`, { count: count(deed === "retry" ? unreachedOf(counts) : left) })} kind=${deed === "retry" ? "primary" : "danger"} dismiss=${t("campaigns.ask.leave")} work=${work} onDone=${onDone} onClose=${onClose}>
     <p><strong><bdi>${campaign.name}</bdi></strong></p>
     <p>${t(`campaigns.ask.${deed}_story`, { left: count(left), live: count(counts?.in_call), count: count(unreachedOf(counts)), spent: shownRupees(campaign.spent) })}</p><//>`;
 }

@@ -75,7 +75,7 @@ export function HeatMap({ cells }) {
 const rateColumns = () => [
   { title: t("campaigns.heat.dialled"), isNumber: true, show: (/** @type {any} */ one) => count(one.dialled) },
   { title: t("campaigns.heat.answered"), isNumber: true, show: (/** @type {any} */ one) => count(one.answered) },
-  { title: t("campaigns.figures.connect_rate"), isNumber: true, show: (/** @type {any} */ one) => percent(one.connect_rate) },
+  { title: t("campaigns.figures.rate"), isNumber: true, show: (/** @type {any} */ one) => percent(one.connect_rate) },
 ];
 
 /** By attempt, by caller id, by how the calls ended. @param {{calls: any}} props */

@@ -74,7 +74,7 @@ function Review({ draft }) {
   return html`<div class="grid g2 wide-left"><div class="stack">
       <section class="card"><header><h2>${t("campaigns.review.check")}</h2></header><div class="body stack">
         ${checked.problem ? html`<${Failed} problem=${checked.problem} retry=${checked.reload} />` : found ? html`<${Findings} problems=${found.problems} refused=${`${path}/rejected?excel=true`} />` : html`<${Loading} lines=${2} />`}</div></section>
-      <section class="card"><header><h2>${t("campaigns.review.summary")}</h2></header><div class="body"><${CampaignSummary} campaign=${draft} mend=${goTo} /></div></section></div>
+      <section class="card"><header><h2>${t("campaigns.review.summary")}</h2></header><div class="body"><${CampaignSummary} campaign=${draft} mend=${goTo} isStored=${wizard.value.file === null} /></div></section></div>
     <section class="card"><header><h2>${t("campaigns.review.cost")}</h2></header><div class="body stack">
       ${found ? html`<${CampaignEstimate} estimate=${found.estimate} seconds=${seconds} onSeconds=${setSeconds} />` : html`<${Loading} lines=${4} />`}
       ${recharge_paise ? html`<div><button type="button" class="btn" onClick=${() => void recharge({ shortfall_paise: recharge_paise }).then((isPaid) => isPaid && checked.reload())}>${t("campaigns.review.recharge", { amount: money(recharge_paise) })}</button></div>` : null}

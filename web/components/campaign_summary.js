@@ -39,7 +39,7 @@ function rowsOf(/** @type {any} */ campaign) {
     [t("campaigns.summary.keys"), keys.join(" · "), "message"],
     [t("campaigns.message.machine"), campaign.machine_detection ? t(`campaigns.message.machines.${campaign.machine_detection}`) : "", "message"],
     [t("campaigns.message.max_duration"), campaign.max_duration_seconds ? duration(campaign.max_duration_seconds) : "", "message"],
-    [t("campaigns.when.purpose"), named("campaigns.purposes", campaign.purpose), "when"],
+    [t("campaigns.when.purpose"), named("campaigns.purposes", campaign.purpose), "purpose"],
     [t("campaigns.summary.window"), campaign.window ? windowText(campaign.window) : t("campaigns.summary.hours_of_purpose"), "when"],
     [t("campaigns.summary.start"), campaign.started_at ? time(campaign.started_at) : campaign.start_at ? time(campaign.start_at) : t("campaigns.summary.at_once"), "when"],
     [t("campaigns.summary.end"), campaign.end_at ? time(campaign.end_at) : t("campaigns.summary.until_done"), "when"],
@@ -51,9 +51,13 @@ function rowsOf(/** @type {any} */ campaign) {
   return rows.filter(([, value]) => value !== "");
 }
 
-/** @param {{campaign: any, mend?: (step: string) => void}} props `mend`: what goes to the step that changes it */
-export function CampaignSummary({ campaign, mend }) {
+/**
+ * @param {{campaign: any, mend?: (step: string) => void, isStored?: boolean}} props
+ *   `mend`: what goes to the step that changes it; `isStored`: its list and purpose stay as they are
+ */
+export function CampaignSummary({ campaign, mend, isStored = false }) {
+  const fixed = ["check", ...(isStored ? ["purpose"] : [])];
   return html`<${Facts} rows=${rowsOf(campaign).map(([name, value, step]) => [name, mend
-    ? html`<div class="row spread top-aligned"><div class="grow">${value}</div>${step === "check" ? null : html`<button type="button" class="link small" aria-label=${t("campaigns.review.change_what", { what: name })} onClick=${() => mend(step)}>${t("campaigns.review.change")}</button>`}</div>`
+    ? html`<div class="row spread top-aligned"><div class="grow">${value}</div>${fixed.includes(step) ? null : html`<button type="button" class="link small" aria-label=${t("campaigns.review.change_what", { what: name })} onClick=${() => mend(step === "purpose" ? "when" : step)}>${t("campaigns.review.change")}</button>`}</div>`
     : value])} />`;
 }

@@ -31,10 +31,10 @@ export function Dialog({ title, onClose, children, isWide = false }) {
 /**
  * Ask before something is done: what will happen, a reason where one is kept, one button that says it.
  *
- * @param {{title: string, children?: any, action: string, kind?: string, needsReason?: boolean, reasonHint?: string,
+ * @param {{title: string, children?: any, action: string, kind?: string, needsReason?: boolean, reasonHint?: string, dismiss?: string,
  *   work: (key: string, reason: string) => Promise<any>, onDone: (answer: any) => void, onClose: () => void}} props
  */
-export function Ask({ title, children, action, kind = "primary", needsReason = false, reasonHint, work, onDone, onClose }) {
+export function Ask({ title, children, action, kind = "primary", needsReason = false, reasonHint, dismiss, work, onDone, onClose }) {
   const [reason, setReason] = useState("");
   const deed = useAction(work);
   const send = async (/** @type {Event} */ event) => {
@@ -48,7 +48,7 @@ export function Ask({ title, children, action, kind = "primary", needsReason = f
       ${needsReason ? html`<${Field} label=${t("fields.reason")} hint=${reasonHint ?? t("fields.reason_hint")} value=${reason} onInput=${setReason} required maxlength="500" />` : null}
       ${deed.problem ? html`<${Failed} problem=${deed.problem} />` : null}
       <div class="row"><${Button} type="submit" kind=${kind} isBusy=${deed.isBusy} off=${needsReason && !reason.trim() ? t("fields.reason_missing") : null}>${action}<//>
-        <${Button} kind="quiet" onClick=${onClose}>${t("actions.cancel")}<//></div>
+        <${Button} kind="quiet" onClick=${onClose}>${dismiss ?? t("actions.cancel")}<//></div>
     </form>
   <//>`;
 }

@@ -54,7 +54,8 @@ function Filters() {
 function Name({ campaign }) {
   return html`<a href=${hrefOf(campaign)} class="strong"><bdi class="clamp">${campaign.name}</bdi></a>
     <span class="sub">${time(campaign.started_at ?? campaign.created_at)} · ${named("campaigns.purposes", campaign.purpose)}${campaign.archived_at ? ` · ${t("campaigns.is_archived")}` : ""}</span>
-    ${isStaff.value ? html`<a class="sub mono" href=${`/admin/users/${encodeURIComponent(campaign.user_id)}`}>${shortId(campaign.user_id)}</a>` : null}`;
+    ${isStaff.value ? html`<a class="sub mono" href=${`/admin/users/${encodeURIComponent(campaign.user_id)}`}>${shortId(campaign.user_id)}</a>` : null}
+    <div class="only-s block"><${StatusTag} campaign=${campaign} /><${HowFar} campaign=${campaign} /></div>`;
 }
 
 /** @param {{campaign: any}} props */
@@ -77,7 +78,7 @@ export default function CampaignsPage() {
   const now = useToldOf(list);
   const columns = [
     { title: t("campaigns.campaign"), show: (/** @type {any} */ one) => html`<${Name} campaign=${one} />` },
-    { title: t("campaigns.state"), show: (/** @type {any} */ one) => html`<${StatusTag} campaign=${one} />${waitText(one) && one.status !== "scheduled" ? html`<span class="sub wait">${waitText(one, { withTime: false })}</span>` : null}<div class="only-s block"><${HowFar} campaign=${one} /></div>` },
+    { title: t("campaigns.state"), isMinor: true, show: (/** @type {any} */ one) => html`<${StatusTag} campaign=${one} />${waitText(one) && one.status !== "scheduled" ? html`<span class="sub wait">${waitText(one, { withTime: false })}</span>` : null}` },
     { title: t("campaigns.how_far"), isMinor: true, show: (/** @type {any} */ one) => html`<${HowFar} campaign=${one} />` },
     { title: t("campaigns.spent"), isNumber: true, isMinor: true, show: (/** @type {any} */ one) => spentText(one) },
     { title: t("campaigns.more"), show: (/** @type {any} */ one) => (mayChange(one) ? html`<${RowMenu} campaign=${one} reload=${list.reload} />` : null) },

@@ -68,7 +68,7 @@ function Form({ campaign }) {
     <section class="card"><header><h2>${t("campaigns.when.retries")}</h2></header><div class="body"><${RetryFields} ...${all} /></div></section>
     <section class="card"><header><h2>${t("campaigns.when.pace")}</h2></header><div class="body"><${PaceFields} ...${all} /></div></section>
     <${Fixed} campaign=${campaign} />
-    ${save.problem ? html`<${Failed} problem=${save.problem} />${Object.entries(save.problem.fields).map(([name, message]) => html`<p key=${name} class="small error-text"><span class="mono">${name}</span>: ${message}</p>`)}` : null}
+    ${save.problem ? html`<${Failed} problem=${save.problem} />${Object.entries(save.problem.fields).slice(1).map(([name, message]) => html`<p key=${name} class="small error-text"><span class="mono">${name}</span>: ${message}</p>`)}` : null}
     <div class="row"><${Button} type="submit" kind="primary" isBusy=${save.isBusy} off=${off}>${t("campaigns.edit.save", { count: count(Object.keys(changes).length) })}<//><a class="btn quiet" href=${hrefOf(campaign)}>${t("actions.cancel")}</a></div></form>`;
 }
 

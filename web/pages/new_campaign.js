@@ -67,7 +67,7 @@ function SaveFailed({ problem }) {
   const fields = Object.entries(problem.fields);
   const step = stepOf(fields[0]?.[0] ?? problem.code);
   return html`<div class="stack tight"><${Failed} problem=${problem} />
-    ${fields.map(([name, message]) => html`<p key=${name} class="small error-text"><span class="mono">${name}</span>: ${message}</p>`)}
+    ${fields.slice(1).map(([name, message]) => html`<p key=${name} class="small error-text"><span class="mono">${name}</span>: ${message}</p>`)}
     ${step === "when" ? null : html`<div><button type="button" class="btn" onClick=${() => goTo(step)}>${t("campaigns.review.mend", { step: t(`campaigns.steps.${step}`) })}</button></div>`}</div>`;
 }
 

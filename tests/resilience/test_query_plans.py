@@ -165,7 +165,7 @@ async def lists(service: Service, person: Person, admin: Person) -> None:
         f"/api/admin/users/{person.id}/adjustments": {},
     }.items():
         await combined(service, admin, path, filters)
-    for path in ("metrics", "reconciliation", "audit", f"audit?user_id={person.id}"):
+    for path in ("metrics", "networks", "reconciliation", "audit", f"audit?user_id={person.id}"):
         assert (await service.get(f"/api/admin/{path}", admin)).status_code == 200
 
 

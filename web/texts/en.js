@@ -378,7 +378,7 @@ export default {
     live: "Live calls", talking: "{count} talking", rate: "New calls a second", placed: "{count} in the last minute", per_user: "Calls at once, a user", per_user_hint: "unless an admin has set another limit", breakers: "Out of service", breakers_hint: "networks and Razorpay",
     recorded: "From what is recorded: this page asks nothing of the networks. It is read again every 3 seconds.",
     names: { simulator: "Simulator", twilio: "Twilio", plivo: "Plivo", exotel: "Exotel" }, chosen: "New calls go here",
-    states: { accepting: "Takes calls", resting: "No calls go there", trying: "Being tried", answering: "Answers" },
+    states: { accepting: "Takes calls", resting: "No calls go there", trying: "Being tried", answering: "Answers", failing: "Does not answer" },
     reasons: { provider_unreachable: "The network is not reached", provider_does_not_answer: "The network does not answer", provider_credentials_refused: "The network refuses our credentials", provider_account_suspended: "The network has suspended our account", provider_misconfigured: "The network does not know our account or caller id", provider_country_not_enabled: "Our account may not call this country", provider_busy: "The network is busy" },
     since: "Since {when}.", until: "At {when} one call tries it; when that is taken, calls go there again.", trying: "The next call tries it; when that is taken, calls go there again.",
     ends_by_itself: "It ends by itself; until then single calls are refused and campaigns wait.", ends_by_you: "It ends when the account is put in order at the network; until then single calls are refused and campaigns wait.",

@@ -378,7 +378,7 @@ export default {
     live: "चल रही कॉल", talking: "{count} पर बातचीत", rate: "प्रति सेकंड नई कॉल", placed: "पिछले मिनट में {count}", per_user: "एक साथ कॉल, प्रति उपयोगकर्ता", per_user_hint: "जब तक एडमिन ने दूसरी सीमा न रखी हो", breakers: "सेवा से बाहर", breakers_hint: "नेटवर्क और Razorpay",
     recorded: "जो दर्ज है उसी से: यह पेज नेटवर्क से कुछ नहीं पूछता। हर 3 सेकंड में फिर पढ़ा जाता है।",
     names: { simulator: "सिमुलेटर", twilio: "Twilio", plivo: "Plivo", exotel: "Exotel" }, chosen: "नई कॉल यहाँ जाती हैं",
-    states: { accepting: "कॉल लेता है", resting: "यहाँ कोई कॉल नहीं जाती", trying: "आज़माया जा रहा है", answering: "जवाब देता है" },
+    states: { accepting: "कॉल लेता है", resting: "यहाँ कोई कॉल नहीं जाती", trying: "आज़माया जा रहा है", answering: "जवाब देता है", failing: "जवाब नहीं देता" },
     reasons: { provider_unreachable: "नेटवर्क तक पहुँच नहीं", provider_does_not_answer: "नेटवर्क जवाब नहीं देता", provider_credentials_refused: "नेटवर्क हमारी पहचान नहीं मानता", provider_account_suspended: "नेटवर्क ने हमारा खाता रोका है", provider_misconfigured: "नेटवर्क हमारा खाता या कॉलर id नहीं जानता", provider_country_not_enabled: "हमारा खाता इस देश को कॉल नहीं कर सकता", provider_busy: "नेटवर्क व्यस्त है" },
     since: "{when} से।", until: "{when} पर एक कॉल इसे आज़माती है; लग जाने पर कॉल फिर जाती हैं।", trying: "अगली कॉल इसे आज़माती है; लग जाने पर कॉल फिर जाती हैं।",
     ends_by_itself: "यह अपने आप ख़त्म होता है; तब तक अकेली कॉल मना होती हैं और अभियान इंतज़ार करते हैं।", ends_by_you: "नेटवर्क पर खाता ठीक होने पर यह ख़त्म होता है; तब तक अकेली कॉल मना होती हैं और अभियान इंतज़ार करते हैं।",

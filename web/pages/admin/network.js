@@ -13,6 +13,8 @@ import { named, t } from "../../core/texts.js";
 const AGAIN_MS = 3_000;
 /** @type {Record<string, string>} */
 const KINDS = { accepting: "ok", resting: "bad", trying: "warn", answering: "ok" };
+/** Reasons that end when somebody puts the account in order. */
+const OF_THE_ACCOUNT = ["provider_credentials_refused", "provider_account_suspended", "provider_misconfigured", "provider_country_not_enabled"];
 const TALKING = "in_progress";
 
 const sum = (/** @type {Record<string, number>} */ counts) => Object.values(counts).reduce((all, one) => all + one, 0);
@@ -46,7 +48,7 @@ function Trouble({ of }) {
   return html`<div class=${`notice ${of.state === "resting" ? "bad" : ""}`} role="status"><${Icon} name="warn" /><div>
     <strong>${named("network.reasons", of.reason)}</strong>
     <span class="sub small">${t("network.since", { when: time(of.since, { seconds: true }) })} ${of.state === "resting" ? t("network.until", { when: time(of.until, { seconds: true }) }) : t("network.trying")}</span>
-    <span class="sub small">${t(of.reason === "provider_unreachable" || of.reason === "provider_does_not_answer" ? "network.ends_by_itself" : "network.ends_by_you")}</span></div></div>`;
+    <span class="sub small">${t(OF_THE_ACCOUNT.includes(of.reason) ? "network.ends_by_you" : "network.ends_by_itself")}</span></div></div>`;
 }
 
 /** So many of at most so many, as a bar with words. @param {{title: string, value: number, most: number | null, of: string}} props */
@@ -74,7 +76,7 @@ function Network({ of }) {
 /** @param {{of: any}} props */
 function Razorpay({ of }) {
   const isResting = of.state !== "answering";
-  return html`<section class="card"><header><h2>Razorpay</h2><span class="row tight"><${Tag}>${named("network.modes", of.mode)}<//><${Tag} kind=${isResting ? "bad" : "ok"}>${named("network.states", of.state)}<//></span></header>
+  return html`<section class="card"><header><h2>Razorpay</h2><span class="row tight"><${Tag}>${named("network.modes", of.mode)}<//><${Tag} kind=${isResting ? "bad" : "ok"}>${t(isResting ? "network.states.failing" : "network.states.answering")}<//></span></header>
     <div class="body stack">${isResting ? html`<div class="notice bad" role="status"><${Icon} name="warn" /><div><strong>${t("network.razorpay_rests")}</strong><span class="sub small">${t("network.razorpay_again", { wait: duration(of.retry_after_seconds) })}</span></div></div>` : html`<p class="small muted">${t("network.razorpay_answers")}</p>`}
       <${Facts} rows=${[
         [t("network.requests"), of.requests_per_second === null ? t("network.no_limit") : html`<span class="num">${t("network.a_second_most", { most: count(of.requests_per_second) })}</span>`],

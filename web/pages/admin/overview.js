@@ -26,7 +26,7 @@ export default function OverviewPage() {
     <${Wallets} of=${current} />
     <div class="row spread"><h2>${t("overview.in_range", { range: shownRange(now) })}</h2>
       <div class="row"><${RangePicker} /><a class="btn" href=${address("/api/admin/metrics/download", dates)} download><${Icon} name="down" />${t("overview.csv")}</a></div></div>
-    ${earlier.problem ? html`<${Failed} problem=${earlier.problem} retry=${earlier.reload} />` : null}
+    ${earlier.problem && current.data ? html`<${Failed} problem=${earlier.problem} retry=${earlier.reload} />` : null}
     <${Shown} of=${current} lines=${8}>${(/** @type {any} */ found) => html`
       <${Figures} found=${found} before=${earlier.data} />
       <p class="small muted">${t("overview.compared", { range: shownRange(before) })}${now.to === dateInIndia() ? ` ${t("overview.not_over")}` : ""}</p>
@@ -53,7 +53,7 @@ function Wallets({ of }) {
   return html`<div class="grid g2">
     <section class="card balance"><div class="body"><h2 class="muted">${t("overview.total")}</h2>
       <div class="figure money">${money(balance_paise)}</div>
-      <p class="small muted">${t("overview.wallets", { count: count(found?.users) })}</p>
+      ${found ? html`<p class="small muted">${t("overview.wallets", { count: count(found.users) })}</p>` : null}
       <${BalanceParts} balance=${parts} /></div></section>
     <section class="card"><header><h2>${t("overview.now")}</h2></header><div class="body"><ul class="plain">
       ${rows.map(([key, value, href]) => html`<li key=${key} class="row spread"><a href=${href}>${t(`overview.nows.${key}`)}</a>

@@ -58,7 +58,7 @@ function Wallet({ user, onChoose }) {
   const parts = { balance_paise: paise(user.balance) ?? 0, held_paise: paise(user.held) ?? 0, available_paise: paise(user.available) ?? 0, due_paise: paise(user.due) ?? 0 };
   return html`<section class="card balance"><div class="body stack"><div><h2 class="muted">${t("balance.available")}</h2>
       <div class="figure money">${money(parts.available_paise)}</div>
-      ${user.low_balance ? html`<${Tag} kind="warn">${t("users.low")}<//>` : null}</div>
+      ${user.low_balance && user.role === "user" ? html`<${Tag} kind="warn">${t("users.low")}<//>` : null}</div>
     <${BalanceParts} balance=${parts} />
     <p class="small muted">${t("users.counts", { refunds: count(user.counts.refunds), disputes: count(user.counts.disputes) })} <a href="/admin/books">${t("nav.books")}</a></p>
     ${isAdmin.value ? html`<div class="row"><${Deeds} user=${user} deeds=${[user.frozen ? "unfreeze" : "freeze", "rate"]} onChoose=${onChoose} /></div>` : null}</div></section>`;

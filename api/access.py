@@ -145,6 +145,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     # wallet
     ("GET", "/api/wallet/balance"): _everyone("wallet:read"),
     ("GET", "/api/wallet/call-rate"): _everyone("wallet:read"),
+    ("GET", "/api/wallet/days"): _everyone("wallet:read"),
     ("POST", "/api/wallet/set-call-rate"): _admin(),
     # payments
     ("GET", "/api/payment/razorpay-key"): _everyone("payments:read"),

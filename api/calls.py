@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api import problems
 from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
-from api.fields import Instant, Message, Phone, RequestModel, RupeesOut
+from api.fields import Instant, Message, Phone, RequestModel, RupeesOut, number_of
 from api.idempotency import Answer, Idempotent
 from billing import pricing, rates
 from billing.pricing import Rate, Source
@@ -18,6 +18,7 @@ from calls import placing, single_calls
 from calls import records as call_records
 from calls.placing import CallSpec, MachineDetection
 from calls.records import BillingStatus, Call, Status
+from calls.timeline import Step, timeline_of
 from compliance.do_not_call import DoNotCall
 from core import phone_numbers
 from core.database import Document
@@ -164,6 +165,27 @@ class CallOut(BaseModel):
     failure_reason: str | None
 
 
+class StepOut(BaseModel):
+    """Something that happened to a call. `status` is there for what the network reports, with when the
+    report arrived; `held` and `limit_seconds` for a reservation; `key` and `meaning` for a pressed key."""
+
+    at: Instant
+    what: Step
+    status: Status | None
+    received_at: Instant | None
+    held: RupeesOut | None
+    limit_seconds: int | None
+    key: str | None
+    meaning: str | None
+
+
+class CallWithTimelineOut(CallOut):
+    """A call with what happened to it, the oldest first. Calls of older versions lack the moments of
+    their reservations."""
+
+    timeline: list[StepOut]
+
+
 class CallsOut(BaseModel):
     """A page of calls, newest first."""
 
@@ -247,19 +269,28 @@ async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idem
 @router.get(
     "/api/calls",
     response_model=CallsOut,
-    responses=problems.documented(InvalidRequest),
+    responses=problems.documented(InvalidRequest, InvalidNumber),
 )
 async def list_calls(
     user: CurrentUser,
     page: Page,
     status: Status | None = None,
+    number: Annotated[
+        str | None, Query(max_length=40, description="Only calls to this number")
+    ] = None,
+    live: Annotated[bool, Query(description="Only calls that are not over")] = False,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
 ) -> CallsOut:
     """The user's calls, newest first; an operator or admin sees everybody's, or those of
     `user_id`."""
     whose = user_id if sees_everybody(user) else user.id
     found, next_cursor = await call_records.list_calls(
-        whose, status=status, limit=page.limit, cursor=page.cursor
+        whose,
+        status=status,
+        number=None if number is None else number_of(number),
+        is_live=live,
+        limit=page.limit,
+        cursor=page.cursor,
     )
     return CallsOut(calls=[call_out(call) for call in found], next_cursor=next_cursor)
 
@@ -296,12 +327,26 @@ async def quote(user: CurrentUser, body: QuoteIn) -> QuoteOut:
 
 @router.get(
     "/api/calls/{call_id}",
-    response_model=CallOut,
+    response_model=CallWithTimelineOut,
     responses=problems.documented(NotFound),
 )
-async def one_call(call_id: str, user: CurrentUser) -> CallOut:
-    """One call."""
-    return call_out(await _visible(call_id, user))
+async def one_call(call_id: str, user: CurrentUser) -> CallWithTimelineOut:
+    """One call, and its timeline: what happened to it, and when."""
+    call = await _visible(call_id, user)
+    steps = [
+        StepOut(
+            at=step.at,
+            what=step.what,
+            status=step.status,
+            received_at=step.received_at,
+            held=step.held_paise,
+            limit_seconds=step.limit_seconds,
+            key=step.key,
+            meaning=step.meaning,
+        )
+        for step in timeline_of(call)
+    ]
+    return CallWithTimelineOut(**call_out(call).model_dump(), timeline=steps)
 
 
 @router.post(

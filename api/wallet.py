@@ -1,5 +1,6 @@
 """Wallet routes: the balance and the call rate."""
 
+import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -7,7 +8,7 @@ from pydantic import BaseModel
 
 import wallet
 from api import fields, problems
-from api.dependencies import Admin, CurrentUser
+from api.dependencies import Admin, CurrentUser, may_see
 from api.fields import Instant, RateIn, RequestModel, RupeesOut
 from auth import audit_log
 from auth.audit_log import Target
@@ -15,8 +16,9 @@ from billing import rates
 from billing.pricing import Rate, Source
 from billing.rate_cards import DestinationNotRated
 from core import config, money, phone_numbers
-from core.errors import InvalidRequest, invalid
+from core.errors import Forbidden, InvalidRequest, invalid
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
+from reporting import analytics
 
 router = APIRouter(prefix="/api/wallet", tags=["wallet"], route_class=problems.Route)
 
@@ -47,6 +49,59 @@ async def balance(user: CurrentUser) -> BalanceOut:
         minimum_balance=config.settings().minimum_balance_paise,
         low_balance=found.low,
         frozen=found.frozen,
+    )
+
+
+class DayOut(BaseModel):
+    """A day in India. `spent` is what the wallet paid for calls that day, `charged_calls` how many."""
+
+    date: dt.date
+    recharged: RupeesOut
+    recharges: int
+    spent: RupeesOut
+    charged_calls: int
+
+
+class DaysOut(BaseModel):
+    """What a wallet received and paid, day by day, the oldest first; and all of them together."""
+
+    user_id: str
+    recharged: RupeesOut
+    spent: RupeesOut
+    charged_calls: int
+    days: list[DayOut]
+
+
+@router.get("/days", response_model=DaysOut, responses=problems.documented(Forbidden))
+async def days(
+    user: CurrentUser,
+    from_: Annotated[fields.When, Query(alias="from")] = None,
+    to: fields.When = None,
+    user_id: Annotated[
+        str | None, Query(max_length=100, description="Whose; operators and admins only")
+    ] = None,
+) -> DaysOut:
+    """Recharges and spending of each day, over a range of days: the last thirty unless given."""
+    whose = user.id if user_id is None else user_id
+    if not may_see(user, whose):
+        raise Forbidden("Only an operator may look at another user's wallet.")
+    windows = analytics.windows_of(fields.period_of(from_, to))
+    found = await analytics.days_of(whose, windows)
+    return DaysOut(
+        user_id=whose,
+        recharged=sum(day.recharged_paise for day in found.values()),
+        spent=sum(day.spent_paise for day in found.values()),
+        charged_calls=sum(day.charged_call_count for day in found.values()),
+        days=[
+            DayOut(
+                date=date,
+                recharged=day.recharged_paise,
+                recharges=day.recharge_count,
+                spent=day.spent_paise,
+                charged_calls=day.charged_call_count,
+            )
+            for date, day in found.items()
+        ],
     )
 
 

@@ -1,6 +1,7 @@
 """Call lifecycle: state transitions by provider reports, and the one end that is charged."""
 
 import asyncio
+import datetime as dt
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -9,7 +10,15 @@ from typing import Any, Final, cast, get_args
 from billing import charging, pricing
 from billing.charging import Charge, Reservation
 from calls import records, timing
-from calls.records import IN_REVIEW, RESOLVED, BillingStatus, Call, CountedResult, Status
+from calls.records import (
+    IN_REVIEW,
+    RESOLVED,
+    BillingStatus,
+    Call,
+    CountedResult,
+    Reserved,
+    Status,
+)
 from compliance import contact_limits
 from core import clock, database, leases, outbox
 from core.database import Document, Index, Insert, Session, Update, Write, db
@@ -34,6 +43,7 @@ log = logging.getLogger(__name__)
 OVERRUN_SECONDS: Final = 60
 
 _EVENTS_KEPT: Final = 30
+_RESERVATIONS_KEPT: Final = 60
 
 # What a call has only until its money is settled or released.
 _OPEN_FIELDS: Final = ("next_check_at", "next_extend_at", "dial_at", "unbilled_since")
@@ -381,6 +391,7 @@ async def mark_queued(call: Call, provider_call_id: str) -> Call:
     """Record that the network accepted the call; the call as it is then (a callback may be earlier)."""
     its_id = {"provider_call_id": provider_call_id}
     changes = _check_times(call) | {"status": "queued", "rank": RANK["queued"], **its_id}
+    changes["accepted_at"] = clock.now()
     not_yet = {"_id": call["_id"], **records.may_become("queued")}
     if await database.write_together(Update("calls", not_yet, {"$set": changes})):
         return cast(Call, call | changes)
@@ -429,12 +440,24 @@ async def update_open_call(call: Call, *, forget: str | None = None, **changes: 
 def update_of_limit(call: Call, reservation: Reservation) -> Update:
     """The companion write that goes with more money reserved for a running call."""
     raised: Call = {**call, "limit_seconds": reservation.limit_seconds}
+    reserved = reserved_of(reservation, clock.now())
     changes: Document = {
+        "held_paise": reserved["held_paise"],
+        "limit_seconds": reserved["limit_seconds"],
+        "next_check_at": timing.latest_end_at(raised, reserved["at"]),
+        "updated_at": reserved["at"],
+    }
+    kept = {"$each": [reserved], "$slice": -_RESERVATIONS_KEPT}
+    return Update("calls", {"_id": call["_id"]}, {"$set": changes, "$push": {"reservations": kept}})
+
+
+def reserved_of(reservation: Reservation, at: dt.datetime) -> Reserved:
+    """A reservation of this moment as it is kept among those of its call."""
+    return {
+        "at": at,
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
-        "next_check_at": timing.latest_end_at(raised, clock.now()),
     }
-    return Update("calls", {"_id": call["_id"]}, {"$set": changes})
 
 
 async def record_running_out(call: Call, *, seconds_left: int, warned_at: int) -> None:
@@ -726,6 +749,7 @@ database.declare(
         # These hold only calls that are open or need a review, so their queries read no others.
         Index(("created_at",), only_where=IN_REVIEW),
         Index(("user_id", "created_at", "_id"), only_where={"rank": {"$lt": OVER}}),
+        Index(("created_at", "_id"), only_where={"rank": {"$lt": OVER}}),
         Index(("next_check_at",), only_where={"next_check_at": {"$exists": True}}),
         Index(("next_extend_at",), only_where={"next_extend_at": {"$exists": True}}),
         Index(("dial_at",), only_where={"dial_at": {"$exists": True}}),

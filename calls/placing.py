@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 import logging
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast
@@ -188,7 +189,12 @@ async def reserve_call(
 
     def with_call(reservation: Reservation) -> Iterable[Write]:
         return [
-            lifecycle.written(cast(Call, call | _fields_of_reservation(reservation, network.can)))
+            lifecycle.written(
+                cast(
+                    Call,
+                    call | _fields_of_reservation(reservation, network.can, call["created_at"]),
+                )
+            )
         ]
 
     reservation = await _reserved(
@@ -203,7 +209,7 @@ async def reserve_call(
     )
     if reservation.repeated:  # by another attempt with this id, or by this one after a lost answer
         return await records.get_call(call_id)
-    return cast(Call, call | _fields_of_reservation(reservation, network.can))
+    return cast(Call, call | _fields_of_reservation(reservation, network.can, call["created_at"]))
 
 
 async def _reserved(user_id: str, **options: Any) -> Reservation:
@@ -338,13 +344,16 @@ def _new_call(
     }
 
 
-def _fields_of_reservation(reservation: Reservation, can: Capabilities) -> Document:
+def _fields_of_reservation(
+    reservation: Reservation, can: Capabilities, at: dt.datetime
+) -> Document:
     """The reservation, and the limit that is sent to the network: the reserved seconds, or where we have
     to end the call ourselves (it can be hung up, its limit not raised) all that the wallet affords."""
     is_ended_by_us = can.can_hang_up and not can.can_extend
     return {
         "held_paise": database.long(reservation.held_paise),
         "limit_seconds": reservation.limit_seconds,
+        "reservations": [lifecycle.reserved_of(reservation, at)],
         "told_limit_seconds": (
             reservation.affordable_seconds if is_ended_by_us else reservation.limit_seconds
         ),

@@ -116,6 +116,15 @@ class PressedKey(TypedDict):
     at: dt.datetime
 
 
+class Reserved(TypedDict):
+    """What was reserved for a call from a moment on, and the seconds that it bought. The first one has
+    the moment of the call's `created_at`."""
+
+    at: dt.datetime
+    held_paise: int
+    limit_seconds: int
+
+
 class CallReview(TypedDict):
     """Who reviewed a call, and the note that they left."""
 
@@ -163,6 +172,10 @@ class Call(BilledCall):
     unbilled_since: NotRequired[dt.datetime]  # it ended, its money is not settled or released yet
     dial_at: NotRequired[dt.datetime]  # a single call waits since then for its turn
     submitted_at: NotRequired[dt.datetime]  # when that began; absent: the network was never asked
+    accepted_at: NotRequired[
+        dt.datetime
+    ]  # when the network's answer to our request was that it has it
+    reservations: NotRequired[list[Reserved]]  # the latest ones, the oldest first
     status: Status
     rank: int  # of the status, in `telephony.RANK`
     billing_status: BillingStatus
@@ -216,12 +229,23 @@ async def find_call(call_id: str) -> Call | None:
 
 
 async def list_calls(
-    user_id: str | None, *, status: Status | None, limit: int, cursor: str | None
+    user_id: str | None,
+    *,
+    status: Status | None = None,
+    number: str | None = None,
+    is_live: bool = False,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[list[Call], str | None]:
-    """Calls, newest first, and the next cursor. `user_id` None: everybody's; `status` None: all."""
+    """Calls, newest first, and the next cursor. `user_id` None: everybody's; `status` None: all;
+    `number`: those to this one (E.164); `is_live`: those that are not over."""
     where: Document = {} if user_id is None else {"user_id": user_id}
     if status is not None:
         where["status"] = status
+    if number is not None:
+        where["to"] = number
+    if is_live:
+        where["rank"] = {"$lt": OVER}
     where |= _NEWEST.behind(cursor)
     found = db.calls.find(where, sort=_NEWEST.sort, limit=limit + 1)
     return _NEWEST.cut(cast(list[Call], await found.to_list(None)), limit)

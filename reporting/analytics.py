@@ -57,6 +57,17 @@ class Day:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class UsersDay:
+    """The figures of one user's day in India, all from the ledger: a call counts on the day on which
+    it was charged."""
+
+    recharge_count: int = 0
+    recharged_paise: int = 0
+    spent_paise: int = 0
+    charged_call_count: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Calls:
     """The calls of a day: how many, how many of them were answered, and what they cost."""
 
@@ -201,6 +212,23 @@ async def csv_of(windows: Sequence[Window]) -> AsyncGenerator[str, None]:
         for date, day in found.days.items()
     ]
     yield csv_files.lines([CSV_COLUMNS, *rows])
+
+
+async def days_of(user_id: str, windows: Sequence[Window]) -> dict[dt.date, UsersDay]:
+    """What a user recharged and spent on each of these days."""
+    period = Period(windows[0].since, windows[-1].until)
+    entries = await totals.days_of(user_id, period)
+    return {window.day: _users_day_of(entries.get(window.day, ())) for window in windows}
+
+
+def _users_day_of(sums: Sequence[Sum]) -> UsersDay:
+    whole = _day_of(sums, Calls())
+    return UsersDay(
+        recharge_count=whole.recharge_count,
+        recharged_paise=whole.recharged_paise,
+        spent_paise=whole.spent_paise,
+        charged_call_count=sum(int(s["count"]) for s in sums if s["category"] == "call_charge"),
+    )
 
 
 async def _holdings() -> Holdings:

@@ -83,6 +83,18 @@ async def days(period: Period) -> dict[dt.date, list[Sum]]:
     return found
 
 
+async def days_of(user_id: str, period: Period) -> dict[dt.date, list[Sum]]:
+    """The sums over a user's entries of each day (in India) of a period that has both ends."""
+    whole = Filter(user_id=user_id, period=period)
+    if await transactions.are_few(whole, _FEW):
+        return await transactions.sums_by_day(whole, by_contra=True)
+    found: dict[dt.date, list[Sum]] = {}
+    async for since, sums in _sums(whole, has_months=False):
+        assert since is not None
+        found.setdefault(clock.ist_date(since), []).extend(sums)
+    return found
+
+
 async def keep_closed_days() -> None:
     """Add up the days and hours of everybody's entries that have been closed since, so that nobody
     has to wait for it. Any number of processes may run it."""

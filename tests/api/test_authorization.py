@@ -58,6 +58,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "DELETE /api/auth/totp": (401, 404, 404, 404, 404),  # nobody has one
     "GET /api/wallet/balance": (401, 200, 200, 200, 200),
     "GET /api/wallet/call-rate": (401, 200, 200, 200, 200),
+    "GET /api/wallet/days": (401, 200, 200, 200, 200),
     "GET /api/payment/razorpay-key": (401, 200, 200, 200, 200),
     "POST /api/payment/create-order": (401, 201, 201, 403, 201),
     "GET /api/payment/orders": (401, 200, 200, 200, 200),

@@ -181,8 +181,10 @@ class StepOut(BaseModel):
 
 class CallWithTimelineOut(CallOut):
     """A call with what happened to it, the oldest first. Calls of older versions lack the moments of
-    their reservations."""
+    their reservations. `pace`: how many of its seconds pass in one of ours, which is 1 but for the
+    simulator."""
 
+    pace: float
     timeline: list[StepOut]
 
 
@@ -346,7 +348,7 @@ async def one_call(call_id: str, user: CurrentUser) -> CallWithTimelineOut:
         )
         for step in timeline_of(call)
     ]
-    return CallWithTimelineOut(**call_out(call).model_dump(), timeline=steps)
+    return CallWithTimelineOut(**_fields_of(call), pace=call["pace"], timeline=steps)
 
 
 @router.post(
@@ -369,6 +371,10 @@ async def hang_up_call(call_id: str, user: CurrentUser) -> CallOut:
 
 def call_out(call: Call) -> CallOut:
     """A stored call as its owner sees it."""
+    return CallOut(**_fields_of(call))
+
+
+def _fields_of(call: Call) -> Document:
     rate = pricing.rate_of(call)
     facts: Document = {
         "call_id": call["_id"],
@@ -381,7 +387,7 @@ def call_out(call: Call) -> CallOut:
         "cost": call["cost_paise"],
         "due": call["due_paise"],
     }
-    return CallOut(**{name: call.get(name) for name in CallOut.model_fields} | facts)
+    return {name: call.get(name) for name in CallOut.model_fields} | facts
 
 
 def _legs_out(

@@ -115,6 +115,6 @@ export function shortId(/** @type {string | null | undefined} */ id) {
 /** A telephone number with spaces for people: '+91 98765 43210'. */
 export function phone(/** @type {string | null | undefined} */ number) {
   if (!number) return UNKNOWN;
-  const indian = /^\+91(\d{5})(\d{5})$/.exec(number);
+  const indian = /^\+91([6-9]\d{4})(\d{5})$/.exec(number); // mobile numbers; others are of all lengths
   return indian ? `+91 ${indian[1]} ${indian[2]}` : number;
 }

@@ -44,19 +44,19 @@ export function Refusal({ problem, number, retry }) {
     return html`<${Failed} problem=${problem} retry=${problem.isUnknown ? retry : undefined} />${problem.status === 503 && problem.message ? html`<p class="small muted">${problem.message}</p>` : null}`;
   }
   return html`<div class="notice bad" role="alert"><${Icon} name="warn" />
-    <div><strong>${text}</strong>${problem.body.detail ? html`<span class="sub xs">${problem.body.detail}</span>` : null}</div>
-    <${Mend} problem=${problem} number=${number} retry=${retry} /></div>`;
+    <div><strong>${text}</strong>${problem.body.detail ? html`<span class="sub xs">${problem.body.detail}</span>` : null}
+    <${Mend} problem=${problem} number=${number} retry=${retry} /></div></div>`;
 }
 
 /** @param {{problem: Problem, number?: string, retry?: () => void}} props */
 function Mend({ problem, number, retry }) {
   if (problem.code === "insufficient_balance") {
     const shortfall_paise = paise(problem.body.shortfall);
-    return html`<button class="btn" type="button" onClick=${() => void recharge({ shortfall_paise }).then((isPaid) => { if (isPaid) retry?.(); })}>${t("actions.recharge")}</button>`;
+    return html`<button class="btn mend" type="button" onClick=${() => void recharge({ shortfall_paise }).then((isPaid) => { if (isPaid) retry?.(); })}>${t("actions.recharge")}</button>`;
   }
-  if (problem.code === "do_not_call" && number) return html`<a class="btn" href=${`/numbers/${encodeURIComponent(number)}`}>${t("calls.why_listed")}</a>`;
-  if (problem.code === "balance_held") return html`<a class="btn" href="/calls?live=true">${t("calls.see_running")}</a>`;
-  if (problem.code === "too_many_calls" && problem.body.limited_by === "concurrent_calls") return html`<a class="btn" href="/calls?live=true">${t("calls.see_running")}</a>`;
-  if (retry && (problem.code === "too_many_calls" || problem.code === "request_in_progress")) return html`<button class="btn" type="button" onClick=${retry}>${t("actions.again")}</button>`;
+  if (problem.code === "do_not_call" && number) return html`<a class="btn mend" href=${`/numbers/${encodeURIComponent(number)}`}>${t("calls.why_listed")}</a>`;
+  if (problem.code === "balance_held") return html`<a class="btn mend" href="/calls?live=true">${t("calls.see_running")}</a>`;
+  if (problem.code === "too_many_calls" && problem.body.limited_by === "concurrent_calls") return html`<a class="btn mend" href="/calls?live=true">${t("calls.see_running")}</a>`;
+  if (retry && (problem.code === "too_many_calls" || problem.code === "request_in_progress")) return html`<button class="btn mend" type="button" onClick=${retry}>${t("actions.again")}</button>`;
   return null;
 }

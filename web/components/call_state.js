@@ -33,7 +33,7 @@ export function CallCost({ call }) {
 /** Why a call failed, in words; null when there is nothing to say. The network's own words are kept. */
 export function reasonOf(/** @type {any} */ call) {
   const reason = call.failure_reason;
-  if (!reason || reason === call.status) return null;
+  if (!reason || (reason === call.status && reason !== "failed")) return null;
   const [code, ...rest] = String(reason).split(": ");
   const known = named("calls.reasons", code);
   const detail = rest.join(": ");

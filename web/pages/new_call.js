@@ -36,7 +36,8 @@ function Form() {
   const price = useQuote({ to: draft.to, connect_to: isConnected ? draft.connect_to : "", seconds });
   const placing = usePlacing();
   const wrong = placing.problem?.fields ?? {};
-  const off = lacks(draft, typedNumber(draft.to) !== null, typedNumber(draft.connect_to) !== null);
+  const isRefused = price.problem !== null && !price.problem.isUnknown && price.problem.status !== 429;
+  const off = lacks(draft, typedNumber(draft.to) !== null, typedNumber(draft.connect_to) !== null) ?? (isRefused ? t("calls.lacks.possible") : null);
   const send = async (/** @type {Event | undefined} */ event = undefined) => {
     event?.preventDefault();
     if (!off) await placing.run(bodyOf(draft));

@@ -596,6 +596,42 @@ async def test_pages_of_calls_do_not_shift_and_can_be_filtered(service: Service)
         assert (await service.get(f"/api/calls?{query}", person)).status_code == 422, query
 
 
+async def test_calls_are_found_by_their_number_and_while_they_last(service: Service) -> None:
+    person, admin = await service.signup(), await service.admin()
+    await service.fund(person, 100)
+    first = (await calling.place(service, person, calling.SILENT))["call_id"]
+    other = await calling.place(service, person, calling.SILENT, to="+919876543211")
+    await calling.report(service, first, "busy")
+    for reader in (person, admin):
+        whose = f"user_id={person.id}"
+        found = (await service.get(f"/api/calls?{whose}&number=98765 43210", reader)).json()
+        assert [call["call_id"] for call in found["calls"]] == [first]
+        live = (await service.get(f"/api/calls?{whose}&live=true", reader)).json()
+        assert [call["call_id"] for call in live["calls"]] == [other["call_id"]]
+    everybody = (await service.get("/api/calls?live=true&limit=200", admin)).json()["calls"]
+    assert other["call_id"] in [call["call_id"] for call in everybody]
+    refused = await service.get("/api/calls?number=nobody", person)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_number")
+
+
+async def test_a_call_tells_what_happened_to_it(service: Service) -> None:
+    person = await service.signup()
+    await service.fund(person, 100)
+    placed = await calling.place(
+        service, person, {"duration_seconds": 30, "wall_seconds": 0.5}, keys={"1": "confirm"}
+    )
+    await calling.over(service, person, placed["call_id"])
+    call = (await service.get(f"/api/calls/{placed['call_id']}", person)).json()
+    steps = [(step["what"], step["status"]) for step in call["timeline"]]
+    assert steps[:3] == [("asked_for", None), ("submitted", None), ("accepted", None)]
+    assert ("reported", "in_progress") in steps
+    assert steps[-1] == ("reported", "completed")
+    asked = call["timeline"][0]
+    assert (asked["at"], asked["held"], asked["limit_seconds"]) == (call["created_at"], 10.0, 60)
+    assert call["pace"] > 1
+    assert "timeline" not in (await service.get("/api/calls", person)).json()["calls"][0]
+
+
 # --- what a call says -----------------------------------------------------------------------------
 
 

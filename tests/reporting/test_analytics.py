@@ -8,6 +8,7 @@ import wallet
 from core import clock, database
 from core.database import db
 from ledger import Debit, Hold
+from reporting import totals
 from tests.api.test_transactions import seed
 from tests.support.service import Person, Service
 
@@ -243,3 +244,40 @@ async def test_the_days_can_be_downloaded(service: Service) -> None:
     assert head == "date,recharges,recharged,failed_payments,calls,answered,call_cost,spent"
     assert row == f"{today},0,0.00,1,1,1,5.00,0.00"
     assert (await service.get(path, asha)).status_code == 403
+
+
+@pytest.mark.parametrize("few", [0, 2_000])  # from kept sums, and added up
+async def test_a_user_has_their_own_days(
+    service: Service, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(totals, "_FEW", few)
+    asha, ravi, operator = await service.signup(), await service.signup(), await service.operator()
+    midnight = clock.ist_day_start(dt.date(2026, 11, 10))
+    before, after = midnight - dt.timedelta(milliseconds=1), midnight
+    spent = {"kind": Debit, "category": "call_charge", "amount_paise": 5_00}
+    await seed(
+        asha,
+        [
+            {"at": before, "amount_paise": 100_00},
+            {"at": before, **spent},
+            {"at": after, **spent},
+            {"at": after, **spent},
+            {"at": after, "category": "adjustment", "amount_paise": 1_00},
+        ],
+    )
+    path = "/api/wallet/days?from=2026-11-09&to=2026-11-11"
+    for _ in range(2):
+        body = (await service.get(path, asha)).json()
+        assert (body["recharged"], body["spent"], body["charged_calls"]) == (100.0, 15.0, 3)
+        assert [tuple(day.values()) for day in body["days"]] == [
+            ("2026-11-09", 100.0, 1, 5.0, 1),
+            ("2026-11-10", 0.0, 0, 10.0, 2),
+            ("2026-11-11", 0.0, 0, 0.0, 0),
+        ]
+    assert (await service.get(f"{path}&user_id={asha.id}", operator)).json() == body
+    assert (await service.get(path, ravi)).json()["spent"] == 0
+    refused = await service.get(f"{path}&user_id={asha.id}", ravi)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert len((await service.get("/api/wallet/days", ravi)).json()["days"]) == 30
+    too_long = await service.get("/api/wallet/days?from=2020-01-01&to=2026-01-01", asha)
+    assert too_long.status_code == 422

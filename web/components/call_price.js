@@ -4,7 +4,7 @@
  * What was charged is always the service's figure. Everything is whole paise, rounded once, as the service does.
  */
 
-import { count, duration, money, paise } from "../core/format.js";
+import { count, duration, money, paise, phone } from "../core/format.js";
 import { html } from "../core/html.js";
 import { t } from "../core/texts.js";
 
@@ -102,7 +102,7 @@ export function Arithmetic({ seconds, legs, cost_paise }) {
   if (seconds <= 0) return html`<p class="small muted">${t("calls.not_answered_free")}</p>`;
   if (legs.length === 1) return html`<p class="small muted num wrap">${legInWords(seconds, legs[0])} = <b>${money(cost_paise)}</b></p>`;
   return html`<dl class="facts small">
-    ${legs.map((leg, i) => html`<div key=${i}><dt>${t(i === 0 ? "calls.leg_called" : "calls.leg_connected")}</dt><dd class="num wrap">${legInWords(seconds, leg)}</dd></div>`)}
+    ${legs.map((leg, i) => html`<div key=${i}><dt>${t(i === 0 ? "calls.leg_called" : "calls.leg_connected")}</dt><dd class="num wrap">${phone(leg.number)}<span class="sub muted">${legInWords(seconds, leg)}, ${steps(leg)}</span></dd></div>`)}
     <div><dt>${t("calls.together")}</dt><dd class="money"><b>${money(cost_paise)}</b></dd></div>
   </dl>`;
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** What a call will cost, before it is placed: by the code that charges, in words, and how long the balance lasts. */
 
-import { money, paise, phone } from "../core/format.js";
+import { money, paise } from "../core/format.js";
 import { html } from "../core/html.js";
 import { balance } from "../core/session.js";
 import { named, t } from "../core/texts.js";
@@ -38,7 +38,6 @@ function Price({ quote, seconds, longest }) {
   return html`<div><h3 class="muted small">${t("calls.price_of_it")}</h3><div class="figure money" data-testid="price">${money(paise(quote.cost))}</div></div>
     <${Arithmetic} seconds=${seconds} legs=${legs} cost_paise=${paise(quote.cost)} />
     <dl class="facts">
-      ${legs.length > 1 ? legs.map((/** @type {any} */ leg, /** @type {number} */ i) => html`<div key=${i}><dt>${t(i === 0 ? "calls.leg_called" : "calls.leg_connected")}</dt><dd><span class="num">${phone(leg.number)}</span><span class="sub small muted">${t("calls.leg_price", { rate: money(paise(leg.rate_per_minute)), source: named("calls.sources", leg.rate_source) })}, ${steps(leg)}</span></dd></div>`) : null}
       <div><dt>${t("calls.rate")}</dt><dd>${legs.length > 1 ? t("calls.both_legs", { rate: money(perMinute(legs)) }) : html`${t("calls.leg_price", { rate: money(perMinute(legs)), source: named("calls.sources", quote.rate_source) })}, ${steps(legs[0])}`}</dd></div>
       <div><dt>${t("calls.balance_lasts")}</dt><dd><b>${talkTime(now?.available_paise, legs)}</b>${now ? html`<span class="sub small muted">${t("calls.from_available", { available: money(now.available_paise) })}</span>` : null}</dd></div>
       ${longest !== null ? html`<div><dt>${t("calls.at_most")}</dt><dd>${t("calls.at_most_cost", { cost: money(maximum(longest, legs)) })}</dd></div>` : null}

@@ -27,7 +27,7 @@ export function CallCost({ call }) {
   if (call.cost !== null && call.cost !== undefined) {
     return html`<span class="money">${money(paise(call.cost))}</span>${call.due > 0 ? html`<span class="sub">${t("calls.of_it_due", { due: money(paise(call.due)) })}</span>` : null}`;
   }
-  return html`<span class="money muted">${t("calls.reserved", { amount: money(paise(call.held)) })}</span>`;
+  return html`<span class="money muted">${money(paise(call.held))}<span class="sub">${t("calls.is_reserved")}</span></span>`;
 }
 
 /** Why a call failed, in words; null when there is nothing to say. The network's own words are kept. */

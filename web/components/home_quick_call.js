@@ -6,6 +6,7 @@ import { money, paise } from "../core/format.js";
 import { html, useState } from "../core/html.js";
 import { balance } from "../core/session.js";
 import { t } from "../core/texts.js";
+import { bodyOf, NEW } from "./call_options.js";
 import { typedNumber, usePlacing, useQuote } from "./call_place.js";
 import { legsOf, talkTime } from "./call_price.js";
 import { Refusal } from "./call_refusal.js";
@@ -25,7 +26,7 @@ export function QuickCall() {
   const number = typedNumber(to);
   const send = async (/** @type {Event | undefined} */ event = undefined) => {
     event?.preventDefault();
-    if (number) await placing.run({ to: to.trim(), ...(message.trim() ? { message: message.trim() } : {}) });
+    if (number) await placing.run(bodyOf({ ...NEW, to, message }));
   };
   const more = new URLSearchParams({ ...(to.trim() ? { to: to.trim() } : {}), ...(message.trim() ? { message: message.trim() } : {}) }).toString();
   return html`<section class="card"><header><h2>${t("calls.place")}</h2><span class="small muted">${shownRate(rate.data)}</span></header>

@@ -84,10 +84,7 @@ function About({ call }) {
   /** @type {[string, any][]} */
   const rows = [[t("calls.number"), html`<a href=${`/numbers/${encodeURIComponent(call.to)}`}>${phone(call.to)}</a>`]];
   if (call.connect_to) rows.push([t("calls.connected_to"), html`<a href=${`/numbers/${encodeURIComponent(call.connect_to)}`}>${phone(call.connect_to)}</a>`]);
-  for (const [i, leg] of call.legs.length > 1 ? call.legs.entries() : []) {
-    rows.push([t(i === 0 ? "calls.leg_called" : "calls.leg_connected"), t("calls.leg_price", { rate: money(paise(leg.rate_per_minute)), source: named("calls.sources", leg.rate_source) })]);
-  }
-  if (call.legs.length === 1) rows.push([t("calls.rate"), t("calls.leg_price", { rate: money(paise(call.rate_per_minute)), source: named("calls.sources", call.rate_source) })]);
+  rows.push([t("calls.rate"), call.legs.length > 1 ? t("calls.both_legs", { rate: money(paise(call.rate_per_minute)) }) : t("calls.leg_price", { rate: money(paise(call.rate_per_minute)), source: named("calls.sources", call.rate_source) })]);
   if (call.campaign_id) rows.push([t("nav.campaigns"), html`<a class="mono" href=${`/campaigns/${encodeURIComponent(call.campaign_id)}`}>${shortId(call.campaign_id)}</a>`]);
   if (call.answered_by || call.machine_detection) rows.push([t("calls.answered_by"), call.answered_by ? named("calls.who", call.answered_by) : t(call.answered_at ? "calls.who_unknown" : "calls.who_not_yet")]);
   if (call.machine_detection) rows.push([t("calls.machine_detection"), named("calls.machines", call.machine_detection)]);

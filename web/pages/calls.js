@@ -64,7 +64,7 @@ function List({ calls }) {
     { title: t("calls.state"), show: (/** @type {any} */ call) => html`<${CallTag} call=${call} />${call.answered_by === "machine" ? html`<span class="sub">${t("calls.who.machine")}</span>` : null}` },
     ...(isStaff.value ? [{ title: t("roles.user"), isMinor: true, show: (/** @type {any} */ call) => html`<a class="mono" href=${`/admin/users/${encodeURIComponent(call.user_id)}`}>${shortId(call.user_id)}</a>` }] : []),
     { title: t("calls.asked_at"), isMinor: true, show: (/** @type {any} */ call) => html`<span class="num">${time(call.created_at)}</span>` },
-    { title: t("calls.talked"), isNumber: true, show: (/** @type {any} */ call) => (isTalking(call) ? t("calls.since", { time: time(call.answered_at).split(", ").at(-1) }) : call.duration_seconds > 0 ? duration(call.duration_seconds) : "—") },
+    { title: t("calls.talked"), isNumber: true, isMinor: true, show: (/** @type {any} */ call) => (isTalking(call) ? t("calls.since", { time: time(call.answered_at).split(", ").at(-1) }) : call.duration_seconds > 0 ? duration(call.duration_seconds) : "—") },
     { title: t("calls.cost"), isNumber: true, show: (/** @type {any} */ call) => html`<${CallCost} call=${call} />` },
   ];
   return html`<${Table} caption=${t("nav.calls")} columns=${columns} rows=${calls} id=${(/** @type {any} */ call) => call.call_id} />`;

@@ -62,8 +62,8 @@ export default {
   // --- calls ---
   calls: {
     call: "Call", call_to: "Call to {number}", place: "Place a call", new: "New call", number: "Number", to_number: "To this number", state: "State", live: "Not over", asked_at: "Asked for", talked: "Talked", cost: "Cost", rate: "Rate", since: "since {time}", with: "with {number}", of_campaign: "of a campaign", everything_about: "Everything about this number", show_all: "Show all calls",
-    none_like_this: "No call is like this", none_yet: "No calls yet", none_yet_hint: "You see the price before you call, and nothing is charged unless somebody answers.", reserved: "{amount} reserved", of_it_due: "{due} of it is due", of_day: "{day}",
-    statuses: { created: "Waits for its turn", submitting: "Being passed on", unknown: "Unknown at the network", queued: "Taken by the network", initiated: "Being dialled", ringing: "Rings", in_progress: "Talking", completed: "Answered", busy: "Busy", no_answer: "No answer", failed: "Failed", canceled: "Canceled" },
+    none_like_this: "No call is like this", none_yet: "No calls yet", none_yet_hint: "You see the price before you call, and nothing is charged unless somebody answers.", is_reserved: "reserved", of_it_due: "{due} of it is due", 
+    statuses: { created: "Waits for its turn", submitting: "Being passed on", unknown: "Unknown at the network", queued: "At the network", initiated: "Being dialled", ringing: "Rings", in_progress: "Talking", completed: "Answered", busy: "Busy", no_answer: "No answer", failed: "Failed", canceled: "Canceled" },
     networks: { simulator: "Simulator", twilio: "Twilio", plivo: "Plivo", exotel: "Exotel" },
     who: { human: "A person", machine: "A machine" }, who_unknown: "The network could not tell", who_not_yet: "Not answered",
     sources: { default: "the general rate", user: "your own rate", card: "the rate card" },

@@ -62,8 +62,8 @@ export default {
   // --- calls ---
   calls: {
     call: "कॉल", call_to: "{number} को कॉल", place: "कॉल करें", new: "नई कॉल", number: "नंबर", to_number: "इस नंबर को", state: "स्थिति", live: "चल रही", asked_at: "कब माँगी", talked: "बातचीत", cost: "लागत", rate: "दर", since: "{time} से", with: "{number} के साथ", of_campaign: "अभियान की", everything_about: "इस नंबर के बारे में सब", show_all: "सभी कॉल दिखाएँ",
-    none_like_this: "ऐसी कोई कॉल नहीं", none_yet: "अभी कोई कॉल नहीं", none_yet_hint: "कॉल से पहले दाम दिखता है, और कोई न उठाए तो कुछ नहीं लगता।", reserved: "{amount} आरक्षित", of_it_due: "इसमें से {due} बकाया", of_day: "{day}",
-    statuses: { created: "बारी की प्रतीक्षा", submitting: "भेजी जा रही है", unknown: "नेटवर्क पर पता नहीं", queued: "नेटवर्क ने ली", initiated: "डायल हो रही है", ringing: "घंटी बज रही है", in_progress: "बात हो रही है", completed: "उठाई गई", busy: "व्यस्त", no_answer: "नहीं उठाई", failed: "विफल", canceled: "रद्द" },
+    none_like_this: "ऐसी कोई कॉल नहीं", none_yet: "अभी कोई कॉल नहीं", none_yet_hint: "कॉल से पहले दाम दिखता है, और कोई न उठाए तो कुछ नहीं लगता।", is_reserved: "आरक्षित", of_it_due: "इसमें से {due} बकाया", 
+    statuses: { created: "बारी की प्रतीक्षा", submitting: "भेजी जा रही है", unknown: "नेटवर्क पर पता नहीं", queued: "नेटवर्क पर", initiated: "डायल हो रही है", ringing: "घंटी बज रही है", in_progress: "बात हो रही है", completed: "उठाई गई", busy: "व्यस्त", no_answer: "नहीं उठाई", failed: "विफल", canceled: "रद्द" },
     networks: { simulator: "सिमुलेटर", twilio: "Twilio", plivo: "Plivo", exotel: "Exotel" },
     who: { human: "व्यक्ति", machine: "मशीन" }, who_unknown: "नेटवर्क नहीं बता सका", who_not_yet: "नहीं उठाई गई",
     sources: { default: "सामान्य दर", user: "आपकी अपनी दर", card: "दर सूची" },

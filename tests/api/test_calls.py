@@ -521,7 +521,8 @@ async def test_a_call_that_is_hung_up_costs_the_seconds_that_were_talked(service
     assert 0 < call["duration_seconds"] < 55
     assert await calling.debits(service, person) == [call["cost"]]
     again = await service.post(f"/api/calls/{call['call_id']}/hangup", person)
-    assert (again.status_code, again.json()) == (202, call)
+    lists_have = {name: call[name] for name in call if name not in ("pace", "timeline")}
+    assert (again.status_code, again.json()) == (202, lists_have)
 
 
 async def test_a_call_that_is_hung_up_while_it_rings_is_free(service: Service) -> None:

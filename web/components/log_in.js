@@ -39,7 +39,7 @@ export function LogInForm({ email: fixed, onDone }) {
   };
   return html`<form class="stack" onSubmit=${send}>
     <${Field} label=${t("fields.email")} type="email" autocomplete="username" value=${email} onInput=${setEmail} required readonly=${fixed !== undefined} />
-    <${PasswordField} label=${t("fields.password")} autocomplete="current-password" value=${password} onInput=${setPassword} required />
+    <${PasswordField} label=${t("fields.password")} autocomplete="current-password" value=${password} onInput=${setPassword} required autofocus=${fixed !== undefined} />
     ${needsCode ? html`<${Field} label=${t("fields.totp")} hint=${t("fields.totp_hint")} autocomplete="one-time-code" autocapitalize="off" spellcheck="false" value=${code} onInput=${setCode} required autofocus />` : null}
     ${deed.problem ? html`<${Failed} problem=${deed.problem} />` : null}
     <${Button} type="submit" kind="primary" isBusy=${deed.isBusy} off=${waitReason(left)}>${t("actions.log_in")}<//>

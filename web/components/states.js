@@ -31,7 +31,7 @@ export function explain(/** @type {import("../core/api.js").Problem} */ problem)
 export function Failed({ problem, retry }) {
   return html`<div class=${problem.isUnknown ? "notice" : "notice bad"} role="alert">
     <${Icon} name="warn" />
-    <div><strong>${explain(problem)}</strong>${problem.requestId ? html`<span class="sub xs mono">${t("states.request", { id: problem.requestId })}</span>` : null}</div>
+    <div><strong>${explain(problem)}</strong>${problem.requestId && problem.status >= 500 ? html`<span class="sub xs mono">${t("states.request", { id: problem.requestId })}</span>` : null}</div>
     ${retry && problem.status !== 404 && problem.status !== 403 ? html`<button class="btn" type="button" onClick=${retry}>${t("actions.again")}</button>` : null}
   </div>`;
 }

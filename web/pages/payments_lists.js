@@ -25,7 +25,7 @@ function OrdersTable({ rows }) {
     { title: t("transactions.amount"), isNumber: true, show: (/** @type {any} */ row) => money(paise(row.amount)) },
     { title: t("payments.method_title"), isMinor: true, show: (/** @type {any} */ row) => html`<span class="nowrap">${row.payments.length ? named("payments.method", row.payments.at(-1).method) : "—"}</span>` },
     ...(isStaff.value
-      ? [{ title: t("transactions.user_short"), isMinor: true, show: (/** @type {any} */ row) => html`<a class="quiet-link" href=${`/admin/users/${encodeURIComponent(row.user_id)}`}><bdi class="clamp">${row.user_email ?? shortId(row.user_id)}</bdi></a>` }]
+      ? [{ title: t("transactions.user_short"), isMinor: true, show: (/** @type {any} */ row) => html`<a class="quiet-link" href=${`/admin/users/${encodeURIComponent(row.user_id)}`}><bdi class="clamp who">${row.user_email ?? shortId(row.user_id)}</bdi></a>` }]
       : [{ title: t("account.action"), isMinor: true, show: (/** @type {any} */ row) => canBePaid(row) && stateOf(row)[0] !== "pending" ? html`<a class="btn" href=${`/pay/${encodeURIComponent(row.order_id)}`} target="wallet-pay" aria-label=${t("payments.pay_order", { amount: money(paise(row.amount)), id: row.order_id })}>${t("payments.pay_now")}</a>` : null }]),
   ];
   return html`<${Table} caption=${t("payments.orders")} columns=${columns} rows=${rows} id=${(/** @type {any} */ row) => row.order_id} />`;

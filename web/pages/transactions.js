@@ -34,7 +34,7 @@ function columns() {
     { title: t("transactions.after"), isNumber: true, isMinor: true, show: (/** @type {any} */ row) => html`<span class="muted">${money(paise(row.balance_after))}</span>` },
   ];
   if (isStaff.value) {
-    all.splice(2, 0, { title: t("transactions.user_short"), show: (/** @type {any} */ row) => html`<a class="quiet-link" href=${`/admin/users/${encodeURIComponent(row.user_id)}`}><bdi class="clamp">${row.user_email ?? shortId(row.user_id)}</bdi></a>` });
+    all.splice(2, 0, { title: t("transactions.user_short"), show: (/** @type {any} */ row) => html`<a class="quiet-link" href=${`/admin/users/${encodeURIComponent(row.user_id)}`}><bdi class="clamp who">${row.user_email ?? shortId(row.user_id)}</bdi></a>` });
   }
   return all;
 }

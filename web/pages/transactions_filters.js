@@ -10,7 +10,7 @@ import { setQuery } from "../core/router.js";
 import { isStaff } from "../core/session.js";
 import { named, t } from "../core/texts.js";
 
-const NAMES = ["type", "category", "from", "to", "min_amount", "max_amount", "campaign_id", "call_id", "user_id"];
+const NAMES = ["type", "category", "from", "to", "campaign_id", "call_id", "user_id"];
 const CATEGORIES = ["recharge", "call_charge", "refund", "refund_reversal", "adjustment", "due_recovery"];
 const IS_DAY = /^\d{4}-\d{2}-\d{2}$/;
 
@@ -51,14 +51,12 @@ function Chosen({ chosen }) {
 function Typed({ name, label, hint, chosen, error, ...more }) {
   const [text, setText] = useState(chosen[name] ?? "");
   return html`<${Field} label=${label} hint=${hint} value=${text} onInput=${setText} error=${error} autocomplete="off" ...${more}
-    onChange=${() => change({ [name]: text.replace(/[₹,\s]/g, "") || null })} />`;
+    onChange=${() => change({ [name]: text.trim() || null })} />`;
 }
 
 /** Rarer ways to choose. @param {{chosen: Record<string, string | null>, wrong: Record<string, string>}} props */
 function More({ chosen, wrong }) {
   return html`<div class="filters">
-    <${Typed} key=${`min ${chosen["min_amount"]}`} name="min_amount" label=${t("transactions.by.min_amount")} chosen=${chosen} error=${wrong["min_amount"]} inputmode="decimal" />
-    <${Typed} key=${`max ${chosen["max_amount"]}`} name="max_amount" label=${t("transactions.by.max_amount")} chosen=${chosen} error=${wrong["max_amount"]} inputmode="decimal" />
     <${Typed} key=${`campaign ${chosen["campaign_id"]}`} name="campaign_id" label=${t("transactions.by.campaign_id")} chosen=${chosen} error=${wrong["campaign_id"]} placeholder="cmp_…" />
     <${Typed} key=${`call ${chosen["call_id"]}`} name="call_id" label=${t("transactions.by.call_id")} chosen=${chosen} error=${wrong["call_id"]} placeholder="call_…" />
     ${isStaff.value && !chosen["user_id"] ? html`<${UserPicker} onChoose=${(/** @type {string} */ user_id) => change({ user_id })} />` : null}
@@ -67,7 +65,7 @@ function More({ chosen, wrong }) {
 
 /** @param {{chosen: Record<string, string | null>, problem: import("../core/api.js").Problem | null}} props */
 export function Filters({ chosen, problem }) {
-  const hasMore = ["min_amount", "max_amount", "campaign_id", "call_id", "user_id"].some((name) => chosen[name]);
+  const hasMore = ["campaign_id", "call_id", "user_id"].some((name) => chosen[name]);
   const [isOpen, setIsOpen] = useState(hasMore || isStaff.value);
   const wrong = problem?.fields ?? {};
   const here = periods().find(([, from, to]) => from === chosen["from"] && to === chosen["to"])?.[0] ?? (chosen["from"] || chosen["to"] ? "" : "always");

@@ -195,7 +195,7 @@ export default {
     credits: "Credits", debits: "Debits", net: "Net", net_of: "credits − debits", movements: { one: "{number} transaction", other: "{number} transactions" }, csv_all: { one: "The {number} transaction of this filter", other: "All {number} transactions of this filter" },
     filter: "Filter", direction: "Credits or debits", when: "When", always: "Always", period: "{from} to {to}", beginning: "the beginning", now: "now", all_categories: "All kinds", more: "More filters", less: "Fewer filters", clear: "Clear the filter", without: "Without the filter: {what}",
     periods: { today: "Today", week: "7 days", month: "This month", last_month: "Last month" },
-    by: { category: "Kind", from: "From", to: "To", min_amount: "At least (₹)", max_amount: "At most (₹)", campaign_id: "Campaign", call_id: "Call", user_id: "User" },
+    by: { category: "Kind", from: "From", to: "To", campaign_id: "Campaign", call_id: "Call", user_id: "User" },
     category: { recharge: "Recharge", call_charge: "Call", refund: "Refund", refund_reversal: "Refund that failed", adjustment: "Adjustment", due_recovery: "Due paid" },
     about: {
       recharge: "Money that was paid through Razorpay.", call_charge: "The cost of one call, charged when it ended.", refund: "Money that went back to who paid it, through Razorpay.",

@@ -195,7 +195,7 @@ export default {
     credits: "जमा", debits: "निकासी", net: "अंतर", net_of: "जमा − निकासी", movements: { one: "{number} लेन-देन", other: "{number} लेन-देन" }, csv_all: { one: "इस फ़िल्टर का {number} लेन-देन", other: "इस फ़िल्टर के सभी {number} लेन-देन" },
     filter: "फ़िल्टर", direction: "जमा या निकासी", when: "कब", always: "हमेशा", period: "{from} से {to}", beginning: "शुरू", now: "अब तक", all_categories: "सभी प्रकार", more: "और फ़िल्टर", less: "कम फ़िल्टर", clear: "फ़िल्टर हटाएँ", without: "यह फ़िल्टर हटाएँ: {what}",
     periods: { today: "आज", week: "7 दिन", month: "इस महीने", last_month: "पिछले महीने" },
-    by: { category: "प्रकार", from: "से", to: "तक", min_amount: "कम से कम (₹)", max_amount: "अधिक से अधिक (₹)", campaign_id: "अभियान", call_id: "कॉल", user_id: "उपयोगकर्ता" },
+    by: { category: "प्रकार", from: "से", to: "तक", campaign_id: "अभियान", call_id: "कॉल", user_id: "उपयोगकर्ता" },
     category: { recharge: "रिचार्ज", call_charge: "कॉल", refund: "वापसी", refund_reversal: "असफल वापसी", adjustment: "समायोजन", due_recovery: "बकाया चुकाया" },
     about: {
       recharge: "Razorpay से चुकाया गया पैसा।", call_charge: "एक कॉल का ख़र्च, कॉल ख़त्म होने पर लिया गया।", refund: "Razorpay से उसी को लौटाया गया पैसा जिसने चुकाया था।",

@@ -3,7 +3,7 @@
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,16 +95,11 @@ def placeholders(text: str) -> set[str]:
     return set(re.findall(r"\{(\w+)\}", text))
 
 
-# A text that stands for one of several: `t` chooses by the count, so only the key before it is named.
-_PLURALS: Final = (".one", ".other")
-
-
-def base_of(key: str) -> str:
-    """The key that a module names for this one."""
-    for plural in _PLURALS:
-        if key.endswith(plural):
-            return key.removesuffix(plural)
-    return key
+def asked_for_as(key: str, keys: Collection[str]) -> str:
+    """The key that a module names for this one: `t` chooses between `one` and `other` by the count."""
+    base, _, last = key.rpartition(".")
+    is_plural = last in ("one", "other") and {f"{base}.one", f"{base}.other"} <= set(keys)
+    return base if is_plural else key
 
 
 def named_keys(text: str) -> set[str]:
@@ -118,10 +113,20 @@ def words(text: str) -> set[str]:
 
 
 def groups(text: str) -> set[str]:
-    """What a module asks for by a group and a value: `named("roles", …)`, and what begins a key that is
-    put together: `problems.${code}`."""
+    """What a module asks for by a group and a value: `named("roles", …)`, t(`problems.${code}`)."""
     found = set(re.findall(r'\bnamed\(\s*["\'`]([\w.]+)["\'`]', text))
-    return found | set(re.findall(r"`([a-z]\w*(?:\.\w+)*)\.\$\{", text))
+    return found | set(re.findall(r"\bt\(\s*`([a-z]\w*(?:\.\w+)*)\.\$\{", text))
+
+
+def beginnings(text: str) -> set[str]:
+    """With what keys begin that a module puts together: `account.overlap_${seconds}`."""
+    return set(re.findall(r"`([a-z][\w.]*[._])\$\{", text)) | {f"{one}." for one in groups(text)}
+
+
+def imports(text: str) -> set[str]:
+    """What a module imports, at once or later."""
+    at_once = re.findall(r"""^(?:import|export)\b[^"'`;]*["']([^"']+)["'];""", text, re.MULTILINE)
+    return {*at_once, *re.findall(r"""\bimport\(\s*["']([^"']+)["']\s*\)""", text)}
 
 
 # --- what a browser loads first -----------------------------------------------------------------

@@ -132,6 +132,7 @@ def test_every_page_of_the_console_has_its_file() -> None:
     known = {*pages.values()}
     strays = [name for name in SOURCES if name.startswith("pages/") and name not in known]
     imported = {each for name in known & SOURCES.keys() for each in web.loaded_by(name)}
+    imported |= {each.removeprefix("./") for each in web.imports(SOURCES["main.js"])}
     assert [name for name in strays if name not in imported] == []
 
 
@@ -232,4 +233,5 @@ def test_the_readers_read_what_modules_are_written_in() -> None:
     assert {"c.d", "e.f"} <= web.words('t(isOn ? "c.d" : "e.f")')
     assert web.beginnings("x = `account.overlap_${n}`") == {"account.overlap_"}
     assert web.imports('import { a } from "./a.js";\nimport("./b.js")') == {"./a.js", "./b.js"}
-    assert web.groups('named("roles", x) t(`problems.${code}`)') == {"roles", "problems"}
+    assert web.groups('named("roles", x) t(`problems.${code}`)') == {"problems"}
+    assert web.beginnings('named("roles", x)') == {"roles."}

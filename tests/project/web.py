@@ -113,19 +113,22 @@ def words(text: str) -> set[str]:
 
 
 def groups(text: str) -> set[str]:
-    """What a module asks for by a group and a value: `named("roles", …)`, t(`problems.${code}`)."""
-    found = set(re.findall(r'\bnamed\(\s*["\'`]([\w.]+)["\'`]', text))
-    return found | set(re.findall(r"\bt\(\s*`([a-z]\w*(?:\.\w+)*)\.\$\{", text))
+    """What a module asks for by a group and a value: t(`problems.${code}`). Not `named(group, value)`,
+    which shows a value that has no text."""
+    return set(re.findall(r"\bt\(\s*`([a-z]\w*(?:\.\w+)*)\.\$\{", text))
 
 
 def beginnings(text: str) -> set[str]:
-    """With what keys begin that a module puts together: `account.overlap_${seconds}`."""
-    return set(re.findall(r"`([a-z][\w.]*[._])\$\{", text)) | {f"{one}." for one in groups(text)}
+    """With what keys begin that a module puts together: `account.overlap_${seconds}`, and what it names
+    by a group: named("roles", …)."""
+    named = re.findall(r'\bnamed\(\s*["\'`]([\w.]+)["\'`]', text)
+    return {f"{one}." for one in named} | set(re.findall(r"`([a-z][\w.]*[._])\$\{", text))
 
 
 def imports(text: str) -> set[str]:
     """What a module imports, at once or later."""
-    at_once = re.findall(r"""^(?:import|export)\b[^"'`;]*["']([^"']+)["'];""", text, re.MULTILINE)
+    named = re.findall(r"""^(?:import|export)\s[^"'`;=()]*\bfrom\s*["']([^"']+)["']""", text, re.M)
+    at_once = named + re.findall(r"""^import\s*["']([^"']+)["']""", text, re.M)
     return {*at_once, *re.findall(r"""\bimport\(\s*["']([^"']+)["']\s*\)""", text)}
 
 

@@ -39,7 +39,7 @@ function Search() {
 const columns = () => [
   { title: t("campaigns.contacts.number"), show: (/** @type {any} */ one) => html`<a class="num" href=${one.call_id ? `/calls/${encodeURIComponent(one.call_id)}` : `/numbers/${encodeURIComponent(one.to)}`}>${phone(one.to)}</a><span class="sub">${t("campaigns.contacts.row", { row: count(one.row) })}</span>` },
   { title: t("campaigns.contacts.result"), show: (/** @type {any} */ one) => html`<${State} contact=${one} />` },
-  { title: t("campaigns.contacts.attempts"), isNumber: true, show: (/** @type {any} */ one) => count(one.attempts) },
+  { title: t("campaigns.contacts.attempts"), isNumber: true, isMinor: true, show: (/** @type {any} */ one) => count(one.attempts) },
   { title: t("campaigns.contacts.talked"), isNumber: true, isMinor: true, show: (/** @type {any} */ one) => (one.duration_seconds ? duration(one.duration_seconds) : "—") },
   { title: t("campaigns.contacts.cost"), isNumber: true, show: (/** @type {any} */ one) => money(paise(one.cost)) },
   { title: t("campaigns.contacts.changed"), isNumber: true, isMinor: true, show: (/** @type {any} */ one) => time(one.updated_at, { seconds: true }) },

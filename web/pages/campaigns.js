@@ -81,7 +81,7 @@ export default function CampaignsPage() {
     { title: t("campaigns.state"), isMinor: true, show: (/** @type {any} */ one) => html`<${StatusTag} campaign=${one} />${waitText(one) && one.status !== "scheduled" ? html`<span class="sub wait">${waitText(one, { withTime: false })}</span>` : null}` },
     { title: t("campaigns.how_far"), isMinor: true, show: (/** @type {any} */ one) => html`<${HowFar} campaign=${one} />` },
     { title: t("campaigns.spent"), isNumber: true, isMinor: true, show: (/** @type {any} */ one) => spentText(one) },
-    { title: t("campaigns.more"), show: (/** @type {any} */ one) => (mayChange(one) ? html`<${RowMenu} campaign=${one} reload=${list.reload} />` : null) },
+    ...(role.value === "operator" ? [] : [{ title: t("campaigns.more"), show: (/** @type {any} */ one) => (mayChange(one) ? html`<${RowMenu} campaign=${one} reload=${list.reload} />` : null) }]),
   ];
   const page = html`<${Filters} /><section class="card"><${Shown} of=${list} lines=${8}>${(/** @type {any} */ data) => {
     const rows = data.campaigns.map(now);

@@ -76,7 +76,7 @@ export default function DoNotCallPage() {
   const found = useData("/api/do-not-call", { list, user_id, search: query.value.get("search"), limit: LIMIT, cursor: query.value.get("cursor") });
   const add = () => setOpen("add");
   const page = html`<p class="muted">${t(list === "platform" ? "do_not_call.platform_story" : "do_not_call.story")}</p>
-    ${isStaff.value ? html`<div class="row"><${Chips} label=${t("do_not_call.which")} value=${list} options=${[["own", t("do_not_call.own")], ["platform", t("do_not_call.platform")]]} onChoose=${(/** @type {string} */ one) => setQuery({ list: one === "own" ? null : one, user_id: null, search: null, cursor: null })} />
+    ${isStaff.value ? html`<div class="row"><${Chips} label=${t("do_not_call.which")} value=${user_id ? "" : list} options=${[["own", t("do_not_call.own")], ["platform", t("do_not_call.platform")]]} onChoose=${(/** @type {string} */ one) => setQuery({ list: one === "own" ? null : one, user_id: null, search: null, cursor: null })} />
       ${user_id ? html`<span class="small">${t("do_not_call.of_user")} <a class="mono" href=${`/admin/users/${encodeURIComponent(user_id)}`}>${shortId(user_id)}</a></span>` : null}</div>` : null}
     <${Numbers} list=${list} mayWrite=${mayWrite} user_id=${user_id} found=${found} add=${add} ask=${(/** @type {any} */ deed, /** @type {any} */ one) => setAsked({ deed, one })} />
     ${mayWrite ? html`<p class="small muted">${t("do_not_call.forget_story")} <button type="button" class="link" onClick=${() => setOpen("erase")}>${t("do_not_call.erase")}</button></p>` : null}

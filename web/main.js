@@ -79,7 +79,7 @@ class Guarded extends Component {
   render() {
     const { failure } = /** @type {any} */ (this.state);
     if (!failure) return /** @type {any} */ (this.props).children;
-    return html`<main id="main"><div class="notice bad" role="alert"><div><strong>${t("states.broken")}</strong><span class="sub xs mono">${String(failure.message ?? failure)}</span></div><button class="btn" type="button" onClick=${() => location.reload()}>${t("actions.reload")}</button></div></main>`;
+    return html`<main id="main"><div class="notice bad" role="alert"><div><h1 class="small">${t("states.broken")}</h1><span class="sub xs mono">${String(failure.message ?? failure)}</span></div><button class="btn" type="button" onClick=${() => location.reload()}>${t("actions.reload")}</button></div></main>`;
   }
 }
 

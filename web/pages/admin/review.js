@@ -29,7 +29,7 @@ function Queue({ found, reload }) {
     ${found.items.length === 0 && !wanted
       ? html`<section class="card"><${Nothing} found=${found} /></section>`
       : html`<div class=${`grid review ${wanted ? "has-item" : ""}`}>
-          <section class="card review-rows" aria-label=${t("review.caption")}><${ReviewRows} items=${found.items} chosen=${chosen} /><${Pages} next=${found.next_cursor} /></section>
+          <section class="card review-rows"><${ReviewRows} items=${found.items} chosen=${chosen} /><${Pages} next=${found.next_cursor} /></section>
           ${chosen ? html`<${Chosen} key=${chosen} items=${found.items} chosen=${chosen} reload=${reload} />` : null}
         </div>`}`;
 }

@@ -23,7 +23,7 @@ export default function CallsPage() {
   const isFiltered = Object.values(filter).some(Boolean);
   const calls = useData("/api/calls", { ...filter, cursor: asked.get("cursor"), limit: 50 }, { live: asked.get("cursor") ? [] : ["call"] });
   return html`<${Page} title=${t("nav.calls")} page=${html`
-    <div class="row spread top-row"><${Filters} />${isStaff.value ? null : html`<a class="btn" href="/calls/new"><${Icon} name="phone" />${t("calls.place")}</a>`}</div>
+    <div class="row spread top-row"><${Filters} />${isStaff.value ? null : html`<a class="btn primary" href="/calls/new"><${Icon} name="phone" />${t("calls.place")}</a>`}</div>
     <section class="card"><${Shown} of=${calls} lines=${8}>${(/** @type {any} */ found) => found.calls.length
       ? html`<${List} calls=${found.calls} /><${Pages} next=${found.next_cursor} />`
       : html`<${Nothing} isFiltered=${isFiltered} />`}<//></section>`} />`;

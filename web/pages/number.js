@@ -87,7 +87,7 @@ function hours(/** @type {any} */ window) {
 /** @param {{listings: any[]}} props */
 function Listings({ listings }) {
   return html`<section class="card"><header><h2>${t("nav.do_not_call")}</h2></header><div class="body stack">
-    ${listings.length ? listings.map((one, i) => html`<div key=${i}><${Tag} kind="bad">${named("calls.lists", one.list)}<//><span class="sub small muted">${t("calls.listed_since", { time: time(one.added_at), source: named("calls.list_sources", one.source) })}</span><${AddedBy} one=${one} /></div>`) : html`<p class="small muted">${t("calls.on_no_list")}</p>`}
+    ${listings.length ? listings.map((one, i) => html`<div key=${i}><${Tag} kind="bad">${named("calls.lists", one.list === "own" && isStaff.value ? "of_user" : one.list)}<//><span class="sub small muted">${t("calls.listed_since", { time: time(one.added_at), source: named("calls.list_sources", one.source) })}</span><${AddedBy} one=${one} /></div>`) : html`<p class="small muted">${t("calls.on_no_list")}</p>`}
   </div></section>`;
 }
 

@@ -57,7 +57,7 @@ export function HeatMap({ cells }) {
   const found = new Map(cells.map((one) => [`${one.weekday} ${one.hour}`, one]));
   const hour = (/** @type {number} */ at) => `${String(at).padStart(2, "0")}:00`;
   const told = (/** @type {any} */ one) => t("campaigns.heat.cell", { day: named("campaigns.weekdays", one.weekday), hour: hour(one.hour), answered: count(one.answered), dialled: count(one.dialled), rate: percent(one.connect_rate) });
-  const best = cells.filter((one) => one.dialled >= 5).sort((a, b) => b.connect_rate - a.connect_rate)[0] ?? [...cells].sort((a, b) => b.connect_rate - a.connect_rate)[0];
+  const best = !cells.some((one) => one.answered) ? undefined : cells.filter((one) => one.dialled >= 5).sort((a, b) => b.connect_rate - a.connect_rate)[0] ?? [...cells].sort((a, b) => b.connect_rate - a.connect_rate)[0];
   const level = (/** @type {any} */ one) => (one ? Math.min(LEVELS, Math.floor((one.connect_rate ?? 0) * LEVELS) + 1) : 0);
   const columns = [
     { title: t("campaigns.heat.day"), show: (/** @type {any} */ one) => named("campaigns.weekdays", one.weekday) },

@@ -7,7 +7,15 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import axe_playwright_python
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    expect,
+)
 
 from tests.support.service import Person, Service
 
@@ -17,7 +25,8 @@ FLAGS: Final = [
 ]
 DESKTOP: Final = {"width": 1280, "height": 860}
 PHONE: Final = {"width": 390, "height": 844}
-PATIENCE_MS: Final = 15_000
+PATIENCE_MS: Final = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 GOOD_CARD, DECLINED_CARD, LATE_CARD = (
     "4111 1111 1111 1111",
     "4000 0000 0000 0002",

@@ -40,7 +40,7 @@ function Number_({ history, reload }) {
       ${mayAct ? html`<div class="row">${listed ? null : html`<a class="btn" href=${`/calls/new?to=${encodeURIComponent(history.number)}`}><${Icon} name="phone" />${t("calls.call_it")}</a>`}
         ${isOwnListed && !isStaff.value ? html`<a class="btn" href="/do-not-call">${t("calls.your_list")}</a>` : html`<button class="btn danger" type="button" onClick=${() => setOpen("block")}><${Icon} name="block" />${t("calls.block")}</button>`}
         <button class="btn" type="button" onClick=${() => setOpen("complain")}><${Icon} name="warn" />${t("calls.complain")}</button></div>` : null}</div>
-    ${standing ? html`<div class=${`notice ${standing.level === "limit_reached" ? "bad" : standing.level === "ok" ? "ok" : ""}`} role="status"><div><strong>${t("calls.complaints_now", { count: standing.complaints_in_ten_days, limit: standing.limit })}</strong><span class="sub small">${standing.what_follows}</span></div></div>` : null}
+    ${standing ? html`<div class=${`notice ${standing.level === "limit_reached" ? "bad" : standing.level === "ok" ? "plain" : ""}`} role="status"><div><strong>${t("calls.complaints_now", { count: standing.complaints_in_ten_days, limit: standing.limit })}</strong><span class="sub small">${standing.what_follows}</span></div></div>` : null}
     <div class="grid g2 top-row"><${Why} history=${history} /><div class="stack"><${Listings} listings=${history.do_not_call} /><${Complaints} complaints=${history.complaints} />
       ${history.scrub_verdicts.length ? html`<${Verdicts} verdicts=${history.scrub_verdicts} />` : null}</div></div>
     <${Calls} calls=${history.calls} number=${history.number} />

@@ -80,7 +80,7 @@ async def test_kinds_are_in_one_order_and_the_pages_follow_each_other(
             "_id": f"hook_{n}",
             "name": "RazorpayReported",
             "user_id": None,
-            "data": {"event": "refund.processed"},
+            "data": {"event": "refund.processed", "razorpay_event_id": "evt_1", "body": "{}"},
             "at": clock.after(10 * n, since=AT),
             "state": "dead",
             "failure": "x",
@@ -113,6 +113,10 @@ async def test_kinds_are_in_one_order_and_the_pages_follow_each_other(
             break
         cursor = f"&cursor={page['next_cursor']}"
     assert seen == expected
+    one = await service.get("/api/admin/webhooks/hook_1", admin)
+    assert (one.status_code, one.json()["body"], one.json()["failure"]) == (200, "{}", "x")
+    for path in ("/api/admin/webhooks/hook_9", "/api/admin/disputes/disp_9"):
+        assert (await service.get(path, admin)).status_code == 404
     one_kind = await shown(service, admin, "?kind=adjustment")
     assert [item["id"] for item in one_kind["items"]] == ["adj_0", "adj_1", "adj_2"]
     for wrong in ("x", "WzFd"):

@@ -42,7 +42,7 @@ async def test_from_sign_up_through_402_to_a_call_that_is_charged(
     asha = await logged_in(service, page)
 
     await page.get_by_label(t("calls.number"), exact=True).fill(NUMBER)
-    await page.get_by_role("button", name=t("calls.call_now")).click()
+    await page.get_by_role("button", name=t("calls.call_now"), exact=True).click()
     dialog = page.locator("dialog[open]")
     await expect(dialog).to_contain_text("₹10.00")  # what is missing
     assert await axe(page, "402") == []

@@ -56,7 +56,7 @@ async def test_from_sign_up_through_402_to_a_call_that_is_charged(
     assert (await service.balance(asha))["balance"] == 0.0
     await payment.locator("#main button").click()
     await pay(payment, GOOD_CARD)
-    await expect(payment.locator("#main")).to_contain_text(t("pay.close"))
+    await expect(payment.locator("#main")).to_contain_text("is in the wallet")
 
     # The call that was refused is placed by itself, and watched to its end.
     await page.wait_for_url("**/calls/call_*")
@@ -83,7 +83,7 @@ async def test_a_payment_that_is_confirmed_late_arrives_by_itself(
     assert (await service.balance(asha))["balance"] == 0.0
     await expect(page.get_by_test_id("available")).to_contain_text("₹500.00", timeout=60_000)
     await expect(page.locator("dialog[open]")).to_have_count(0)
-    await expect(payment.locator("#main")).to_contain_text(t("pay.close"), timeout=30_000)
+    await expect(payment.locator("#main")).to_contain_text("is in the wallet", timeout=30_000)
 
 
 async def test_a_link_to_a_payment_is_paid_by_somebody_who_is_not_logged_in(
@@ -94,7 +94,7 @@ async def test_a_link_to_a_payment_is_paid_by_somebody_who_is_not_logged_in(
     page = await visitors.visit(f"/pay/{order['order_id']}")
     assert asha.email not in await page.content()
     await pay(page)
-    await expect(page.locator("#main")).to_contain_text(t("pay.close"), timeout=30_000)
+    await expect(page.locator("#main")).to_contain_text("is in the wallet", timeout=30_000)
     assert (await service.balance(asha))["balance"] == 250.0
     await page.goto("/pay/order_ABCDEFGHIJKLMN")
     await page.get_by_text(t("pay.unknown")).wait_for()

@@ -6,6 +6,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.visitor import DECLINED_CARD, GOOD_CARD, LATE_CARD, Visitors, axe, pay, settled
 from tests.browser.world import person, t
+from tests.support import calls
 from tests.support.service import PASSWORD, Person, Service
 
 NUMBER = "+919876543210"
@@ -62,7 +63,7 @@ async def test_from_sign_up_through_402_to_a_call_that_is_charged(
     await page.wait_for_url("**/calls/call_*")
     await expect(page.locator("#main")).to_contain_text(t("calls.statuses.completed"))
     call_id = page.url.rsplit("/", 1)[1]
-    call = (await service.get(f"/api/calls/{call_id}", asha)).json()
+    call = await calls.over(service, asha, call_id)
     assert (call["to"], call["billing_status"]) == (NUMBER, "settled")
     await expect(page.locator("#main")).to_contain_text(f"₹{call['cost']:.2f}")
     left = (await service.balance(asha))["available"]

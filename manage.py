@@ -346,15 +346,15 @@ def reconcile(arguments: argparse.Namespace) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Fill an empty development database with a month of believable life, made through the API."""
-    from sandbox import demo as filling
+    from sandbox.service import demo as month
 
     chosen = _load()
     if wrong := _why_no_demo(chosen):
         raise Refused("no demo data here:", *(f"  - {line}" for line in wrong), status=REFUSED)
     _refuse_taken_port(chosen)
-    scale = filling.SMALL if arguments.small else filling.Scale()
+    scale = month.SMALL if arguments.small else month.Scale()
     began = time.monotonic()
-    with _database(chosen) as uri, filling.MovedClock() as moved:
+    with _database(chosen) as uri, month.MovedClock() as moved:
         config.use(chosen.model_copy(update={"mongodb_uri": uri, **_DEMO_SETTINGS}))
         logs.configure()
         logging.getLogger("disputes").setLevel(logging.CRITICAL)  # that there are some is meant
@@ -362,12 +362,10 @@ def demo(arguments: argparse.Namespace) -> int:
         print("living a month; this takes a minute or two ...", flush=True)
         admin = (chosen.admin_email, chosen.admin_password.get_secret_value())
         try:
-            counts = asyncio.run(
-                _fill(filling.Demo(chosen.own_url, moved, admin, scale, _print_now))
-            )
-        except filling.CannotFill as problem:
+            counts = asyncio.run(_fill(month.Demo(chosen.own_url, moved, admin, scale, _print_now)))
+        except month.CannotFill as problem:
             raise Refused(f"the demo data could not be made: {problem}") from None
-    print("\n".join(filling.greeting(admin, counts, time.monotonic() - began)))
+    print("\n".join(month.greeting(admin, counts, time.monotonic() - began)))
     return 0
 
 
@@ -413,7 +411,7 @@ async def _refuse_users() -> None:
         )
 
 
-async def _fill(filling: Any) -> dict[str, int]:
+async def _fill(month: Any) -> dict[str, int]:
     """Serve as `run` does, in this process, until the demo has been filled in."""
     chosen = config.settings()
     serving = uvicorn.Config(
@@ -434,7 +432,7 @@ async def _fill(filling: Any) -> dict[str, int]:
             if task.done():
                 raise Refused("the service did not start; its log says why")
             await asyncio.sleep(0.05)
-        counts: dict[str, int] = await filling.fill()
+        counts: dict[str, int] = await month.fill()
         return counts
     finally:
         server.should_exit = True
@@ -532,10 +530,12 @@ def command_line(words: list[str] | None = None) -> int:
         metavar="MINUTES",
         help="leave alone what is younger (15)",
     )
-    filling = _command(
+    demonstration = _command(
         commands, "demo", demo, "fill an empty development database with a month of believable life"
     )
-    filling.add_argument("--small", action="store_true", help="two days of it, for a quick look")
+    demonstration.add_argument(
+        "--small", action="store_true", help="two days of it, for a quick look"
+    )
     arguments = parser.parse_args(words)
     try:
         return int(arguments.do(arguments))

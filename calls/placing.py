@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Iterable
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
 import telephony
@@ -16,7 +15,7 @@ from calls import lifecycle, records, timing
 from calls.records import Call, Scenario
 from compliance import contact_limits, do_not_call
 from core import clock, config, database, phone_numbers
-from core.database import Document, Write
+from core.database import Document
 from core.errors import TooManyCalls, Unavailable, invalid
 from telephony import (
     OVER,
@@ -187,15 +186,9 @@ async def reserve_call(
         "provider": network.name,
     }
 
-    def with_call(reservation: Reservation) -> Iterable[Write]:
-        return [
-            lifecycle.written(
-                cast(
-                    Call,
-                    call | _fields_of_reservation(reservation, network.can, call["created_at"]),
-                )
-            )
-        ]
+    def reserved(reservation: Reservation) -> Call:
+        fields = _fields_of_reservation(reservation, network.can, call["created_at"])
+        return cast(Call, call | fields)
 
     reservation = await _reserved(
         user_id,
@@ -205,11 +198,11 @@ async def reserve_call(
         whole=network.can.reserves_whole,
         key=key,
         budget=budget,
-        companions=with_call,
+        companions=lambda made: [lifecycle.written(reserved(made))],
     )
     if reservation.repeated:  # by another attempt with this id, or by this one after a lost answer
         return await records.get_call(call_id)
-    return cast(Call, call | _fields_of_reservation(reservation, network.can, call["created_at"]))
+    return reserved(reservation)
 
 
 async def _reserved(user_id: str, **options: Any) -> Reservation:

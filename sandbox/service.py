@@ -9,6 +9,7 @@ from starlette.routing import Mount
 import main
 from core import config
 from sandbox import app
+from sandbox import demo as demo
 
 
 def create_app() -> Starlette:

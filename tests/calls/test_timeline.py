@@ -16,7 +16,12 @@ def at(seconds: float) -> dt.datetime:
 
 def call_with(**fields: Any) -> Call:
     """A call that was asked for, and nothing more."""
-    nothing = {"answered_at": None, "ended_at": None, "status": "created", "events": []}
+    nothing: dict[str, Any] = {
+        "answered_at": None,
+        "ended_at": None,
+        "status": "created",
+        "events": [],
+    }
     return cast(Call, {"created_at": BEGAN, **nothing, **fields})
 
 

@@ -98,7 +98,7 @@ function Loaded({ found }) {
 }
 
 function Nowhere() {
-  return html`<main id="main"><div class="empty"><strong>${t("states.nowhere")}</strong><a class="btn" href="/">${t("nav.home")}</a></div></main>`;
+  return html`<main id="main"><div class="empty"><h1>${t("states.nowhere")}</h1><a class="btn" href="/">${t("nav.home")}</a></div></main>`;
 }
 
 /** Where somebody goes after the log-in: an address of this page alone. */

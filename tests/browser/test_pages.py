@@ -108,7 +108,7 @@ async def test_while_it_loads_and_when_it_fails(visitors: Visitors, world: World
         await page.locator("main .skeleton, main").first.wait_for()
         found += await axe(page, f"{path} loading")
         gate.set()
-        await page.unroute(asked, wait)
+        await page.unroute_all(behavior="ignoreErrors")
         await page.route(asked, fail)
         await page.goto(path)
         await settled(page)

@@ -62,7 +62,7 @@ async def test_an_operator_sees_everything_and_can_change_nothing(
         await page.goto(path)
         await settled(page)
         offered[path] = await page.evaluate(_HARMLESS)
-    words = ("Freeze", "Credit", "Debit", "Refund ", "Resolve", "Confirm", "Reject", "Upload")
+    words = ("Freeze", "Credit ", "Debit ", "Refund ", "Resolve", "Confirm", "Reject", "Upload")
     deeds = [
         f"{path}: {text}"
         for path, texts in offered.items()

@@ -132,7 +132,7 @@ async def take(browser: Browser, base: str, names: list[str]) -> list[str]:
                     await page.keyboard.press(key)
                     await page.locator("dialog[open]").wait_for()
                 for scheme in ("light", "dark"):
-                    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+                    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
                     await page.evaluate("document.fonts.ready.then(() => true)")
                     _keep(f"{name}-{size}-{scheme}", await picture(page))
                 print(f"{name} {size}", flush=True)

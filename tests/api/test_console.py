@@ -237,6 +237,7 @@ async def test_an_order_tells_its_payment_page_nothing_about_its_owner(service: 
         "amount": 250.0,
         "currency": "INR",
         "is_paid": False,
+        "is_pending": False,
         "can_be_paid": True,
     }
     assert asha.id not in found.text

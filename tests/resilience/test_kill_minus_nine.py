@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import ledger
 from core import clock, database
 from core.database import db
@@ -118,6 +120,7 @@ async def assert_each_is_charged_once(
     assert report["entries"] == expected + 1
 
 
+@pytest.mark.timeout(600)
 async def test_a_killed_service_and_a_killed_database_lose_and_double_nothing(
     tmp_path: Path,
 ) -> None:
@@ -152,6 +155,7 @@ async def test_a_killed_service_and_a_killed_database_lose_and_double_nothing(
         await assert_each_is_charged_once(whole, person, second, 2 * CALLS)
 
 
+@pytest.mark.timeout(600)
 async def test_no_acknowledged_webhook_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
     """600 webhooks come in, the service is killed in the middle: every one that got its 200 is
     credited after the restart, once, and so are the others when Razorpay repeats them."""

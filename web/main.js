@@ -94,7 +94,7 @@ function Loaded({ found }) {
       (failure) => { loaded.value = { ...loaded.value, [pattern]: () => { throw failure; } }; },
     );
   }, [pattern, kind]);
-  return kind ? html`<${kind} key=${path.value} ...${given} />` : html`<main id="main"><${Loading} /></main>`;
+  return kind ? html`<${kind} key=${path.value} ...${given} />` : html`<main id="main"><h1 class="hidden">${t("states.loading")}</h1><${Loading} /></main>`;
 }
 
 function Nowhere() {
@@ -120,7 +120,7 @@ function App() {
     if (demanded.value) stopLive();
   }, [demanded.value]);
   if (me.value === undefined && !door) {
-    return html`<${Banner} /><main id="main" class="alone">${meProblem.value ? html`<${Failed} problem=${meProblem.value} retry=${() => void loadMe()} />` : html`<${Loading} />`}</main>`;
+    return html`<${Banner} /><main id="main" class="alone">${meProblem.value ? html`<${Failed} problem=${meProblem.value} retry=${() => void loadMe()} />` : html`<h1 class="hidden">${t("states.loading")}</h1><${Loading} />`}</main>`;
   }
   if (door) return html`<${Banner} /><${Guarded} key=${here}><${Loaded} found=${door} /><//><${Toasts} />`;
   if (!me.value) return null;

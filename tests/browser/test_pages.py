@@ -133,7 +133,7 @@ async def test_the_dialogs_of_every_page(visitors: Visitors, world: World) -> No
 async def test_the_console_in_hindi(visitors: Visitors, world: World) -> None:
     page = await visitors.visit("/", world.asha)
     await page.locator("aside select").first.select_option("hi")
-    await page.wait_for_function("document.documentElement.lang === 'hi'")
+    await page.wait_for_function("() => document.documentElement.lang === 'hi'")
     await settled(page)
     assert web.texts("hi")["nav.calls"] in await page.locator("nav").first.inner_text()
     assert await axe(page, "Hindi") == []

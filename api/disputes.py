@@ -1,7 +1,9 @@
 """Dispute routes: what the banks of those who paid dispute, as the owner of the wallet may see it."""
 
+from typing import Any
+
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import disputes
 from api import problems
@@ -17,29 +19,30 @@ router = APIRouter(prefix="/api/payment/disputes", tags=["payment"], route_class
 # --- shapes -------------------------------------------------------------------------------------
 
 
-class PaymentDisputeOut(BaseModel):
-    """A dispute: how it stands at Razorpay (`status`), what its money does here (`state`), and both in
-    words (`message`).
-
-    `taken` is what it has debited and did not give back, `due` what of that had been spent by then.
-    """
+class DisputeFacts(BaseModel):
+    """A dispute: how it stands at Razorpay (`status`), and what its money does here (`state`)."""
 
     dispute_id: str
     payment_id: str
     order_id: str
     user_id: str
     amount: RupeesOut
-    taken: RupeesOut
-    due: RupeesOut
+    taken: RupeesOut = Field(description="What it has debited and did not give back")
+    due: RupeesOut = Field(description="What of that had been spent by then")
     status: str
     phase: str
     state: DisputeState
-    message: str
     reason_code: str
     refund_id: str | None
     transaction_id: str | None
     respond_by: Instant | None
     created_at: Instant
+
+
+class PaymentDisputeOut(DisputeFacts):
+    """A dispute as the owner of the wallet sees it, in words, too (`message`)."""
+
+    message: str
 
 
 class PaymentDisputesOut(BaseModel):
@@ -76,24 +79,28 @@ async def get_dispute(dispute_id: str, user: CurrentUser) -> PaymentDisputeOut:
 
 def dispute_out(record: Dispute) -> PaymentDisputeOut:
     """A dispute as the owner of the wallet sees it: what a person decided about it stays inside."""
-    return PaymentDisputeOut(
-        dispute_id=record["_id"],
-        payment_id=record["payment_id"],
-        order_id=record["order_id"],
-        user_id=record["user_id"],
-        amount=record["amount_paise"],
-        taken=disputes.taken_paise_of(record),
-        due=record["due_paise"],
-        status=record["status"],
-        phase=record["phase"],
-        state=record["state"],
-        message=message_of(record),
-        reason_code=record["reason_code"],
-        refund_id=record["refund_id"],
-        transaction_id=record["transaction_id"],
-        respond_by=record["respond_by"],
-        created_at=record["created_at"],
-    )
+    return PaymentDisputeOut(**facts_of(record), message=message_of(record))
+
+
+def facts_of(record: Dispute) -> dict[str, Any]:
+    """The fields of `DisputeFacts`."""
+    return {
+        "dispute_id": record["_id"],
+        "payment_id": record["payment_id"],
+        "order_id": record["order_id"],
+        "user_id": record["user_id"],
+        "amount": record["amount_paise"],
+        "taken": disputes.taken_paise_of(record),
+        "due": record["due_paise"],
+        "status": record["status"],
+        "phase": record["phase"],
+        "state": record["state"],
+        "reason_code": record["reason_code"],
+        "refund_id": record["refund_id"],
+        "transaction_id": record["transaction_id"],
+        "respond_by": record["respond_by"],
+        "created_at": record["created_at"],
+    }
 
 
 def message_of(dispute: Dispute) -> str:

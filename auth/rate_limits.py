@@ -111,6 +111,7 @@ LIMITS: Final[dict[str, Limit]] = {
             "POST /api/do-not-call/upload",
             "POST /api/campaigns/preview",
             "POST /api/admin/rate-cards",
+            "POST /api/admin/rate-cards/preview",
         ),
     ),
     "downloads": Limit(

@@ -9,7 +9,7 @@ from starlette.routing import Mount
 import main
 from core import config
 from sandbox import app
-from sandbox import demo as demo
+from sandbox import demo as demo  # for `manage.py demo`: other packages know this file alone
 
 
 def create_app() -> Starlette:

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 import disputes
 from api import problems
 from api.dependencies import Admin, Operator, Page
-from api.fields import Instant, Reason, RequestModel, RupeesOut
+from api.disputes import DisputeFacts, facts_of
+from api.fields import Instant, Reason, RequestModel
 from api.refunds import DecisionOut
 from auth import audit_log
 from auth.audit_log import Target
@@ -28,29 +29,11 @@ class UnclearOut(BaseModel):
     since: Instant
 
 
-class DisputeOut(BaseModel):
-    """A dispute: how it stands at Razorpay (`status`), and what its money does here (`state`).
+class DisputeOut(DisputeFacts):
+    """A dispute as those see it who decide: what is `unclear` about it, and what was decided."""
 
-    `taken` is what it has debited and did not give back, `due` what of that had been spent by then.
-    """
-
-    dispute_id: str
-    payment_id: str
-    order_id: str
-    user_id: str
-    amount: RupeesOut
-    taken: RupeesOut
-    due: RupeesOut
-    status: str
-    phase: str
-    state: DisputeState
-    reason_code: str
-    refund_id: str | None
-    transaction_id: str | None
-    respond_by: Instant | None
     unclear: UnclearOut | None
     decisions: list[DecisionOut]
-    created_at: Instant
 
 
 class ResolveDisputeIn(RequestModel):
@@ -142,21 +125,7 @@ def _unclear(found: Unclear | None) -> UnclearOut | None:
 
 def _out(record: Dispute) -> DisputeOut:
     return DisputeOut(
-        dispute_id=record["_id"],
-        payment_id=record["payment_id"],
-        order_id=record["order_id"],
-        user_id=record["user_id"],
-        amount=record["amount_paise"],
-        taken=disputes.taken_paise_of(record),
-        due=record["due_paise"],
-        status=record["status"],
-        phase=record["phase"],
-        state=record["state"],
-        reason_code=record["reason_code"],
-        refund_id=record["refund_id"],
-        transaction_id=record["transaction_id"],
-        respond_by=record["respond_by"],
+        **facts_of(record),
         unclear=_unclear(record.get("unclear")),
         decisions=[DecisionOut(**each) for each in record.get("decided", [])],
-        created_at=record["created_at"],
     )

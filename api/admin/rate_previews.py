@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Form, Request, UploadFile
 from pydantic import BaseModel, BeforeValidator, Field
 
-from api import fields, problems
+from api import fields, middleware, problems
 from api.dependencies import Operator
 from api.fields import Instant, RequestModel, RupeesOut
 from billing import rate_card_files, rate_cards
@@ -17,6 +17,7 @@ from reporting import rate_previews
 from reporting.rate_previews import Change, Difference, Week
 
 router = APIRouter(prefix="/api/admin/rate-cards", tags=["admin"], route_class=problems.Route)
+middleware.allow_large_body(f"{router.prefix}/preview", rate_cards.FILE_BYTES_MAX + 64 * 1024)
 
 _ROWS_SHOWN: Final = 20
 _ERRORS_SHOWN: Final = 200

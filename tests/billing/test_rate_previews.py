@@ -133,6 +133,14 @@ async def test_a_file_with_mistakes_is_answered_with_them(service: Service, admi
     assert found["difference"] is None
 
 
+async def test_a_card_of_a_real_size_is_compared(service: Service, admin: Person) -> None:
+    lines = [f"91{prefix},0.95" for prefix in range(10_000, 20_000)]
+    text = "\n".join(["prefix,rate", *lines])
+    assert len(text) > 64 * 1024  # more than the body of any other request
+    found = await preview(service, admin, text)
+    assert (found["ok"], found["rows_count"]) == (True, 10_000)
+
+
 async def test_neither_or_both_are_refused(service: Service, admin: Person) -> None:
     files = {"file": ("card.csv", b"prefix,rate\n91,10\n")}
     asked: list[dict[str, Any]] = [{"data": {}}, {"data": {"version": "1"}, "files": files}]

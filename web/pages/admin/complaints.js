@@ -63,7 +63,7 @@ function List({ of }) {
   const columns = [
     { title: t("complaints.number"), show: (/** @type {any} */ row) => html`<a class="num" href=${address(`/admin/complaints`, { user_id: query.value.get("user_id"), complaint: row.complaint_id })}>${phone(row.number)}</a>` },
     { title: t("complaints.received"), show: (/** @type {any} */ row) => time(row.received_at) },
-    { title: t("complaints.whose"), show: (/** @type {any} */ row) => (row.user_id ? html`<${UserLink} id=${row.user_id} />` : t("complaints.platform")) },
+    { title: t("complaints.whose"), isMinor: true, show: (/** @type {any} */ row) => (row.user_id ? html`<${UserLink} id=${row.user_id} />` : t("complaints.platform")) },
     { title: t("complaints.source"), show: (/** @type {any} */ row) => html`<bdi>${row.source}</bdi><span class="sub"><bdi>${row.text.length > 90 ? `${row.text.slice(0, 90)}…` : row.text}</bdi></span>` },
     { title: t("complaints.by"), isMinor: true, show: (/** @type {any} */ row) => html`<bdi>${row.recorded_by}</bdi>` },
   ];

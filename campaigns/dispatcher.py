@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 # So many calls of campaigns are being placed at once by one process, so that a network without a
 # limit is not waited for, and a slow one does not take all of the process.
-_AT_ONCE: Final = 32
-_BATCH_MAX: Final = 16
+_AT_ONCE: Final = 64
+_BATCH_MAX: Final = 32
 _CHECKS_AT_ONCE: Final = 8
 # Turns of a limited network that are being used at once: those of the time that one needs.
 _LANES_MAX: Final = 8
@@ -139,7 +139,9 @@ async def _free_turns() -> int:
     network = telephony.get_chosen_provider()
     while True:
         _placing.difference_update([task for task in _placing if task.done()])
-        if len(_placing) >= _AT_ONCE:
+        if (
+            len(_placing) > _AT_ONCE - _BATCH_MAX
+        ):  # few large batches cost less than many small ones
             await asyncio.wait(_placing, return_when=asyncio.FIRST_COMPLETED)
             continue
         if not await dial_queue.is_anybody_ready():
@@ -155,7 +157,7 @@ async def _free_turns() -> int:
             return 1 if await network_health.admit(network.name) else 0
         if throttle.is_limited(network):
             return 1
-        return min(_BATCH_MAX, _AT_ONCE - len(_placing))
+        return _BATCH_MAX
 
 
 async def _use_turns(wanted: int) -> int:

@@ -663,9 +663,9 @@ async def rest_campaign(
 
 
 async def is_running(campaign_id: str) -> bool:
-    """Whether the campaign runs at this moment."""
-    running = {"_id": campaign_id, "status": "running"}
-    return await db.campaigns.find_one(running, {"_id": 1}) is not None
+    """Whether the campaign runs at this moment: it is read after this is asked."""
+    found = await database.find_together("campaigns", campaign_id)
+    return found is not None and found["status"] == "running"
 
 
 # --- for the dispatcher -------------------------------------------------------------------------

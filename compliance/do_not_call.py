@@ -7,13 +7,12 @@ longer shown. The list of the platform (`PLATFORM`) holds for everybody.
 import asyncio
 import contextlib
 import datetime as dt
-import hashlib
 import hmac
 import re
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict, cast
+from typing import Any, Final, TypedDict, cast
 
 from core import clock, csv_files, database
 from core.database import Index, db
@@ -87,13 +86,13 @@ async def find_listed(user_id: str, numbers: Iterable[str]) -> dict[str, Listing
     key, found = await _hash_key(), dict[str, Listing]()
     if len(wanted) <= _SINGLY_MAX:
         return await _find_together(user_id, wanted, key)
+    plain, erased = await _owners_of_listings((user_id, PLATFORM))
+    if not plain and not erased:
+        return found
     for start in range(0, len(wanted), _BATCH):
-        ids = {
-            one: number
-            for number in wanted[start : start + _BATCH]
-            for owner in (user_id, PLATFORM)
-            for one in (_id(owner, number), _erased_id(owner, number, key))
-        }
+        part = wanted[start : start + _BATCH]
+        ids = {_id(owner, number): number for number in part for owner in plain}
+        ids |= {one: number for number in part for one in _erased_ids(erased, number, key)}
         rows = db.do_not_call.find({"_id": {"$in": list(ids)}})
         for row in await rows.to_list(None):
             number = ids[row["_id"]]
@@ -105,11 +104,7 @@ async def find_listed(user_id: str, numbers: Iterable[str]) -> dict[str, Listing
 async def find_listings(number: str, owners: Sequence[str]) -> list[Listing]:
     """Where a number (E.164) is listed: by these owners, and by the platform."""
     key = await _hash_key()
-    ids = [
-        one
-        for owner in (*owners, PLATFORM)
-        for one in (_id(owner, number), _erased_id(owner, number, key))
-    ]
+    ids = _ids((*owners, PLATFORM), number, key)
     rows = await db.do_not_call.find({"_id": {"$in": ids}}).to_list(None)
     return cast(list[Listing], rows)
 
@@ -129,8 +124,7 @@ async def add_numbers(
     now = clock.now()
     for start in range(0, len(wanted), _BATCH):
         part = wanted[start : start + _BATCH]
-        erased = {_erased_id(owner, number, key): number for number in part}
-        known = {_id(owner, number): number for number in part} | erased
+        known = {one: number for number in part for one in _ids((owner,), number, key)}
         rows = await db.do_not_call.find({"_id": {"$in": list(known)}}, {"_id": 1}).to_list(None)
         there = {known[row["_id"]] for row in rows}
         new: list[Listing] = [
@@ -154,7 +148,7 @@ async def add_numbers(
 async def remove_number(owner: str, number: str) -> Listing:
     """Take a number (E.164) off a list, erased or not; the listing as it was. Raises NotFound."""
     key = await _hash_key()
-    ids = [_id(owner, number), _erased_id(owner, number, key)]
+    ids = _ids((owner,), number, key)
     found = await db.do_not_call.find_one_and_delete({"_id": {"$in": ids}})
     if found is None:
         raise NotFound("This number is not on the list.")
@@ -227,14 +221,27 @@ async def csv_of_list(owner: str) -> AsyncGenerator[str, None]:
         yield csv_files.lines(piece)
 
 
+async def _owners_of_listings(owners: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the owners who have listings with their number, and those who have erased ones: for the
+    others nothing has to be looked up."""
+    has_number: Any = {"$type": "string"}
+
+    async def having(number: Any) -> list[str]:
+        listed = await asyncio.gather(
+            *(
+                db.do_not_call.find_one({"owner": owner, "number": number}, _ONLY_ID)
+                for owner in owners
+            )
+        )
+        return [owner for owner, one in zip(owners, listed, strict=True) if one is not None]
+
+    return await having(has_number), await having(None)
+
+
 async def _find_together(user_id: str, numbers: Sequence[str], key: bytes) -> dict[str, Listing]:
     """The same for the few numbers of a call: one query for all calls that ask at the same time."""
-    ids = [
-        (number, one)
-        for number in numbers
-        for owner in (PLATFORM, user_id)  # the user's own last: it is the one that is said
-        for one in (_id(owner, number), _erased_id(owner, number, key))
-    ]
+    owners = (PLATFORM, user_id)  # the user's own last: it is the one that is said
+    ids = [(number, one) for number in numbers for one in _ids(owners, number, key)]
     rows = await asyncio.gather(*(database.find_together("do_not_call", one) for _, one in ids))
     return {number: cast(Listing, row) for (number, _), row in zip(ids, rows, strict=True) if row}
 
@@ -242,6 +249,7 @@ async def _find_together(user_id: str, numbers: Sequence[str], key: bytes) -> di
 # --- storage ------------------------------------------------------------------------------------
 
 _keys: dict[str, bytes] = {}
+_ONLY_ID: Final = {"_id": 1}
 
 
 async def _insert(listings: Sequence[Listing]) -> int:
@@ -276,7 +284,21 @@ def _id(owner: str, number: str) -> str:
 
 
 def _erased_id(owner: str, number: str, key: bytes) -> str:
-    return f"{owner}#{hmac.new(key, number.encode(), hashlib.sha256).hexdigest()[:40]}"
+    return f"{owner}#{hmac.digest(key, number.encode(), 'sha256').hex()[:40]}"
+
+
+def _erased_ids(owners: Sequence[str], number: str, key: bytes) -> list[str]:
+    """The same for several owners; the number is hashed once."""
+    if not owners:
+        return []
+    hashed = _erased_id("", number, key)
+    return [owner + hashed for owner in owners]
+
+
+def _ids(owners: Sequence[str], number: str, key: bytes) -> list[str]:
+    """Under which ids a number may be listed, owner by owner, erased or not."""
+    pairs = zip(owners, _erased_ids(owners, number, key), strict=True)
+    return [one for owner, erased in pairs for one in (_id(owner, number), erased)]
 
 
 database.declare(

@@ -19,6 +19,8 @@ _word_form: Final = re.compile(r"[a-z](?=[A-Z])|[^\W\d_](?=\d)|\d(?=[^\W\d_])")
 def is_blank(text: str) -> bool:
     """Whether nothing of `text` can be seen or said: spaces, zero-width characters, blanks of Braille
     and Hangul, control characters such as NUL."""
+    if "!" <= text[:1] <= "~":  # most cells of most lists begin with such a character
+        return False
     return all(
         unicodedata.category(c) in (*_SPACES, "Cf", "Cs")
         or c in _EMPTY

@@ -144,3 +144,23 @@ async def test_what_two_add_at_once_is_there_once(service: Service) -> None:
     )
     assert sum(one.added for one in done) == 50
     assert sum(one.already_listed for one in done) == 150
+
+
+async def test_a_long_list_finds_listings_of_every_kind(service: Service, person: Person) -> None:
+    """Only what an owner has is looked up: their numbers, their erased ones, and the platform's."""
+    numbers = [f"+9198333{n:05}" for n in range(30)]
+    expected: dict[str, str] = {}
+    for place, owner in enumerate((person.id, PLATFORM)):
+        plain, erased, both = numbers[3 * place], numbers[3 * place + 1], numbers[9]
+        await do_not_call.erase_number(owner, erased, by="a test")
+        expected[erased] = owner
+        found = await do_not_call.find_listed(person.id, numbers)
+        assert {number: one["owner"] for number, one in found.items()} == expected
+        await do_not_call.add_numbers(owner, [plain, both], source="manual", by="a test")
+        expected |= {plain: owner, both: person.id}  # the own listing is the one that is told
+        found = await do_not_call.find_listed(person.id, numbers)
+        assert {number: one["owner"] for number, one in found.items()} == expected
+        # The few numbers of a call are looked up in another way, and found just so.
+        for number, whose in expected.items():
+            (one,) = (await do_not_call.find_listed(person.id, [number, FREE])).values()
+            assert one["owner"] == whose

@@ -151,6 +151,7 @@ def _shown(change: Change) -> dict[str, Any]:
     fields = dict(change.fields)
     if change.kind == "balance":
         fields["available_paise"] = fields["balance_paise"] - fields["held_paise"]
+        fields["frozen"] = bool(fields.get("frozen"))  # wallets of 0.1 have none
     else:
         fields = {f"{change.kind}_id": change.id} | fields
     return {name.removesuffix("_paise"): _value(name, fields[name]) for name in fields}

@@ -48,7 +48,7 @@ _CALL_FIELDS: Final = (
 )
 _CAMPAIGN_FIELDS: Final = ("user_id", "name", "status", "pause_reason")
 _JOB_FIELDS: Final = ("user_id", "campaign_id", "state", "rows_done", "rows_total", "usable")
-_WALLET_FIELDS: Final = ("user_id", "balance_paise", "held_paise", "due_paise")
+_WALLET_FIELDS: Final = ("user_id", "balance_paise", "held_paise", "due_paise", "frozen")
 
 _listening = prometheus_client.Gauge(
     "live_listeners", "Listeners of live events", multiprocess_mode="livesum"
@@ -188,9 +188,11 @@ async def _changes(
             listener.must_reload = True
     wallets = rows["balance"]
     if users is None:
-        ids = sorted({row["user_id"] for name in rows for row in rows[name] if row["user_id"]})
+        ids = {row["user_id"] for name in rows for row in rows[name] if row["user_id"]}
+        # Of the listeners themselves also what moves no money, such as a freeze or a reserve.
+        ids |= {listener.user_id for listener in listeners}
         wallets = await db.wallets.find(
-            {"user_id": {"$in": ids}, "updated_at": {"$gt": since}},
+            {"user_id": {"$in": sorted(ids)}, "updated_at": {"$gt": since}},
             dict.fromkeys(_WALLET_FIELDS, 1),
         ).to_list(_OTHERS_MAX)
     found: list[tuple[Kind, str, Document]] = [("balance", row["user_id"], row) for row in wallets]

@@ -94,6 +94,18 @@ async def test_each_hears_what_is_theirs_and_an_operator_everybody(service: Serv
         assert live.LISTENERS_PER_USER_MAX > 3
 
 
+async def test_a_freeze_is_told_to_the_owner_of_the_wallet(service: Service) -> None:
+    person, admin = await service.signup(), await service.admin()
+    await service.fund(person, 100)
+    # Also while somebody of the staff listens, who hears of everybody whose money moves.
+    async with streaming(service, admin), streaming(service, person) as stream:
+        for deed, frozen in (("freeze", True), ("unfreeze", False)):
+            path = f"/api/admin/users/{person.id}/{deed}"
+            answer = await service.post(path, admin, json={"reason": "complaints"})
+            assert answer.status_code == 200, answer.text
+            await stream.until("balance", balance=100.0, frozen=frozen)
+
+
 async def test_who_comes_back_hears_what_was_missed(service: Service) -> None:
     person = await service.signup()
     async with streaming(service, person) as stream:

@@ -5,9 +5,9 @@ import { Banner } from "./components/banner.js";
 import { Shell } from "./components/shell.js";
 import { Failed, Loading } from "./components/states.js";
 import { Toasts } from "./components/toast.js";
-import { demanded } from "./core/api.js";
-import { Component, html, render, signal, useEffect } from "./core/html.js";
-import { startFocus, stopLive } from "./core/live.js";
+import { demanded, get, Problem } from "./core/api.js";
+import { Component, html, render, signal, useEffect, useState } from "./core/html.js";
+import { refreshed, startFocus, stopLive } from "./core/live.js";
 import { match, navigate, path, query, startRouter } from "./core/router.js";
 import { isStaff, loadMe, me, meProblem, startSession } from "./core/session.js";
 import { startLanguage, t } from "./core/texts.js";
@@ -83,18 +83,47 @@ class Guarded extends Component {
   }
 }
 
+const RELOADED = "wallet.reloaded";
+const RELOAD_AGAIN_MS = 60_000;
+
+/**
+ * The file of a page could not be loaded: the service is away, or it was updated and has other files now, which
+ * are there after loading everything anew. That is done once: what fails then is broken.
+ *
+ * @returns {Promise<boolean>} whether it is tried again
+ */
+async function isComingBack() {
+  try {
+    await get("/health");
+  } catch {
+    return true;
+  }
+  if (Date.now() - Number(sessionStorage.getItem(RELOADED)) < RELOAD_AGAIN_MS) return false;
+  sessionStorage.setItem(RELOADED, String(Date.now()));
+  location.reload();
+  return true;
+}
+
 /** @param {{found: NonNullable<ReturnType<typeof find>>}} props */
 function Loaded({ found }) {
   const { pattern, load, given } = found;
   const kind = loaded.value[pattern];
+  const [isMissing, setIsMissing] = useState(false);
+  const look = async () => {
+    try {
+      const file = await load();
+      loaded.value = { ...loaded.value, [pattern]: file.default };
+    } catch (failure) {
+      if (await isComingBack()) setIsMissing(true);
+      else loaded.value = { ...loaded.value, [pattern]: () => { throw failure; } };
+    }
+  };
   useEffect(() => {
-    if (kind) return;
-    load().then(
-      (file) => { loaded.value = { ...loaded.value, [pattern]: file.default }; },
-      (failure) => { loaded.value = { ...loaded.value, [pattern]: () => { throw failure; } }; },
-    );
-  }, [pattern, kind]);
-  return kind ? html`<${kind} key=${path.value} ...${given} />` : html`<main id="main"><h1 class="hidden">${t("states.loading")}</h1><${Loading} /></main>`;
+    if (!kind) void look();
+  }, [pattern, kind, refreshed.value]);
+  if (kind) return html`<${kind} key=${path.value} ...${given} />`;
+  if (isMissing) return html`<main id="main"><h1 class="hidden">${t("states.loading")}</h1><${Failed} problem=${new Problem(0, {})} retry=${() => void look()} /></main>`;
+  return html`<main id="main"><h1 class="hidden">${t("states.loading")}</h1><${Loading} /></main>`;
 }
 
 function Nowhere() {

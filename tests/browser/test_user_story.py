@@ -4,6 +4,7 @@ import re
 
 from playwright.async_api import Page, expect
 
+from tests.api.test_second_factor import code_of
 from tests.browser.visitor import DECLINED_CARD, GOOD_CARD, LATE_CARD, Visitors, axe, pay, settled
 from tests.browser.world import person, t
 from tests.support import calls
@@ -149,3 +150,34 @@ async def test_after_the_log_in_one_is_where_one_wanted_to_be(
     await page.wait_for_url("**/transactions?type=credit")
     await page.goto("/login?next=//evil.example/")
     await page.wait_for_url(f"{service.settings.own_url}/")
+
+
+async def test_a_second_factor_is_set_up_and_asked_for_at_the_next_log_in(
+    service: Service, visitors: Visitors
+) -> None:
+    asha = await person(service, "Asha Rao", 100)
+    page = await visitors.visit("/account", asha)
+    await page.get_by_role("button", name=t("account.totp_start"), exact=True).click()
+    dialog = page.locator("dialog[open]")
+    await dialog.get_by_role("button", name=t("account.totp_start"), exact=True).click()
+    secret = await dialog.get_by_label(t("account.totp_secret"), exact=True).inner_text()
+    assert await axe(page, "second factor") == []
+    code = dialog.get_by_label(t("account.totp_code"), exact=True)
+    await code.fill("000000")
+    await dialog.locator("button[type=submit]").click()
+    await expect(dialog).to_contain_text(t("problems.second_factor_required"))
+    await code.fill(code_of(secret.replace(" ", "")))
+    await dialog.locator("button[type=submit]").click()
+    codes = (await dialog.get_by_label(t("account.codes"), exact=True).inner_text()).split()
+    await dialog.get_by_role("checkbox").check()
+    await dialog.get_by_role("button", name=t("account.done"), exact=True).click()
+    await expect(page.locator("#main")).to_contain_text(t("account.totp_on_about"))
+
+    page = await visitors.visit("/login")
+    await page.get_by_label(t("fields.email"), exact=True).fill(asha.email)
+    await page.get_by_label(t("fields.password"), exact=True).fill(PASSWORD)
+    await page.locator("button[type=submit]").click()
+    await page.get_by_label(t("fields.totp"), exact=True).fill(codes[0])
+    assert await axe(page, "second step") == []
+    await page.locator("button[type=submit]").click()
+    await expect(page.get_by_test_id("available")).to_contain_text("₹100.00")

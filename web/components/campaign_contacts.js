@@ -49,7 +49,11 @@ const columns = () => [
 export function Contacts({ campaign }) {
   const state = query.value.get("state") ?? "";
   const q = query.value.get("q");
-  const list = useData(`${pathOf(campaign)}/contacts`, { state, search: q, limit: LIMIT, cursor: query.value.get("contacts") }, campaign.status === "running" ? { every_ms: READ_AGAIN_MS } : {});
+  const list = useData(`${pathOf(campaign)}/contacts`, { state, search: q, limit: LIMIT, cursor: query.value.get("contacts") }, {
+    every_ms: campaign.status === "running" ? READ_AGAIN_MS : 0,
+    live: ["campaign"], // a pause and the end are shown at once
+    matches: (told) => told.campaign_id === campaign.campaign_id && told.status !== "running",
+  });
   const { counts } = campaign;
   const choices = /** @type {[string, any][]} */ ([["", `${t("actions.all")} ${count(counts?.total)}`], ...STATES.filter((one) => counts?.[one] > 0 || one === state).map((one) => [one, `${named("campaigns.states", one)} ${count(counts?.[one])}`])]);
   return html`<section class="card" id="contacts"><header class="wrap"><h2>${t("campaigns.contacts.title")}</h2><${Search} /></header>

@@ -52,12 +52,14 @@ function tellAll(/** @type {any} */ message) {
 }
 
 function setTouch(/** @type {string} */ state) {
-  clearTimeout(outTimer);
-  const wasOut = touch.value === "out";
   if (state === "lost") {
-    if (touch.value !== "out") outTimer = setTimeout(() => { touch.value = "out"; }, OUT_AFTER_MS);
+    // Each try that fails says so again: the time is that since the first one.
+    if (touch.value !== "out") outTimer ||= setTimeout(() => { touch.value = "out"; }, OUT_AFTER_MS);
     return;
   }
+  clearTimeout(outTimer);
+  outTimer = 0;
+  const wasOut = touch.value === "out";
   touch.value = state;
   if (wasOut && state === "on") refresh();
 }
@@ -110,6 +112,7 @@ export function stopLive() {
   channel?.close();
   leading = source = channel = null;
   clearTimeout(outTimer);
+  outTimer = 0;
   touch.value = "connecting";
 }
 

@@ -130,6 +130,7 @@ export function startSession() {
       due_paise: paise(told.due) ?? 0,
       available_paise,
       is_low: available_paise < before.minimum_paise,
+      is_frozen: told.frozen,
     };
   });
   let seen = refreshed.value;

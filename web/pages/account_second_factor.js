@@ -39,7 +39,7 @@ export function SetUp({ onDone }) {
     return html`<div class="stack"><p class="small">${t("account.totp_about")}</p>${begin.problem ? html`<${Failed} problem=${begin.problem} />` : null}
       <div class="row"><${Button} kind="primary" isBusy=${begin.isBusy} onClick=${() => void start()}>${t("account.totp_start")}<//></div></div>`;
   }
-  const wrong = confirm.problem?.fields["code"] ?? (confirm.problem?.status === 422 ? t("problems.second_factor_required") : null);
+  const wrong = confirm.problem?.status === 422 ? t("problems.second_factor_required") : null;
   return html`<form class="stack" onSubmit=${send}>
     <ol class="numbered">
       <li><p>${t("account.totp_scan")}</p><${QrCode} text=${started.otpauth_uri} label=${t("account.totp_qr")} />

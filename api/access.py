@@ -170,6 +170,7 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     # calls
     ("POST", "/api/call"): _customer("calls:write"),
     ("GET", "/api/calls"): _everyone("calls:read"),
+    ("GET", "/api/calls/download"): _everyone("calls:read"),
     ("POST", "/api/calls/quote"): _everyone("calls:read"),
     ("GET", "/api/calls/{call_id}"): _everyone("calls:read"),
     ("POST", "/api/calls/{call_id}/hangup"): _customer("calls:write"),

@@ -1,13 +1,14 @@
 """Call routes: place, quote, show, list, hang up."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from api import problems
+from api import downloads, problems
 from api.dependencies import CurrentUser, Page, PayingKey, may_change, may_see, sees_everybody
 from api.fields import Instant, Message, Phone, RequestModel, RupeesOut, number_of
 from api.idempotency import Answer, Idempotent
@@ -17,10 +18,10 @@ from billing.rate_cards import DestinationNotRated
 from calls import placing, single_calls
 from calls import records as call_records
 from calls.placing import CallSpec, MachineDetection
-from calls.records import BillingStatus, Call, Status
+from calls.records import BillingStatus, Call, CallFilter, Status
 from calls.timeline import Step, timeline_of
 from compliance.do_not_call import DoNotCall
-from core import phone_numbers
+from core import clock, csv_files, money, phone_numbers
 from core.database import Document
 from core.errors import PAYMENT_REQUIRED, Forbidden, InvalidRequest, NotFound, TooManyCalls
 from core.phone_numbers import DestinationNotAllowed, InvalidNumber
@@ -268,33 +269,56 @@ async def place_call(user: CurrentUser, key: PayingKey, body: CallIn, once: Idem
     return await once(user.id, work)
 
 
-@router.get(
-    "/api/calls",
-    response_model=CallsOut,
-    responses=problems.documented(InvalidRequest, InvalidNumber),
-)
-async def list_calls(
+def _chosen(
     user: CurrentUser,
-    page: Page,
     status: Status | None = None,
     number: Annotated[
         str | None, Query(max_length=40, description="Only calls to this number")
     ] = None,
     live: Annotated[bool, Query(description="Only calls that are not over")] = False,
     user_id: Annotated[str | None, Query(max_length=64)] = None,
-) -> CallsOut:
-    """The user's calls, newest first; an operator or admin sees everybody's, or those of
-    `user_id`."""
-    whose = user_id if sees_everybody(user) else user.id
-    found, next_cursor = await call_records.list_calls(
-        whose,
+) -> CallFilter:
+    """The calls that are asked for, and that this caller may see."""
+    return CallFilter(
+        user_id=user_id if sees_everybody(user) else user.id,
         status=status,
         number=None if number is None else number_of(number),
         is_live=live,
-        limit=page.limit,
-        cursor=page.cursor,
     )
+
+
+Chosen = Annotated[CallFilter, Depends(_chosen)]
+
+
+@router.get(
+    "/api/calls",
+    response_model=CallsOut,
+    responses=problems.documented(InvalidRequest, InvalidNumber),
+)
+async def list_calls(page: Page, chosen: Chosen) -> CallsOut:
+    """The user's calls, newest first; an operator or admin sees everybody's, or those of
+    `user_id`."""
+    found, next_cursor = await call_records.list_calls(chosen, limit=page.limit, cursor=page.cursor)
     return CallsOut(calls=[call_out(call) for call in found], next_cursor=next_cursor)
+
+
+@router.get(
+    "/api/calls/download",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/csv": {}}, "description": "The CSV"},
+        **problems.documented(InvalidRequest, InvalidNumber),
+    },
+)
+async def download_calls(
+    chosen: Chosen,
+    excel: Annotated[bool, Query(description="Begin with a byte order mark")] = False,
+) -> StreamingResponse:
+    """All calls of the filter as CSV, newest first, times in India. A download that breaks off was not
+    complete."""
+    found = call_records.iterate_calls(chosen)
+    pieces = csv_files.pieces(found, _CSV_COLUMNS, _csv_cells, mark=excel)
+    return await downloads.attachment(pieces, f"calls-{clock.ist_date(clock.now())}.csv")
 
 
 @router.post(
@@ -420,3 +444,50 @@ async def _visible(call_id: str, user: User) -> Call:
     if not may_see(user, call["user_id"]):
         raise NotFound("There is no call with this id.")
     return call
+
+
+# --- the CSV ------------------------------------------------------------------------------------
+
+_CSV_COLUMNS: Final = (
+    "call_id",
+    "created_ist",
+    "user_id",
+    "to",
+    "connect_to",
+    "caller_id",
+    "status",
+    "failure_reason",
+    "answered_by",
+    "answered_ist",
+    "ended_ist",
+    "duration_seconds",
+    "rate_per_minute",
+    "cost",
+    "billing_status",
+    "campaign_id",
+    "attempt",
+)
+
+
+def _csv_cells(call: Call) -> list[str]:
+    harmless, ist = csv_files.harmless, csv_files.ist
+    duration, cost_paise = call["duration_seconds"], call["cost_paise"]
+    return [
+        call["_id"],
+        ist(call["created_at"]),
+        call["user_id"],
+        harmless(call["to"]),
+        harmless(call.get("connect_to") or ""),
+        harmless(call.get("caller_id") or ""),
+        call["status"],
+        harmless(call["failure_reason"] or ""),
+        call.get("answered_by") or "",
+        ist(call["answered_at"]),
+        ist(call["ended_at"]),
+        "" if duration is None else str(duration),
+        money.text(pricing.rate_of(call).total_paise_per_minute),
+        "" if cost_paise is None else money.text(int(cost_paise)),
+        call["billing_status"],
+        call.get("campaign_id") or "",
+        str(call.get("attempt_number") or 1),
+    ]

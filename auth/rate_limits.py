@@ -123,6 +123,7 @@ LIMITS: Final[dict[str, Limit]] = {
         elsewhere=1_000,
         routes=(
             "GET /api/transactions/download",
+            "GET /api/calls/download",
             "GET /api/campaigns/{campaign_id}/results",
             "GET /api/campaigns/{campaign_id}/attempts",
             "GET /api/do-not-call/download",

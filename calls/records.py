@@ -1,5 +1,6 @@
 """Call records: the fields and states of a call, its queries and conditional updates."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, Literal, NamedTuple, NotRequired, TypedDict, cast
@@ -228,27 +229,41 @@ async def find_call(call_id: str) -> Call | None:
     return cast("Call | None", await database.find_together("calls", call_id))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallFilter:
+    """Which calls: `user_id` None: everybody's; `status` None: all; `number`: those to this one (E.164);
+    `is_live`: those that are not over."""
+
+    user_id: str | None
+    status: Status | None = None
+    number: str | None = None
+    is_live: bool = False
+
+    def where(self) -> Document:
+        """The condition of MongoDB."""
+        found: Document = {} if self.user_id is None else {"user_id": self.user_id}
+        if self.status is not None:
+            found["status"] = self.status
+        if self.number is not None:
+            found["to"] = self.number
+        if self.is_live:
+            found["rank"] = {"$lt": OVER}
+        return found
+
+
 async def list_calls(
-    user_id: str | None,
-    *,
-    status: Status | None = None,
-    number: str | None = None,
-    is_live: bool = False,
-    limit: int,
-    cursor: str | None,
+    chosen: CallFilter, *, limit: int, cursor: str | None
 ) -> tuple[list[Call], str | None]:
-    """Calls, newest first, and the next cursor. `user_id` None: everybody's; `status` None: all;
-    `number`: those to this one (E.164); `is_live`: those that are not over."""
-    where: Document = {} if user_id is None else {"user_id": user_id}
-    if status is not None:
-        where["status"] = status
-    if number is not None:
-        where["to"] = number
-    if is_live:
-        where["rank"] = {"$lt": OVER}
-    where |= _NEWEST.behind(cursor)
+    """Calls, newest first, and the next cursor."""
+    where = chosen.where() | _NEWEST.behind(cursor)
     found = db.calls.find(where, sort=_NEWEST.sort, limit=limit + 1)
     return _NEWEST.cut(cast(list[Call], await found.to_list(None)), limit)
+
+
+def iterate_calls(chosen: CallFilter) -> AsyncIterator[Call]:
+    """All these calls, newest first, from a cursor that reads a batch at a time."""
+    found = db.calls.find(chosen.where(), sort=_NEWEST.sort, batch_size=500)
+    return cast(AsyncIterator[Call], found)
 
 
 def read_calls(transaction: Transaction, call_ids: Sequence[str]) -> list[Call]:

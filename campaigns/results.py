@@ -3,8 +3,8 @@
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 import telephony
 from calls import records as call_records
@@ -21,9 +21,6 @@ from core.pagination import Order
 
 # --- vocabulary ---------------------------------------------------------------------------------
 
-Row = TypeVar("Row")
-
-_ROWS_AT_ONCE: Final = 500
 _CONTACT_COLUMNS: Final = (
     "row",
     "to",
@@ -86,15 +83,15 @@ async def results_csv(campaign: Campaign, *, byte_order_mark: bool) -> AsyncGene
     """
     listed = list(campaign.get("columns", ()))
     names = _distinct([*_CONTACT_COLUMNS, *map(csv_files.harmless, listed)])
-    constant = (purpose_of(campaign), _ist(clock.now()))
+    constant = (purpose_of(campaign), csv_files.ist(clock.now()))
     keys = campaign.get("keys") or {}
     head = (csv_files.BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines([names])
-    async for batch in _batches(contacts.iterate_contacts(campaign["_id"])):
+    async for batch in csv_files.batches(contacts.iterate_contacts(campaign["_id"])):
         times = await _times_of(campaign, batch)
         one_row = functools.partial(
             _result_of, times=times, keys=keys, constant=constant, cell_count=len(listed)
         )
-        yield head + await asyncio.to_thread(_lines, batch, one_row)
+        yield head + await asyncio.to_thread(csv_files.lines_of, batch, one_row)
         head = ""
     if head:
         yield head
@@ -122,8 +119,8 @@ def _result_of(
         clock.iso(contact["updated_at"]),
         contact.get("answered_by") or "",
         *_pressed(contact.get("pressed"), keys),
-        _ist(called.first) if called else "",
-        _ist(called.last) if called else "",
+        csv_files.ist(called.first) if called else "",
+        csv_files.ist(called.last) if called else "",
         *constant,
         *map(csv_files.harmless, cells),
         *[""] * (cell_count - len(cells)),
@@ -150,23 +147,17 @@ async def _times_of(campaign: Campaign, batch: Sequence[Contact]) -> dict[str, C
 # --- the attempts as CSV ------------------------------------------------------------------------
 
 
-async def attempts_csv(campaign: Campaign, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
+def attempts_csv(campaign: Campaign, *, byte_order_mark: bool) -> AsyncGenerator[str, None]:
     """One row for each call of a campaign, the oldest first; calls that are not over have no end, and
     no cost yet. `exported_ist` is when the export began."""
-    constant = (purpose_of(campaign), _ist(clock.now()))
-    head = (csv_files.BYTE_ORDER_MARK if byte_order_mark else "") + csv_files.lines(
-        [_ATTEMPT_COLUMNS]
+    one_row = functools.partial(
+        _attempt_of, purpose=purpose_of(campaign), exported=csv_files.ist(clock.now())
     )
-    async for batch in _batches(call_records.iterate_calls_of(campaign["_id"])):
-        yield head + await asyncio.to_thread(
-            _lines, batch, lambda call: _attempt_of(call, *constant)
-        )
-        head = ""
-    if head:
-        yield head
+    found = call_records.iterate_calls_of(campaign["_id"])
+    return csv_files.pieces(found, _ATTEMPT_COLUMNS, one_row, mark=byte_order_mark)
 
 
-def _attempt_of(call: Call, purpose: str, exported: str) -> list[str]:
+def _attempt_of(call: Call, *, purpose: str, exported: str) -> list[str]:
     duration, cost_paise = call["duration_seconds"], call["cost_paise"]
     return [
         call["_id"],
@@ -177,37 +168,14 @@ def _attempt_of(call: Call, purpose: str, exported: str) -> list[str]:
         call.get("answered_by") or "",
         csv_files.harmless(call.get("caller_id") or ""),
         purpose,
-        _ist(call["created_at"]),
-        _ist(call["answered_at"]),
-        _ist(call["ended_at"]),
+        csv_files.ist(call["created_at"]),
+        csv_files.ist(call["answered_at"]),
+        csv_files.ist(call["ended_at"]),
         "" if duration is None else str(duration),
         "" if cost_paise is None else money.text(int(cost_paise)),
         call["billing_status"],
         exported,
     ]
-
-
-# --- how both are written -----------------------------------------------------------------------
-
-
-async def _batches(found: AsyncIterator[Row]) -> AsyncGenerator[list[Row], None]:
-    batch: list[Row] = []
-    async for row in found:
-        batch.append(row)
-        if len(batch) >= _ROWS_AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _lines(batch: Sequence[Row], cells_of: Callable[[Row], list[str]]) -> str:
-    return csv_files.lines(map(cells_of, batch))
-
-
-def _ist(moment: dt.datetime | None) -> str:
-    """A moment as a spreadsheet in India reads it: `2026-11-28 14:05:06`."""
-    return "" if moment is None else f"{moment.astimezone(clock.IST):%Y-%m-%d %H:%M:%S}"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -1,12 +1,15 @@
 """CSV files: read in any spreadsheet's dialect, written so that no spreadsheet runs a cell."""
 
+import asyncio
 import csv
+import datetime as dt
 import io
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeVar
 
+from core import clock
 from core.errors import Problem
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -16,6 +19,7 @@ LINES_MAX: Final = 1_000_000  # blank ones too
 LINE_CHARACTERS_MAX: Final = 1_000_000
 COLUMNS_MAX: Final = 1_000
 CELL_CHARACTERS_MAX: Final = 32_767  # what Excel takes
+_ROWS_AT_ONCE: Final = 500  # of a file that is written
 _HEAD_CHARACTERS: Final = 64 * 1024
 _SAMPLE_RECORDS: Final = 20
 _DELIMITERS: Final = ",;\t|"
@@ -29,6 +33,9 @@ _UTF16_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 BYTE_ORDER_MARK = "\ufeff"
 # What a spreadsheet reads as the beginning of a formula (OWASP, CSV injection), also full-width.
 _formula_form = re.compile(r"[\s\x00]*[=+\-@＝＋－＠]|[\t\r\n]")
+
+
+Row = TypeVar("Row")
 
 
 class UnreadableFile(Problem):
@@ -225,8 +232,47 @@ def lines(rows: Iterable[Sequence[str]]) -> str:
     return text.getvalue()
 
 
+async def pieces(
+    found: AsyncIterator[Row],
+    columns: Sequence[str],
+    cells_of: Callable[[Row], list[str]],
+    *,
+    mark: bool,
+) -> AsyncGenerator[str, None]:
+    """Rows as a CSV file (RFC 4180) with these columns, batch by batch, so that memory is bounded; the lines
+    are made in a thread. `mark`: it begins with a byte order mark, so that Excel reads it as UTF-8."""
+    head = (BYTE_ORDER_MARK if mark else "") + lines([columns])
+    async for batch in batches(found):
+        yield head + await asyncio.to_thread(lines_of, batch, cells_of)
+        head = ""
+    if head:
+        yield head
+
+
+async def batches(found: AsyncIterator[Row]) -> AsyncGenerator[list[Row], None]:
+    """Rows, so many together as are made into lines at once."""
+    batch: list[Row] = []
+    async for row in found:
+        batch.append(row)
+        if len(batch) >= _ROWS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def lines_of(batch: Sequence[Row], cells_of: Callable[[Row], list[str]]) -> str:
+    """The lines of rows."""
+    return lines(map(cells_of, batch))
+
+
+def ist(moment: dt.datetime | None) -> str:
+    """A moment as a spreadsheet in India reads it: `2026-11-28 14:05:06`; empty for None."""
+    return "" if moment is None else f"{moment.astimezone(clock.IST):%Y-%m-%d %H:%M:%S}"
+
+
 def harmless(text: str) -> str:
-    """`text` with an apostrophe before what a spreadsheet would run; a phone number is not changed."""
+    """`text` with an apostrophe before what a spreadsheet would run or calculate, such as a plus."""
     if text[:1].isalnum():
         return text  # nearly every cell
     return f"'{text}" if _formula_form.match(text) else text

@@ -19,6 +19,7 @@ import pytest
 
 import manage
 from core import config, embedded_mongodb
+from sandbox import demo_data
 from tests.support.processes import workers_of
 from tests.support.service import ROOT
 
@@ -34,13 +35,20 @@ def environment(**given: str) -> dict[str, str]:
 
 def call(*words: str, cwd: Path, **given: str) -> subprocess.CompletedProcess[str]:
     """Run `manage.py` where there is no `.env`, to its end."""
+    return call_within(PATIENCE_SECONDS, *words, cwd=cwd, **given)
+
+
+def call_within(
+    seconds: int, /, *words: str, cwd: Path, **given: str
+) -> subprocess.CompletedProcess[str]:
+    """The same, with as much time."""
     return subprocess.run(
         [sys.executable, ROOT / "manage.py", *words],
         cwd=cwd,
         env=environment(**given),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=seconds,
         check=False,
     )
 
@@ -429,6 +437,41 @@ def test_reconcile_brings_the_money_of_a_closed_browser_and_says_so(run: Runner)
     )  # the sandbox is gone with it
     assert alone.returncode == 1, alone.stdout
     assert "not looked at" in alone.stdout
+
+
+# --- demo ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(400)
+def test_demo_fills_an_empty_database_whose_books_are_right_and_no_other(run: Runner) -> None:
+    admin = {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": "an admin of the tests"}
+    given = admin | {"PORT": str(free_port())}
+    filled = call_within(300, "demo", "--small", cwd=run.home, **given)
+    assert filled.returncode == 0, filled.stderr
+    assert "the books are right" in filled.stdout
+    audited = call("audit", cwd=run.home)
+    assert audited.stdout.splitlines()[-1].endswith("the books are right"), audited.stderr
+    again = call("demo", "--small", cwd=run.home, **given)
+    assert again.returncode == manage.FAILED
+    assert "this database is not empty" in again.stderr
+    # Who it made can log in, and sees what they have lived through.
+    started = run()
+    credentials = {"email": demo_data.PEOPLE[0].email, "password": demo_data.PASSWORD}
+    status, admission = started.ask("/api/auth/login", credentials)
+    assert status == 200
+    token = admission["access_token"]
+    for path, name in (
+        ("/api/transactions", "transactions"),
+        ("/api/calls", "calls"),
+        ("/api/campaigns", "campaigns"),
+        ("/api/payment/orders", "orders"),
+    ):
+        status, answer = started.ask(path, token=token)
+        assert (status, bool(answer[name])) == (200, True), path
+    refused = call("demo", cwd=run.home, APP_ENV="production", **given)
+    assert refused.returncode == manage.REFUSED
+    assert "APP_ENV is production" in refused.stderr
+    assert started.stop() == 0
 
 
 # --- setup_wallet.sh ----------------------------------------------------------------------------

@@ -68,6 +68,7 @@ MATRIX: dict[str, tuple[int, int, int, int, int]] = {
     "POST /api/call": (401, 202, 402, 403, 402),
     "POST /api/calls/quote": (401, 200, 200, 200, 200),
     "GET /api/calls": (401, 200, 200, 200, 200),
+    "GET /api/calls/download": (401, 200, 200, 200, 200),
     "POST /api/campaigns": (401, 201, 402, 403, 402),
     "POST /api/campaigns/upload": (401, 201, 402, 403, 402),
     "POST /api/campaigns/preview": (401, 200, 200, 403, 200),
@@ -547,6 +548,7 @@ async def test_a_key_says_which_scope_it_lacks_and_is_told_where_no_key_may_be(
     for method, path, scope in (
         ("POST", "/api/call", "calls:write"),
         ("GET", "/api/calls", "calls:read"),
+        ("GET", "/api/calls/download", "calls:read"),
         ("GET", "/api/admin/users", "admin:read"),
     ):
         answer = await service.request(method, path, key)

@@ -1,7 +1,10 @@
 """A call from the first request to the last callback, over HTTP, with the simulator as the network."""
 
 import asyncio
+import csv
+import io
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -613,6 +616,40 @@ async def test_calls_are_found_by_their_number_and_while_they_last(service: Serv
     assert other["call_id"] in [call["call_id"] for call in everybody]
     refused = await service.get("/api/calls?number=nobody", person)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_number")
+
+
+async def test_calls_are_downloaded_by_the_filter_of_their_list(service: Service) -> None:
+    asha, other, admin = [*[await service.signup() for _ in range(2)], await service.admin()]
+    for person in (asha, other):
+        await service.fund(person, 100)
+    scenario = {"outcome": "completed", "duration_seconds": 42, "wall_seconds": 0.1}
+    answered = await calling.place(service, asha, scenario)
+    await calling.over(service, asha, answered["call_id"])
+    busy = await calling.place(service, asha, {"outcome": "busy", "wall_seconds": 0})
+    await calling.over(service, asha, busy["call_id"])
+    theirs = await calling.place(service, other, {"outcome": "busy", "wall_seconds": 0})
+    await calling.over(service, other, theirs["call_id"])
+
+    async def rows(person: Person, query: str = "") -> list[dict[str, str]]:
+        answer = await service.get(f"/api/calls/download{query}", person)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+        assert re.search(r'filename="calls-\d{4}-\d\d-\d\d.csv"', str(answer.headers))
+        return list(csv.DictReader(io.StringIO(answer.text)))
+
+    mine = await rows(asha, f"?user_id={other.id}")  # somebody else's are never shown
+    assert [row["call_id"] for row in mine] == [busy["call_id"], answered["call_id"]]
+    (row,) = await rows(asha, "?status=completed")
+    shown = (await service.get(f"/api/calls/{answered['call_id']}", asha)).json()
+    assert (row["to"], row["cost"]) == (f"'{shown['to']}", f"{shown['cost']:.2f}")
+    assert (row["duration_seconds"], row["rate_per_minute"]) == ("42", "10.00")
+    assert (row["status"], row["billing_status"]) == ("completed", "settled")
+    assert {row["user_id"] for row in await rows(admin, f"?user_id={other.id}")} == {other.id}
+    assert {row["user_id"] for row in await rows(admin)} >= {asha.id, other.id}
+    assert await rows(asha, "?live=true") == []
+    assert (await service.get("/api/calls/download?number=12", asha)).status_code == 422
+    text = (await service.get("/api/calls/download?excel=true", asha)).text
+    assert text.startswith("\ufeffcall_id,")
 
 
 async def test_a_call_tells_what_happened_to_it(service: Service) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from campaigns import contacts, results
 from campaigns.records import Campaign
-from core import clock, config
+from core import clock, config, csv_files
 from core.database import db
 from core.errors import InvalidCursor
 from tests.support.ended_calls import DIALLED_AT, ended_call, store
@@ -94,7 +94,7 @@ async def test_an_empty_campaign_has_the_names_of_the_columns(book: config.Setti
 async def test_attempts_are_the_calls_of_the_campaign_in_their_order(
     book: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(csv_files, "_ROWS_AT_ONCE", 2)
     later = DIALLED_AT + dt.timedelta(minutes=5)
     await store(
         ended_call("cmp_a", created_at=later, attempt_number=2, caller_id="+911409876543"),

@@ -7,6 +7,7 @@ import { Icon } from "../components/icon.js";
 import { Page } from "../components/shell.js";
 import { Empty, Shown } from "../components/states.js";
 import { Pages, Table } from "../components/table.js";
+import { address } from "../core/api.js";
 import { useData } from "../core/data.js";
 import { duration, phone, shortId, time } from "../core/format.js";
 import { html, useEffect, useState } from "../core/html.js";
@@ -23,7 +24,7 @@ export default function CallsPage() {
   const isFiltered = Object.values(filter).some(Boolean);
   const calls = useData("/api/calls", { ...filter, cursor: asked.get("cursor"), limit: 50 }, { live: asked.get("cursor") ? [] : ["call"] });
   return html`<${Page} title=${t("nav.calls")} page=${html`
-    <div class="row spread top-row"><${Filters} />${isStaff.value ? null : html`<a class="btn primary" href="/calls/new"><${Icon} name="phone" />${t("calls.place")}</a>`}</div>
+    <div class="row spread top-row"><${Filters} /><div class="row"><a class="btn" href=${address("/api/calls/download", { ...filter, excel: "true" })} download><${Icon} name="down" />${t("actions.csv")}</a>${isStaff.value ? null : html`<a class="btn primary" href="/calls/new"><${Icon} name="phone" />${t("calls.place")}</a>`}</div></div>
     <section class="card"><${Shown} of=${calls} lines=${8}>${(/** @type {any} */ found) => found.calls.length
       ? html`<${List} calls=${found.calls} /><${Pages} next=${found.next_cursor} />`
       : html`<${Nothing} isFiltered=${isFiltered} />`}<//></section>`} />`;

@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 # So many calls of campaigns are being placed at once by one process, so that a network without a
 # limit is not waited for, and a slow one does not take all of the process.
-_AT_ONCE: Final = 64
-_BATCH_MAX: Final = 32
+_AT_ONCE: Final = 32
+_BATCH_MAX: Final = 16
 _CHECKS_AT_ONCE: Final = 8
 # Turns of a limited network that are being used at once: those of the time that one needs.
 _LANES_MAX: Final = 8

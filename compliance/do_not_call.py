@@ -229,7 +229,9 @@ async def _owners_of_listings(owners: Sequence[str]) -> tuple[list[str], list[st
     async def having(number: Any) -> list[str]:
         listed = await asyncio.gather(
             *(
-                db.do_not_call.find_one({"owner": owner, "number": number}, _ONLY_ID)
+                db.do_not_call.find_one(
+                    {"owner": owner, "number": number}, {"_id": 1}, hint=_OF_NUMBER.name
+                )
                 for owner in owners
             )
         )
@@ -249,7 +251,6 @@ async def _find_together(user_id: str, numbers: Sequence[str], key: bytes) -> di
 # --- storage ------------------------------------------------------------------------------------
 
 _keys: dict[str, bytes] = {}
-_ONLY_ID: Final = {"_id": 1}
 
 
 async def _insert(listings: Sequence[Listing]) -> int:
@@ -301,10 +302,12 @@ def _ids(owners: Sequence[str], number: str, key: bytes) -> list[str]:
     return [one for owner, erased in pairs for one in (_id(owner, number), erased)]
 
 
+_OF_NUMBER: Final = Index(("owner", "number"))
+
 database.declare(
     "do_not_call",
     indexes=[
         Index(("owner", "-added_at", "-_id")),
-        Index(("owner", "number")),
+        _OF_NUMBER,
     ],
 )

@@ -168,7 +168,7 @@ async def test_a_network_without_an_option_of_the_campaign_pauses_it_and_skips_n
     assert (paused["pause_reason"], paused["counts"]["pending"]) == ("provider", 4)
     assert "does not report which keys" in paused["waiting_for"]["text"]
     monkeypatch.setattr(CallSpec, "check", check)
-    assert await act(service, person, created, "resume") == 200
+    assert await act(service, person, created, "resume") in (200, 409)  # 409: it went on by itself
     over = await until(service, person, created, is_over)
     assert (over["counts"]["answered"], sorted(requests.numbers)) == (4, numbers_of(4))
 

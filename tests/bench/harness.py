@@ -147,6 +147,25 @@ ASKED: Final[dict[str, Asked]] = {
         value=1.2,
         at_most=True,
     ),
+    "import_rate": Asked(
+        module="uploads",
+        title="500,000 rows imported / a plain insert_many",
+        value=0.3,
+    ),
+    "import_memory": Asked(
+        module="uploads",
+        title="growth of memory while they are imported",
+        value=100,
+        unit="MB",
+        at_most=True,
+    ),
+    "balance_beside_import": Asked(
+        module="uploads",
+        title="another user's balance while they are imported, p99",
+        value=50,
+        unit="ms",
+        at_most=True,
+    ),
     "list_beside_uploads": Asked(
         module="uploads",
         title="a list of 1,000 rows beside another user's worst files, the slowest",

@@ -25,7 +25,7 @@ from tests.support.campaigns import create, shown
 from tests.support.processes import Processes, processes
 from tests.support.service import Person
 
-CONTACTS = int(os.environ.get("CHAOS_CONTACTS", "120"))
+CONTACTS = int(os.environ.get("CHAOS_CONTACTS", "60"))
 OUTAGE_SECONDS = 60 if CONTACTS >= 20_000 else 3
 MINUTES_MAX = 4 + CONTACTS / 300
 RUPEES_A_CALL = 5

@@ -26,7 +26,7 @@ from tests.support.processes import Processes
 from tests.support.replica_set import Client, ReplicaSet, replica_set
 from tests.support.service import Person
 
-ROUNDS = int(os.environ.get("FAILOVER_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("FAILOVER_ROUNDS", "2"))
 LOAD_SECONDS = 2.0  # before and after what is killed
 FAULTS = ("primary", "worker", "primary and worker")
 AGAIN = {409, 500, 502, 503, 504}  # 409: the first request with this key is still running

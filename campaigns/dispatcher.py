@@ -139,9 +139,8 @@ async def _free_turns() -> int:
     network = telephony.get_chosen_provider()
     while True:
         _placing.difference_update([task for task in _placing if task.done()])
-        if (
-            len(_placing) > _AT_ONCE - _BATCH_MAX
-        ):  # few large batches cost less than many small ones
+        # Few large batches cost less than many small ones.
+        if len(_placing) > _AT_ONCE - _BATCH_MAX:
             await asyncio.wait(_placing, return_when=asyncio.FIRST_COMPLETED)
             continue
         if not await dial_queue.is_anybody_ready():

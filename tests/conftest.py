@@ -118,17 +118,22 @@ async def book(mongodb_uri: str) -> AsyncIterator[config.Settings]:
 # The files that take longest begin first: some at a time, the last ones are then short.
 SLOW = (
     "test_contract",
+    "test_manage",
+    "test_bench",
+    "test_campaign_chaos",
+    "test_dispatcher",
+    "test_problems",
+    "test_credit_control",
+    "test_kill_minus_nine",
+    "test_reconcile",
+    "test_query_plans",
     "test_fail_points",
     "test_failover",
+    "test_two_processes",
     "test_lost_majority",
     "test_refund_dispute_races",
-    "test_query_plans",
-    "test_dispatcher",
     "test_payment_sequences",
-    "test_kill_minus_nine",
     "test_call_sequences",
-    "test_manage",
-    "test_two_processes",
 )
 
 

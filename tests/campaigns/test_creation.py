@@ -172,10 +172,10 @@ async def test_a_thousand_refused_rows_are_told_and_all_are_counted(
 # --- long lists -----------------------------------------------------------------------------------
 
 
-async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
+async def test_thirty_thousand_rows_come_in_whole_and_hold_nobody_up(
     service: Service, person: Person
 ) -> None:
-    content = "name,phone\n" + "\n".join(f"N,{to}" for to in numbers_of(100_000))
+    content = "name,phone\n" + "\n".join(f"N,{to}" for to in numbers_of(30_000))
     waits: list[float] = []
 
     async def somebody_else() -> None:
@@ -193,14 +193,14 @@ async def test_a_hundred_thousand_rows_come_in_whole_and_hold_nobody_up(
     whole = time.perf_counter() - began
     done.set()
     await waiting
-    assert (created["counts"]["pending"], created["counts"]["total"]) == (100_000, 100_000)
+    assert (created["counts"]["pending"], created["counts"]["total"]) == (30_000, 30_000)
     waits.sort()
     # Reading it takes seconds of a processor. Nobody waits for that, on a slow machine neither.
     assert waits[len(waits) * 99 // 100] < whole / 4, (waits[-10:], whole)
     answer = await service.get(f"/api/campaigns/{created['campaign_id']}/results", person)
-    assert answer.text.count("\n") == 100_001
+    assert answer.text.count("\n") == 30_001
     assert await act(service, person, created, "cancel") == 200
-    await until(service, person, created, lambda c: c["counts"]["canceled"] == 100_000)
+    await until(service, person, created, lambda c: c["counts"]["canceled"] == 30_000)
 
 
 # --- lists that break off -------------------------------------------------------------------------

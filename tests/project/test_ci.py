@@ -40,7 +40,9 @@ def ci(folder: Path, *tests: str, command: str = "pytest") -> tuple[int, str]:
     """The exit status and the output of CI's tests in a throw-away project with such tests."""
     for number, text in enumerate(tests):
         (folder / f"test_{number}.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -q -p xdist -p pytest_timeout\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\naddopts = -q -p xdist -p pytest_timeout\nnorecursedirs = browser\n"
+    )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     ended = subprocess.run(
         [str(ROOT / ".ci" / "tests"), sys.executable, sys.executable, "-m", *command.split()],
@@ -75,6 +77,21 @@ def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
     assert status == 1, output
     assert "FLAKY: test_0.py::test_flaky" in output.splitlines()
     assert "FAILED twice: test_1.py::test_fails" in output.splitlines()
+
+
+def test_what_fails_in_a_folder_that_is_named_alone_is_run_once_more_there(tmp_path: Path) -> None:
+    """The tests in a browser stand in a folder that pytest does not look into by itself."""
+    (tmp_path / "browser").mkdir()
+    (tmp_path / "browser" / "test_page.py").write_text(
+        FLAKY.replace(
+            "def test_flaky():",
+            "import pytest\n@pytest.mark.parametrize('of', ['a b'])\ndef test_flaky(of):",
+        )
+    )
+    status, output = ci(tmp_path, FAILS, command="pytest browser")  # what is not named is not run
+    assert status == 0, output
+    assert "FLAKY: browser/test_page.py::test_flaky[a b]" in output.splitlines()
+    assert "test_fails" not in output
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,11 @@ async def test_a_campaign_of_a_long_list_is_shown_searched_and_paged(
     assert answer.status_code in (201, 202), answer.text
     made = answer.json()
     await campaigns.until(
-        service, asha, made, lambda one: one["counts"]["total"] == CONTACTS, seconds=150
+        service,
+        asha,
+        made,
+        lambda one: one["counts"]["total"] == CONTACTS,
+        seconds=120 + CONTACTS / 1_000,
     )
     page = await visitors.visit(f"/campaigns/{made['campaign_id']}", asha)
     main = page.locator("#main")

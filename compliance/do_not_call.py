@@ -81,7 +81,7 @@ class DoNotCall(Problem):
 
 async def find_listed(user_id: str, numbers: Iterable[str]) -> dict[str, Listing]:
     """Those of `numbers` (E.164) that this user may not call, each with its listing: the user's own, or
-    the platform's. Any count of numbers; a thousand cost one query."""
+    the platform's. Any count of numbers; a thousand cost one query, and four that ask who lists any."""
     wanted = list(dict.fromkeys(numbers))
     key, found = await _hash_key(), dict[str, Listing]()
     if len(wanted) <= _SINGLY_MAX:
